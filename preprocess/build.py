@@ -1,0 +1,415 @@
+"""The parallel run: a listing and settings -> a plan -> shards -> the index.
+
+One task is one range of samples: it stores the images of the range and their maps at every scale, and skips what is
+already published and whole. The index is published last, so it exists when the store is complete and not before.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from preprocess.datasets import Listing, Sample
+from preprocess.errors import BuildError, ImageError, StoreError
+from preprocess.images import decode, encode_jpeg, load
+from preprocess.store.format import canonical, check_file, key_of
+from preprocess.store.reader import IMAGES, read_index, read_shard_images, read_summary
+from preprocess.store.writer import ImageRows, write_image_shard, write_index, write_map_shard
+from preprocess.superpixels import ALGORITHMS, Scale, largest_id
+
+_SHOWN_FAILURES = 10
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What decides the content of a store, and how it is encoded.
+
+    Parameters
+    ----------
+    dataset : name of the adapter.
+    scales : segment counts and draw weights.
+    size : side of the stored square, in pixels.
+    resize : how images come to that size: ``squash`` gives up the aspect ratio.
+    algorithm : name in ``ALGORITHMS``.
+    compactness : as for :func:`preprocess.superpixels.slic`.
+    codec : ``raw`` pixels or ``jpeg``.
+    quality : JPEG quality, 1 to 100; unused for raw.
+    shard_size : samples in a shard. A worker holds about twice the bytes of a shard in memory.
+    """
+
+    dataset: str
+    scales: tuple[Scale, ...]
+    size: int = 256
+    resize: str = "squash"
+    algorithm: str = "slic"
+    compactness: float = 10.0
+    codec: str = "raw"
+    quality: int = 95
+    shard_size: int = 256
+
+    @property
+    def map_dtype(self) -> str:
+        """Dtype of the maps of all scales; the highest value is the sentinel and never an id."""
+        bound = max(largest_id((self.size, self.size), scale.segments) for scale in self.scales)
+        if bound >= np.iinfo(np.uint16).max:
+            most = max(scale.segments for scale in self.scales)
+            raise BuildError(f"{most} segments may give ids up to {bound}, more than 16 bits hold; ask for fewer")
+        return "uint8" if bound < np.iinfo(np.uint8).max else "uint16"
+
+    def image_recipe(self) -> dict:
+        """All that decides the stored pixels, besides the source files."""
+        jpeg = {"quality": self.quality} if self.codec == "jpeg" else {}
+        return {
+            "size": self.size,
+            "resize": self.resize,
+            "codec": self.codec,
+            **jpeg,
+            "pillow": version("pillow"),
+        }
+
+    def map_recipe(self) -> dict:
+        """All that decides the maps, besides the stored pixels and the segment count."""
+        return {
+            "algorithm": self.algorithm,
+            "compactness": self.compactness,
+            "dtype": self.map_dtype,
+            "scikit-image": version("scikit-image"),
+        }
+
+
+@dataclass(frozen=True)
+class Task:
+    """One range of one split.
+
+    Parameters
+    ----------
+    split, number : the range, counted within the split.
+    samples : its samples.
+    key : key of the image shard, if every image of the range is good.
+    """
+
+    split: str
+    number: int
+    samples: tuple[Sample, ...]
+    key: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole build, decided before the first image is read.
+
+    Parameters
+    ----------
+    home : folder of the index.
+    stem : name of the store without ``.h5``.
+    listing, settings : the data set and the settings.
+    tasks : every range of every split.
+    fingerprint : key of all keys, labels and file sizes, in order.
+    """
+
+    home: Path
+    stem: str
+    listing: Listing
+    settings: BuildSettings
+    tasks: tuple[Task, ...]
+    fingerprint: str
+
+    @cached_property
+    def document(self) -> dict:
+        """The part of the index that is known beforehand; equal documents mean equal stores."""
+        settings = self.settings
+        return {
+            "dataset": settings.dataset,
+            "splits": list(self.listing.splits),
+            "samples": self.fingerprint,
+            "images": settings.image_recipe(),
+            "maps": settings.map_recipe(),
+            "scales": [asdict(scale) for scale in settings.scales],
+            "shard_size": settings.shard_size,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a finished task tells: plain data, small.
+
+    Parameters
+    ----------
+    task : split and number of the range.
+    columns : column name -> path, bytes, sha256 and summary of its shard.
+    maps_computed : number of maps that this run computed, not kept from before.
+    seconds_in_maps : time spent in the superpixel algorithm.
+    """
+
+    task: tuple[str, int]
+    columns: dict[str, dict]
+    maps_computed: int
+    seconds_in_maps: float
+
+
+def make_plan(out: Path, listing: Listing, settings: BuildSettings) -> Plan:
+    """Cut the splits into ranges and name every shard by the key of what it will hold.
+
+    Parameters
+    ----------
+    out : path of the index; the shards go into the folder ``<stem>.shards`` beside it.
+    """
+    stem = out.with_suffix("").name
+    tasks = []
+    everything = hashlib.sha256()
+    for split, samples in listing.splits.items():
+        for number, start in enumerate(range(0, len(samples), settings.shard_size)):
+            part = samples[start : start + settings.shard_size]
+            rows = [[sample.key, sample.label, _bytes_of(sample.path)] for sample in part]
+            everything.update(canonical([split, rows]).encode())
+            key = key_of({"images": settings.image_recipe(), "samples": rows})
+            tasks.append(Task(split, number, part, key))
+    return Plan(out.parent, stem, listing, settings, tuple(tasks), everything.hexdigest()[:16])
+
+
+def column_name(settings: BuildSettings, scale: Scale) -> str:
+    """Name of the column of one scale, for example ``slic-36``."""
+    return f"{settings.algorithm}-{scale.segments}"
+
+
+def find_complete(out: Path, plan: Plan) -> dict | None:
+    """Look for a store under the final name.
+
+    Returns
+    -------
+    Its index if it is the planned store with all its shards in place; None if there is none or shards are missing.
+
+    Raises
+    ------
+    BuildError : there is a store of another plan; the message lists the differences.
+    """
+    if not out.exists():
+        return None
+    try:
+        index = read_index(out)
+    except StoreError as error:
+        raise BuildError(f"{error}; remove {out} or give another --out") from None
+    differences = list(_differences(index["plan"], plan.document))
+    if differences:
+        raise BuildError(
+            f"{out} is another store:\n  "
+            + "\n  ".join(differences)
+            + f"\ngive another --out, or remove {out} and {out.with_suffix('.shards')} to build it anew"
+        )
+    files = (
+        file for split in index["splits"].values() for column in split["columns"].values() for file in column["files"]
+    )
+    whole = all(_bytes_of(out.parent / file["path"]) == file["bytes"] for file in files)
+    return index if whole else None
+
+
+def build(plan: Plan, jobs: int, skip_bad: bool, advance: Callable[[int], None]) -> tuple[dict, list[Report]]:
+    """Run the plan and publish the index.
+
+    Parameters
+    ----------
+    plan : from :func:`make_plan`.
+    jobs : worker processes.
+    skip_bad : publish without the images that failed.
+    advance : is called with the number of images that each finished task held.
+
+    Returns
+    -------
+    The index document and the report of every task.
+
+    Raises
+    ------
+    BuildError : images failed and ``skip_bad`` is false. All shards are stored; only the index is withheld.
+    """
+    run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+    reports: dict[tuple[str, int], Report] = {}
+    sizes = {(task.split, task.number): len(task.samples) for task in plan.tasks}
+    for report in run(joblib.delayed(run_task)(task, plan.home, plan.stem, plan.settings) for task in plan.tasks):
+        reports[report.task] = report
+        advance(sizes[report.task])
+    ordered = [reports[task.split, task.number] for task in plan.tasks]
+    index = _index_document(plan, ordered)
+    failed = [failure for split in index["splits"].values() for failure in split["failed"]]
+    total = sum(sizes.values())
+    if failed and (not skip_bad or len(failed) == total):
+        raise BuildError(_failure_text(failed, total))
+    write_index(plan.home / f"{plan.stem}.h5", index)
+    return index, ordered
+
+
+def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Report:
+    """Store what is missing of one range. Runs in a worker; depends on nothing but its arguments."""
+
+    def place(column: str, key: str) -> str:
+        return f"{stem}.shards/{task.split}/{column}/{task.number:05d}-{key}.h5"
+
+    key, pixels = task.key, None
+    images = _kept(home, place(IMAGES, key))
+    if images is None:
+        rows, codes, failed = _read_sources(task.samples, settings)
+        pixels = rows.pixels
+        if failed:  # other rows than planned, so another shard: a later run with mended files must not take it
+            key = key_of({"of": key, "without": [failure["key"] for failure in failed]})
+        path = place(IMAGES, key)
+        images = _kept(home, path)
+        if images is None:
+            summary = _image_summary(rows, failed)
+            images = _stored(path, write_image_shard(home / path, rows, codes, summary), summary)
+    columns = {IMAGES: images}
+    computed, seconds = 0, 0.0
+    for scale in settings.scales:
+        column = column_name(settings, scale)
+        path = place(column, key_of({"maps": settings.map_recipe(), "segments": scale.segments, "images": key}))
+        maps_there = _kept(home, path)
+        if maps_there is None:
+            if pixels is None:
+                pixels = read_shard_images(home / images["path"], settings.size)
+            begin = time.perf_counter()
+            maps = _segment(pixels, scale, settings)
+            seconds += time.perf_counter() - begin
+            computed += len(maps)
+            summary = _map_summary(maps)
+            maps_there = _stored(path, write_map_shard(home / path, maps, summary), summary)
+        columns[column] = maps_there
+    return Report((task.split, task.number), columns, computed, seconds)
+
+
+def _kept(home: Path, path: str) -> dict | None:
+    """Return the record of a shard that an earlier run published, if it is whole."""
+    try:
+        written = check_file(home / path, "shard")
+    except StoreError:
+        return None
+    return _stored(path, written, read_summary(home / path))
+
+
+def _stored(path: str, written: tuple[int, str], summary: dict) -> dict:
+    size, digest = written
+    return {"path": path, "bytes": size, "sha256": digest, "summary": summary}
+
+
+def _read_sources(
+    samples: Iterable[Sample], settings: BuildSettings
+) -> tuple[ImageRows, list[bytes] | None, list[dict[str, str]]]:
+    """Decode the images of a range: the good rows, their JPEG codes if asked for, and the failures."""
+    pixels, codes, good, sources, failed = [], [], [], [], []
+    for sample in samples:
+        try:
+            data = sample.path.read_bytes()
+            image = load(data, settings.size)
+        except OSError as error:
+            failed.append({"key": sample.key, "reason": f"cannot be read: {error.strerror}"})
+            continue
+        except ImageError as error:
+            failed.append({"key": sample.key, "reason": str(error)})
+            continue
+        if settings.codec == "jpeg":
+            codes.append(encode_jpeg(image, settings.quality))
+            image = np.asarray(decode(codes[-1]))  # maps belong to the pixels that training will see
+        pixels.append(image)
+        good.append(sample)
+        sources.append(hashlib.sha256(data).digest())
+    stacked = np.stack(pixels) if pixels else np.empty((0, settings.size, settings.size, 3), np.uint8)
+    labels = np.asarray([sample.label for sample in good], dtype=np.int32)
+    rows = ImageRows(stacked, labels, [sample.key for sample in good], sources)
+    return rows, codes if settings.codec == "jpeg" else None, failed
+
+
+def _image_summary(rows: ImageRows, failed: list[dict[str, str]]) -> dict:
+    sources = hashlib.sha256(b"".join(rows.sources)).hexdigest()[:16]
+    return {"rows": len(rows.keys), "failed": failed, "sources": sources}
+
+
+def _segment(pixels: np.ndarray, scale: Scale, settings: BuildSettings) -> np.ndarray:
+    algorithm = ALGORITHMS[settings.algorithm]
+    dtype = np.dtype(settings.map_dtype)
+    maps = np.empty(pixels.shape[:3], dtype)
+    for ids, image in zip(maps, pixels, strict=True):
+        found = algorithm(image, scale.segments, settings.compactness)
+        if not 0 <= found.min() <= found.max() < np.iinfo(dtype).max:
+            raise BuildError(f"{settings.algorithm} gave ids {found.min()} to {found.max()}, which {dtype} cannot hold")
+        ids[...] = found
+    return maps
+
+
+def _map_summary(maps: np.ndarray) -> dict:
+    # ids are dense from 0, so the largest one counts the regions of a map
+    counts = maps.reshape(len(maps), -1).max(axis=1).astype(int) + 1 if len(maps) else np.zeros(0, int)
+    return {
+        "regions": int(counts.sum()),
+        "least": int(counts.min(initial=np.iinfo(np.int64).max)),
+        "most": int(counts.max(initial=0)),
+    }
+
+
+def _index_document(plan: Plan, reports: list[Report]) -> dict:
+    splits = {}
+    for split in plan.listing.splits:
+        mine = [report.columns for report in reports if report.task[0] == split]
+        images = [columns[IMAGES] for columns in mine]
+        source_key = key_of([image["summary"]["sources"] for image in images])
+        recipe = {"source": source_key, "images": plan.settings.image_recipe()}
+        packing = {"codec": plan.settings.codec, "shard_size": plan.settings.shard_size}
+        columns = {IMAGES: _column(images, recipe, packing)}
+        for scale in plan.settings.scales:
+            name = column_name(plan.settings, scale)
+            maps = [columns[name] for columns in mine]
+            map_recipe = {"of": recipe, "maps": plan.settings.map_recipe(), "segments": scale.segments}
+            counts = [shard["summary"] for shard in maps]
+            columns[name] = _column(maps, map_recipe, {**packing, "codec": "gzip"}) | {
+                "segments": scale.segments,
+                "largest_id": max((count["most"] for count in counts), default=0) - 1,
+                "least_regions": min((count["least"] for count in counts), default=0),
+                "regions": sum(count["regions"] for count in counts),
+            }
+        splits[split] = {
+            "rows": [image["summary"]["rows"] for image in images],
+            "failed": [failure for image in images for failure in image["summary"]["failed"]],
+            "columns": columns,
+        }
+    return {"name": plan.stem, "plan": plan.document, "classes": list(plan.listing.classes), "splits": splits}
+
+
+def _column(shards: list[dict], recipe: dict, packing: dict) -> dict:
+    files = [{name: shard[name] for name in ("path", "bytes", "sha256")} for shard in shards]
+    return {"content_key": key_of(recipe), "encoding_key": key_of(packing), "files": files}
+
+
+def _differences(there: dict, wanted: dict, prefix: str = "") -> Iterator[str]:
+    for name in sorted(there.keys() | wanted.keys()):
+        old, new = there.get(name), wanted.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}: stored {_short(old)}, asked for {_short(new)}"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return ", ".join(str(item.get("segments", item)) for item in value)
+    return str(value)
+
+
+def _failure_text(failed: Iterable[dict], total: int) -> str:
+    failed = list(failed)
+    lines = [f"  {failure['key']}: {failure['reason']}" for failure in failed[:_SHOWN_FAILURES]]
+    if len(failed) > _SHOWN_FAILURES:
+        lines.append(f"  ... and {len(failed) - _SHOWN_FAILURES} more")
+    return (
+        f"{len(failed)} of {total} images could not be used; the others are stored, the index is not published:\n"
+        + "\n".join(lines)
+        + "\nmend or remove these files and run the same command, or publish without them: --skip-bad"
+    )
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

@@ -1,0 +1,309 @@
+"""``python -m preprocess``: build, inspect, verify and show stores."""
+
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from preprocess.datasets import DATASETS
+from preprocess.errors import PreprocessError
+from preprocess.images import CODECS, RESIZES
+from preprocess.superpixels import ALGORITHMS
+
+STORE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def friendly(command: Callable) -> Callable:
+    """Turn the failures that a user can mend into one message and exit code 1; Ctrl-C into 130."""
+
+    @functools.wraps(command)
+    def wrapped(*args: object, **kwargs: object) -> object:
+        try:
+            return command(*args, **kwargs)
+        except PreprocessError as error:
+            raise click.ClickException(str(error)) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from None
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; what is finished is kept: run the same command to continue", err=True)
+            sys.exit(130)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Compute superpixel maps once and store them with the images."""
+
+
+@main.command(short_help="Raw images -> a store of images and superpixel maps.")
+@click.argument("dataset", type=click.Choice(sorted(DATASETS)))
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the raw data.  [default: data/raw/DATASET]",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The store to write.  [default: data/DATASET.h5]")
+@click.option("--size", type=click.IntRange(8, 4096), help="Side of the stored images.  [default: the data set's]")
+@click.option("--resize", type=click.Choice(RESIZES), default="squash", show_default=True, help="How to get there.")
+@click.option(
+    "--segments",
+    metavar="N|LO:HI|N,N",
+    help="Target number of superpixels; SLIC may return fewer.  [default: the data set's]",
+)
+@click.option("--scales", default="4", show_default=True, metavar="K|all", help="Maps that stand for a range LO:HI.")
+@click.option(
+    "--compactness",
+    type=click.FloatRange(0, min_open=True),
+    help="Larger: squarer.  [default: the data set's]",
+)
+@click.option("--algorithm", type=click.Choice(sorted(ALGORITHMS)), default="slic", show_default=True)
+@click.option("--codec", type=click.Choice(CODECS), default="raw", show_default=True, help="How images are stored.")
+@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG.")
+@click.option("--jobs", type=click.IntRange(1), help="Worker processes.  [default: one for each core]")
+@click.option("--splits", metavar="NAME,NAME", help="Only these splits.  [default: all]")
+@click.option("--shard-size", type=click.IntRange(1), default=256, show_default=True, help="Images in a shard.")
+@click.option("--skip-bad", is_flag=True, help="Publish without the images that could not be used.")
+@friendly
+def build(
+    dataset: str,
+    root: Path | None,
+    out: Path | None,
+    size: int | None,
+    resize: str,
+    segments: str | None,
+    scales: str,
+    compactness: float | None,
+    algorithm: str,
+    codec: str,
+    quality: int,
+    jobs: int | None,
+    splits: str | None,
+    shard_size: int,
+    skip_bad: bool,
+) -> None:
+    """Read DATASET, compute its superpixel maps and write a store.
+
+    The same command continues after a break, and returns at once when all is done.
+    """
+    from preprocess.build import BuildSettings, build, find_complete, make_plan
+
+    adapter = DATASETS[dataset]
+    out = out or Path("data") / f"{dataset}.h5"
+    if out.suffix != ".h5" or out.is_dir():
+        raise click.BadParameter(f"expected a file name that ends in .h5, got {out}", param_hint="--out")
+    size = size or adapter.size
+    settings = BuildSettings(
+        dataset=dataset,
+        scales=_scales(segments or adapter.segments, scales, size),
+        size=size,
+        resize=resize,
+        algorithm=algorithm,
+        compactness=compactness or adapter.compactness,
+        codec=codec,
+        quality=quality,
+        shard_size=shard_size,
+    )
+    listing = _listing(dataset, root, splits)
+    plan = make_plan(out, listing, settings)
+    index = find_complete(out, plan)
+    if index is not None:
+        click.echo(f"{out} is complete; nothing to do")
+        return
+    begin = time.perf_counter()
+    total = sum(map(len, listing.splits.values()))
+    with _progress("images") as progress:
+        bar = progress.add_task(f"{dataset} -> {out}", total=total)
+        index, reports = build(plan, jobs or _cores(), skip_bad, functools.partial(progress.advance, bar))
+    _print_summary(out, index, reports, time.perf_counter() - begin)
+
+
+def _listing(dataset: str, root: Path | None, only: str | None):
+    adapter = DATASETS[dataset]
+    root = root or Path("data/raw") / dataset
+    if adapter.create is not None and not root.exists():
+        adapter.create(root)
+    listing = adapter.find(root)
+    if only is None:
+        return listing
+    chosen = only.split(",")
+    unknown = sorted(set(chosen) - listing.splits.keys())
+    if unknown:
+        raise click.BadParameter(
+            f"{dataset} has the splits {', '.join(listing.splits)}, got {', '.join(unknown)}",
+            param_hint="--splits",
+        )
+    return type(listing)(listing.classes, {name: listing.splits[name] for name in listing.splits if name in chosen})
+
+
+def _scales(segments: str, scales: str, size: int):
+    from preprocess.superpixels import choose_scales, parse_segments
+
+    try:
+        counts = parse_segments(segments)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--segments") from None
+    if max(counts) > size * size:
+        raise click.BadParameter(
+            f"{max(counts)} segments are more than the {size * size} pixels of an image",
+            param_hint="--segments",
+        )
+    if scales != "all" and not (scales.isdigit() and int(scales) > 0):
+        raise click.BadParameter(f"expected a positive integer or 'all', got {scales!r}", param_hint="--scales")
+    return choose_scales(counts, (size, size), None if scales == "all" else int(scales))
+
+
+@main.command(short_help="What a store holds.")
+@click.argument("store", type=STORE)
+@click.option("--json", "as_json", is_flag=True, help="The index as JSON.")
+@friendly
+def inspect(store: Path, as_json: bool) -> None:
+    """Say what STORE holds."""
+    from preprocess.store import Store
+
+    opened = Store(store)
+    if as_json:
+        click.echo(json.dumps(opened.document, indent=2, ensure_ascii=False))
+        return
+    plan = opened.document["plan"]
+    click.echo(
+        f"{store}: {opened.dataset}, {len(opened.classes)} classes, {opened.size}x{opened.size} pixels, "
+        f"{plan['images']['codec']}; {plan['maps']['algorithm']}, compactness {plan['maps']['compactness']:g}"
+    )
+    table = Table(
+        "split",
+        "column",
+        "draw weight",
+        "superpixels: least",
+        "mean",
+        "most",
+        "samples",
+        "shards",
+        "bytes",
+        "content key",
+    )
+    weights = {scale.segments: scale.weight for scale in opened.scales}
+    for split in opened.splits:
+        entry = opened.document["splits"][split]
+        rows = sum(entry["rows"])
+        for name, column in entry["columns"].items():
+            regions = ["", "", "", ""]
+            if "segments" in column:
+                mean = column["regions"] / max(1, rows)
+                regions = [
+                    f"{weights[column['segments']]:.3f}",
+                    str(column["least_regions"]),
+                    f"{mean:.1f}",
+                    str(column["largest_id"] + 1),
+                ]
+            size = sum(file["bytes"] for file in column["files"])
+            table.add_row(
+                split,
+                name,
+                *regions,
+                str(rows),
+                str(len(column["files"])),
+                decimal(size),
+                column["content_key"],
+            )
+        if entry["failed"]:
+            click.echo(
+                f"{split}: {len(entry['failed'])} images left out: " + ", ".join(f["key"] for f in entry["failed"])
+            )
+    _console().print(table)
+
+
+@main.command(short_help="Read everything again and compare digests.")
+@click.argument("store", type=STORE)
+@click.option("--jobs", type=click.IntRange(1), help="Worker processes.  [default: one for each core]")
+@friendly
+def verify(store: Path, jobs: int | None) -> None:
+    """Read all of STORE and name every damaged shard and sample; exit code 1 if there are any."""
+    from preprocess.store import Store
+    from preprocess.verify import shards_of, verify
+
+    shards = shards_of(Store(store))
+    with _progress("shards") as progress:
+        bar = progress.add_task(f"verify {store}", total=len(shards))
+        faults = verify(shards, jobs or _cores(), functools.partial(progress.advance, bar))
+    for fault in faults:
+        click.echo(fault, err=True)
+    if faults:
+        raise click.ClickException(
+            f"{len(faults)} faults in {store}; remove the damaged shards and run the same build command again"
+        )
+    click.echo(f"{store} is sound: {len(shards)} shards match their digests")
+
+
+@main.command(short_help="A contact sheet of images and boundaries.")
+@click.argument("store", type=STORE)
+@click.option("--out", type=click.Path(path_type=Path), default="sheet.png", show_default=True)
+@click.option("--count", type=click.IntRange(1, 200), default=16, show_default=True, help="Number of images.")
+@click.option("--split", help="Which split.  [default: the first]")
+@friendly
+def show(store: Path, out: Path, count: int, split: str | None) -> None:
+    """Draw images of STORE with the boundaries of their superpixels at each scale."""
+    from preprocess.sheet import contact_sheet
+    from preprocess.store import Store
+
+    opened = Store(store)
+    split = split or next(iter(opened.splits))
+    if split not in opened.splits:
+        raise click.BadParameter(f"{store} has {', '.join(opened.splits)}, got {split!r}", param_hint="--split")
+    contact_sheet(opened, split, count, out)
+    click.echo(f"wrote {out}")
+
+
+class _Rate(ProgressColumn):
+    """Finished units per second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.0f} {self.unit}/s" if speed else "")
+
+
+def _progress(unit: str) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(unit),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def _print_summary(out: Path, index: dict, reports: list, seconds: float) -> None:
+    table = Table("split", "images", "left out", "scales", "bytes")
+    for split in index["plan"]["splits"]:
+        entry = index["splits"][split]
+        size = sum(file["bytes"] for column in entry["columns"].values() for file in column["files"])
+        scales = ", ".join(str(column["segments"]) for column in entry["columns"].values() if "segments" in column)
+        table.add_row(split, str(sum(entry["rows"])), str(len(entry["failed"])), scales, decimal(size))
+    _console().print(table)
+    computed = sum(report.maps_computed for report in reports)
+    click.echo(f"wrote {out} in {seconds:.1f} s: {computed} maps computed, {computed / seconds:.1f} maps/s")
+
+
+def _console() -> Console:
+    # A table that is piped into a file is not squeezed into 80 columns.
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,21 @@
+"""The failures that a user can cause and mend. Each message says what was expected, what came, what to do."""
+
+
+class PreprocessError(Exception):
+    """Base of every failure of the offline stage that is not a bug."""
+
+
+class DatasetError(PreprocessError):
+    """The raw data set is missing, incomplete or laid out otherwise than its adapter expects."""
+
+
+class ImageError(PreprocessError):
+    """The bytes of one source file are not a usable image."""
+
+
+class StoreError(PreprocessError):
+    """A store is missing, damaged, of another version, or does not hold what was asked for."""
+
+
+class BuildError(PreprocessError):
+    """A build ended without publishing its index."""

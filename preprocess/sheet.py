@@ -1,0 +1,38 @@
+"""Contact sheets: images with the boundaries of their superpixels at every stored scale."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from skimage.segmentation import mark_boundaries
+
+from preprocess.store import Store
+
+
+def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
+    """Draw a sheet: one row an image, the image itself first, then one column for each scale.
+
+    Parameters
+    ----------
+    store : the store to look at.
+    split : which split.
+    count : number of images, taken at even distances through the split.
+    out : picture file; the suffix chooses the format.
+    """
+    total = len(store.splits[split])
+    chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+    images, labels = store.images(split, chosen), store.labels(split)[chosen]
+    columns = 1 + len(store.scales)
+    figure = Figure(figsize=(2.2 * columns, 2.35 * len(chosen)), layout="constrained")
+    axes = figure.subplots(len(chosen), columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for row, (image, label) in enumerate(zip(images, labels, strict=True)):
+        axes[row, 0].imshow(image)
+        axes[row, 0].set_title(f"{chosen[row]}: {store.classes[label]}", fontsize=8)
+    for column, scale in enumerate(store.scales, start=1):
+        maps = store.maps(split, scale.segments, chosen)
+        for row, (image, ids) in enumerate(zip(images, maps, strict=True)):
+            axes[row, column].imshow(mark_boundaries(image, ids.astype(int), color=(1, 1, 0)))
+            axes[row, column].set_title(f"{scale.segments} asked, {ids.max() + 1} found", fontsize=8)
+    figure.savefig(out, dpi=110)

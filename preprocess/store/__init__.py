@@ -1,0 +1,6 @@
+"""The HDF5 store. The only package that imports h5py; README.md beside this file is the format."""
+
+from preprocess.store.format import FORMAT_VERSION
+from preprocess.store.reader import Store
+
+__all__ = ["FORMAT_VERSION", "Store"]

@@ -1,0 +1,112 @@
+"""What every file of a store has in common: the sealed envelope, identity keys, publishing.
+
+A file of a store is an HDF5 file behind a user block of 512 bytes (which HDF5 tools skip). The user block is text and
+holds the SHA-256 of all that follows, so each file proves itself, and one flipped bit anywhere is found.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+
+from preprocess.errors import StoreError
+
+FORMAT_VERSION = 1
+HEADER_BYTES = 512
+_MAGIC = "LGCOAMix store"
+
+
+def canonical(document: object) -> str:
+    """Write plain data as JSON in the one form that is hashed: sorted keys, no spaces, no NaN."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def key_of(document: object) -> str:
+    """Name plain data by the first 16 hexadecimal digits of the SHA-256 of its canonical JSON."""
+    return hashlib.sha256(canonical(document).encode()).hexdigest()[:16]
+
+
+def seal(payload: bytes, kind: str) -> tuple[bytes, str]:
+    """Return the user block for an HDF5 image and the hexadecimal SHA-256 that it states.
+
+    Parameters
+    ----------
+    payload : a complete HDF5 file without user block.
+    kind : ``"index"`` or ``"shard"``.
+    """
+    digest = hashlib.sha256(payload).hexdigest()
+    return _header(kind, FORMAT_VERSION, digest), digest
+
+
+def check_header(header: bytes, kind: str, path: Path) -> str:
+    """Read a user block and return the SHA-256 that it states.
+
+    Raises
+    ------
+    StoreError : not a file of a store, another kind, another format version, or a damaged block.
+    """
+    lines = header.rstrip(b"\0").decode("ascii", "replace").split("\n")
+    fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
+    if len(header) != HEADER_BYTES or lines[0] != f"{_MAGIC} {kind}":
+        raise StoreError(
+            f"{path} is not the {kind} of a store (or its first bytes are damaged); "
+            f"make one with: python -m preprocess build"
+        )
+    version, digest = fields.get("version", ""), fields.get("sha256", "")
+    if version != str(FORMAT_VERSION) and version.isdigit():
+        raise StoreError(
+            f"{path} has store format version {version}, this program reads version {FORMAT_VERSION}; "
+            "build the store again, or use the program that wrote it"
+        )
+    if header != _header(kind, FORMAT_VERSION, digest):
+        raise StoreError(f"{path} is damaged in its first {HEADER_BYTES} bytes; build it again")
+    return digest
+
+
+def check_file(path: Path, kind: str) -> tuple[int, str]:
+    """Read a whole file of a store and compare it with the digest in its user block.
+
+    Returns
+    -------
+    Size in bytes and SHA-256 of the payload.
+
+    Raises
+    ------
+    StoreError : missing, foreign, or not what was written.
+    """
+    try:
+        with path.open("rb") as file:
+            stated = check_header(file.read(HEADER_BYTES), kind, path)
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    if found != stated:
+        raise StoreError(f"{path} is damaged: its bytes do not match their digest; build it again")
+    return size, found
+
+
+def publish(path: Path, header: bytes, payload: bytes) -> None:
+    """Put a complete file under its final name, or nothing: write aside, fsync, rename, fsync the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with aside.open("wb") as file:
+            file.write(header)
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _header(kind: str, version: int, digest: str) -> bytes:
+    return f"{_MAGIC} {kind}\nversion: {version}\nsha256: {digest}\n".encode().ljust(HEADER_BYTES, b"\0")

@@ -1,0 +1,108 @@
+"""The options of every mixing method, without torch: the command line checks them before it pays for the import.
+
+Each method in ``lgcoamix/mixing/`` inherits its options from here, so ``CutMix(alpha=0.5)`` is a mixer.
+"""
+
+from dataclasses import dataclass
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value:g}")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class PlainOptions:
+    """No mixing: there is nothing to set."""
+
+
+@dataclass(frozen=True)
+class MixupOptions:
+    """Options of Mixup.
+
+    Parameters
+    ----------
+    alpha : of Beta(alpha, alpha); larger: more even blends.
+    mix_prob : share of batches that are mixed.
+    """
+
+    alpha: float = 1.0
+    mix_prob: float = 1.0
+
+    def __post_init__(self) -> None:
+        _between("alpha", self.alpha, 1e-3, 1e3)
+        _between("mix_prob", self.mix_prob, 0, 1)
+
+
+@dataclass(frozen=True)
+class CutMixOptions:
+    """Options of CutMix.
+
+    Parameters
+    ----------
+    alpha : of Beta(alpha, alpha), from which the kept share is drawn; larger: more boxes of half the area.
+    mix_prob : share of batches that are mixed.
+    correct_lam : weigh by the clipped box; False weighs by the drawn share.
+    """
+
+    alpha: float = 1.0
+    mix_prob: float = 1.0
+    correct_lam: bool = True
+
+    def __post_init__(self) -> None:
+        _between("alpha", self.alpha, 1e-3, 1e3)
+        _between("mix_prob", self.mix_prob, 0, 1)
+
+
+@dataclass(frozen=True)
+class LGCOAMixOptions:
+    """Options of LGCOAMix.
+
+    Parameters
+    ----------
+    mix_prob : share of batches that are mixed; an unmixed batch is plain cross-entropy.
+    select_prob : probability that a superpixel of the pasted image is pasted; larger: more of it.
+    top_ratio : share of the present regions that enter the local losses, by score.
+    lam : weight of the pasted label: ``attention``, ``area``, or ``mean`` of both.
+    score : ``sum`` over channels after LayerNorm, as released, or ``pre_norm``, before it.
+    gamma_ce, gamma_con : weights of the local classification and contrast terms.
+    temperature, base_temperature : of the contrast.
+    contrast_on : contrast the local ``logits``, as released, or the ``embedding`` before them.
+    exclude_self : leave an anchor out of its own positives.
+    """
+
+    mix_prob: float = 0.5
+    select_prob: float = 0.5
+    top_ratio: float = 0.7
+    lam: str = "attention"
+    score: str = "sum"
+    gamma_ce: float = 0.05
+    gamma_con: float = 0.05
+    temperature: float = 0.7
+    base_temperature: float = 0.07
+    contrast_on: str = "logits"
+    exclude_self: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("mix_prob", "select_prob", "top_ratio"):
+            _between(name, getattr(self, name), 0, 1)
+        for name in ("gamma_ce", "gamma_con"):
+            _between(name, getattr(self, name), 0, 1e3)
+        for name in ("temperature", "base_temperature"):
+            _between(name, getattr(self, name), 1e-2, 1e3)
+        _one_of("lam", self.lam, ("attention", "area", "mean"))
+        _one_of("score", self.score, ("sum", "pre_norm"))
+        _one_of("contrast_on", self.contrast_on, ("logits", "embedding"))
+
+
+METHOD_OPTIONS = {
+    "none": PlainOptions,
+    "mixup": MixupOptions,
+    "cutmix": CutMixOptions,
+    "lgcoamix": LGCOAMixOptions,
+}

@@ -1,0 +1,198 @@
+"""The protocol of all methods: plan (every random draw), mix (pure tensors), loss (named terms).
+
+In the step::
+
+    plan = mixer.plan(batch, generator, model)
+    mixed = mixer.mix(batch, plan) if plan is not None else unmixed(batch)
+    output = model(mixed.images, mixed.regions, mixed.count)
+    terms = mixer.loss(output, mixed)          # the engine sums and logs them
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lgcoamix.losses import mixed_cross_entropy
+from lgcoamix.output import Output
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loader gives.
+
+    Parameters
+    ----------
+    images : (B, 3, H, W) tensor; uint8 from the loader, floating after normalisation.
+    labels : (B,) int64 tensor.
+    maps : (B, H, W) integer tensor of superpixel ids, or None for a method that needs none. An id outside
+        [0, count) is a sentinel: no superpixel.
+    count : K_half, static bound on the ids.
+    samples : (B,) int64 tensor of sample numbers within the split, or None.
+    """
+
+    images: Tensor
+    labels: Tensor
+    maps: Tensor | None = None
+    count: int = 0
+    samples: Tensor | None = None
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Self:
+        """Move every tensor to a device."""
+        return replace(self, **{name: t.to(device, non_blocking=non_blocking) for name, t in self._tensors()})
+
+    def pin_memory(self) -> Self:
+        """Pin every tensor, for transfers that overlap with computing; called by torch's DataLoader."""
+        return replace(self, **{name: t.pin_memory() for name, t in self._tensors()})
+
+    def _tensors(self) -> list[tuple[str, Tensor]]:
+        pairs = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        return [(name, value) for name, value in pairs if isinstance(value, Tensor)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The random draws for one mixed batch; methods add their own.
+
+    Parameters
+    ----------
+    permutation : (B,) int64 tensor: image i receives from image permutation[i].
+    """
+
+    permutation: Tensor
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A batch after mixing.
+
+    Parameters
+    ----------
+    images : (B, 3, H, W) floating tensor.
+    labels_a, labels_b : (B,) int64 tensors: label of the receiving image a and of the pasted image b.
+    weight_a, weight_b : (B,) float32 tensors (float64 beside float64 images): the labels' weights before any
+        attention. They sum to 1.
+    regions : (B, H, W) int64 tensor of ids in [0, count), others belong to no region; None without a local branch.
+    count : 2·K_half: ids from K_half up come from b.
+    """
+
+    images: Tensor
+    labels_a: Tensor
+    labels_b: Tensor
+    weight_a: Tensor
+    weight_b: Tensor
+    regions: Tensor | None = None
+    count: int = 0
+
+    @property
+    def lam(self) -> Tensor:
+        """λ, the weight of the pasted label: (B,) float32 tensor."""
+        return self.weight_b
+
+    def soft_targets(self, num_classes: int, smoothing: float = 0.0) -> Tensor:
+        """Write both labels as one distribution over classes.
+
+        Returns
+        -------
+        (B, N) float32 tensor: weight_a on label a plus weight_b on label b, of which the share ``smoothing`` is
+        spread evenly over all classes.
+        """
+        one_a = F.one_hot(self.labels_a, num_classes).float()
+        one_b = F.one_hot(self.labels_b, num_classes).float()
+        hard = self.weight_a.float()[:, None] * one_a + self.weight_b.float()[:, None] * one_b
+        return hard * (1 - smoothing) + hard.sum(dim=1, keepdim=True) * smoothing / num_classes
+
+
+def unmixed(batch: Batch) -> Mixed:
+    """The batch as it is: every label with weight 1."""
+    one = torch.ones(len(batch.labels), device=batch.labels.device, dtype=weight_dtype(batch.images))
+    return Mixed(batch.images, batch.labels, batch.labels, one, torch.zeros_like(one))
+
+
+class Mixer(ABC):
+    """A mixing method. Subclasses are frozen dataclasses: their fields are the options (``lgcoamix/methods.py``)."""
+
+    needs_maps: ClassVar[bool] = False
+    mix_prob: float
+
+    def plan(self, batch: Batch, generator: torch.Generator, model: nn.Module | None = None) -> Plan | None:
+        """Make every random draw for one batch.
+
+        Parameters
+        ----------
+        batch : the batch to be mixed; only its shapes matter, unless the method looks at it with ``model``.
+        generator : a CPU generator, so that CPU and GPU draw alike.
+        model : the network in training, for methods that need a forward pass of their own.
+
+        Returns
+        -------
+        The plan; None where the gate leaves the batch unmixed, and for a batch of one.
+        """
+        gate = float(torch.rand((), generator=generator))
+        if gate >= self.mix_prob or len(batch.labels) < 2:
+            return None
+        permutation = torch.randperm(len(batch.labels), generator=generator).to(batch.labels.device)
+        return self.draw(batch, permutation, generator, model)
+
+    @abstractmethod
+    def draw(
+        self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
+    ) -> Plan:
+        """Make the method's own draws for a batch that is mixed."""
+
+    @abstractmethod
+    def mix(self, batch: Batch, plan: Plan) -> Mixed:
+        """Mix; no draws, no change of the inputs, no synchronisation with the host."""
+
+    def loss(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
+        """Named loss terms, already weighted: their sum is the loss."""
+        weights = (mixed.weight_a, mixed.weight_b)
+        return {"global": mixed_cross_entropy(output.logits, mixed.labels_a, mixed.labels_b, *weights)}
+
+    def monitors(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
+        """Named scalars to be averaged over the mixed batches of an epoch and logged."""
+        return {"lam_area": mixed.lam.mean()}
+
+    def __call__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        maps: Tensor | None = None,
+        *,
+        generator: torch.Generator,
+        count: int | None = None,
+        model: nn.Module | None = None,
+    ) -> Mixed:
+        """Plan and mix in one call, for training loops of your own.
+
+        Parameters
+        ----------
+        images : (B, 3, H, W) floating tensor.
+        labels : (B,) int64 tensor.
+        maps : (B, H, W) integer tensor, for methods that need it.
+        generator : a CPU generator.
+        count : K_half; the largest id in ``maps`` plus one if not given.
+        model : for methods that look at the images.
+        """
+        if maps is None and self.needs_maps:
+            raise ValueError(f"{type(self).__name__} needs maps: (B, H, W) superpixel ids of the images")
+        if count is None:
+            count = int(maps.max()) + 1 if maps is not None else 0
+        batch = Batch(images, labels, maps, count)
+        plan = self.plan(batch, generator, model)
+        return unmixed(batch) if plan is None else self.mix(batch, plan)
+
+
+def weight_dtype(images: Tensor) -> torch.dtype:
+    """Dtype of label weights: float32, or float64 beside float64 images."""
+    return torch.promote_types(images.dtype, torch.float32)
+
+
+def draw_beta(alpha: float, generator: torch.Generator) -> float:
+    """Draw from Beta(alpha, alpha); torch's own sampler takes no generator."""
+    seed = int(torch.randint(0, 2**62, (), generator=generator))
+    return float(np.random.default_rng(seed).beta(alpha, alpha))

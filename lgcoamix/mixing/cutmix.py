@@ -1,0 +1,55 @@
+"""CutMix (Yun et al., ICCV 2019, arXiv 1905.04899): paste a box, weigh the labels by its area."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lgcoamix.methods import CutMixOptions
+from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, weight_dtype
+
+
+@dataclass(frozen=True)
+class CutMixPlan(Plan):
+    """One box for the whole batch.
+
+    Parameters
+    ----------
+    box : (4,) int64 tensor: top, bottom, left, right; the ends are exclusive, clipped to the image.
+    drawn : scalar float64 tensor: the share that the box had before it was rounded and clipped.
+    """
+
+    box: Tensor
+    drawn: Tensor
+
+
+@dataclass(frozen=True)
+class CutMix(CutMixOptions, Mixer):
+    """Paste one box of b into a; λ is its share of the area."""
+
+    def draw(
+        self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
+    ) -> CutMixPlan:
+        """Draw the box: sides floor(H√(1-λ0)) and floor(W√(1-λ0)), the centre uniform over the pixels."""
+        edges = []
+        cut = 1 - draw_beta(self.alpha, generator)
+        for length in batch.images.shape[-2:]:
+            side = math.floor(length * math.sqrt(cut))
+            centre = int(torch.randint(length, (), generator=generator))
+            edges += [max(0, centre - side // 2), min(length, centre + side // 2)]
+        device = batch.labels.device
+        return CutMixPlan(permutation, torch.tensor(edges).to(device), torch.tensor(cut, dtype=torch.float64).to(device))
+
+    def mix(self, batch: Batch, plan: CutMixPlan) -> Mixed:
+        """Paste."""
+        H, W = batch.images.shape[-2:]
+        top, bottom, left, right = plan.box.unbind()
+        rows = torch.arange(H, device=plan.box.device)[:, None]
+        columns = torch.arange(W, device=plan.box.device)[None, :]
+        inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+        images = torch.where(inside, batch.images[plan.permutation], batch.images)
+        dtype = weight_dtype(batch.images)
+        share = inside.to(dtype).mean() if self.correct_lam else plan.drawn.to(dtype)
+        weight_b = share.expand(len(batch.labels))
+        return Mixed(images, batch.labels, batch.labels[plan.permutation], 1 - weight_b, weight_b)

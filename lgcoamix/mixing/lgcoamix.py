@@ -1,0 +1,171 @@
+"""LGCOAMix (Dornaika & Sun, IEEE TIP 2024, arXiv 2512.00130): paste superpixels, weigh the labels by attention."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lgcoamix.losses import local_contrast, local_cross_entropy, mixed_cross_entropy
+from lgcoamix.methods import LGCOAMixOptions
+from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, weight_dtype
+from lgcoamix.output import LocalOutput, Output
+
+
+@dataclass(frozen=True)
+class SuperpixelPlan(Plan):
+    """Which superpixels of b are pasted onto a.
+
+    Parameters
+    ----------
+    selected : (B, K_half) bool tensor: row i is about the superpixels of image permutation[i].
+    """
+
+    selected: Tensor
+
+
+@dataclass(frozen=True)
+class LGCOAMix(LGCOAMixOptions, Mixer):
+    """Superpixel mixing with local classification, local contrast and attention-weighted labels."""
+
+    needs_maps: ClassVar[bool] = True
+
+    def draw(
+        self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
+    ) -> SuperpixelPlan:
+        """Select every superpixel of b independently, with probability ``select_prob``."""
+        chances = torch.rand(len(batch.labels), batch.count, generator=generator)
+        return SuperpixelPlan(permutation, (chances < self.select_prob).to(batch.labels.device))
+
+    def mix(self, batch: Batch, plan: SuperpixelPlan) -> Mixed:
+        """Paste the selected superpixels, and merge both maps: ids of b are moved up by K_half."""
+        images, regions, pasted = paste_superpixels(batch, plan.permutation, plan.selected)
+        weight_b = pasted.to(weight_dtype(batch.images)).mean(dim=(1, 2))
+        labels_b = batch.labels[plan.permutation]
+        return Mixed(images, batch.labels, labels_b, 1 - weight_b, weight_b, regions, 2 * batch.count)
+
+    def loss(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
+        """Global cross-entropy with weight λ, plus the local terms over the top regions."""
+        lam = self.pasted_weight(output, mixed)
+        classify = mixed_cross_entropy(output.logits, mixed.labels_a, mixed.labels_b, 1 - lam, lam)
+        if output.local is None:
+            return {"global": classify}
+        local = output.local
+        index, kept = top_regions(self._scores(local), local.areas, self.top_ratio)
+        logits = _rows(local.logits, index)
+        contrasted = logits if self.contrast_on == "logits" else _rows(local.embeddings, index)
+        labels = torch.where(index < mixed.count // 2, mixed.labels_a[:, None], mixed.labels_b[:, None])
+        contrast = local_contrast(
+            contrasted.flatten(0, 1),
+            labels.flatten(),
+            kept.flatten(),
+            self.temperature,
+            self.base_temperature,
+            self.exclude_self,
+        )
+        return {
+            "global": classify,
+            "local": self.gamma_ce * local_cross_entropy(logits, labels, kept),
+            "contrast": self.gamma_con * contrast,
+        }
+
+    def monitors(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
+        """λ by area and by attention, their mean absolute difference, and the spread of the scores s."""
+        if output.local is None:
+            return super().monitors(output, mixed)
+        attention = attention_weight(self._scores(output.local), output.local.areas, mixed.lam)
+        present = output.local.areas > 0
+        weights = torch.sigmoid(self._scores(output.local).detach())
+        mean = torch.where(present, weights, 0).sum() / present.sum().clamp(min=1)
+        variance = torch.where(present, (weights - mean) ** 2, 0).sum() / present.sum().clamp(min=1)
+        return {
+            "lam_area": mixed.lam.mean(),
+            "lam_attention": attention.mean(),
+            "lam_difference": (attention - mixed.lam).abs().mean(),
+            "score_std": variance.sqrt(),
+        }
+
+    def pasted_weight(self, output: Output, mixed: Mixed) -> Tensor:
+        """λ, the weight of the pasted label: (B,) tensor without gradient."""
+        if output.local is None or self.lam == "area":
+            return mixed.lam
+        attention = attention_weight(self._scores(output.local), output.local.areas, mixed.lam)
+        return attention if self.lam == "attention" else (mixed.lam.to(attention) + attention) / 2
+
+    def _scores(self, local: LocalOutput) -> Tensor:
+        return (local.embeddings if self.score == "sum" else local.pre_norm).sum(dim=2)
+
+
+def paste_superpixels(batch: Batch, permutation: Tensor, selected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Paste superpixels of b onto a.
+
+    Parameters
+    ----------
+    batch : images, maps and K_half.
+    permutation : (B,) int64 tensor: image i receives from image permutation[i].
+    selected : (B, K_half) bool tensor, about the superpixels of the pasted image.
+
+    Returns
+    -------
+    images : (B, 3, H, W) tensor.
+    regions : (B, H, W) int64 tensor: ids of a, ids of b plus K_half, or -1 for a pixel of no superpixel.
+    pasted : (B, H, W) bool tensor.
+    """
+    half = batch.count
+    own = batch.maps.long()
+    ids = torch.where((own >= 0) & (own < half), own, -1)
+    other = ids[permutation]
+    # A sentinel pixel reads the choice of superpixel 0, and is then ruled out.
+    chosen = selected.gather(1, other.flatten(1).clamp(min=0)).view_as(other)
+    pasted = chosen & (other >= 0)
+    images = torch.where(pasted[:, None], batch.images[permutation], batch.images)
+    return images, torch.where(pasted, other + half, ids), pasted
+
+
+def attention_weight(scores: Tensor, areas: Tensor, area_weight: Tensor) -> Tensor:
+    """λ by attention.
+
+    Parameters
+    ----------
+    scores : (B, 2·K_half) floating tensor t; the second half of the columns belongs to b.
+    areas : (B, 2·K_half) tensor of pixel counts, 0 where a region is absent.
+    area_weight : (B,) tensor: λ by area, taken where every sigmoid(t) vanishes or no region is present.
+
+    Returns
+    -------
+    (B,) tensor without gradient: Σ_{j from b} s_j A_j / Σ_j s_j A_j with s = sigmoid(t).
+    """
+    mass = torch.sigmoid(scores.detach()) * areas
+    total = mass.sum(dim=1)
+    pasted = mass[:, mass.shape[1] // 2 :].sum(dim=1)
+    return torch.where(total > 0, pasted / torch.where(total > 0, total, 1), area_weight.to(mass))
+
+
+def top_regions(scores: Tensor, areas: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+    """Choose the regions with the largest scores.
+
+    Parameters
+    ----------
+    scores : (B, K) floating tensor.
+    areas : (B, K) tensor of pixel counts, 0 where a region is absent.
+    ratio : share of the present regions to keep.
+
+    Returns
+    -------
+    index : (B, k) int64 tensor of region ids, by falling score, ties by rising id; k = max(1, floor(ratio·K)) static.
+    kept : (B, k) bool tensor: image i keeps its first max(1, floor(ratio·n_i)) of n_i present regions, if any.
+    """
+    share = Fraction(str(ratio))  # exact: in floating point 0.7·90 is 62.99...
+    present = areas > 0
+    order = scores.detach().masked_fill(~present, -torch.inf).sort(dim=1, descending=True, stable=True).indices
+    most = max(1, scores.shape[1] * share.numerator // share.denominator)
+    index = order[:, :most]
+    keep = (present.sum(dim=1) * share.numerator // share.denominator).clamp(min=1)
+    kept = torch.arange(most, device=scores.device) < keep[:, None]
+    return index, kept & present.gather(1, index)
+
+
+def _rows(values: Tensor, index: Tensor) -> Tensor:
+    """Gather rows: (B, K, D) by (B, k) -> (B, k, D)."""
+    return values.gather(1, index[:, :, None].expand(-1, -1, values.shape[2]))

@@ -1,0 +1,40 @@
+"""Mixup (Zhang et al., ICLR 2018, arXiv 1710.09412): blend two images and their labels."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lgcoamix.methods import MixupOptions
+from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, weight_dtype
+
+
+@dataclass(frozen=True)
+class MixupPlan(Plan):
+    """One blend for the whole batch.
+
+    Parameters
+    ----------
+    lam : scalar float64 tensor, weight of the image that is blended in.
+    """
+
+    lam: Tensor
+
+
+@dataclass(frozen=True)
+class Mixup(MixupOptions, Mixer):
+    """x̃ = (1-λ)·a + λ·b with 1-λ ~ Beta(alpha, alpha), one λ a batch."""
+
+    def draw(
+        self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
+    ) -> MixupPlan:
+        """Draw λ."""
+        lam = torch.tensor(1 - draw_beta(self.alpha, generator), dtype=torch.float64)
+        return MixupPlan(permutation, lam.to(batch.labels.device))
+
+    def mix(self, batch: Batch, plan: MixupPlan) -> Mixed:
+        """Blend."""
+        lam = plan.lam.to(batch.images.dtype)
+        images = (1 - lam) * batch.images + lam * batch.images[plan.permutation]
+        weight_b = plan.lam.to(weight_dtype(batch.images)).expand(len(batch.labels))
+        return Mixed(images, batch.labels, batch.labels[plan.permutation], 1 - weight_b, weight_b)

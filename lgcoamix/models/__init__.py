@@ -1,0 +1,21 @@
+"""Backbones from timm, the decoder and the local branch. Needs torch and timm alone.
+
+Importing this package registers the modified backbones of ``variants.py`` with timm.
+"""
+
+from lgcoamix.models import variants as variants
+from lgcoamix.models.backbone import Backbone, UnknownBackboneError, WeightsError
+from lgcoamix.models.decoder import Decoder
+from lgcoamix.models.local_global import LocalGlobalNet, LocalHead
+from lgcoamix.output import LocalOutput, Output
+
+__all__ = [
+    "Backbone",
+    "Decoder",
+    "LocalGlobalNet",
+    "LocalHead",
+    "LocalOutput",
+    "Output",
+    "UnknownBackboneError",
+    "WeightsError",
+]

@@ -1,0 +1,116 @@
+"""The network of LGCOAMix: a classifier with a local branch over superpixels."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from lgcoamix.losses import full_precision
+from lgcoamix.models.backbone import Backbone
+from lgcoamix.models.decoder import Decoder
+from lgcoamix.output import LocalOutput, Output
+from lgcoamix.pooling import pool_superpixels, region_areas
+
+
+class LocalHead(nn.Module):
+    """Self-attention over the regions of an image, and a classifier for each region.
+
+    Parameters
+    ----------
+    width : D, the width of the pooled features.
+    num_classes : N.
+
+    Notes
+    -----
+    One head, no output projection, no feed-forward, no dropout; Z = LayerNorm(softmax(QKᵀ/√D)V + S), eps 1e-12.
+    Computed in float32 or better: eps vanishes in half precision.
+
+    References
+    ----------
+    LGCOAMix (Dornaika & Sun, IEEE TIP 2024), superpixel attention.
+    """
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.classifier = nn.Linear(width, num_classes)
+
+    def forward(self, features: Tensor, regions: Tensor, count: int) -> LocalOutput:
+        """Pool, attend, classify.
+
+        Parameters
+        ----------
+        features : (B, D, H, W) floating tensor.
+        regions : (B, H, W) integer tensor; ids outside [0, count) belong to no region.
+        count : K.
+
+        Returns
+        -------
+        Rows for all K regions; those of absent regions are zero (their logits: the classifier's bias).
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            areas = region_areas(regions, count)
+            pooled = pool_superpixels(full_precision(features), regions, count)
+            present = areas > 0
+            affinity = self.query(pooled) @ self.key(pooled).transpose(1, 2) / math.sqrt(pooled.shape[2])
+            # The lowest number, not -inf: an image without any region must give zero rows, not NaN.
+            affinity = affinity.masked_fill(~present[:, None, :], torch.finfo(affinity.dtype).min)
+            attended = affinity.softmax(dim=2) @ self.value(pooled) + pooled
+            embeddings = torch.where(present[:, :, None], self.norm(attended), 0.0)
+            pre_norm = torch.where(present[:, :, None], attended, 0.0)
+            return LocalOutput(embeddings, pre_norm, self.classifier(embeddings), areas)
+
+
+class LocalGlobalNet(nn.Module):
+    """A timm classifier with the local branch of LGCOAMix.
+
+    Parameters
+    ----------
+    name : timm model name, CNN or transformer.
+    num_classes : N.
+    weights, image_size, pool_stem : as for :class:`Backbone`.
+    local : build the decoder and the local head; without them it is the plain classifier.
+    width, skip : as for :class:`Decoder`.
+
+    Notes
+    -----
+    Without regions (inference, unmixed batches) only backbone and classifier run.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_classes: int,
+        weights: str = "none",
+        image_size: int = 224,
+        local: bool = True,
+        width: int = 64,
+        skip: str = "concat",
+        pool_stem: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = Backbone(name, num_classes, weights, image_size, pool_stem)
+        self.decoder = self.local_head = None
+        if local:
+            self.decoder = Decoder(self.backbone.channels, self.backbone.reductions, width, skip)
+            self.local_head = LocalHead(width, num_classes)
+
+    def forward(self, images: Tensor, regions: Tensor | None = None, count: int = 0) -> Output:
+        """Classify images, and their regions where these are given.
+
+        Parameters
+        ----------
+        images : (B, 3, H, W) floating tensor.
+        regions : (B, H, W) integer tensor or None; ids outside [0, count) belong to no region.
+        count : K, static bound on region ids.
+        """
+        if regions is None:
+            return Output(self.backbone(images))
+        if self.decoder is None:
+            raise ValueError("this network was built with local=False and takes no regions")
+        logits, maps = self.backbone.forward_maps(images)
+        features = self.decoder(maps, images.shape[-2:])
+        return Output(logits, self.local_head(features, regions, count))

@@ -1,0 +1,54 @@
+"""Averages of feature maps over regions, as functions of tensors."""
+
+import torch
+from torch import Tensor
+
+
+def pool_superpixels(features: Tensor, regions: Tensor, count: int) -> Tensor:
+    """Average the features inside every region.
+
+    Parameters
+    ----------
+    features : (B, D, H, W) floating tensor.
+    regions : (B, H, W) integer tensor; ids outside [0, count) belong to no region and are ignored.
+    count : K, static bound on region ids.
+
+    Returns
+    -------
+    (B, K, D) tensor. A region that is absent from an image gives a zero row, never NaN.
+    """
+    if features.ndim != 4 or regions.shape != (features.shape[0], *features.shape[2:]):
+        raise ValueError(
+            f"regions must be (B, H, W) to match features {tuple(features.shape)}, got {tuple(regions.shape)}; "
+            "crop image and map in one call (lgcoamix/data/transforms.py)"
+        )
+    B, D = features.shape[:2]
+    slots = _slots(regions, count)
+    # One spare slot takes the pixels of no region. The index is expanded, not copied, over D.
+    sums = features.new_zeros(B, D, count + 1)
+    sums = sums.scatter_add(2, slots[:, None].expand(B, D, -1), features.flatten(2))[:, :, :count]
+    areas = region_areas(regions, count).to(features.dtype)
+    return (sums / areas.clamp(min=1)[:, None]).transpose(1, 2)
+
+
+def region_areas(regions: Tensor, count: int) -> Tensor:
+    """Count the pixels of every region.
+
+    Parameters
+    ----------
+    regions : (B, H, W) integer tensor; ids outside [0, count) are ignored.
+    count : K, static bound on region ids.
+
+    Returns
+    -------
+    (B, K) int64 tensor; 0 where a region is absent.
+    """
+    slots = _slots(regions, count)
+    areas = slots.new_zeros(len(slots), count + 1)
+    return areas.scatter_add(1, slots, torch.ones_like(slots))[:, :count]
+
+
+def _slots(regions: Tensor, count: int) -> Tensor:
+    """(B, H·W) ids as int64, with everything outside [0, count) moved to slot ``count``."""
+    ids = regions.flatten(1).long()
+    return torch.where((ids >= 0) & (ids < count), ids, count)

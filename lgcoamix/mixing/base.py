@@ -139,9 +139,7 @@ class Mixer(ABC):
         return self.draw(batch, permutation, generator, model)
 
     @abstractmethod
-    def draw(
-        self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
-    ) -> Plan:
+    def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> Plan:
         """Make the method's own draws for a batch that is mixed."""
 
     @abstractmethod

@@ -39,7 +39,9 @@ class CutMix(CutMixOptions, Mixer):
             centre = int(torch.randint(length, (), generator=generator))
             edges += [max(0, centre - side // 2), min(length, centre + side // 2)]
         device = batch.labels.device
-        return CutMixPlan(permutation, torch.tensor(edges).to(device), torch.tensor(cut, dtype=torch.float64).to(device))
+        return CutMixPlan(
+            permutation, torch.tensor(edges).to(device), torch.tensor(cut, dtype=torch.float64).to(device)
+        )
 
     def mix(self, batch: Batch, plan: CutMixPlan) -> Mixed:
         """Paste."""

@@ -74,7 +74,7 @@ class LGCOAMix(LGCOAMixOptions, Mixer):
         """λ by area and by attention, their mean absolute difference, and the spread of the scores s."""
         if output.local is None:
             return super().monitors(output, mixed)
-        attention = attention_weight(self._scores(output.local), output.local.areas, mixed.lam)
+        attention = self.attention(output.local, mixed)
         present = output.local.areas > 0
         weights = torch.sigmoid(self._scores(output.local).detach())
         mean = torch.where(present, weights, 0).sum() / present.sum().clamp(min=1)
@@ -90,8 +90,12 @@ class LGCOAMix(LGCOAMixOptions, Mixer):
         """λ, the weight of the pasted label: (B,) tensor without gradient."""
         if output.local is None or self.lam == "area":
             return mixed.lam
-        attention = attention_weight(self._scores(output.local), output.local.areas, mixed.lam)
+        attention = self.attention(output.local, mixed)
         return attention if self.lam == "attention" else (mixed.lam.to(attention) + attention) / 2
+
+    def attention(self, local: LocalOutput, mixed: Mixed) -> Tensor:
+        """λ by attention: (B,) tensor without gradient."""
+        return attention_weight(self._scores(local), local.areas, mixed.lam)
 
     def _scores(self, local: LocalOutput) -> Tensor:
         return (local.embeddings if self.score == "sum" else local.pre_norm).sum(dim=2)

@@ -25,9 +25,7 @@ class MixupPlan(Plan):
 class Mixup(MixupOptions, Mixer):
     """x̃ = (1-λ)·a + λ·b with 1-λ ~ Beta(alpha, alpha), one λ a batch."""
 
-    def draw(
-        self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
-    ) -> MixupPlan:
+    def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> MixupPlan:
         """Draw λ."""
         lam = torch.tensor(1 - draw_beta(self.alpha, generator), dtype=torch.float64)
         return MixupPlan(permutation, lam.to(batch.labels.device))

@@ -16,9 +16,7 @@ class Plain(PlainOptions, Mixer):
 
     mix_prob: ClassVar[float] = 0.0
 
-    def draw(
-        self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
-    ) -> Plan:
+    def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> Plan:
         """Nothing to draw: every image meets itself."""
         return Plan(torch.arange(len(batch.labels), device=batch.labels.device))
 

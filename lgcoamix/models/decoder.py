@@ -39,10 +39,8 @@ class Decoder(nn.Module):
         current = channels[-1]
         for level in range(len(channels) - 2, -1, -1):
             halvings = round(math.log2(reductions[level + 1] / reductions[level]))
-            if skip == "add":
-                out = channels[level]
-            else:
-                out = channels[level] // 2 if level > 0 else width
+            concat_width = channels[level] // 2 if level > 0 else width
+            out = channels[level] if skip == "add" else concat_width
             self.joins.append(_step(current, out, halvings))
             current = out if skip == "add" else out + channels[level]
         halvings = math.ceil(math.log2(reductions[0]))

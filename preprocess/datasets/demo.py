@@ -1,8 +1,8 @@
 """The embedded demo set: beetles on clutter. Needs no download, always comes out the same.
 
-All beetles share one body; colours, pose and background say nothing about the class. The class is a combination of
-three small parts (horns, wing pattern, tail), and the background is littered with the same shapes, so a classifier
-has to find the parts *on the beetle*: fine-grained recognition in small.
+All beetles share one body; colours, pose and background say nothing about the class. The class is a combination of two
+parts (wing pattern, horns), and the background is littered with the same shapes, so a classifier has to find the
+parts *on the beetle*: fine-grained recognition in small.
 """
 
 import itertools
@@ -14,17 +14,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from skimage import draw
-from skimage.transform import resize
 
 from preprocess.datasets.base import Adapter, Listing
 from preprocess.datasets.folder import find_folder
 
 SIZE = 80
 PER_CLASS = {"train": 80, "test": 40}
-_HORNS = ("forked", "plain")
-_WINGS = ("banded", "spotted")
-_TAILS = ("long", "split")
-CLASSES = tuple("-".join(parts) for parts in itertools.product(_HORNS, _WINGS, _TAILS))
+_WINGS = ("banded", "plain", "spotted", "striped")
+_HORNS = ("forked", "single")
+CLASSES = tuple("-".join(parts) for parts in itertools.product(_WINGS, _HORNS))
 _FINE = 2 * SIZE  # drawn at twice the size, then halved: smooth edges
 
 
@@ -62,57 +60,55 @@ def draw_beetle(split: str, label: int, index: int) -> np.ndarray:
     """
     random = np.random.default_rng([sorted(PER_CLASS).index(split), label, index])
     picture = _background(random)
-    _beetle(picture, random, CLASSES[label].split("-"))
-    picture = resize(picture, (SIZE, SIZE), anti_aliasing=True)
-    picture += random.normal(0, 0.02, picture.shape)
-    return (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
+    _beetle(picture, random, *CLASSES[label].split("-"))
+    small = Image.fromarray(_to_bytes(picture)).reduce(_FINE // SIZE)
+    return _to_bytes(np.asarray(small) / 255 + random.normal(0, 0.02, (SIZE, SIZE, 3)))
+
+
+# Shapes as (x, y) corners, in pixels of the fine picture.
+_SPOT = [(6 * np.cos(turn), 6 * np.sin(turn)) for turn in np.linspace(0, 2 * np.pi, 12)]
+_BAND = [(-4, -16), (4, -16), (4, 16), (-4, 16)]
+_STRIPE = [(-24, -3), (24, -3), (24, 3), (-24, 3)]
+_HORN = [(0, -4), (26, -2), (26, 2), (0, 4)]
+_LEG = [(0, -2), (18, -1), (18, 1), (0, 2)]
+_MARKS = {
+    "banded": [(_BAND, (12, 0)), (_BAND, (-12, 0))],
+    "plain": [],
+    "spotted": [(_SPOT, (x, y)) for x in (14, -14) for y in (-8, 8)],
+    "striped": [(_STRIPE, (0, -7)), (_STRIPE, (0, 7))],
+}
+_TURNS = {"forked": (-0.6, 0.6), "single": (0.0,)}
 
 
 def _background(random: np.random.Generator) -> np.ndarray:
     """Smooth colour clouds, littered with leaves and with the very shapes that distinguish the classes."""
-    picture = resize(random.uniform(0.1, 0.9, (5, 5, 3)), (_FINE, _FINE), order=3, mode="reflect")
-    for _ in range(14):
-        middle, angle, size = random.uniform(0, _FINE, 2), random.uniform(0, 2 * np.pi), random.uniform(8, 22)
-        leaf = [(size * np.cos(turn), 0.4 * size * np.sin(turn)) for turn in np.linspace(0, 2 * np.pi, 12)]
-        shape = (leaf, _BAND, _SPOT, _PRONG)[random.integers(4)]
-        scale = 1.0 if shape is leaf else size / 8
-        _polygon(picture, np.asarray(shape) * scale, middle, angle, random.uniform(0, 1, 3))
+    clouds = Image.fromarray(_to_bytes(random.uniform(0.1, 0.9, (5, 5, 3))))
+    picture = np.asarray(clouds.resize((_FINE, _FINE), Image.Resampling.BICUBIC)) / 255
+    shapes = ([(3 * x, y) for x, y in _SPOT], _SPOT, _BAND, _STRIPE, _HORN)
+    for _ in range(10):
+        shape = np.asarray(shapes[random.integers(len(shapes))]) * random.uniform(0.8, 1.4)
+        _polygon(picture, shape, random.uniform(0, _FINE, 2), random.uniform(0, 2 * np.pi), random.uniform(0, 1, 3))
     return picture
 
 
-_BAND = [(-3, -13), (3, -13), (3, 13), (-3, 13)]
-_SPOT = [(5 * np.sin(turn), 5 * np.cos(turn)) for turn in np.linspace(0, 2 * np.pi, 10)]
-_PRONG = [(0, -2.5), (20, -1), (20, 1), (0, 2.5)]
-
-
-def _beetle(picture: np.ndarray, random: np.random.Generator, parts: list[str]) -> None:
-    """Draw the body and its three parts; the body's axis is x, the head at positive x."""
-    horns, wings, tail = parts
-    middle = _FINE / 2 + random.uniform(-20, 20, 2)
-    angle, scale = random.uniform(0, 2 * np.pi), random.uniform(0.85, 1.25)
+def _beetle(picture: np.ndarray, random: np.random.Generator, wings: str, horns: str) -> None:
+    """Draw the body and its parts; the body's axis is x, the head at positive x, turned to look upwards."""
+    middle = _FINE / 2 + random.uniform(-14, 14, 2)
+    angle, scale = -np.pi / 2 + random.uniform(-0.5, 0.5), random.uniform(1.0, 1.3)
     body, mark = _two_colours(random)
 
     def add(points: list[tuple[float, float]], shift: tuple[float, float], turn: float, colour: np.ndarray) -> None:
-        cos, sin = np.cos(turn), np.sin(turn)
-        local = np.asarray(points) @ np.array([[cos, sin], [-sin, cos]]) + shift
-        _polygon(picture, local * scale, middle, angle, colour)
+        _polygon(picture, (_turn(points, turn) + shift) * scale, middle, angle, colour)
 
     ellipse = [(np.cos(turn), np.sin(turn)) for turn in np.linspace(0, 2 * np.pi, 40)]
-    for side in (-1, 1):
-        for x in (-16, 2, 20):
-            add(_PRONG, (x, side * 14), side * np.pi / 2, body * 0.6)
-    for turn in {"forked": (-0.6, 0.6), "plain": (0.0,)}[horns]:
-        add(_PRONG, (40, 0), turn, mark)
-    for turn in {"split": (np.pi - 0.5, np.pi + 0.5), "long": (np.pi,)}[tail]:
-        add(_PRONG, (-36, 0), turn, mark)
-    add([(40 * x, 20 * y) for x, y in ellipse], (0, 0), 0, body)
+    for side, x in itertools.product((-1, 1), (-16, 2, 20)):
+        add(_LEG, (x, side * 16), side * np.pi / 2, body * 0.6)
+    for turn in _TURNS[horns]:
+        add(_HORN, (38, 0), turn, mark)
+    add([(38 * x, 20 * y) for x, y in ellipse], (0, 0), 0, body)
     add([(11 * x, 12 * y) for x, y in ellipse], (36, 0), 0, body * 0.8)
-    if wings == "banded":
-        add(_BAND, (8, 0), 0, mark)
-        add(_BAND, (-14, 0), 0, mark)
-    else:
-        for x, side in itertools.product((10, -14), (-1, 1)):
-            add(_SPOT, (x, side * 8), 0, mark)
+    for shape, place in _MARKS[wings]:
+        add(shape, place, 0, mark)
 
 
 def _two_colours(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -121,15 +117,23 @@ def _two_colours(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return (dark, light) if random.random() < 0.5 else (light, dark)
 
 
-def _polygon(picture: np.ndarray, points: np.ndarray, middle: np.ndarray, angle: float, colour: np.ndarray) -> None:
+def _turn(points: list[tuple[float, float]] | np.ndarray, angle: float) -> np.ndarray:
     cos, sin = np.cos(angle), np.sin(angle)
-    turned = points @ np.array([[cos, sin], [-sin, cos]]) + middle
-    rows, columns = draw.polygon(turned[:, 1], turned[:, 0], picture.shape[:2])
+    return np.asarray(points) @ np.array([[cos, sin], [-sin, cos]])
+
+
+def _polygon(picture: np.ndarray, points: np.ndarray, middle: np.ndarray, angle: float, colour: np.ndarray) -> None:
+    x, y = (_turn(points, angle) + middle).T
+    rows, columns = draw.polygon(y, x, picture.shape[:2])
     picture[rows, columns] = colour
 
 
+def _to_bytes(picture: np.ndarray) -> np.ndarray:
+    return (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
+
+
 DEMO = Adapter(
-    summary="generated beetles, 8 classes that differ in small parts; needs no download",
+    summary="generated beetles, 8 classes that differ in two parts; needs no download",
     find=find_demo,
     size=SIZE,
     # 30 to 40 superpixels on the 64x64 crop, times (80/64)².

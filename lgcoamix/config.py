@@ -1,0 +1,217 @@
+"""All settings of a run as frozen dataclasses, and ``section.key=value`` on the command line. No torch in here."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field, fields, replace
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from lgcoamix.errors import SettingsError
+from lgcoamix.methods import METHOD_OPTIONS, LGCOAMixOptions
+from lgcoamix.schedules import SCHEDULES
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _positive(settings: object, *names: str) -> None:
+    for name in names:
+        if getattr(settings, name) <= 0:
+            raise ValueError(f"{name} must be positive, got {getattr(settings, name)}")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What happens to a stored image on its way to the network.
+
+    Parameters
+    ----------
+    image_size : side of the network's input, in pixels.
+    crop : ``random`` (a window of the stored image), ``pad`` (a window after ``padding`` pixels on each side) or
+        ``resized`` (a window of random area and aspect ratio, resized).
+    padding : pixels, for ``pad``.
+    scale, ratio : bounds of the window's share of the area and of its aspect ratio, for ``resized``.
+    flip : probability of a horizontal flip.
+    test : ``resize`` the whole stored image, or take the ``center``.
+    normalise : ``none`` leaves inputs in [0, 1], as the papers do; ``backbone`` takes the mean and standard deviation
+        that the timm model was trained with.
+    """
+
+    image_size: int = 224
+    crop: str = "resized"
+    padding: int = 4
+    scale: tuple[float, float] = (0.35, 1.0)
+    ratio: tuple[float, float] = (0.75, 1.3333)
+    flip: float = 0.5
+    test: str = "resize"
+    normalise: str = "backbone"
+
+    def __post_init__(self) -> None:
+        _positive(self, "image_size")
+        _one_of("crop", self.crop, ("random", "pad", "resized"))
+        _one_of("test", self.test, ("resize", "center"))
+        _one_of("normalise", self.normalise, ("none", "backbone"))
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale must rise within (0, 1], got {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio must be positive and rise, got {self.ratio}")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip must lie in [0, 1], got {self.flip}")
+        if self.padding < 0:
+            raise ValueError(f"padding must not be negative, got {self.padding}")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The network.
+
+    Parameters
+    ----------
+    backbone : timm model name.
+    weights : ``pretrained``, ``none`` or a checkpoint file.
+    width, skip, pool_stem : of the decoder; see ``lgcoamix.models``.
+    """
+
+    backbone: str = "resnet18"
+    weights: str = "pretrained"
+    width: int = 64
+    skip: str = "concat"
+    pool_stem: bool = False
+
+    def __post_init__(self) -> None:
+        _positive(self, "width")
+        _one_of("skip", self.skip, ("concat", "add"))
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """Stochastic gradient descent and its schedule.
+
+    Parameters
+    ----------
+    epochs, batch_size : of training.
+    lr, momentum, weight_decay : of SGD; the decay acts on every parameter, as in the papers.
+    nesterov : Nesterov's momentum.
+    schedule : name in ``lgcoamix.schedules.SCHEDULES``.
+    """
+
+    epochs: int = 100
+    batch_size: int = 32
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    nesterov: bool = False
+    schedule: str = "cosine"
+
+    def __post_init__(self) -> None:
+        _positive(self, "epochs", "batch_size", "lr")
+        _one_of("schedule", self.schedule, tuple(SCHEDULES))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run, besides the store.
+
+    Parameters
+    ----------
+    method : name in ``lgcoamix.methods.METHOD_OPTIONS``.
+    mixer : the method's options.
+    data, model, optim : see their classes.
+    """
+
+    method: str = "lgcoamix"
+    mixer: Any = field(default_factory=LGCOAMixOptions)
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+
+    def with_method(self, name: str) -> "Settings":
+        """Switch to another method, with its default options.
+
+        Raises
+        ------
+        SettingsError : no such method.
+        """
+        if name not in METHOD_OPTIONS:
+            raise SettingsError(f"no mixer {name!r}; {suggest(name, METHOD_OPTIONS)}")
+        return self if name == self.method else replace(self, method=name, mixer=METHOD_OPTIONS[name]())
+
+    def with_values(self, section: str, **values: object) -> "Settings":
+        """Change values of one section; None leaves a value as it is.
+
+        Raises
+        ------
+        SettingsError : a value cannot be.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        try:
+            return replace(self, **{section: replace(getattr(self, section), **given)})
+        except ValueError as error:
+            raise SettingsError(f"{section}: {error}") from None
+
+    def with_assignments(self, assignments: tuple[str, ...]) -> "Settings":
+        """Apply ``section.key=value`` texts from the command line.
+
+        Raises
+        ------
+        SettingsError : malformed, unknown (with a suggestion), or of the wrong type.
+        """
+        settings = self
+        for text in assignments:
+            path, equals, value = text.partition("=")
+            section, dot, key = path.partition(".")
+            if not equals or not dot:
+                raise SettingsError(f"expected section.key=value, got {text!r}; for example mixer.select_prob=0.4")
+            known = [f"{part}.{name.name}" for part in SECTIONS for name in fields(getattr(settings, part))]
+            if path not in known:
+                raise SettingsError(f"no setting {path!r} (mixer: {settings.method}); {suggest(path, known)}")
+            wanted = get_type_hints(type(getattr(settings, section)))[key]
+            settings = settings.with_values(section, **{key: _parse(path, value, wanted)})
+        return settings
+
+
+SECTIONS = ("mixer", "data", "model", "optim")
+
+
+def suggest(word: str, choices: object) -> str:
+    """Say "did you mean ...?", or list what there is."""
+    names = list(choices)
+    close = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(names)}"
+
+
+def to_plain(settings: Settings) -> dict[str, Any]:
+    """Settings as plain data, for ``config.json``."""
+    return dataclasses.asdict(settings)
+
+
+def from_plain(document: dict[str, Any]) -> Settings:
+    """The inverse of :func:`to_plain`; JSON's lists become tuples again."""
+
+    def section(kind: type, values: dict[str, Any]) -> Any:
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    return Settings(
+        method=document["method"],
+        mixer=section(METHOD_OPTIONS[document["method"]], document["mixer"]),
+        data=section(DataSettings, document["data"]),
+        model=section(ModelSettings, document["model"]),
+        optim=section(OptimSettings, document["optim"]),
+    )
+
+
+def _parse(path: str, text: str, wanted: Any) -> object:
+    if isinstance(wanted, UnionType):
+        wanted = get_args(wanted)[0]
+    try:
+        if wanted is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if get_origin(wanted) is tuple:
+            low, high = (float(part) for part in text.split(","))
+            return low, high
+        return wanted(text)
+    except (ValueError, KeyError):
+        form = {bool: "true or false", int: "an integer", float: "a number"}.get(wanted, "two numbers LOW,HIGH")
+        raise SettingsError(f"{path} takes {form}, got {text!r}") from None

@@ -1,0 +1,63 @@
+"""Learning-rate schedules: the divisor tables of the LGCOAMix scripts, and cosine. One rate an epoch."""
+
+import bisect
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Divisors:
+    """A published table.
+
+    Parameters
+    ----------
+    length : epochs of the published run; for another number of epochs all boundaries are scaled alike.
+    warmup : first epochs, in which the rate rises linearly: (e + 1) / warmup.
+    steps : (first epoch, divisor of the base rate) pairs, rising.
+    """
+
+    length: int
+    warmup: int
+    steps: tuple[tuple[int, float], ...]
+
+
+_A = ((10, 1), (160, 2), (200, 4), (250, 8), (300, 10), (350, 20), (400, 50), (450, 100), (500, 500), (550, 1000))
+_B = (
+    *((10, 1), (130, 2), (170, 4), (220, 8), (260, 10), (310, 20), (350, 40), (390, 80), (420, 100), (470, 200)),
+    *((500, 400), (530, 800), (560, 1000), (580, 5000)),
+)
+_C = (
+    *((0, 1), (60, 2), (90, 4), (110, 8), (120, 10), (140, 20), (160, 40), (170, 80), (180, 100), (210, 200)),
+    *((230, 400), (250, 800), (270, 1000), (290, 5000)),
+)
+
+SCHEDULES: dict[str, Divisors | None] = {
+    "cosine": None,
+    "lgcoamix-a": Divisors(600, 10, _A),
+    "lgcoamix-b": Divisors(600, 10, _B),
+    "lgcoamix-c": Divisors(300, 0, _C),
+}
+
+
+def learning_rate(schedule: str, base: float, epoch: int, epochs: int) -> float:
+    """The learning rate of one epoch.
+
+    Parameters
+    ----------
+    schedule : name in ``SCHEDULES``. ``cosine`` falls from ``base`` towards 0 after a linear rise over the first
+        twentieth of the run (at most 5 epochs).
+    base : the recipe's rate.
+    epoch : 0-based.
+    epochs : length of the run.
+    """
+    table = SCHEDULES[schedule]
+    if table is None:
+        rise = min(5, epochs // 20)
+        if epoch < rise:
+            return base * (epoch + 1) / (rise + 1)
+        return base * (1 + math.cos(math.pi * (epoch - rise) / (epochs - rise))) / 2
+    published = epoch * table.length / epochs
+    if published < table.warmup:
+        return base * min(1.0, (int(published) + 1) / table.warmup)
+    place = bisect.bisect_right([first for first, _ in table.steps], published) - 1
+    return base / table.steps[place][1]

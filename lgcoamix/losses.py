@@ -91,7 +91,7 @@ def local_contrast(
         kept = torch.ones_like(labels, dtype=torch.bool)
     units = F.normalize(rows, dim=1)
     both = kept[:, None] & kept[None, :]
-    similar = (units @ units.T) / temperature
+    similar = (units / temperature) @ units.T
     similar = similar - similar.masked_fill(~both, -torch.inf).amax(dim=1, keepdim=True).detach().nan_to_num(neginf=0)
     same = labels[:, None] == labels[None, :]
     positive = both & same

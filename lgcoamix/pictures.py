@@ -15,6 +15,7 @@ from lgcoamix.mixing import Batch
 from lgcoamix.seeding import derive_seed
 
 _SHOWN = 6
+_LINE_SCALE = 384  # side, in pixels, to which a small picture is enlarged before boundaries are drawn
 
 
 def draw_curves(rows: list[dict[str, float]], out: Path, title: str) -> None:
@@ -93,11 +94,16 @@ def draw_mixed(step: Step, batch: Batch, classes: tuple[str, ...], out: Path) ->
         _show(axes[row, 0], own[row], f"a: {classes[int(batch.labels[row])]}")
         _show(axes[row, 1], own[partner], f"b: {classes[int(batch.labels[partner])]}")
         _show(axes[row, 2], pasted[row].astype(float), "pasted from b")
-        picture = blend[row]
-        if mixed.regions is not None:
-            picture = mark_boundaries(picture, mixed.regions[row].cpu().numpy(), color=(1, 1, 0))
-        _show(axes[row, 3], picture, text)
+        regions = None if mixed.regions is None else mixed.regions[row].cpu().numpy()
+        _show(axes[row, 3], blend[row] if regions is None else _with_boundaries(blend[row], regions), text)
     figure.savefig(out, dpi=110)
+
+
+def _with_boundaries(picture: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    # Enlarged first, so that the lines do not hide a small picture.
+    factor = max(1, _LINE_SCALE // len(regions))
+    enlarged = picture.repeat(factor, axis=0).repeat(factor, axis=1)
+    return mark_boundaries(enlarged, regions.repeat(factor, axis=0).repeat(factor, axis=1), color=(1, 1, 0))
 
 
 def _draw_unmixed(step: Step, batch: Batch, classes: tuple[str, ...], out: Path) -> None:

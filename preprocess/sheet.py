@@ -8,6 +8,8 @@ from skimage.segmentation import mark_boundaries
 
 from preprocess.store import Store
 
+_LINE_SCALE = 384  # side, in pixels, to which a small picture is enlarged before boundaries are drawn
+
 
 def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
     """Draw a sheet: one row an image, the image itself first, then one column for each scale.
@@ -33,6 +35,13 @@ def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
     for column, scale in enumerate(store.scales, start=1):
         maps = store.maps(split, scale.segments, chosen)
         for row, (image, ids) in enumerate(zip(images, maps, strict=True)):
-            axes[row, column].imshow(mark_boundaries(image, ids.astype(int), color=(1, 1, 0)))
+            axes[row, column].imshow(_with_boundaries(image, ids.astype(int)))
             axes[row, column].set_title(f"{scale.segments} asked, {ids.max() + 1} found", fontsize=8)
     figure.savefig(out, dpi=110)
+
+
+def _with_boundaries(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    # Enlarged first, so that the lines do not hide a small picture.
+    factor = max(1, _LINE_SCALE // len(ids))
+    enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    return mark_boundaries(enlarged, ids.repeat(factor, axis=0).repeat(factor, axis=1), color=(1, 1, 0))

@@ -15,10 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from preprocess.datasets import DATASETS
+from preprocess.datasets import DATASETS, Listing
 from preprocess.errors import PreprocessError
 from preprocess.images import CODECS, RESIZES
-from preprocess.superpixels import ALGORITHMS
+from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, parse_segments
 
 STORE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -51,7 +51,7 @@ def main() -> None:
 @click.argument("dataset", type=click.Choice(sorted(DATASETS)))
 @click.option(
     "--root",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the raw data.  [default: data/raw/DATASET]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The store to write.  [default: data/DATASET.h5]")
@@ -129,8 +129,10 @@ def build(
     _print_summary(out, index, reports, time.perf_counter() - begin)
 
 
-def _listing(dataset: str, root: Path | None, only: str | None):
+def _listing(dataset: str, root: Path | None, only: str | None) -> Listing:
     adapter = DATASETS[dataset]
+    if adapter.create is None and root is not None and not root.is_dir():
+        raise click.BadParameter(f"there is no folder {root}", param_hint="--root")
     root = root or Path("data/raw") / dataset
     if adapter.create is not None and not root.exists():
         adapter.create(root)
@@ -144,12 +146,10 @@ def _listing(dataset: str, root: Path | None, only: str | None):
             f"{dataset} has the splits {', '.join(listing.splits)}, got {', '.join(unknown)}",
             param_hint="--splits",
         )
-    return type(listing)(listing.classes, {name: listing.splits[name] for name in listing.splits if name in chosen})
+    return Listing(listing.classes, {name: listing.splits[name] for name in listing.splits if name in chosen})
 
 
-def _scales(segments: str, scales: str, size: int):
-    from preprocess.superpixels import choose_scales, parse_segments
-
+def _scales(segments: str, scales: str, size: int) -> tuple[Scale, ...]:
     try:
         counts = parse_segments(segments)
     except ValueError as error:

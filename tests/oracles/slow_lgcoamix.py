@@ -1,6 +1,6 @@
 """Slow, independent oracle of the LGCOAMix training step: plain loops, torch float64, autograd.
 
-Written from the mathematical description alone (METHODS section 1). One sample, one region, one pair at a time.
+Written from the mathematical description alone (the papers' equations). One sample, one region, one pair at a time.
 """
 
 import math
@@ -73,15 +73,15 @@ def _contrast(units, labels, temperature, base_temperature, exclude_self):
     for i in range(m):
         dots = [torch.dot(units[i], units[k]) / temperature for k in range(m)]
         biggest = max(float(d.detach()) for d in dots)  # over all k, i included; detached
-        l = [d - biggest for d in dots]
+        shifted = [d - biggest for d in dots]
         positives = [k for k in range(m) if labels[k] == labels[i] and not (exclude_self and k == i)]
         negatives = [k for k in range(m) if labels[k] != labels[i]]
         if not positives:
             continue
         total = 0.0
         for k in positives:
-            denominator = torch.logsumexp(torch.stack([l[k]] + [l[n] for n in negatives]), 0)
-            total = total + (l[k] - denominator)
+            denominator = torch.logsumexp(torch.stack([shifted[k]] + [shifted[n] for n in negatives]), 0)
+            total = total + (shifted[k] - denominator)
         anchors.append(total / len(positives))
     if not anchors:
         return None
@@ -94,7 +94,7 @@ def _contrast(units, labels, temperature, base_temperature, exclude_self):
 # --------------------------------------------------------------------------- losses (items 5-10)
 
 
-def slow_losses(
+def slow_losses(  # noqa: C901 - one function, top to bottom, as the text it follows
     logits,
     features,
     regions,
@@ -216,23 +216,3 @@ def slow_losses(
 
 def _near(got, want, what, tol=1e-9):
     assert abs(float(got) - want) < tol, (what, float(got), want)
-
-
-def _check_mix():
-    # count 3; one row of 4 pixels; 9 and -1 are sentinels
-    images = torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]], [[[10.0, 20.0, 30.0, 40.0]]]], dtype=torch.float64)
-    maps = torch.tensor([[[0, 0, 1, 9]], [[2, 0, -1, 2]]])
-    permutation = torch.tensor([1, 0])
-    # image 0 takes superpixel 2 of image 1 (pixels 0, 3); image 1 takes 1 of image 0 (pixel 2)
-    selected = torch.tensor([[False, False, True], [False, True, False]])
-    before = images.clone()
-    mixed, regions, pasted = slow_mix(images, maps, permutation, selected, 3)
-    assert mixed[:, 0, 0].tolist() == [[10.0, 2.0, 3.0, 40.0], [10.0, 20.0, 3.0, 40.0]]
-    assert regions[:, 0].tolist() == [[5, 0, 1, 5], [2, 0, 4, 2]]
-    assert pasted[:, 0].tolist() == [[True, False, False, True], [False, False, True, False]]
-    assert torch.equal(images, before)
-    # nothing selected: sentinels stay without region; everything selected: sentinels of b are not pasted
-    _, regions, pasted = slow_mix(images, maps, permutation, torch.zeros(2, 3, dtype=torch.bool), 3)
-    assert regions[:, 0].tolist() == [[0, 0, 1, -1], [2, 0, -1, 2]] and not pasted.any()
-    _, regions, _ = slow_mix(images, maps, permutation, torch.ones(2, 3, dtype=torch.bool), 3)
-    assert regions[:, 0].tolist() == [[5, 3, 1, 5], [3, 3, 4, 2]]

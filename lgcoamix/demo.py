@@ -1,0 +1,56 @@
+"""``make demo``: the whole path on the generated data set, in a few minutes on a CPU."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from lgcoamix.errors import RunError
+
+METHODS = ("none", "lgcoamix")
+
+
+def run_demo(data: Path, runs: Path, say: Callable[[str], None]) -> tuple[dict[str, dict], list[Path]]:
+    """Generate, preprocess, train plain and LGCOAMix, evaluate. Each stage is the real command in its own process.
+
+    Parameters
+    ----------
+    data : folder for the raw pictures and the store.
+    runs : folder for the runs. A finished run is taken as it is, an unfinished one is done again.
+    say : shows a line of text.
+
+    Returns
+    -------
+    Results by method, and the pictures that were made.
+    """
+    store, sheet = data / "demo.h5", data / "demo-superpixels.png"
+    root = data / "raw" / "demo"
+    if not root.exists():
+        say(f"generating the demo set in {root}")
+    _command("preprocess", "build", "demo", "--root", str(root), "--out", str(store))
+    _command("preprocess", "show", str(store), "--count", "8", "--out", str(sheet))
+    pictures, results = [sheet], {}
+    for method in METHODS:
+        out = runs / f"demo-{method}"
+        finished = out / "results.json"
+        if finished.exists():
+            say(f"{out} is finished: taken as it is (remove it to train again)")
+        else:
+            shutil.rmtree(out, ignore_errors=True)
+            say(f"training {method} -> {out}")
+            _command(
+                "lgcoamix", "train", "--shards", str(store), "--mixer", method, "--device", "cpu", "--out", str(out)
+            )
+        results[method] = json.loads(finished.read_text())
+        pictures += [out / "curves.png", out / "mixed.png"]
+    return results, pictures
+
+
+def _command(module: str, *arguments: str) -> None:
+    code = subprocess.run([sys.executable, "-m", module, *arguments]).returncode
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise RunError(f"python -m {module} {' '.join(arguments)} ended with exit code {code}")

@@ -1,0 +1,86 @@
+"""Shared fixtures: real photographs, small image folders, small stores. Everything is made by the real commands."""
+
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+PROOF = bool(os.environ.get("LGCOAMIX_PROOF"))  # make proof: full counts
+
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+def run_command(*command: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
+    """Run ``python ...`` from the source tree and capture its text; never raises on failure."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment}
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd or ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def flowers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder flowers17 with its 1,360 photographs."""
+    archive = Path(os.environ.get("LGCOAMIX_REAL_DATA", ROOT.parent / "shared" / "data")) / "flowers17.tar"
+    if not archive.is_file():
+        pytest.skip(f"real photographs are not at {archive}; set LGCOAMIX_REAL_DATA to their folder")
+    home = tmp_path_factory.mktemp("flowers")
+    with tarfile.open(archive) as tar:
+        tar.extractall(home, filter="data")
+    return home / "flowers17"
+
+
+@pytest.fixture(scope="session")
+def flowers_store(flowers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of a few photographs of three classes: 64 pixels, several shards, two scales."""
+    root = tmp_path_factory.mktemp("few-flowers")
+    for split, count in (("train", 12), ("test", 6)):
+        for name in ("daisy", "iris", "tulip"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for path in sorted((flowers / split / name).iterdir())[:count]:
+                (folder / path.name).write_bytes(path.read_bytes())
+    out = tmp_path_factory.mktemp("store") / "flowers.h5"
+    options = ("--size", "64", "--segments", "12,30", "--shard-size", "10", "--jobs", "2")
+    done = run_command("-m", "preprocess", "build", "folder", "--root", root, "--out", out, *options)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def paint(path: Path, seed: int, size: tuple[int, int] = (40, 30)) -> None:
+    """Save a PNG of three coloured blocks."""
+    random = np.random.default_rng(seed)
+    picture = np.zeros((*size, 3), np.uint8)
+    for start in (0, size[0] // 3, 2 * size[0] // 3):
+        picture[start:] = random.integers(0, 256, 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+@pytest.fixture
+def painted(tmp_path: Path) -> Path:
+    """An image folder: classes a and b, 5 training and 3 test pictures each."""
+    root = tmp_path / "painted"
+    for seed, (split, count) in enumerate((("train", 5), ("test", 3))):
+        for label, name in enumerate("ab"):
+            for index in range(count):
+                paint(root / split / name / f"{index}.png", 100 * seed + 10 * label + index)
+    return root

@@ -209,10 +209,3 @@ def slow_losses(  # noqa: C901 - one function, top to bottom, as the text it fol
         "kept": kept_all,
         "scores": scores_all,
     }
-
-
-# --------------------------------------------------------------------------- self-check
-
-
-def _near(got, want, what, tol=1e-9):
-    assert abs(float(got) - want) < tol, (what, float(got), want)

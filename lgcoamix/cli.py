@@ -42,7 +42,7 @@ def friendly(command: Callable) -> Callable:
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}") from None
         except KeyboardInterrupt:
-            click.echo("\ninterrupted", err=True)
+            click.echo("\ninterrupted; a run folder keeps the epochs that were finished", err=True)
             sys.exit(130)
 
     return wrapped
@@ -166,7 +166,7 @@ def _train(
     val_fraction: float,
     out: Path,
 ) -> dict:
-    from lgcoamix.models import UnknownBackboneError, WeightsError
+    from lgcoamix.models import BackboneError, WeightsError
     from lgcoamix.run import RunOptions
     from lgcoamix.run import train as run
 
@@ -174,7 +174,7 @@ def _train(
     try:
         with _report() as report:
             return run(store, settings, options, report)
-    except UnknownBackboneError as error:
+    except BackboneError as error:
         raise SettingsError(str(error)) from None
     except WeightsError as error:
         raise RunError(str(error)) from None

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lgcoamix.errors import SettingsError
+
 
 def to_inputs(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Scale and normalise.
@@ -36,9 +38,18 @@ def to_picture(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) 
 
 
 def pick_device(name: str) -> torch.device:
-    """Resolve ``auto`` to cuda, mps or cpu, whichever is there first."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """Resolve ``auto`` to cuda, mps or cpu, whichever is there first.
+
+    Raises
+    ------
+    SettingsError : this machine has no such device.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, available in there.items() if available)
+    if not there[name]:
+        found = ", ".join(device for device, available in there.items() if available)
+        raise SettingsError(
+            f"this machine has no device {name!r} that torch {torch.__version__} can use; it has {found}"
+        )
+    return torch.device(name)

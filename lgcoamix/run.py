@@ -104,7 +104,9 @@ def train(store: Store, settings: Settings, options: RunOptions, report: Report)
         width=settings.model.width,
         skip=settings.model.skip,
         pool_stem=settings.model.pool_stem,
-    ).to(device)
+    )
+    _try_input(model, settings)
+    model.to(device)
     step = Step(model, mixer, _optimiser(model, settings), _statistics(settings), device, options.seed)
     loaders = _loaders(store, settings, options, mixer.needs_maps, device)
     folder = _RunFolder(options.out, loaders.tests)
@@ -123,8 +125,8 @@ def check(store: Store, settings: Settings, options: RunOptions) -> None:
     """Refuse what cannot work, before anything is built or written."""
     if options.out.exists():
         raise RunError(f"the run folder {options.out} exists; give another --out, or remove it")
-    if "train" not in store.splits:
-        raise RunError(f"{store.path} has no split 'train'; build it with that split")
+    if "train" not in store.splits or len(store.splits["train"]) < 2:
+        raise RunError(f"{store.path} has no split 'train' of at least 2 images; build it with that split")
     if options.val_fraction == 0 and not _test_split(store):
         raise RunError(f"{store.path} has neither a test nor a val split; give --val-fraction 0.2")
     size, data = store.size, settings.data
@@ -255,6 +257,17 @@ def _test_split(store: Store) -> str | None:
     return next((split for split in ("test", "val") if split in store.splits and len(store.splits[split])), None)
 
 
+@torch.no_grad()
+def _try_input(model: LocalGlobalNet, settings: Settings) -> None:
+    """Send one empty image through the backbone: some networks refuse small inputs only then."""
+    size = settings.data.image_size
+    try:
+        model.eval()(torch.zeros(1, 3, size, size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise SettingsError(f"{settings.model.backbone} cannot take inputs of {size}x{size}: {reason}") from None
+
+
 def _optimiser(model: torch.nn.Module, settings: Settings) -> torch.optim.Optimizer:
     optim = settings.optim
     return torch.optim.SGD(
@@ -297,7 +310,10 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """Commit of the source tree, with "+" where it has changes; None for an installed package."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty=+"]
+    home = Path(__file__).resolve().parent.parent
+    if not (home / ".git").exists():
+        return None
+    command = ["git", "-C", str(home), "describe", "--always", "--abbrev=12", "--dirty=+"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

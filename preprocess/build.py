@@ -5,6 +5,7 @@ already published and whole. The index is published last, so it exists when the 
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from preprocess.store.writer import ImageRows, write_image_shard, write_index, w
 from preprocess.superpixels import ALGORITHMS, Scale, largest_id
 
 _SHOWN_FAILURES = 10
+_NAMES = {"samples": "the image files (key of their names, labels and sizes)"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class BuildSettings:
     compactness : as for :func:`preprocess.superpixels.slic`.
     codec : ``raw`` pixels or ``jpeg``.
     quality : JPEG quality, 1 to 100; unused for raw.
-    shard_size : samples in a shard. A worker holds about twice the bytes of a shard in memory.
+    shard_size : samples in a shard; None chooses for each split. A worker holds about twice the bytes of a shard in
+        memory.
     """
 
     dataset: str
@@ -51,7 +54,7 @@ class BuildSettings:
     compactness: float = 10.0
     codec: str = "raw"
     quality: int = 95
-    shard_size: int = 256
+    shard_size: int | None = None
 
     @property
     def map_dtype(self) -> str:
@@ -164,13 +167,19 @@ def make_plan(out: Path, listing: Listing, settings: BuildSettings) -> Plan:
     tasks = []
     everything = hashlib.sha256()
     for split, samples in listing.splits.items():
-        for number, start in enumerate(range(0, len(samples), settings.shard_size)):
-            part = samples[start : start + settings.shard_size]
+        size = settings.shard_size or _shard_size(len(samples))
+        for number, start in enumerate(range(0, len(samples), size)):
+            part = samples[start : start + size]
             rows = [[sample.key, sample.label, _bytes_of(sample.path)] for sample in part]
             everything.update(canonical([split, rows]).encode())
             key = key_of({"images": settings.image_recipe(), "samples": rows})
             tasks.append(Task(split, number, part, key))
     return Plan(out.parent, stem, listing, settings, tuple(tasks), everything.hexdigest()[:16])
+
+
+def _shard_size(samples: int) -> int:
+    """About 64 shards a split, for even work and a lively progress bar, but neither tiny nor large ones."""
+    return min(512, max(32, 2 ** round(math.log2(max(1, samples / 64)))))
 
 
 def column_name(settings: BuildSettings, scale: Scale) -> str:
@@ -387,7 +396,8 @@ def _differences(there: dict, wanted: dict, prefix: str = "") -> Iterator[str]:
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _differences(old, new, f"{prefix}{name}.")
         elif old != new:
-            yield f"{prefix}{name}: stored {_short(old)}, asked for {_short(new)}"
+            what = _NAMES.get(f"{prefix}{name}", f"{prefix}{name}")
+            yield f"{what}: stored {_short(old)}, asked for {_short(new)}"
 
 
 def _short(value: object) -> str:

@@ -73,7 +73,7 @@ def main() -> None:
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG.")
 @click.option("--jobs", type=click.IntRange(1), help="Worker processes.  [default: one for each core]")
 @click.option("--splits", metavar="NAME,NAME", help="Only these splits.  [default: all]")
-@click.option("--shard-size", type=click.IntRange(1), default=256, show_default=True, help="Images in a shard.")
+@click.option("--shard-size", type=click.IntRange(1), help="Images in a shard.  [default: 32 to 512, by the split]")
 @click.option("--skip-bad", is_flag=True, help="Publish without the images that could not be used.")
 @friendly
 def build(
@@ -90,7 +90,7 @@ def build(
     quality: int,
     jobs: int | None,
     splits: str | None,
-    shard_size: int,
+    shard_size: int | None,
     skip_bad: bool,
 ) -> None:
     """Read DATASET, compute its superpixel maps and write a store.

@@ -1,4 +1,4 @@
-"""The mixing methods: ``MIXERS[name](**options)``. One method, one file; README.md beside this file has their cards.
+"""The mixing methods: ``MIXERS[name](**options)``. One method, one file; lgcoamix/README.md has their cards.
 
 Needs torch alone.
 """

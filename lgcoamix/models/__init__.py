@@ -4,18 +4,18 @@ Importing this package registers the modified backbones of ``variants.py`` with 
 """
 
 from lgcoamix.models import variants as variants
-from lgcoamix.models.backbone import Backbone, UnknownBackboneError, WeightsError
+from lgcoamix.models.backbone import Backbone, BackboneError, WeightsError
 from lgcoamix.models.decoder import Decoder
 from lgcoamix.models.local_global import LocalGlobalNet, LocalHead
 from lgcoamix.output import LocalOutput, Output
 
 __all__ = [
     "Backbone",
+    "BackboneError",
     "Decoder",
     "LocalGlobalNet",
     "LocalHead",
     "LocalOutput",
     "Output",
-    "UnknownBackboneError",
     "WeightsError",
 ]

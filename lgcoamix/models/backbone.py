@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class UnknownBackboneError(ValueError):
-    """timm has no model of this name, or the model gives no feature maps."""
+class BackboneError(ValueError):
+    """timm has no model of this name, or it gives no feature maps, or it does not take inputs of this size."""
 
 
 class WeightsError(RuntimeError):
@@ -41,7 +41,7 @@ class Backbone(nn.Module):
         self.net = _create(name, num_classes, weights, image_size)
         info = getattr(self.net, "feature_info", None)
         if info is None or not hasattr(self.net, "forward_intermediates"):
-            raise UnknownBackboneError(f"{name} gives no feature maps in timm; choose a CNN or a transformer that does")
+            raise BackboneError(f"{name} gives no feature maps in timm; choose a CNN or a transformer that does")
         levels = info.info if hasattr(info, "info") else info
         self.channels = [level["num_chs"] for level in levels]
         self.reductions = [level["reduction"] for level in levels]
@@ -76,7 +76,7 @@ def _create(name: str, num_classes: int, weights: str, image_size: int) -> nn.Mo
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {', '.join(close)}?" if close else "python -c 'import timm; print(timm.list_models())'"
-        raise UnknownBackboneError(f"timm has no model {name!r}; {hint}")
+        raise BackboneError(f"timm has no model {name!r}; {hint}")
     options: dict[str, object] = {}
     cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if cfg is not None and cfg.fixed_input_size:
@@ -88,8 +88,8 @@ def _create(name: str, num_classes: int, weights: str, image_size: int) -> nn.Mo
     try:
         return timm.create_model(name, pretrained=weights != "none", num_classes=num_classes, **options)
     except Exception as error:
-        if weights == "none":
-            raise
+        if weights == "none":  # timm asserts, for example, that the patches of a transformer fit the image
+            raise BackboneError(f"timm cannot build {name} for inputs of {image_size}: {error}") from error
         # Download and file problems surface as many types: hub, HTTP, socket, pickle, shape errors.
         reason = str(error).strip().split("\n")[0]
         raise WeightsError(

@@ -237,7 +237,7 @@ class _Shard:
         self.path = path
         big = next(name for name in ("maps", "images", "codes") if name in self.file)
         self.data = self.file[big]
-        small = {name: dataset[()] for name, dataset in self.file.items() if name != big}
+        small = {name: dataset[()] for name, dataset in self.file.items() if name not in (big, "summary", "sources")}
         self.checksums: np.ndarray = small["checksums"]
         self.offsets: np.ndarray | None = small.get("offsets")
         self.labels: np.ndarray | None = small.get("labels")
@@ -302,7 +302,7 @@ def read_index(path: Path) -> dict:
 def read_summary(path: Path) -> dict:
     """Read what the shard at ``path`` says of itself for the index."""
     with h5py.File(path, "r", locking=False) as file:
-        return json.loads(file.attrs["summary"])
+        return json.loads(file["summary"][()])
 
 
 def read_shard_images(path: Path, size: int) -> np.ndarray:

@@ -76,8 +76,9 @@ def write_image_shard(path: Path, rows: ImageRows, codes: Sequence[bytes] | None
         file.create_dataset("keys", data=_fixed_strings(rows.keys))
         file.create_dataset("sources", data=np.frombuffer(b"".join(rows.sources), np.uint8).reshape(count, 32))
         file.create_dataset("checksums", data=np.asarray(checksums, dtype=np.uint32))
+        file.create_dataset("summary", data=_fixed_strings([canonical(summary)])[0])
 
-    return _publish_hdf5(path, "shard", fill, summary)
+    return _publish_hdf5(path, "shard", fill)
 
 
 def write_map_shard(path: Path, maps: np.ndarray, summary: dict) -> tuple[int, str]:
@@ -99,8 +100,9 @@ def write_map_shard(path: Path, maps: np.ndarray, summary: dict) -> tuple[int, s
         file.create_dataset("maps", data=maps, **(packing if len(maps) else {}))
         checksums = [map_checksum(memoryview(np.ascontiguousarray(ids)).cast("B")) for ids in maps]
         file.create_dataset("checksums", data=np.asarray(checksums, dtype=np.uint32))
+        file.create_dataset("summary", data=_fixed_strings([canonical(summary)])[0])
 
-    return _publish_hdf5(path, "shard", fill, summary)
+    return _publish_hdf5(path, "shard", fill)
 
 
 def write_index(path: Path, document: dict) -> None:
@@ -109,15 +111,14 @@ def write_index(path: Path, document: dict) -> None:
     def fill(file: h5py.File) -> None:
         file.create_dataset("document", data=_fixed_strings([canonical(document)])[0])
 
-    _publish_hdf5(path, "index", fill, {})
+    _publish_hdf5(path, "index", fill)
 
 
-def _publish_hdf5(path: Path, kind: str, fill: Callable[[h5py.File], None], summary: dict) -> tuple[int, str]:
+def _publish_hdf5(path: Path, kind: str, fill: Callable[[h5py.File], None]) -> tuple[int, str]:
     # A core file without a backing store never touches the disk; its name only has to be a string.
     with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
-        file.attrs["format"] = f"lgcoamix-{kind}"
+        file.attrs["format"] = np.bytes_(f"lgcoamix-{kind}")
         file.attrs["version"] = FORMAT_VERSION
-        file.attrs["summary"] = canonical(summary)
         fill(file)
         file.flush()
         payload = file.id.get_file_image()

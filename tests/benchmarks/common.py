@@ -1,0 +1,37 @@
+"""Timing and real pictures for the benchmarks."""
+
+import os
+import statistics
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from preprocess.images import load
+
+_REAL = Path(os.environ.get("LGCOAMIX_REAL_DATA", "../shared/data")) / "flowers17.tar"
+
+
+def photographs(count: int, size: int) -> np.ndarray:
+    """The first photographs of flowers17, squashed: (count, size, size, 3) uint8 array."""
+    if not _REAL.is_file():
+        raise SystemExit(f"the benchmarks need {_REAL}; set LGCOAMIX_REAL_DATA to its folder")
+    images = []
+    with tarfile.open(_REAL) as tar:
+        for member in tar:
+            if member.name.endswith(".jpg") and len(images) < count:
+                images.append(load(tar.extractfile(member).read(), size))
+    return np.stack(images)
+
+
+def median_seconds(work: Callable[[], object], repeats: int = 7) -> float:
+    """Median time of one call, after one call to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)

@@ -1,0 +1,110 @@
+"""Small stores of noisy pictures: 16 pixels, several shards in each split, built within a second."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from preprocess.build import BuildSettings, build, make_plan
+from preprocess.datasets import DATASETS
+from preprocess.store import Store
+from preprocess.superpixels import Scale
+
+HEADER_BYTES = 512  # of the user block before the HDF5 file
+SMALL = BuildSettings("folder", (Scale(4, 0.5), Scale(9, 0.5)), size=16, shard_size=4)
+
+
+def build_here(root: Path, out: Path, settings: BuildSettings = SMALL) -> Store:
+    """Build a store in this process, without workers."""
+    plan = make_plan(out, DATASETS["folder"].find(root), settings)
+    build(plan, 1, False, lambda done: None)
+    return Store(out)
+
+
+def shard_files(store: Store, split: str, column: str) -> list[Path]:
+    """The shards of one column, by their names."""
+    return sorted((store.path.with_suffix(".shards") / split / column).iterdir())
+
+
+def flip(path: Path, offset: int, bit: int = 0) -> None:
+    """Invert one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def all_files(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Content and modification time of every file, by path within the folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.fixture(scope="session")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image folder of coarse noise, 24 x 20 pixels: classes a and b, 5 training and 3 test pictures each."""
+    root = tmp_path_factory.mktemp("noisy")
+    random = np.random.default_rng(7)
+    for split, count in (("train", 5), ("test", 3)):
+        for name in "ab":
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                coarse = Image.fromarray(random.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+                coarse.resize((24, 20), Image.Resampling.BICUBIC).save(root / split / name / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_store(noisy: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Raw images; treat its files as read-only."""
+    return build_here(noisy, tmp_path_factory.mktemp("small") / "small.h5")
+
+
+@pytest.fixture
+def own_store(small_store: Store, tmp_path: Path) -> Store:
+    """A copy that a test may damage."""
+    return copy_store(small_store, tmp_path)
+
+
+def copy_store(store: Store, folder: Path) -> Store:
+    shutil.copy(store.path, folder)
+    shards = store.path.with_suffix(".shards")
+    shutil.copytree(shards, folder / shards.name)
+    return Store(folder / store.path.name)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A store that the command line built, with the command."""
+
+    root: Path
+    out: Path
+    command: tuple[str, ...]
+
+
+def build_command(root: Path, out: Path, *options: str) -> tuple[str, ...]:
+    """The command line of a small build; later options win."""
+    small = ("--size", "16", "--segments", "4,9", "--shard-size", "4", "--jobs", "1")
+    return ("-m", "preprocess", "build", "folder", "--root", str(root), "--out", str(out), *small, *options)
+
+
+@pytest.fixture(scope="session")
+def built_once(noisy: Path, tmp_path_factory: pytest.TempPathFactory, run: Callable) -> Built:
+    """Built by the real command; treat its files as read-only."""
+    home = tmp_path_factory.mktemp("built")
+    shutil.copytree(noisy, home / "raw")
+    command = build_command(home / "raw", home / "pictures.h5")
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    return Built(home / "raw", home / "pictures.h5", command)
+
+
+@pytest.fixture
+def built(built_once: Built, tmp_path: Path) -> Built:
+    """A copy, times of files included, that a test may change."""
+    shutil.copytree(built_once.out.parent, tmp_path / "home")
+    root, out = tmp_path / "home" / "raw", tmp_path / "home" / "pictures.h5"
+    return Built(root, out, build_command(root, out))

@@ -1,0 +1,57 @@
+"""What a user installs: the wheel holds training and preprocessing, and the console command starts."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_both_packages_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    folders = {name.split("/")[0] for name in names}
+    assert {name for name in folders if not name.endswith(".dist-info")} == {"lgcoamix", "preprocess"}
+    assert {"lgcoamix/engine.py", "preprocess/store/reader.py", "lgcoamix/cli.py"} <= set(names)
+
+
+def test_the_unpacked_wheel_trains_from_its_console_command(wheel, tmp_path, flowers_store):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+        (entry,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
+        assert "lgcoamix = lgcoamix.cli:main" in archive.read(entry).decode()
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from lgcoamix.cli import main; main()"
+    options = ["--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--epochs", "1", "--workers", "0"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, "train", "--shards", str(flowers_store), "--out", "run", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "best.pt").is_file()
+
+
+def test_make_help_lists_every_target():
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    targets = {line.split()[1] for line in done.stdout.splitlines()}
+    assert targets == {"help", "setup", "preprocess", "demo", "test", "proof", "bench", "lint", "format", "clean"}
+
+
+def test_the_example_of_the_package_readme_runs(run):
+    text = (ROOT / "lgcoamix" / "README.md").read_text()
+    example = text.split("In a training loop of your own:")[1].split("```python\n")[1].split("```")[0]
+    done = run("-c", example + "\nassert loss.isfinite()\n")
+    assert done.returncode == 0, done.stderr

@@ -94,6 +94,8 @@ def train(store: Store, settings: Settings, options: RunOptions, report: Report)
     check(store, settings, options)
     device = pick_device(options.device)
     mixer: Mixer = MIXERS[settings.method](**asdict(settings.mixer))
+    if settings.model.weights == "pretrained":
+        report.say(f"fetching the weights of {settings.model.backbone}, unless they are in the cache")
     torch.manual_seed(derive_seed("weights", options.seed))
     model = LocalGlobalNet(
         settings.model.backbone,

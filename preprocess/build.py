@@ -6,8 +6,8 @@ already published and whole. The index is published last, so it exists when the 
 
 import hashlib
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -56,13 +56,13 @@ class BuildSettings:
     quality: int = 95
     shard_size: int | None = None
 
-    @property
-    def map_dtype(self) -> str:
-        """Dtype of the maps of all scales; the highest value is the sentinel and never an id."""
-        bound = max(largest_id((self.size, self.size), scale.segments) for scale in self.scales)
+    def map_dtype(self, scale: Scale) -> str:
+        """Dtype of all maps of one scale; its highest value is the sentinel and never an id."""
+        bound = largest_id((self.size, self.size), scale.segments)
         if bound >= np.iinfo(np.uint16).max:
-            most = max(scale.segments for scale in self.scales)
-            raise BuildError(f"{most} segments may give ids up to {bound}, more than 16 bits hold; ask for fewer")
+            raise BuildError(
+                f"{scale.segments} segments may give ids up to {bound}, more than 16 bits hold; ask for fewer"
+            )
         return "uint8" if bound < np.iinfo(np.uint8).max else "uint16"
 
     def image_recipe(self) -> dict:
@@ -81,7 +81,6 @@ class BuildSettings:
         return {
             "algorithm": self.algorithm,
             "compactness": self.compactness,
-            "dtype": self.map_dtype,
             "scikit-image": version("scikit-image"),
         }
 
@@ -147,13 +146,11 @@ class Report:
     task : split and number of the range.
     columns : column name -> path, bytes, sha256 and summary of its shard.
     maps_computed : number of maps that this run computed, not kept from before.
-    seconds_in_maps : time spent in the superpixel algorithm.
     """
 
     task: tuple[str, int]
     columns: dict[str, dict]
     maps_computed: int
-    seconds_in_maps: float
 
 
 def make_plan(out: Path, listing: Listing, settings: BuildSettings) -> Plan:
@@ -234,14 +231,21 @@ def build(plan: Plan, jobs: int, skip_bad: bool, advance: Callable[[int], None])
 
     Raises
     ------
-    BuildError : images failed and ``skip_bad`` is false. All shards are stored; only the index is withheld.
+    BuildError : images failed and ``skip_bad`` is false: all shards are stored, only the index is withheld. Or a worker
+        process died.
     """
     run = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
     reports: dict[tuple[str, int], Report] = {}
     sizes = {(task.split, task.number): len(task.samples) for task in plan.tasks}
-    for report in run(joblib.delayed(run_task)(task, plan.home, plan.stem, plan.settings) for task in plan.tasks):
-        reports[report.task] = report
-        advance(sizes[report.task])
+    try:
+        for report in run(joblib.delayed(run_task)(task, plan.home, plan.stem, plan.settings) for task in plan.tasks):
+            reports[report.task] = report
+            advance(sizes[report.task])
+    except BrokenProcessPool:
+        raise BuildError(
+            "a worker process died: killed, or out of memory (fewer --jobs or a smaller --shard-size need less); "
+            "finished shards are kept, run the same command to continue"
+        ) from None
     ordered = [reports[task.split, task.number] for task in plan.tasks]
     index = _index_document(plan, ordered)
     failed = [failure for split in index["splits"].values() for failure in split["failed"]]
@@ -271,22 +275,20 @@ def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Repo
             summary = _image_summary(rows, failed)
             images = _stored(path, write_image_shard(home / path, rows, codes, summary), summary)
     columns = {IMAGES: images}
-    computed, seconds = 0, 0.0
+    computed = 0
     for scale in settings.scales:
         column = column_name(settings, scale)
         path = place(column, key_of({"maps": settings.map_recipe(), "segments": scale.segments, "images": key}))
-        maps_there = _kept(home, path)
-        if maps_there is None:
+        record = _kept(home, path)
+        if record is None:
             if pixels is None:
                 pixels = read_shard_images(home / images["path"], settings.size)
-            begin = time.perf_counter()
             maps = _segment(pixels, scale, settings)
-            seconds += time.perf_counter() - begin
             computed += len(maps)
             summary = _map_summary(maps)
-            maps_there = _stored(path, write_map_shard(home / path, maps, summary), summary)
-        columns[column] = maps_there
-    return Report((task.split, task.number), columns, computed, seconds)
+            record = _stored(path, write_map_shard(home / path, maps, summary), summary)
+        columns[column] = record
+    return Report((task.split, task.number), columns, computed)
 
 
 def _kept(home: Path, path: str) -> dict | None:
@@ -337,7 +339,7 @@ def _image_summary(rows: ImageRows, failed: list[dict[str, str]]) -> dict:
 
 def _segment(pixels: np.ndarray, scale: Scale, settings: BuildSettings) -> np.ndarray:
     algorithm = ALGORITHMS[settings.algorithm]
-    dtype = np.dtype(settings.map_dtype)
+    dtype = np.dtype(settings.map_dtype(scale))
     maps = np.empty(pixels.shape[:3], dtype)
     for ids, image in zip(maps, pixels, strict=True):
         found = algorithm(image, scale.segments, settings.compactness)
@@ -373,6 +375,7 @@ def _index_document(plan: Plan, reports: list[Report]) -> dict:
             counts = [shard["summary"] for shard in maps]
             columns[name] = _column(maps, map_recipe, {**packing, "codec": "gzip"}) | {
                 "segments": scale.segments,
+                "dtype": plan.settings.map_dtype(scale),
                 "largest_id": max((count["most"] for count in counts), default=0) - 1,
                 "least_regions": min((count["least"] for count in counts), default=0),
                 "regions": sum(count["regions"] for count in counts),

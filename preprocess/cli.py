@@ -119,7 +119,9 @@ def build(
     plan = make_plan(out, listing, settings)
     index = find_complete(out, plan)
     if index is not None:
-        click.echo(f"{out} is complete; nothing to do")
+        omitted = sum(len(split["failed"]) for split in index["splits"].values())
+        note = f" (without {omitted} images that could not be used: see inspect)" if omitted else ""
+        click.echo(f"{out} is complete{note}; nothing to do")
         return
     begin = time.perf_counter()
     total = sum(map(len, listing.splits.values()))

@@ -89,23 +89,18 @@ class Store:
 
     @property
     def map_dtype(self) -> np.dtype:
-        """Dtype of the maps of every scale."""
-        return np.dtype(self.document["plan"]["maps"]["dtype"])
+        """A dtype that holds the maps of every scale."""
+        return np.result_type(*(column["dtype"] for column in self._map_columns()))
 
     @property
     def sentinel(self) -> int:
-        """The id that means "no superpixel": the highest value of the maps' dtype."""
+        """The id that means "no superpixel" in ``map_dtype``: its highest value."""
         return int(np.iinfo(self.map_dtype).max)
 
     @property
     def region_count(self) -> int:
         """K_half: the largest id in any map of the store, plus one."""
-        return 1 + max(
-            column["largest_id"]
-            for split in self.document["splits"].values()
-            for name, column in split["columns"].items()
-            if name != IMAGES
-        )
+        return 1 + max(column["largest_id"] for column in self._map_columns())
 
     @property
     def content_keys(self) -> dict[str, str]:
@@ -149,9 +144,12 @@ class Store:
         ------
         StoreError : no such count, or a map does not match its checksum.
         """
-        out = np.empty((len(indices), self.size, self.size), dtype=self.map_dtype)
+        column = self._column(segments)
+        self._layout(split)
+        dtype = self.document["splits"][split]["columns"][column]["dtype"]
+        out = np.empty((len(indices), self.size, self.size), dtype=dtype)
         with self._lock:
-            for place, shard, row in self._rows(split, self._column(segments), indices):
+            for place, shard, row in self._rows(split, column, indices):
                 shard.read_map(row, out[place])
         return out
 
@@ -181,6 +179,10 @@ class Store:
         self._shards: OrderedDict[Path, _Shard] = OrderedDict()
         self._lock = threading.RLock()
         self._pid = os.getpid()
+
+    def _map_columns(self) -> list[dict]:
+        splits = self.document["splits"].values()
+        return [column for split in splits for name, column in split["columns"].items() if name != IMAGES]
 
     def _layout(self, split: str) -> Split:
         if split not in self.splits:

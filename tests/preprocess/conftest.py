@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,6 +29,11 @@ def build_here(root: Path, out: Path, settings: BuildSettings = SMALL) -> Store:
 def shard_files(store: Store, split: str, column: str) -> list[Path]:
     """The shards of one column, by their names."""
     return sorted((store.path.with_suffix(".shards") / split / column).iterdir())
+
+
+def open_plain(path: Path) -> h5py.File:
+    """Open a shard without the store's reader. HDF5 wants the same lock setting of all who share a file."""
+    return h5py.File(path, locking=False)
 
 
 def flip(path: Path, offset: int, bit: int = 0) -> None:

@@ -1,0 +1,31 @@
+"""Mixing and loss of every method compile as one graph: nothing in them waits for the device."""
+
+import pytest
+import torch
+
+from lgcoamix.mixing import MIXERS, Batch
+from lgcoamix.models import LocalHead, Output
+
+COUNT, N = 4, 3
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_mix_and_loss_compile_without_a_break(name):
+    torch.compiler.reset()
+    draw = torch.Generator().manual_seed(0)
+    maps = torch.randint(COUNT, (3, 6, 6), generator=draw).to(torch.uint8)
+    batch = Batch(torch.rand(3, 3, 6, 6, generator=draw), torch.tensor([0, 1, 2]), maps, COUNT)
+    mixer = MIXERS[name]()
+    plan = mixer.draw(batch, torch.tensor([1, 2, 0]), draw, None)
+    mixed = torch.compile(mixer.mix, fullgraph=True, backend="eager")(batch, plan)
+    plain = mixer.mix(batch, plan)
+    assert torch.equal(mixed.images, plain.images)
+    assert torch.equal(mixed.weight_b, plain.weight_b)
+
+    logits, local = torch.randn(3, N, generator=draw), None
+    if plain.regions is not None:
+        local = LocalHead(4, N)(torch.randn(3, 4, 6, 6, generator=draw), plain.regions, plain.count)
+    output = Output(logits, local)
+    terms = torch.compile(mixer.loss, fullgraph=True, backend="eager")(output, plain)
+    for key, value in mixer.loss(output, plain).items():
+        torch.testing.assert_close(terms[key], value)

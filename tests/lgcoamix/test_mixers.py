@@ -1,0 +1,206 @@
+"""The contract that every method keeps."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from lgcoamix.methods import METHOD_OPTIONS
+from lgcoamix.mixing import MIXERS, Batch, Mixed, Mixer, Plan
+from lgcoamix.models import LocalHead, Output
+from tests.conftest import PROOF
+
+COUNT, N = 6, 5
+WITH_GATE = [name for name in MIXERS if name != "none"]
+
+
+def always(name: str) -> Mixer:
+    """The method with its gate open."""
+    return MIXERS[name]() if name == "none" else MIXERS[name](mix_prob=1.0)
+
+
+def _batch(size: int = 4, seed: int = 0) -> Batch:
+    draw = torch.Generator().manual_seed(seed)
+    maps = torch.randint(COUNT, (size, 8, 8), generator=draw).to(torch.uint8)
+    maps[0, :2] = 255
+    labels = torch.randint(N, (size,), generator=draw)
+    return Batch(torch.rand(size, 3, 8, 8, generator=draw), labels, maps, COUNT)
+
+
+def _mixed(name: str, batch: Batch, seed: int = 0) -> tuple[Plan, Mixed]:
+    mixer = always(name)
+    plan = mixer.plan(batch, torch.Generator().manual_seed(seed))
+    if name == "none":  # the engine never calls its mix; the contract holds all the same
+        plan = mixer.draw(batch, torch.arange(len(batch.labels)), torch.Generator(), None)
+    return plan, mixer.mix(batch, plan)
+
+
+def _output(mixed: Mixed) -> Output:
+    draw = torch.Generator().manual_seed(3)
+    logits = torch.randn(len(mixed.labels_a), N, generator=draw)
+    if mixed.regions is None:
+        return Output(logits)
+    torch.manual_seed(0)
+    return Output(logits, LocalHead(4, N)(torch.randn(len(logits), 4, 8, 8, generator=draw), mixed.regions, 2 * COUNT))
+
+
+def _same(left: object, right: object) -> bool:
+    pairs = [(getattr(left, field.name), getattr(right, field.name)) for field in fields(left)]
+    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+
+
+def test_every_method_has_its_options_on_the_command_line():
+    assert MIXERS.keys() == METHOD_OPTIONS.keys()
+    for name, mixer in MIXERS.items():
+        assert issubclass(mixer, METHOD_OPTIONS[name])
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_equal_generators_give_equal_plans_and_results(name):
+    batch = _batch()
+    first, second, other = _mixed(name, batch), _mixed(name, batch), _mixed(name, batch, seed=1)
+    assert all(map(_same, first, second))
+    assert name == "none" or not all(map(_same, first, other))
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_global_random_state_is_neither_read_nor_moved(name):
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first = _mixed(name, _batch())[1]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert _same(_mixed(name, _batch())[1], first)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_inputs_stay_unchanged(name):
+    batch = _batch()
+    copy = replace(batch, images=batch.images.clone(), labels=batch.labels.clone(), maps=batch.maps.clone())
+    plan, mixed = _mixed(name, batch)
+    always(name).loss(_output(mixed), mixed)
+    always(name)(batch.images, batch.labels, batch.maps, generator=torch.Generator().manual_seed(0), count=COUNT)
+    assert _same(batch, copy)
+
+
+@pytest.mark.parametrize("seed", range(20 if PROOF else 3))
+@pytest.mark.parametrize("name", MIXERS)
+def test_weights_lie_between_0_and_1_and_sum_to_1(name, seed):
+    plan, mixed = _mixed(name, _batch(seed=seed), seed)
+    assert sorted(plan.permutation.tolist()) == [0, 1, 2, 3]
+    assert mixed.weight_a.shape == mixed.weight_b.shape == (4,)
+    assert mixed.weight_a.dtype == mixed.weight_b.dtype == torch.float32
+    assert bool(((mixed.weight_b >= 0) & (mixed.weight_b <= 1)).all())
+    torch.testing.assert_close(mixed.weight_a + mixed.weight_b, torch.ones(4))
+    assert torch.equal(mixed.labels_b, mixed.labels_a[plan.permutation])
+    assert torch.equal(mixed.lam, mixed.weight_b)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("name", MIXERS)
+def test_soft_targets_are_distributions_with_both_labels(name, smoothing):
+    mixed = _mixed(name, _batch())[1]
+    targets = mixed.soft_targets(N, smoothing)
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(4))
+    for row, a, b, weight in zip(targets, mixed.labels_a, mixed.labels_b, mixed.weight_b, strict=True):
+        expected = [smoothing / N] * N
+        expected[int(a)] += (1 - smoothing) * (1 - float(weight))
+        expected[int(b)] += (1 - smoothing) * float(weight)
+        assert row.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_every_loss_term_and_monitor_is_a_finite_scalar(name):
+    mixed = _mixed(name, _batch())[1]
+    mixer, output = always(name), _output(mixed)
+    for key, value in (mixer.loss(output, mixed) | mixer.monitors(output, mixed)).items():
+        assert value.shape == (), key
+        assert torch.isfinite(value), key
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_a_batch_of_one_is_not_mixed(name):
+    batch = _batch(size=1)
+    assert always(name).plan(batch, torch.Generator().manual_seed(0)) is None
+    mixed = always(name)(batch.images, batch.labels, batch.maps, generator=torch.Generator(), count=COUNT)
+    assert torch.equal(mixed.images, batch.images)
+    assert mixed.weight_a.tolist() == [1]
+    assert mixed.weight_b.tolist() == [0]
+    assert mixed.regions is None
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.int32, torch.int64])
+@pytest.mark.parametrize("name", MIXERS)
+def test_the_integer_type_of_the_maps_does_not_matter(name, dtype):
+    batch = _batch()
+    maps = batch.maps.to(dtype)
+    if dtype == torch.int64:
+        maps[maps == 255] = -1  # another sentinel, the same meaning
+    assert _same(_mixed(name, replace(batch, maps=maps))[1], _mixed(name, batch)[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int64])
+@pytest.mark.parametrize("name", MIXERS)
+def test_a_call_plans_and_mixes_with_the_bound_of_the_maps(name, dtype):
+    batch = _batch()
+    maps = batch.maps.clamp(max=COUNT - 1)
+    expected = _mixed(name, replace(batch, maps=maps))[1]
+    generator = torch.Generator().manual_seed(0)
+    called = always(name)(batch.images, batch.labels, maps.to(dtype), generator=generator)
+    assert _same(called, expected)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("name", WITH_GATE)
+def test_the_gate_opens_with_its_probability(name, chance):
+    draws = 10_000 if PROOF else 1000
+    mixer, batch, generator = MIXERS[name](mix_prob=chance), _batch(size=2), torch.Generator().manual_seed(5)
+    opened = sum(mixer.plan(batch, generator) is not None for _ in range(draws))
+    assert abs(opened - draws * chance) <= 4 * (draws * chance * (1 - chance)) ** 0.5
+
+
+def test_the_plain_method_never_mixes():
+    assert MIXERS["none"]().plan(_batch(), torch.Generator().manual_seed(0)) is None
+
+
+def test_lgcoamix_without_maps_says_what_it_needs():
+    batch = _batch()
+    with pytest.raises(ValueError, match=r"LGCOAMix needs maps: \(B, H, W\) superpixel ids"):
+        always("lgcoamix")(batch.images, batch.labels, generator=torch.Generator())
+
+
+@pytest.mark.parametrize("name", ["none", "mixup", "cutmix"])
+def test_methods_without_superpixels_need_no_maps(name):
+    batch = _batch()
+    mixed = always(name)(batch.images, batch.labels, generator=torch.Generator().manual_seed(0))
+    assert mixed.regions is None
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_an_unknown_option_is_refused(name):
+    with pytest.raises(TypeError, match="select_probability"):
+        MIXERS[name](select_probability=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("mixup", "alpha", 0.0),
+        ("mixup", "mix_prob", 1.5),
+        ("cutmix", "alpha", -1.0),
+        ("cutmix", "mix_prob", float("nan")),
+        ("lgcoamix", "mix_prob", -0.1),
+        ("lgcoamix", "select_prob", 2.0),
+        ("lgcoamix", "top_ratio", 1.01),
+        ("lgcoamix", "gamma_ce", -1.0),
+        ("lgcoamix", "gamma_con", float("nan")),
+        ("lgcoamix", "temperature", 0.0),
+        ("lgcoamix", "base_temperature", 0.0),
+        ("lgcoamix", "lam", "attentive"),
+        ("lgcoamix", "score", "mean"),
+        ("lgcoamix", "contrast_on", "features"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_name(name, option, value):
+    with pytest.raises(ValueError, match=f"^{option} must"):
+        MIXERS[name](**{option: value})

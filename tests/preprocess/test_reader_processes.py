@@ -1,0 +1,41 @@
+"""A store that was read in the parent reads in forked and in spawned children."""
+
+import multiprocessing
+from multiprocessing.connection import Connection
+
+import numpy as np
+import pytest
+
+from preprocess.store import Store
+
+ORDER = [9, 0, 4, 4]
+
+
+def read_all(store: Store) -> list:
+    return [store.images("train", ORDER), store.maps("train", 9, ORDER), store.labels("train"), store.keys("train")]
+
+
+def answer(store: Store, end: Connection) -> None:
+    end.send([np.asarray(part) for part in read_all(store)])
+    store.close()
+    end.close()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_child_reads_what_the_parent_reads(own_store, method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} on this system")
+    expected = read_all(own_store)
+    context = multiprocessing.get_context(method)
+    ends = [context.Pipe(duplex=False) for _ in range(2)]
+    children = [context.Process(target=answer, args=(own_store, sender)) for _, sender in ends]
+    for child, (receiver, sender) in zip(children, ends, strict=True):
+        child.start()
+        sender.close()
+        for found, wanted in zip(receiver.recv(), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+        child.join()
+        receiver.close()
+        assert child.exitcode == 0
+    for found, wanted in zip(read_all(own_store), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)

@@ -1,0 +1,119 @@
+"""What a store holds equals what Pillow and scikit-image give, read through ``Store`` and through plain h5py."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from skimage.segmentation import slic
+
+from preprocess.store import Store
+from preprocess.superpixels import Scale
+from tests.preprocess.conftest import SMALL, build_here, open_plain, shard_files
+
+CLASSES = ("daisy", "iris", "tulip")
+TAKEN = {"train": 12, "test": 6}
+
+
+def column(store: Store, split: str, name: str, dataset: str) -> np.ndarray:
+    """Read one dataset of all shards of a column, with h5py alone."""
+    parts = []
+    for path in shard_files(store, split, name):
+        with open_plain(path) as file:
+            parts.append(file[dataset][()])
+    return np.concatenate(parts)
+
+
+def maps_of(images: np.ndarray, count: int) -> np.ndarray:
+    return np.stack([slic(image, n_segments=count, compactness=10, start_label=0) for image in images])
+
+
+@pytest.fixture(scope="module")
+def store(flowers_store: Path) -> Store:
+    return Store(flowers_store)
+
+
+@pytest.fixture(scope="module")
+def photographs(flowers: Path) -> dict[str, list[Path]]:
+    """The files of the store, in the order of class and name."""
+    return {
+        split: [path for name in CLASSES for path in sorted((flowers / split / name).iterdir())[:count]]
+        for split, count in TAKEN.items()
+    }
+
+
+@pytest.mark.parametrize("split", TAKEN)
+def test_images_equal_pillows_squash_of_the_photographs(store, photographs, split):
+    expected = []
+    for path in photographs[split]:
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        expected.append(np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)))
+    np.testing.assert_array_equal(column(store, split, "images", "images"), expected)
+    np.testing.assert_array_equal(store.images(split, range(len(expected))), expected)
+
+
+@pytest.mark.parametrize("count", [12, 30])
+@pytest.mark.parametrize("split", TAKEN)
+def test_maps_equal_scikit_images_on_the_stored_pixels(store, split, count):
+    expected = maps_of(column(store, split, "images", "images"), count)
+    np.testing.assert_array_equal(column(store, split, f"slic-{count}", "maps"), expected)
+    np.testing.assert_array_equal(store.maps(split, count, range(len(expected))), expected)
+
+
+@pytest.mark.parametrize("split", TAKEN)
+def test_labels_and_keys_follow_the_photographs_across_shards(store, photographs, split):
+    labels = [CLASSES.index(path.parent.name) for path in photographs[split]]
+    keys = [f"{split}/{path.parent.name}/{path.name}" for path in photographs[split]]
+    assert len(shard_files(store, split, "images")) > 1
+    assert store.classes == CLASSES
+    assert store.labels(split).tolist() == labels
+    assert store.keys(split) == keys
+    assert column(store, split, "images", "labels").tolist() == labels
+    assert [key.decode() for key in column(store, split, "images", "keys")] == keys
+
+
+def test_default_settings_hold_on_a_photograph_at_full_size(flowers, tmp_path):
+    photograph = min((flowers / "train" / "iris").iterdir())
+    folder = tmp_path / "raw" / "train" / "iris"
+    folder.mkdir(parents=True)
+    (folder / photograph.name).write_bytes(photograph.read_bytes())
+    scales = (Scale(30, 0.5), Scale(40, 0.5))
+    store = build_here(tmp_path / "raw", tmp_path / "one.h5", replace(SMALL, scales=scales, size=256))
+    images = column(store, "train", "images", "images")
+    assert images.shape == (1, 256, 256, 3)
+    for count in (30, 40):
+        np.testing.assert_array_equal(column(store, "train", f"slic-{count}", "maps"), maps_of(images, count))
+
+
+def test_jpeg_maps_belong_to_the_decoded_pixels(noisy, small_store, tmp_path):
+    store = build_here(noisy, tmp_path / "coded.h5", replace(SMALL, codec="jpeg", quality=20))
+    raw = small_store.images("train", range(10))
+    decoded = []
+    for path in shard_files(store, "train", "images"):
+        with open_plain(path) as file:
+            codes, offsets = file["codes"][()].tobytes(), file["offsets"][()]
+        decoded += [Image.open(io.BytesIO(codes[a:b])) for a, b in zip(offsets, offsets[1:], strict=False)]
+    assert {image.format for image in decoded} == {"JPEG"}
+    decoded = np.stack([np.asarray(image) for image in decoded])
+    np.testing.assert_array_equal(store.images("train", range(10)), decoded)
+    for count in (4, 9):
+        expected = maps_of(decoded, count)
+        np.testing.assert_array_equal(column(store, "train", f"slic-{count}", "maps"), expected)
+        assert not np.array_equal(expected, maps_of(raw, count))
+
+
+@pytest.mark.parametrize(("counts", "dtype", "sentinel"), [((4, 100), "uint8", 255), ((4, 150), "uint16", 65535)])
+def test_the_sentinel_is_the_highest_value_and_never_an_id(noisy, tmp_path, counts, dtype, sentinel):
+    settings = replace(SMALL, scales=tuple(Scale(count, 0.5) for count in counts), size=32)
+    store = build_here(noisy, tmp_path / "many.h5", settings)
+    assert (store.map_dtype, store.sentinel) == (np.dtype(dtype), sentinel)
+    largest = 0
+    for split in ("train", "test"):
+        for count in counts:
+            maps = column(store, split, f"slic-{count}", "maps")
+            assert maps.dtype == np.dtype(dtype)
+            largest = max(largest, int(maps.max()))
+    assert largest < sentinel
+    assert store.region_count == largest + 1

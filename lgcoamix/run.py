@@ -256,6 +256,7 @@ def _loaders(store: Store, settings: Settings, options: RunOptions, maps: bool, 
 
 
 def _test_split(store: Store) -> str | None:
+    """Name of the stored split that is tested on; sets like ImageNet publish only a val split."""
     return next((split for split in ("test", "val") if split in store.splits and len(store.splits[split])), None)
 
 
@@ -293,6 +294,7 @@ def _describe(store: Store, settings: Settings, options: RunOptions, device: tor
         "settings": to_plain(settings),
         "seed": options.seed,
         "val_fraction": options.val_fraction,
+        "test_split": _test_split(store),  # what the tables call "test"
         "workers": options.workers,
         "device": str(device),
         "threads": torch.get_num_threads(),

@@ -19,10 +19,10 @@ HEADER_BYTES = 512  # of the user block before the HDF5 file
 SMALL = BuildSettings("folder", (Scale(4, 0.5), Scale(9, 0.5)), size=16, shard_size=4)
 
 
-def build_here(root: Path, out: Path, settings: BuildSettings = SMALL) -> Store:
+def build_here(root: Path, out: Path, settings: BuildSettings = SMALL, skip_bad: bool = False) -> Store:
     """Build a store in this process, without workers."""
     plan = make_plan(out, DATASETS["folder"].find(root), settings)
-    build(plan, 1, False, lambda done: None)
+    build(plan, 1, skip_bad, lambda done: None)
     return Store(out)
 
 

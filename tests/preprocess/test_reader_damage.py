@@ -11,6 +11,7 @@ import pytest
 
 from preprocess.errors import StoreError
 from preprocess.store import Store
+from tests.conftest import PROOF
 from tests.preprocess.conftest import SMALL, build_here, flip, open_plain, shard_files
 
 
@@ -83,33 +84,41 @@ from pathlib import Path
 import numpy as np
 from preprocess.errors import StoreError
 from preprocess.store import Store
+from preprocess.verify import shards_of, verify
 
 def read(store):
-    parts = [store.images("test", [0, 3]), store.maps("test", 9, [0, 3]), store.labels("test"), store.keys("test")]
+    parts = [store.images("test", range(4)), store.maps("test", 9, range(4)), store.labels("test"), store.keys("test")]
     store.close()
     return parts
 
-index, shard = map(Path, sys.argv[1:])
+index, shard, step = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 sound, expected, odd = shard.read_bytes(), read(Store(index)), {}
-for offset in range(0, len(sound), 7):
+this = [(path, record) for path, record in shards_of(Store(index)) if path == shard]
+for offset in range(0, len(sound), step):
     damaged = bytearray(sound)
     damaged[offset] ^= 1 << offset % 8
     shard.write_bytes(damaged)
     try:
         if not all(np.array_equal(*pair) for pair in zip(read(Store(index)), expected)):
-            odd[offset] = "read as data"
+            odd[f"reading, byte {offset}"] = "damage was read as data"
     except StoreError:
         pass
     except Exception as error:
-        odd[offset] = repr(error)
+        odd[f"reading, byte {offset}"] = repr(error)
+    try:
+        if not any(shard.name in fault for fault in verify(this, 1, lambda done: None)):
+            odd[f"verify, byte {offset}"] = "damage was not found"
+    except Exception as error:
+        odd[f"verify, byte {offset}"] = repr(error)
 print(json.dumps(odd))
 """
 
 
 @pytest.mark.parametrize("column", ["images", "slic-9"])
-def test_damage_anywhere_in_a_shard_is_refused_or_harmless(own_store, run, column):
+def test_damage_anywhere_in_a_shard_is_refused_or_harmless_and_verify_names_the_shard(own_store, run, column):
     # In a process of its own: HDF5 is C, and meets structures here that it never wrote.
-    done = run("-c", DAMAGE, own_store.path, shard_files(own_store, "test", column)[0])
+    step = "1" if PROOF else "19"
+    done = run("-c", DAMAGE, own_store.path, shard_files(own_store, "test", column)[0], step)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout) == {}
 
@@ -133,9 +142,7 @@ def other_version(data: bytes) -> bytes:
     ],
     ids=["other version", "short", "stub", "flipped bit", "user block", "a shard", "empty", "plain HDF5"],
 )
-def test_an_unusable_index_is_refused_with_what_is_wrong(
-    own_store, run, damage: Callable[[bytes], bytes], message: str
-):
+def test_an_unusable_index_is_refused_with_what_is_wrong(own_store, damage: Callable[[bytes], bytes], message: str):
     own_store.path.write_bytes(damage(own_store.path.read_bytes()))
     with pytest.raises(StoreError, match=message) as caught:
         Store(own_store.path)

@@ -1,0 +1,149 @@
+"""Samples of a store: image, map and label belong together, and are functions of (seed, epoch, sample)."""
+
+import numpy as np
+import pytest
+import torch
+
+from lgcoamix.config import DataSettings
+from lgcoamix.data import EpochBatches, SuperpixelDataset, make_loader, make_transform
+from lgcoamix.mixing import Batch
+from preprocess.store import Store
+from tests.conftest import PROOF
+
+EPOCH = 3
+
+
+@pytest.fixture(scope="module")
+def store(flowers_store) -> Store:
+    return Store(flowers_store)
+
+
+def _dataset(store: Store, **options: object) -> SuperpixelDataset:
+    transform = make_transform(DataSettings(image_size=32, crop="resized"), True, store.sentinel)
+    return SuperpixelDataset(store, "train", transform, **{"seed": 7, **options})
+
+
+def _epoch(dataset: SuperpixelDataset, workers: int, start: str | None = None, epoch: int = EPOCH) -> list[Batch]:
+    batches = EpochBatches(len(dataset), 8, seed=7)
+    batches.epoch = epoch
+    return list(make_loader(dataset, batches, workers, start=start))
+
+
+def _equal(left: list[Batch], right: list[Batch]) -> bool:
+    return all(
+        torch.equal(a.images, b.images)
+        and torch.equal(a.maps, b.maps)
+        and torch.equal(a.labels, b.labels)
+        and torch.equal(a.samples, b.samples)
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def test_a_sample_is_what_the_store_holds(store):
+    dataset = SuperpixelDataset(store, "train")
+    assert len(dataset) == 36
+    for place, key in enumerate(store.keys("train")):
+        image, ids, label = dataset[place]
+        np.testing.assert_array_equal(image.permute(1, 2, 0), store.images("train", [place])[0])
+        candidates = [store.maps("train", segments, [place])[0] for segments in (12, 30)]
+        assert any(np.array_equal(ids, candidate) for candidate in candidates)
+        assert store.classes[label] == key.split("/")[1]
+
+
+def test_a_batch_holds_the_samples_in_the_order_asked_for(store):
+    dataset = _dataset(store)
+    indices = [(2, 30), (0, 4), (2, 4), (2, 17)]
+    batch = dataset.__getitems__(indices)
+    assert batch.samples.tolist() == [30, 4, 4, 17]
+    assert batch.images.shape == (4, 3, 32, 32)
+    assert batch.images.dtype == torch.uint8
+    for row, index in enumerate(indices):
+        image, ids, label = dataset[index]
+        assert torch.equal(batch.images[row], image)
+        assert torch.equal(batch.maps[row], ids)
+        assert int(batch.labels[row]) == label
+    assert not torch.equal(batch.images[1], batch.images[2])  # the same sample in two epochs
+
+
+def test_the_count_bounds_every_id_of_the_store(store):
+    ids = [store.maps(split, segments, range(len(store.splits[split]))) for split in ("train", "test")
+           for segments in (12, 30)]
+    batch = SuperpixelDataset(store, "test").__getitems__([0, 1])
+    assert batch.count == max(int(part.max()) for part in ids) + 1
+
+
+def test_a_subset_keeps_its_samples_and_their_labels(store):
+    dataset = _dataset(store, subset=np.array([35, 2, 20]))
+    batch = dataset.__getitems__([(EPOCH, 0), (EPOCH, 1), (EPOCH, 2)])
+    assert len(dataset) == 3
+    assert batch.samples.tolist() == [35, 2, 20]
+    assert batch.labels.tolist() == store.labels("train")[[35, 2, 20]].tolist()
+    # The augmentation belongs to the sample, not to its place.
+    assert torch.equal(batch.images[1], _dataset(store)[(EPOCH, 2)][0])
+
+
+def test_without_maps_the_images_are_the_same(store):
+    batch = _dataset(store, maps=False).__getitems__([(1, 5), (1, 6)])
+    assert batch.maps is None
+    assert batch.count == 0
+    assert torch.equal(batch.images, _dataset(store).__getitems__([(1, 5), (1, 6)]).images)
+
+
+@pytest.mark.parametrize("index", [36, -37])
+def test_an_index_out_of_range_is_an_index_error(store, index):
+    with pytest.raises(IndexError, match="36 samples"):
+        _dataset(store)[index]
+
+
+def test_seeds_and_epochs_augment_apart(store):
+    first, again = _dataset(store)[(1, 0)], _dataset(store)[(1, 0)]
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], _dataset(store)[(2, 0)][0])
+    assert not torch.equal(first[0], _dataset(store, seed=8)[(1, 0)][0])
+
+
+def test_the_scale_is_drawn_by_the_weights_of_the_store(flowers_store):
+    store = Store(flowers_store)
+    for scale, weight in zip(store.document["plan"]["scales"], (0.2, 0.8), strict=True):
+        scale["weight"] = weight
+    dataset, epochs = SuperpixelDataset(store, "train", seed=1), 100 if PROOF else 25
+    coarse, total = 0, 36 * epochs
+    maps = torch.from_numpy(store.maps("train", 12, range(36)))
+    for epoch in range(epochs):
+        batch = dataset.__getitems__([(epoch, place) for place in range(36)])
+        coarse += int((batch.maps == maps).flatten(1).all(dim=1).sum())
+    assert abs(coarse - 0.2 * total) < 4 * (total * 0.2 * 0.8) ** 0.5
+
+
+def test_the_scale_does_not_depend_on_the_crop(store):
+    # Both are drawn from the seed of the sample; with streams of their own they are independent.
+    plain = SuperpixelDataset(store, "train", seed=7)
+    flips = make_transform(DataSettings(image_size=64, crop="random", flip=0.5), True, store.sentinel)
+    moved = SuperpixelDataset(store, "train", flips, seed=7)
+    coarse = store.maps("train", 12, range(36))
+    table = np.zeros((2, 2))
+    for epoch in range(20):
+        indices = [(epoch, place) for place in range(36)]
+        still, turned = plain.__getitems__(indices), moved.__getitems__(indices)
+        drawn = [np.array_equal(ids, coarse[place]) for place, ids in enumerate(still.maps)]
+        flipped = (still.images != turned.images).flatten(1).any(dim=1).tolist()
+        np.add.at(table, (np.array(drawn, int), np.array(flipped, int)), 1)
+    expected = table.sum(0) * table.sum(1)[:, None] / table.sum()
+    assert ((table - expected) ** 2 / expected).sum() < 10.8  # chi-square, one degree of freedom: 0.1 %
+
+
+def test_workers_and_how_they_start_change_nothing(store):
+    dataset = _dataset(store)
+    here = _epoch(dataset, 0)
+    assert sum(len(batch.labels) for batch in here) == 36
+    for workers, start in ((1, "fork"), (2, "fork"), (1, "spawn"), *([(2, "spawn")] if PROOF else [])):
+        assert _equal(_epoch(dataset, workers, start), here), f"{workers} workers by {start}"
+    assert not _equal(_epoch(dataset, 0, epoch=EPOCH + 1), here)
+
+
+def test_workers_that_persist_see_the_next_epoch(store):
+    dataset, batches = _dataset(store), EpochBatches(36, 8, seed=7)
+    loader = make_loader(dataset, batches, workers=1, start="fork")
+    for epoch in (0, 1):
+        batches.epoch = epoch
+        assert _equal(list(loader), _epoch(dataset, 0, epoch=epoch))

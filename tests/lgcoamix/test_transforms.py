@@ -1,0 +1,175 @@
+"""Image and map go through the same window: pixels that encode their superpixel still do so afterwards."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from lgcoamix.config import DataSettings
+from lgcoamix.data import make_transform
+from tests.conftest import PROOF
+
+SIZE, SENTINEL = 40, 255
+COLOURS = np.random.default_rng(0).integers(30, 256, (256, 3), dtype=np.uint8)
+
+KINDS = {
+    "random": (DataSettings(image_size=24, crop="random"), True),
+    "random, whole": (DataSettings(image_size=40, crop="random"), True),
+    "pad": (DataSettings(image_size=40, crop="pad", padding=6), True),
+    "resized, smaller": (DataSettings(image_size=17, crop="resized", scale=(0.3, 1)), True),
+    "resized, larger": (DataSettings(image_size=64, crop="resized", scale=(0.3, 1)), True),
+    "test resize, smaller": (DataSettings(image_size=23, test="resize"), False),
+    "test resize, larger": (DataSettings(image_size=57, test="resize"), False),
+    "test centre": (DataSettings(image_size=30, test="center"), False),
+}
+SEEDS = range(200 if PROOF else 12)
+kinds = pytest.mark.parametrize(("settings", "train"), KINDS.values(), ids=KINDS)
+
+
+def _painted(dtype: type = np.uint8) -> tuple[np.ndarray, np.ndarray]:
+    """A map of 5x4 unequal blocks and the image that gives every id a colour of its own."""
+    rows, columns = np.searchsorted([7, 19, 24, 33], np.arange(SIZE), side="right"), np.arange(SIZE) // 11
+    ids = (4 * rows[:, None] + columns[None]).astype(dtype)
+    return COLOURS[ids], ids
+
+
+@kinds
+def test_colours_still_name_their_superpixels(settings, train):
+    image, ids = _painted()
+    transform = make_transform(settings, train, SENTINEL)
+    for seed in SEEDS:
+        moved, map_ids = transform(image, ids, seed)
+        assert moved.shape == (settings.image_size, settings.image_size, 3)
+        assert map_ids.shape == moved.shape[:2]
+        # Away from boundaries, where the image is interpolated and the map is not.
+        reach = 3 if settings.image_size < SIZE else 5
+        inner = (minimum_filter(map_ids, reach) == maximum_filter(map_ids, reach)) & (map_ids != SENTINEL)
+        assert inner.mean() > 0.15
+        np.testing.assert_array_equal(moved[inner], COLOURS[map_ids[inner]])
+
+
+@kinds
+@pytest.mark.parametrize("axis", [0, 1])
+def test_boundaries_of_image_and_map_fall_on_the_same_pixels(settings, train, axis):
+    # Black and white halves: an interpolated pixel is lighter than grey where its centre lies in the white half.
+    ids = np.zeros((SIZE, SIZE), np.uint8)
+    ids[(slice(17, None), slice(None))[:: 1 if axis == 0 else -1]] = 1
+    image = np.repeat(ids[:, :, None] * 200 + 20, 3, axis=2).astype(np.uint8)
+    transform = make_transform(settings, train, SENTINEL)
+    for seed in SEEDS:
+        moved, map_ids = transform(image, ids, seed)
+        clear = (np.abs(moved[:, :, 0].astype(int) - 120) > 5) & (map_ids != SENTINEL)
+        np.testing.assert_array_equal((moved[:, :, 0] > 120)[clear], (map_ids == 1)[clear])
+
+
+@kinds
+def test_no_id_appears_that_was_not_there(settings, train):
+    image, ids = _painted()
+    ids = ids * 12  # gaps between the ids, which interpolation would fill
+    for seed in SEEDS:
+        _, map_ids = make_transform(settings, train, SENTINEL)(image, ids, seed)
+        assert set(np.unique(map_ids)) <= {*np.unique(ids), *([SENTINEL] if settings.crop == "pad" and train else [])}
+
+
+@kinds
+def test_the_image_does_not_depend_on_whether_a_map_goes_along(settings, train):
+    image, ids = _painted()
+    transform = make_transform(settings, train, SENTINEL)
+    for seed in SEEDS:
+        alone, nothing = transform(image, None, seed)
+        assert nothing is None
+        np.testing.assert_array_equal(alone, transform(image, ids, seed)[0])
+
+
+@kinds
+def test_inputs_stay_unchanged_and_types_are_kept(settings, train):
+    image, ids = _painted(np.uint16)
+    before = image.copy(), ids.copy()
+    moved, map_ids = make_transform(settings, train, 65535)(image, ids, 3)
+    assert moved.dtype == np.uint8
+    assert map_ids.dtype == np.uint16
+    np.testing.assert_array_equal(image, before[0])
+    np.testing.assert_array_equal(ids, before[1])
+
+
+@pytest.mark.parametrize(("dtype", "sentinel"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_padding_is_black_and_belongs_to_no_superpixel(dtype, sentinel):
+    image, ids = _painted(dtype)
+    transform = make_transform(DataSettings(image_size=40, crop="pad", padding=6), True, sentinel)
+    padded = 0
+    for seed in SEEDS:
+        moved, map_ids = transform(image, ids, seed)
+        outside = map_ids == sentinel
+        assert not moved[outside].any()
+        assert moved[~outside].all()  # no colour has a zero
+        padded += outside.any()
+    assert padded > len(SEEDS) // 2
+
+
+def test_the_test_protocol_is_the_same_for_every_seed():
+    image, ids = _painted()
+    for settings, train in KINDS.values():
+        if not train:
+            transform = make_transform(settings, train, SENTINEL)
+            np.testing.assert_array_equal(transform(image, ids, 0)[0], transform(image, ids, 1)[0])
+
+
+def test_the_centre_crop_takes_the_centre():
+    image, ids = _painted()
+    moved, map_ids = make_transform(DataSettings(image_size=30, test="center"), False, SENTINEL)(image, ids, 0)
+    np.testing.assert_array_equal(moved, image[5:35, 5:35])
+    np.testing.assert_array_equal(map_ids, ids[5:35, 5:35])
+
+
+def _windows(settings: DataSettings, side: int, draws: int) -> np.ndarray:
+    """(draws, 3) rows of top, left and whether flipped, read off an image of coordinates; -1 is padding."""
+    place = np.arange(side * side, dtype=np.uint16).reshape(side, side)
+    picture = np.zeros((side, side, 3), np.uint8)
+    transform, rows = make_transform(settings, True, 65535), []
+    for seed in range(draws):
+        ids = transform(picture, place, seed)[1].astype(int)
+        row, column = np.argwhere(ids != 65535)[0]
+        line = ids[row][ids[row] != 65535]
+        flipped = line[0] > line[-1]
+        left = line.min() % side - (0 if not (ids[row] == 65535).any() else len(ids) - len(line))
+        rows.append((line[0] // side - row, left if not flipped else line.min() % side, flipped))
+    return np.array(rows)
+
+
+def test_crop_and_flip_are_uniform_and_independent():
+    draws = 6000 if PROOF else 1500
+    windows = _windows(DataSettings(image_size=5, crop="random", flip=0.5), 8, draws)
+    tops, lefts, flips = windows.T
+    assert set(tops) == set(lefts) == {0, 1, 2, 3}
+    for positions in (tops, lefts):
+        assert stats.chisquare(np.bincount(positions)).pvalue > 1e-3
+    assert abs(flips.mean() - 0.5) < 4 * 0.5 / draws**0.5
+    for one, other in ((tops, flips), (lefts, flips), (tops, lefts)):
+        table = np.zeros((4, 4 if other is lefts else 2))
+        np.add.at(table, (one, other), 1)
+        assert stats.chi2_contingency(table).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.2, 1.0])
+def test_the_flip_obeys_its_probability(chance):
+    draws = 400
+    flips = _windows(DataSettings(image_size=5, crop="random", flip=chance), 8, draws)[:, 2]
+    assert abs(flips.mean() - chance) <= 4 * (chance * (1 - chance) / draws) ** 0.5
+
+
+def test_resized_windows_keep_to_their_bounds():
+    # Linear ramps in x and y: the slope of the output gives the share of the image that it shows.
+    ramp = np.linspace(0, 255, 200).round().astype(np.uint8)
+    image = np.dstack([np.tile(ramp, (200, 1)), np.tile(ramp[:, None], (1, 200)), np.zeros((200, 200), np.uint8)])
+    settings = DataSettings(image_size=50, crop="resized", scale=(0.25, 0.5), ratio=(0.8, 1.25), flip=0.0)
+    transform, shares, ratios = make_transform(settings, True, SENTINEL), [], []
+    for seed in range(300):
+        out = transform(image, None, seed)[0].astype(float)
+        width = (out[:, -1, 0] - out[:, 0, 0]).mean() / 255 * 50 / 49
+        height = (out[-1, :, 1] - out[0, :, 1]).mean() / 255 * 50 / 49
+        shares.append(width * height)
+        ratios.append(width / height)
+    assert min(shares) == pytest.approx(0.25, abs=0.02)
+    assert max(shares) == pytest.approx(0.5, abs=0.02)
+    assert min(ratios) == pytest.approx(0.8, abs=0.04)
+    assert max(ratios) == pytest.approx(1.25, abs=0.06)

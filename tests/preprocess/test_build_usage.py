@@ -1,0 +1,107 @@
+"""What a user can ask wrongly: one message that says what came and what to do; 2 for usage, 1 for failure."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import paint
+from tests.preprocess.conftest import build_command
+
+
+def assert_message(done, code: int, *parts: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("Error: ") == 1
+    message = done.stderr[done.stderr.index("Error: ") :]
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--segments", "40:30"), ["--segments", "LO:HI", "'40:30'"]),
+        (("--segments", "257"), ["--segments", "257", "256 pixels"]),
+        (("--scales", "²"), ["--scales", "positive integer or 'all'", "'²'"]),
+        (("--compactness", "nan"), ["--compactness"]),
+        (("--splits", "train,valid"), ["--splits", "train, test", "valid"]),
+        (("--root", "no/such/folder"), ["--root", "no/such/folder"]),
+        (("--out", "store.hdf5"), ["--out", ".h5", "store.hdf5"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_option_that_cannot_be_is_a_usage_error(noisy, tmp_path, run, options, parts):
+    done = run(*build_command(noisy, tmp_path / "x.h5", *options), cwd=tmp_path)
+    assert_message(done, 2, *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_data_set_is_a_usage_error_that_lists_the_known(run):
+    assert_message(run("-m", "preprocess", "build", "cubs"), 2, "'cubs'", "cub", "demo", "folder")
+
+
+def test_cub_without_its_data_says_what_to_fetch_and_where_to_put_it(tmp_path, run):
+    done = run("-m", "preprocess", "build", "cub", cwd=tmp_path)
+    assert_message(
+        done, 1, "CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78", "data/raw/cub/CUB_200_2011/images.txt"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def add_class(root: Path, *splits: str) -> None:
+    for split in splits:
+        paint(root / split / "c" / "0.png", 5)
+
+
+def test_an_empty_class_is_named(painted, tmp_path, run):
+    add_class(painted, "test")
+    (painted / "train" / "c").mkdir()
+    done = run(*build_command(painted, tmp_path / "x.h5"))
+    assert_message(done, 1, "class 'c' of train/ has no images", "add some or remove the folder")
+    assert done.stderr.count("\n") == 1
+
+
+def test_classes_that_differ_between_splits_are_named(painted, tmp_path, run):
+    add_class(painted, "test")
+    done = run(*build_command(painted, tmp_path / "x.h5"))
+    assert_message(done, 1, "test/ and train/ differ (c)")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_without_train_is_told_the_layout(tmp_path, run):
+    paint(tmp_path / "raw" / "a" / "0.png", 1)
+    done = run(*build_command(tmp_path / "raw", tmp_path / "x.h5"))
+    assert_message(done, 1, "no folder train/", "ROOT/train/<class>/<images>")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_output_folder_that_cannot_be_is_one_message(noisy, tmp_path, run):
+    (tmp_path / "file").write_text("in the way")
+    assert_message(run(*build_command(noisy, tmp_path / "file" / "x.h5")), 1, "Not a directory")
+
+
+def test_a_file_name_that_is_not_utf8_is_one_message_or_no_trouble(noisy, tmp_path, run):
+    folder = tmp_path / "raw" / "train" / "a"
+    folder.mkdir(parents=True)
+    name = "caf\udce9.png"  # byte 0xE9, as an archive from an old Windows leaves it
+    try:
+        (folder / name).write_bytes((noisy / "train" / "a" / "0.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    done = run(*build_command(tmp_path / "raw", tmp_path / "x.h5"))
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0 or done.stderr.startswith("Error: ")
+
+
+def test_names_beyond_ascii_are_kept(noisy, tmp_path, run):
+    picture = tmp_path / "raw" / "train" / "Nelke Gänseblümchen" / "花 1.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes((noisy / "train" / "a" / "0.png").read_bytes())
+    assert run(*build_command(tmp_path / "raw", tmp_path / "blüte.h5")).returncode == 0
+    done = run(
+        "-c",
+        "import sys; from preprocess.store import Store; s = Store(sys.argv[1]); print(s.keys('train'))",
+        tmp_path / "blüte.h5",
+        PYTHONIOENCODING="utf-8",
+    )
+    assert done.stdout == "['train/Nelke Gänseblümchen/花 1.png']\n"

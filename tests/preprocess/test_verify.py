@@ -1,0 +1,69 @@
+"""``verify``: names what is damaged."""
+
+import pytest
+
+from preprocess.store import Store
+from tests.preprocess.conftest import HEADER_BYTES, flip, open_plain, shard_files
+
+
+def verify(run, store: Store):
+    done = run("-m", "preprocess", "verify", store.path, "--jobs", "1")
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_a_sound_store_is_called_sound(small_store, run):
+    done = run("-m", "preprocess", "verify", small_store.path, "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{small_store.path} is sound: 15 shards match their digests\n"
+
+
+@pytest.mark.parametrize(("column", "dataset"), [("images", "images"), ("slic-9", "maps")])
+def test_a_flipped_bit_is_found_with_its_shard_and_sample(own_store, run, column, dataset):
+    shard = shard_files(own_store, "train", column)[1]
+    with open_plain(shard) as file:
+        chunk = file[dataset].id.get_chunk_info(2)
+    flip(shard, chunk.byte_offset + chunk.size // 2)
+    done = verify(run, own_store)
+    assert done.returncode == 1
+    assert f"{shard} is damaged" in done.stderr
+    assert f"{shard}: sample 2 is damaged" in done.stderr
+    assert "sample 1" not in done.stderr
+    assert "run the same build command again" in done.stderr
+    others = {path.name for path in shard.parent.parent.rglob("*.h5")} - {shard.name}
+    assert not any(name in done.stderr for name in others)
+
+
+def test_damage_in_several_shards_is_all_named(own_store, run):
+    in_block, cut, missing = (shard_files(own_store, "test", name)[0] for name in ("images", "slic-4", "slic-9"))
+    flip(in_block, 300)
+    cut.write_bytes(cut.read_bytes()[:-50])
+    missing.unlink()
+    done = verify(run, own_store)
+    assert done.returncode == 1
+    for shard, what in (
+        (in_block, f"damaged in its first {HEADER_BYTES} bytes"),
+        (cut, "damaged"),
+        (missing, "No such"),
+    ):
+        assert any(str(shard) in line and what in line for line in done.stderr.splitlines())
+    assert "\n3 faults" in done.stderr.replace("Error: ", "\n")
+
+
+def test_a_whole_shard_of_another_store_is_found(own_store, small_store, run):
+    first, second = shard_files(own_store, "train", "slic-4")[:2]
+    first.write_bytes(second.read_bytes())
+    done = verify(run, own_store)
+    assert done.returncode == 1
+    assert f"{first} is another shard than the index names" in done.stderr
+
+
+def test_what_verify_found_is_mended_by_removing_and_building_again(built, run):
+    (shard,) = built.out.with_suffix(".shards").glob("train/slic-4/00000-*.h5")
+    sound = shard.read_bytes()
+    flip(shard, len(sound) // 2)
+    assert verify(run, Store(built.out)).returncode == 1
+    shard.unlink()
+    assert run(*built.command).returncode == 0
+    assert shard.read_bytes() == sound
+    assert verify(run, Store(built.out)).returncode == 0

@@ -1,0 +1,135 @@
+"""Which modules an import or a command pulls in. Each question is asked in a process of its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Run, paint
+from tests.preprocess.conftest import build_here
+
+OFFLINE = {"cv2", "albumentations", "numba", "skimage", "h5py"}
+TRAINING = {"torch", "timm", "lgcoamix"}
+
+LOADED = "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+
+
+def loaded(run: Run, *imports: str) -> list[set[str]]:
+    """Top-level packages in memory after each of several imports in one process."""
+    done = run("-c", "\n".join(["import json, sys", *(f"import {names}\n{LOADED}" for names in imports)]))
+    assert done.returncode == 0, done.stderr
+    return [set(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def test_mathematics_needs_torch_alone_and_models_add_timm_alone(run):
+    mathematics, models = loaded(run, "lgcoamix.pooling, lgcoamix.losses, lgcoamix.mixing", "lgcoamix.models")
+    assert "torch" in mathematics
+    assert not mathematics & (OFFLINE | {"timm", "preprocess"})
+    assert "timm" in models
+    assert not models & (OFFLINE | {"preprocess"})
+
+
+def test_the_offline_stage_needs_no_training_package(run):
+    (found,) = loaded(run, "preprocess.build, preprocess.cli, preprocess.verify, preprocess.sheet")
+    assert "h5py" in found
+    assert not found & TRAINING
+
+
+WORKER = """
+import json, sys
+from pathlib import Path
+import joblib
+from preprocess.build import BuildSettings, make_plan, run_task
+from preprocess.datasets import DATASETS
+from preprocess.superpixels import Scale
+
+def work(task, home, stem, settings):
+    report = run_task(task, home, stem, settings)
+    return report.maps_computed, sorted({name.split(".")[0] for name in sys.modules})
+
+root, out = map(Path, sys.argv[1:])
+settings = BuildSettings("folder", (Scale(4, 1.0),), size=16)
+plan = make_plan(out, DATASETS["folder"].find(root), settings)
+jobs = (joblib.delayed(work)(task, plan.home, plan.stem, settings) for task in plan.tasks)
+print(json.dumps(joblib.Parallel(n_jobs=2)(jobs)))
+"""
+
+
+def test_a_worker_of_the_offline_stage_loads_no_training_package(run, painted, tmp_path):
+    done = run("-c", WORKER, painted, tmp_path / "x.h5")
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert [computed for computed, _ in answers] == [10, 6]
+    for _, found in answers:
+        assert {"joblib", "h5py", "skimage"} <= set(found)
+        assert not set(found) & TRAINING
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of two pictures."""
+    home = tmp_path_factory.mktemp("tiny")
+    for seed, split in enumerate(("train", "test")):
+        paint(home / "raw" / split / "a" / "0.png", seed)
+    return build_here(home / "raw", home / "tiny.h5").path
+
+
+@pytest.fixture
+def without_torch(tmp_path: Path) -> str:
+    """A PYTHONPATH under which ``import torch`` fails."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] == 'torch':\n"
+        "            raise ImportError('torch was asked for')\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+    )
+    return f"{tmp_path}:{ROOT}"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "answer"),
+    [
+        (["--help"], 0, "--list-recipes"),
+        (["--list-recipes"], 0, "cub-resnet18"),
+        (["--shards", "no/such/store.h5"], 2, "no/such/store.h5"),
+        (["--shards", "STORE", "--mixer", "cutmicks"], 2, "did you mean cutmix?"),
+        (["--shards", "STORE", "--recipe", "cub-resnet81"], 2, "did you mean cub-resnet18"),
+        (["--shards", "STORE", "--set", "mixer.select_prop=0.4"], 2, "did you mean mixer.select_prob"),
+        (["--shards", "STORE", "--set", "optim.lr=fast"], 2, "optim.lr takes a number"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_help_and_usage_errors_answer_without_torch(run, without_torch, store, options, code, answer):
+    options = [str(store) if option == "STORE" else option for option in options]
+    done = run(ROOT / "train.py", *options, PYTHONPATH=without_torch)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert answer in done.stdout + done.stderr
+
+
+def test_torch_is_really_refused_there(run, without_torch):
+    done = run("-c", "import torch", PYTHONPATH=without_torch)
+    assert "torch was asked for" in done.stderr
+
+
+NETWORK = """
+import os, socket, sys
+os.environ.pop("NO_ALBUMENTATIONS_UPDATE", None)
+tried = []
+
+def refuse(*args, **kwargs):
+    tried.append(repr(args))
+    raise OSError("no network in this test")
+
+socket.getaddrinfo = socket.create_connection = socket.socket.connect = socket.socket.connect_ex = refuse
+import MODULE
+print(tried)
+"""
+
+
+def test_importing_the_data_pipeline_reaches_for_no_network(run):
+    done = run("-c", NETWORK.replace("MODULE", "lgcoamix.data"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"

@@ -66,8 +66,11 @@ def test_a_batch_holds_the_samples_in_the_order_asked_for(store):
 
 
 def test_the_count_bounds_every_id_of_the_store(store):
-    ids = [store.maps(split, segments, range(len(store.splits[split]))) for split in ("train", "test")
-           for segments in (12, 30)]
+    ids = [
+        store.maps(split, segments, range(len(store.splits[split])))
+        for split in ("train", "test")
+        for segments in (12, 30)
+    ]
     batch = SuperpixelDataset(store, "test").__getitems__([0, 1])
     assert batch.count == max(int(part.max()) for part in ids) + 1
 

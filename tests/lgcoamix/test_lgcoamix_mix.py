@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lgcoamix.mixing import Batch, LGCOAMix
+from lgcoamix.mixing import Batch, LGCOAMix, Mixed
 from lgcoamix.mixing.lgcoamix import SuperpixelPlan
 from lgcoamix.models import LocalOutput, Output
 from tests.conftest import PROOF
@@ -27,7 +27,7 @@ def _batch() -> Batch:
     return Batch(images, torch.tensor([5, 8]), torch.tensor([MAP_0, MAP_1], dtype=torch.uint8), COUNT)
 
 
-def _mixed() -> "object":
+def _mixed() -> Mixed:
     return LGCOAMix().mix(_batch(), SuperpixelPlan(torch.tensor([1, 0]), SELECTED))
 
 
@@ -60,7 +60,7 @@ def test_a_region_that_is_cut_into_pieces_stays_one_region():
 
 @pytest.mark.parametrize("lam", ["attention", "area", "mean"])
 def test_the_label_weight_by_hand(lam):
-    # Image 0 has 3 pixels of region 0... areas 2, 4, 2, 4, 0, 4; all scores 0 but that of id 3: sigmoid(log 3) = 3/4.
+    # Areas as in REGIONS_0 and REGIONS_1; all scores are 0 but that of id 3 in image 0: sigmoid(log 3) = 3/4.
     embeddings = torch.zeros(2, 6, 1)
     embeddings[0, 3] = torch.log(torch.tensor(3.0))
     areas = torch.tensor([[2, 4, 2, 4, 0, 4], [4, 2, 4, 0, 4, 0]])

@@ -1,4 +1,4 @@
-"""Attention and classification over the regions of an image, against torch's own attention and the numerical gradient."""
+"""Attention and classification over regions, against torch's own attention and the numerical gradient."""
 
 import pytest
 import torch

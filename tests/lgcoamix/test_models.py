@@ -5,7 +5,7 @@ import timm
 import torch
 
 from lgcoamix.mixing import LGCOAMix
-from lgcoamix.models import LocalGlobalNet, BackboneError
+from lgcoamix.models import BackboneError, LocalGlobalNet
 
 N, COUNT, SIZE = 5, 6, 64
 BACKBONES = (
@@ -141,6 +141,15 @@ def test_a_network_without_local_branch_is_the_plain_classifier_and_refuses_regi
     assert count == sum(weight.numel() for weight in _plain("resnet18").parameters())
     with pytest.raises(ValueError, match="local=False"):
         net(_images(), _blocks(), COUNT)
+
+
+def test_a_transformer_whose_neck_changes_the_width_works_with_regions():
+    # SAM announces 768 channels; its neck leaves 256.
+    net = LocalGlobalNet("samvit_base_patch16", N, image_size=SIZE, width=8).eval()
+    with torch.no_grad():
+        out = net(_images(1), _blocks(1), COUNT)
+        torch.testing.assert_close(out.logits, net(_images(1)).logits)
+    assert out.local.embeddings.shape == (1, COUNT, 8)
 
 
 def test_an_unknown_backbone_is_refused_with_a_suggestion():

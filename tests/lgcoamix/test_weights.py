@@ -70,6 +70,18 @@ def test_a_file_of_another_architecture_is_refused(tmp_path):
         LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "other.pth"), local=False)
 
 
+def test_the_checkpoint_of_a_run_is_taken_or_refused_but_not_ignored(tmp_path):
+    torch.manual_seed(0)
+    trained = LocalGlobalNet("resnet18", 5, width=8)
+    torch.save({"model": trained.state_dict(), "epoch": 3, "config": {}}, tmp_path / "best.pt")
+    torch.manual_seed(1)
+    try:
+        loaded = LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "best.pt"), width=8)
+    except WeightsError:
+        return
+    assert torch.equal(loaded.backbone.net.conv1.weight, trained.backbone.net.conv1.weight)
+
+
 def test_a_missing_file_says_what_may_stand_there(tmp_path):
     with pytest.raises(WeightsError, match=r"'pretrained', 'none' or a checkpoint file, got '.*nowhere\.pth'"):
         LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "nowhere.pth"))

@@ -84,11 +84,12 @@ def copy_store(store: Store, folder: Path) -> Store:
 
 @dataclass(frozen=True)
 class Built:
-    """A store that the command line built, with the command."""
+    """A store that the command line built, with the command and what it said."""
 
     root: Path
     out: Path
     command: tuple[str, ...]
+    told: str = ""
 
 
 def build_command(root: Path, out: Path, *options: str) -> tuple[str, ...]:
@@ -105,7 +106,7 @@ def built_once(noisy: Path, tmp_path_factory: pytest.TempPathFactory, run: Calla
     command = build_command(home / "raw", home / "pictures.h5")
     done = run(*command)
     assert done.returncode == 0, done.stderr
-    return Built(home / "raw", home / "pictures.h5", command)
+    return Built(home / "raw", home / "pictures.h5", command, done.stdout)
 
 
 @pytest.fixture

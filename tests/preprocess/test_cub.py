@@ -63,11 +63,13 @@ def test_the_official_split_labels_and_names_are_taken(official, root):
         assert all(sample.path == official / "images" / sample.key for sample in samples)
 
 
-def test_the_command_reads_data_raw_cub_and_writes_data_cub(official, tmp_path, run):
-    done = run("-m", "preprocess", "build", "cub", "--size", "16", "--segments", "4", "--jobs", "1", cwd=tmp_path)
+def test_the_command_reads_data_raw_cub_and_writes_one_split_to_data_cub(official, tmp_path, run):
+    options = ("--size", "16", "--segments", "4", "--jobs", "1", "--splits", "test")
+    done = run("-m", "preprocess", "build", "cub", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     store = Store(tmp_path / "data" / "cub.h5")
     assert (store.dataset, store.classes) == ("cub", CLASSES)
+    assert list(store.splits) == ["test"]
     assert store.labels("test").tolist() == [0, 1, 2, 4, 4, 5, 7, 8, 8, 10]
     assert store.keys("test")[0] == PICTURES[0]
 

@@ -88,14 +88,17 @@ def test_four_scales_share_a_range_of_distinct_grids_evenly():
 @pytest.mark.parametrize("compactness", [0.001, 10])
 def test_no_picture_gives_an_id_above_the_bound(size, compactness):
     random = np.random.default_rng(size)
+    noise = random.integers(0, 256, (size, size, 3), dtype=np.uint8)
     checks = (np.indices((size, size)).sum(axis=0) % 2 * 255).astype(np.uint8)
     pictures = [
-        random.integers(0, 256, (size, size, 3), dtype=np.uint8),
-        (random.integers(0, 2, (size, size, 1)) * 255).astype(np.uint8).repeat(3, axis=2),
+        noise,
+        noise[::2, ::2].repeat(2, axis=0).repeat(2, axis=1)[:size, :size],  # the most pieces: 2 x 2 pixels each
+        np.where(noise[..., :1] > 127, 255, 0).astype(np.uint8).repeat(3, axis=2),
         np.stack([checks] * 3, axis=2),
         np.zeros((size, size, 3), np.uint8),
     ]
-    for count in (1, 2, 3, 7, 12, 30, 33, size * size // 2, size * size):
+    for count in (1, 2, 3, 7, 12, 23, 30, 33, size * size // 7, size * size // 2, size * size):
         bound = largest_id((size, size), count)
         for picture in pictures:
-            assert slic(picture, n_segments=count, compactness=compactness, start_label=0).max() <= bound
+            found = slic(np.ascontiguousarray(picture), n_segments=count, compactness=compactness, start_label=0)
+            assert found.max() <= bound

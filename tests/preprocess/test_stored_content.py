@@ -75,7 +75,7 @@ def test_labels_and_keys_follow_the_photographs_across_shards(store, photographs
     assert [key.decode() for key in column(store, split, "images", "keys")] == keys
 
 
-def test_default_settings_hold_on_a_photograph_at_full_size(flowers, tmp_path):
+def test_maps_of_a_photograph_at_full_size_equal_scikit_images(flowers, tmp_path):
     photograph = min((flowers / "train" / "iris").iterdir())
     folder = tmp_path / "raw" / "train" / "iris"
     folder.mkdir(parents=True)

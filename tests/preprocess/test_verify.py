@@ -56,14 +56,3 @@ def test_a_whole_shard_of_another_store_is_found(own_store, small_store, run):
     done = verify(run, own_store)
     assert done.returncode == 1
     assert f"{first} is another shard than the index names" in done.stderr
-
-
-def test_what_verify_found_is_mended_by_removing_and_building_again(built, run):
-    (shard,) = built.out.with_suffix(".shards").glob("train/slic-4/00000-*.h5")
-    sound = shard.read_bytes()
-    flip(shard, len(sound) // 2)
-    assert verify(run, Store(built.out)).returncode == 1
-    shard.unlink()
-    assert run(*built.command).returncode == 0
-    assert shard.read_bytes() == sound
-    assert verify(run, Store(built.out)).returncode == 0

@@ -1,0 +1,171 @@
+"""Settings: ``section.key=value`` texts, refusals with a suggestion, and the way through JSON."""
+
+import json
+
+import pytest
+
+from lgcoamix.config import SECTIONS, Settings, from_plain, suggest, to_plain
+from lgcoamix.errors import SettingsError
+from lgcoamix.methods import METHOD_OPTIONS
+from lgcoamix.recipes import RECIPES, recipe_for
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("optim.epochs=7", 7),
+        ("optim.lr=0.25", 0.25),
+        ("optim.lr=1e-3", 0.001),
+        ("optim.lr=1", 1.0),
+        ("optim.nesterov=true", True),
+        ("optim.nesterov=False", False),
+        ("optim.schedule=lgcoamix-b", "lgcoamix-b"),
+        ("data.scale=0.08,1", (0.08, 1.0)),
+        ("data.ratio=1,1.3", (1.0, 1.3)),
+        ("data.crop=pad", "pad"),
+        ("data.padding=0", 0),
+        ("model.weights=some/file=1.pth", "some/file=1.pth"),
+        ("model.pool_stem=TRUE", True),
+        ("mixer.select_prob=0.4", 0.4),
+        ("mixer.lam=mean", "mean"),
+        ("mixer.exclude_self=true", True),
+    ],
+)
+def test_an_assignment_sets_a_value_of_its_type(text, value):
+    settings = Settings().with_assignments((text,))
+    section, _, key = text.partition("=")[0].partition(".")
+    found = getattr(getattr(settings, section), key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_assignments_change_nothing_else_and_the_last_one_counts():
+    before = Settings()
+    after = before.with_assignments(("optim.lr=0.5", "mixer.lam=area", "optim.lr=0.25"))
+    plain = to_plain(before)
+    plain["optim"]["lr"], plain["mixer"]["lam"] = 0.25, "area"
+    assert to_plain(after) == plain
+    assert before == Settings()
+
+
+def test_assignments_follow_the_method():
+    settings = Settings().with_method("cutmix").with_assignments(("mixer.correct_lam=false",))
+    assert settings.mixer.correct_lam is False
+    with pytest.raises(SettingsError, match=r"'mixer.select_prob' \(mixer: cutmix\)"):
+        settings.with_assignments(("mixer.select_prob=0.4",))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optim.lr", r"expected section.key=value, got 'optim.lr'"),
+        ("lr=0.1", r"expected section.key=value, got 'lr=0.1'"),
+        ("optim.lrr=0.1", r"no setting 'optim.lrr'.*did you mean optim.lr"),
+        ("mixer.selct_prob=1", r"no setting 'mixer.selct_prob'.*did you mean mixer.select_prob"),
+        ("optimiser.epochs=1", r"no setting 'optimiser.epochs'.*did you mean optim.epochs"),
+        ("optim.epochs=2.5", r"optim.epochs takes an integer, got '2.5'"),
+        ("optim.epochs=many", r"optim.epochs takes an integer, got 'many'"),
+        ("optim.lr=fast", r"optim.lr takes a number, got 'fast'"),
+        ("optim.nesterov=1", r"optim.nesterov takes true or false, got '1'"),
+        ("data.scale=0.5", r"data.scale takes two numbers LOW,HIGH, got '0.5'"),
+        ("data.scale=0.1,0.2,0.3", r"data.scale takes two numbers"),
+    ],
+)
+def test_a_text_that_cannot_be_is_refused_with_what_was_expected(text, message):
+    with pytest.raises(SettingsError, match=message):
+        Settings().with_assignments((text,))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "optim.epochs=0",
+        "optim.batch_size=-1",
+        "optim.lr=0",
+        "optim.lr=nan",
+        "optim.lr=inf",
+        "optim.momentum=-0.1",
+        "optim.momentum=nan",
+        "optim.weight_decay=-1",
+        "optim.schedule=step",
+        "data.image_size=0",
+        "data.crop=centre",
+        "data.test=five",
+        "data.normalise=imagenet",
+        "data.scale=0.5,0.2",
+        "data.scale=0,1",
+        "data.scale=0.5,1.5",
+        "data.ratio=0,1",
+        "data.flip=1.1",
+        "data.flip=nan",
+        "data.padding=-1",
+        "model.width=0",
+        "model.skip=sum",
+        "mixer.select_prob=1.2",
+        "mixer.lam=attentive",
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_by_section_and_name(text):
+    section, _, key = text.partition("=")[0].partition(".")
+    with pytest.raises(SettingsError, match=f"^{section}: {key} must"):
+        Settings().with_assignments((text,))
+
+
+def test_nesterov_without_momentum_is_refused():
+    with pytest.raises(SettingsError, match="nesterov"):
+        Settings().with_values("optim", nesterov=True, momentum=0.0)
+
+
+def test_an_unknown_method_is_refused_with_a_suggestion():
+    with pytest.raises(SettingsError, match=r"no mixer 'cutmixx'; did you mean cutmix"):
+        Settings().with_method("cutmixx")
+
+
+def test_a_method_keeps_its_options_where_it_stays_and_has_its_own_where_it_changes():
+    settings = RECIPES["cub-resnet18"].settings
+    assert settings.with_method("lgcoamix") is settings
+    for name, options in METHOD_OPTIONS.items():
+        if name != settings.method:
+            assert settings.with_method(name).mixer == options()
+            assert settings.with_method(name).optim == settings.optim
+
+
+def test_values_of_none_leave_a_setting_as_it_is():
+    assert Settings().with_values("optim", epochs=None, batch_size=None) == Settings()
+    assert Settings().with_values("optim", epochs=3, batch_size=None).optim.epochs == 3
+
+
+@pytest.mark.parametrize("method", METHOD_OPTIONS)
+@pytest.mark.parametrize("name", RECIPES)
+def test_settings_come_back_from_json(name, method):
+    settings = RECIPES[name].settings.with_method(method)
+    text = json.dumps(to_plain(settings))
+    assert from_plain(json.loads(text)) == settings
+    assert json.loads(text).keys() == {"method", *SECTIONS}
+
+
+def test_a_store_has_the_recipe_of_its_data_set():
+    assert recipe_for("cub") == "cub-resnet18"
+    assert recipe_for("demo") == "demo"
+    assert recipe_for("folder") == recipe_for("anything") == "general"
+
+
+def test_the_cub_recipe_is_the_published_one():
+    # METHODS 7, column "CUB R18", and the line below the table.
+    settings = RECIPES["cub-resnet18"].settings
+    assert (settings.method, settings.model.backbone) == ("lgcoamix", "resnet18_stride16")
+    assert (settings.optim.batch_size, settings.optim.lr, settings.optim.epochs) == (8, 0.001, 300)
+    assert (settings.optim.momentum, settings.optim.weight_decay) == (0.9, 5e-4)
+    assert settings.optim.schedule == "lgcoamix-c"
+    assert (settings.mixer.gamma_ce, settings.mixer.gamma_con, settings.mixer.lam) == (0.05, 0.05, "attention")
+    assert (settings.mixer.mix_prob, settings.mixer.select_prob, settings.mixer.top_ratio) == (0.5, 0.5, 0.7)
+    assert (settings.mixer.temperature, settings.mixer.base_temperature) == (0.7, 0.07)
+    assert (settings.data.image_size, settings.data.crop, settings.data.flip) == (224, "random", 0.5)
+    assert (settings.data.test, settings.data.normalise) == ("resize", "none")
+    assert (settings.model.width, settings.model.skip, settings.model.pool_stem) == (32, "add", True)
+    assert RECIPES["cub-resnet18"].reported.startswith("78.87")
+
+
+def test_suggestions_name_the_nearest_or_list_what_there_is():
+    assert suggest("lgcomix", ["none", "lgcoamix"]) == "did you mean lgcoamix?"
+    assert suggest("zzz", ["none", "mixup"]) == "there are: none, mixup"

@@ -1,0 +1,208 @@
+"""``train.py`` from a store to a run folder: what is written, and that the seed alone decides it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from lgcoamix.cli import train
+from lgcoamix.config import from_plain
+from preprocess.store import Store
+from tests.conftest import ROOT, Run
+
+# Small, and on one thread, as in this process: the order of floating-point sums depends on their number.
+SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "12", "--device", "cpu")
+EPOCHS = 2
+
+
+@pytest.fixture(scope="module")
+def home(run: Run, flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the real command has trained LGCOAMix with two workers and defaults for the rest."""
+    home = tmp_path_factory.mktemp("home")
+    done = run(
+        *(ROOT / "train.py", "--shards", flowers_store, *SMALL, "--epochs", EPOCHS, "--set", "mixer.mix_prob=0.8"),
+        cwd=home,
+        OMP_NUM_THREADS="1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "top-1" in done.stderr
+    assert "mixed.png" in done.stdout
+    return home
+
+
+@pytest.fixture(scope="module")
+def folder(home: Path) -> Path:
+    return home / "runs" / "flowers-lgcoamix-resnet10t-s0"
+
+
+def _here(store: Path, out: Path, *options: str) -> Path:
+    """Run the command in this process: the same code without another import of torch."""
+    done = CliRunner().invoke(train, ["--shards", str(store), *SMALL, "--workers", "0", "--out", str(out), *options])
+    assert done.exit_code == 0, done.output
+    return out
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _weights(folder: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
+    return torch.load(folder / name, weights_only=True)["model"]
+
+
+def _same_weights(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
+
+
+def _check_pictures(folder: Path) -> None:
+    for name in ("curves.png", "mixed.png"):
+        with Image.open(folder / name) as picture:
+            assert min(picture.size) > 100
+            assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_the_run_folder_holds_what_is_promised_and_nothing_else(folder):
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *("config.json", "metrics.csv", "timing.csv", "last.pt", "best.pt"),
+        *("curves.png", "mixed.png", "results.json"),
+    }
+    _check_pictures(folder)
+
+
+def test_metrics_have_one_row_an_epoch_and_no_time(folder):
+    rows = _rows(folder)
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    wanted = {"lr", "loss", "global", "local", "contrast", "mixed", "lam_area", "lam_attention", "lam_difference"}
+    assert wanted | {"test_top1", "test_loss"} <= rows[0].keys()
+    assert not [name for name in rows[0] if "second" in name or "time" in name]
+    assert all(0 <= float(row["test_top1"]) <= 100 for row in rows)
+    with (folder / "timing.csv").open(newline="") as file:
+        timings = list(csv.DictReader(file))
+    assert len(timings) == EPOCHS
+    assert all(float(timing["images_per_second"]) > 0 for timing in timings)
+
+
+def test_the_configuration_names_settings_store_and_versions(folder, flowers_store):
+    config = json.loads((folder / "config.json").read_text())
+    document = Store(flowers_store).document
+    columns = [
+        (f"{split}/{name}", column["content_key"])
+        for split, entry in document["splits"].items()
+        for name, column in entry["columns"].items()
+    ]
+    assert len(columns) == 6  # two splits of images and two scales
+    assert config["store"]["keys"] == dict(columns)
+    assert (config["recipe"], config["seed"], config["workers"]) == ("general", 0, 2)
+    assert config["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert config["classes"] == ["daisy", "iris", "tulip"]
+    settings = from_plain(config["settings"])
+    assert settings.mixer.mix_prob == 0.8
+    assert (settings.model.backbone, settings.data.image_size, settings.optim.epochs) == ("resnet10t", 32, EPOCHS)
+
+
+def test_the_last_checkpoint_gives_the_last_test_accuracy_in_a_loop_of_our_own(folder, flowers_store):
+    net = timm.create_model("resnet10t", num_classes=3).eval()
+    prefix = "backbone.net."
+    state = {key.removeprefix(prefix): value for key, value in _weights(folder).items() if key.startswith(prefix)}
+    net.load_state_dict(state)
+    store = Store(flowers_store)
+    images = store.images("test", range(18)).astype(np.uint16)
+    # From 64 to 32 pixels: the mean of each 2x2 block, rounded half up.
+    halved = (images[:, ::2, ::2] + images[:, 1::2, ::2] + images[:, ::2, 1::2] + images[:, 1::2, 1::2] + 2) // 4
+    mean, std = (torch.tensor(net.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
+    right = 0
+    with torch.no_grad():
+        for picture, label in zip(halved, store.labels("test"), strict=True):
+            values = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)
+            right += int(net(((values - mean) / std)[None]).argmax()) == label
+    assert float(_rows(folder)[-1]["test_top1"]) == pytest.approx(100 * right / 18, abs=1e-4)
+
+
+def test_results_name_last_best_and_what_it_was_chosen_on(folder):
+    results = json.loads((folder / "results.json").read_text())
+    tops = [float(row["test_top1"]) for row in _rows(folder)]
+    assert results["test_top1"] == {"last": tops[-1], "best": max(tops), "median_of_last_10": sum(tops) / 2}
+    assert results["best_chosen_on"] == "test"
+    assert results["best_epoch"] == tops.index(max(tops))
+    best = torch.load(folder / "best.pt", weights_only=True)
+    assert best["epoch"] == results["best_epoch"]
+    assert best["chosen_on"] == "test"
+    assert json.loads(json.dumps(best["config"])) == json.loads((folder / "config.json").read_text())
+
+
+def test_workers_change_neither_metrics_nor_weights(folder, flowers_store, tmp_path):
+    alone = _here(flowers_store, tmp_path / "alone", "--epochs", str(EPOCHS), "--set", "mixer.mix_prob=0.8")
+    assert (alone / "metrics.csv").read_bytes() == (folder / "metrics.csv").read_bytes()
+    for name in ("last.pt", "best.pt"):
+        assert _same_weights(_weights(alone, name), _weights(folder, name))
+
+
+def test_another_seed_gives_another_run(folder, flowers_store, tmp_path):
+    other = _here(flowers_store, tmp_path / "other", "--epochs", "1", "--seed", "1")
+    assert _rows(other)[0]["loss"] != _rows(folder)[0]["loss"]
+    assert not _same_weights(_weights(other), _weights(folder))
+
+
+@pytest.mark.parametrize("mixer", ["none", "mixup", "cutmix"])
+def test_every_other_method_runs(mixer, flowers_store, tmp_path):
+    out = _here(flowers_store, tmp_path / mixer, "--epochs", "1", "--mixer", mixer)
+    (row,) = _rows(out)
+    assert float(row["mixed"]) == (mixer != "none")
+    assert ("lam_area" in row) == (mixer != "none")
+    _check_pictures(out)
+
+
+def test_with_a_held_out_share_the_best_epoch_is_chosen_on_it(flowers_store, tmp_path):
+    out = _here(flowers_store, tmp_path / "val", "--epochs", "2", "--val-fraction", "0.25", "--mixer", "none")
+    rows, results = _rows(out), json.loads((out / "results.json").read_text())
+    tops = [float(row["val_top1"]) for row in rows]
+    assert all(top * 9 / 100 == pytest.approx(round(top * 9 / 100), abs=1e-4) for top in tops)  # 3 of 12 a class
+    assert results["best_chosen_on"] == torch.load(out / "best.pt", weights_only=True)["chosen_on"] == "val"
+    assert results["best_epoch"] == tops.index(max(tops))
+    assert results["test_top1"]["best"] == float(rows[results["best_epoch"]]["test_top1"])
+
+
+def test_interrupted_training_ends_with_130_and_no_traceback(flowers_store, tmp_path):
+    out = tmp_path / "long"
+    command = (ROOT / "train.py", "--shards", flowers_store, *SMALL, "--epochs", 10_000, "--workers", 2, "--out", out)
+    process = subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,  # Ctrl-C reaches the workers as well
+    )
+    try:
+        deadline = time.monotonic() + 300
+        while not (out / "metrics.csv").exists():
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        stderr = process.communicate(timeout=60)[1]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert process.returncode == 130, stderr
+    assert "interrupted" in stderr
+    assert "Traceback" not in stderr
+    assert _rows(out)
+    assert _weights(out)
+    assert not [path for path in out.iterdir() if path.name.endswith(".tmp")]

@@ -1,0 +1,156 @@
+"""What a user can get wrong: one clear message, exit code 2 for usage and 1 for failure, nothing left behind."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from lgcoamix.cli import train
+from preprocess.cli import main as preprocess
+from tests.conftest import Run
+
+SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "12", "--epochs", "1")
+
+
+def _invoke(*options: object) -> Result:
+    """The command in this process; an exception that nobody caught would be a traceback in a process of its own."""
+    done = CliRunner().invoke(train, list(map(str, options)))
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+MISTAKES = {
+    "recipe": (("--recipe", "cub-resnet81"), 2, r"no recipe 'cub-resnet81'; did you mean cub-resnet18"),
+    "mixer": (("--mixer", "lgcomix"), 2, r"no mixer 'lgcomix'; did you mean lgcoamix"),
+    "backbone": (("--backbone", "resnt18"), 2, r"no model 'resnt18'; did you mean .*resnet18"),
+    "too small an input": (("--backbone", "inception_v3"), 2, r"inception_v3 cannot take inputs of 32x32"),
+    "an input that does not fit": (("--backbone", "mvitv2_tiny", "--image-size", "112"), 2, r"mvitv2_tiny .* 112x112"),
+    "set: key": (("--set", "mixer.selct_prob=1"), 2, r"no setting 'mixer.selct_prob'.*did you mean mixer.select_prob"),
+    "set: form": (("--set", "optim.lr"), 2, r"expected section.key=value, got 'optim.lr'"),
+    "set: type": (("--set", "optim.lr=fast"), 2, r"optim.lr takes a number, got 'fast'"),
+    "set: range": (("--set", "mixer.top_ratio=7"), 2, r"top_ratio must lie in \[0, 1\], got 7"),
+    "set: momentum": (("--set", "optim.momentum=-1"), 2, r"momentum"),
+    "size": (
+        ("--set", "data.crop=random", "--image-size", "65"),
+        2,
+        r"65 is larger than the stored 64 .*data.crop=res",
+    ),
+    "centre": (("--set", "data.test=center", "--image-size", "65"), 2, r"stored 64, got 65"),
+    "epochs": (("--epochs", "0"), 2, r"--epochs"),
+    "val fraction": (("--val-fraction", "1"), 2, r"--val-fraction"),
+    "all held out": (("--val-fraction", "0.99"), 1, r"--val-fraction 0.99 leaves no samples on one side"),
+    "weights": (("--weights", "nowhere.pth"), 1, r"checkpoint file, got 'nowhere.pth'"),
+}
+
+
+@pytest.mark.parametrize(("options", "code", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_gives_one_message_and_no_run_folder(options, code, message, flowers_store, tmp_path):
+    done = _invoke("--shards", flowers_store, *SMALL, "--out", tmp_path / "run", *options)
+    assert done.exit_code == code
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
+    assert len(errors) == 1
+    assert _matches(message, done.stderr)
+    assert not (tmp_path / "run").exists()
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return re.search(pattern, " ".join(text.split())) is not None
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_device_that_is_not_there_is_refused(flowers_store, tmp_path):
+    done = _invoke("--shards", flowers_store, *SMALL, "--out", tmp_path / "run", "--device", "cuda")
+    assert done.exit_code == 2
+    assert "no device 'cuda'" in done.stderr
+
+
+def test_a_run_folder_that_exists_is_refused_and_stays_as_it_is(flowers_store, tmp_path):
+    (tmp_path / "results.json").write_text("mine")
+    done = _invoke("--shards", flowers_store, *SMALL, "--out", tmp_path)
+    assert done.exit_code == 1
+    assert _matches(r"the run folder .* exists; give another --out", done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_a_missing_store_is_a_usage_error(tmp_path):
+    done = _invoke("--shards", tmp_path / "none.h5")
+    assert done.exit_code == 2
+    assert "none.h5" in done.stderr
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path):
+    path = tmp_path / "notes.h5"
+    path.write_text("not a store")
+    done = _invoke("--shards", path)
+    assert done.exit_code == 1
+    assert _matches(r"notes.h5 is not the index of a store .*python -m preprocess build", done.stderr)
+
+
+def test_a_store_of_another_version_is_refused(flowers_store, tmp_path):
+    path = tmp_path / "old.h5"
+    path.write_bytes(flowers_store.read_bytes().replace(b"version: 1\n", b"version: 9\n", 1))
+    done = _invoke("--shards", path)
+    assert done.exit_code == 1
+    assert _matches(r"old.h5 has store format version 9, this program reads version 1; build", done.stderr)
+
+
+def test_a_store_without_a_test_split_needs_a_held_out_share(painted: Path, tmp_path: Path):
+    store = tmp_path / "train-only.h5"
+    options = ("--root", painted, "--out", store, "--splits", "train", "--size", 32, "--segments", 4, "--jobs", 1)
+    built = CliRunner().invoke(preprocess, ["build", "folder", *map(str, options)])
+    assert built.exit_code == 0, built.output
+    small = ("--shards", store, *SMALL, "--batch-size", 4, "--workers", 0, "--device", "cpu")
+    done = _invoke(*small, "--out", tmp_path / "run")
+    assert done.exit_code == 1
+    assert _matches(r"neither a test nor a val split; give --val-fraction", done.stderr)
+    assert not (tmp_path / "run").exists()
+    assert _invoke(*small, "--out", tmp_path / "run", "--val-fraction", 0.4).exit_code == 0
+
+
+def test_batches_of_one_train_or_are_refused(flowers_store, tmp_path):
+    # At 32 pixels the deepest map is 1x1: BatchNorm cannot use a single sample.
+    small = ("--shards", flowers_store, *SMALL, "--device", "cpu", "--workers", "0")
+    _invoke(*small, "--batch-size", "1", "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_shard_is_named_without_a_traceback(workers, flowers_store, tmp_path):
+    store = tmp_path / flowers_store.name
+    shutil.copy(flowers_store, store)
+    shutil.copytree(flowers_store.with_suffix(".shards"), store.with_suffix(".shards"))
+    victim = next((store.with_suffix(".shards") / "train" / "images").iterdir())
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    victim.write_bytes(data)
+    small = ("--shards", store, *SMALL, "--device", "cpu", "--workers", workers)
+    done = _invoke(*small, "--out", tmp_path / "run")
+    assert done.exit_code == 1
+    assert _matches(r"Error: .*does not match its checksum; run: python -m preprocess verify", done.stderr)
+
+
+ANSWERS = {
+    "help": (("--help",), 0, "--val-fraction"),
+    "recipes": (("--list-recipes",), 0, "cub-resnet18"),
+    "no store": ((), 2, "--shards"),
+    "mixer": (("--mixer", "lgcomix"), 2, "did you mean lgcoamix"),
+    "set": (("--set", "optim.lr=fast"), 2, "optim.lr takes a number"),
+    "size": (("--set", "data.crop=random", "--image-size", "65"), 2, "larger than the stored 64"),
+}
+
+
+@pytest.mark.parametrize(("options", "code", "text"), ANSWERS.values(), ids=ANSWERS)
+def test_help_and_usage_errors_answer_before_torch_is_imported(options, code, text, run: Run, flowers_store, tmp_path):
+    shards = ("--shards", flowers_store, "--out", tmp_path / "run") if code and options else ()
+    script = (
+        "import runpy, sys\n"
+        "try:\n    runpy.run_path('train.py', run_name='__main__')\n"
+        "except SystemExit as end:\n    print('exit', end.code, 'torch' in sys.modules)"
+    )
+    done = run("-c", script, *shards, *options)
+    assert f"exit {code} False" in done.stdout, done.stdout + done.stderr
+    assert text in " ".join((done.stdout + done.stderr).split())
+    assert "Traceback" not in done.stderr

@@ -20,11 +20,12 @@ from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError, ImageError, StoreError
 from preprocess.images import decode, encode_jpeg, load
 from preprocess.store.format import canonical, check_file, key_of
-from preprocess.store.reader import IMAGES, read_index, read_shard_images, read_summary
+from preprocess.store.reader import IMAGES, read_index, read_shard_images, read_sources, read_summary
 from preprocess.store.writer import ImageRows, write_image_shard, write_index, write_map_shard
 from preprocess.superpixels import ALGORITHMS, Scale, largest_id
 
 _SHOWN_FAILURES = 10
+_ANEW = "give another --out, or remove {out} and build it anew"
 _NAMES = {"samples": "the image files (key of their names, labels and sizes)"}
 
 
@@ -133,7 +134,10 @@ class Plan:
             "images": settings.image_recipe(),
             "maps": settings.map_recipe(),
             "scales": [asdict(scale) for scale in settings.scales],
-            "shard_size": settings.shard_size,
+            "shard_size": {
+                split: settings.shard_size or _shard_size(len(samples))
+                for split, samples in self.listing.splits.items()
+            },
         }
 
 
@@ -167,7 +171,7 @@ def make_plan(out: Path, listing: Listing, settings: BuildSettings) -> Plan:
         size = settings.shard_size or _shard_size(len(samples))
         for number, start in enumerate(range(0, len(samples), size)):
             part = samples[start : start + size]
-            rows = [[sample.key, sample.label, _bytes_of(sample.path)] for sample in part]
+            rows = [[_written(sample.key), sample.label, _bytes_of(sample.path)] for sample in part]
             everything.update(canonical([split, rows]).encode())
             key = key_of({"images": settings.image_recipe(), "samples": rows})
             tasks.append(Task(split, number, part, key))
@@ -203,16 +207,20 @@ def find_complete(out: Path, plan: Plan) -> dict | None:
         raise BuildError(f"{error}; remove {out} or give another --out") from None
     differences = list(_differences(index["plan"], plan.document))
     if differences:
-        raise BuildError(
-            f"{out} is another store:\n  "
-            + "\n  ".join(differences)
-            + f"\ngive another --out, or remove {out} and {out.with_suffix('.shards')} to build it anew"
-        )
+        raise BuildError(f"{out} is another store:\n  " + "\n  ".join(differences) + f"\n{_ANEW.format(out=out)}")
     files = (
         file for split in index["splits"].values() for column in split["columns"].values() for file in column["files"]
     )
-    whole = all(_bytes_of(out.parent / file["path"]) == file["bytes"] for file in files)
-    return index if whole else None
+    if any(_bytes_of(out.parent / file["path"]) != file["bytes"] for file in files):
+        return None
+    edited = []
+    for task in plan.tasks:
+        file = index["splits"][task.split]["columns"][IMAGES]["files"][task.number]
+        edited += _edited(task.samples, out.parent / file["path"])
+    if edited:
+        names = ", ".join(edited[:_SHOWN_FAILURES])
+        raise BuildError(f"{len(edited)} images changed since {out} was built: {names}; {_ANEW.format(out=out)}")
+    return index
 
 
 def build(plan: Plan, jobs: int, skip_bad: bool, advance: Callable[[int], None]) -> tuple[dict, list[Report]]:
@@ -264,11 +272,14 @@ def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Repo
 
     key, pixels = task.key, None
     images = _kept(home, place(IMAGES, key))
-    if images is None:
+    edited = images is not None and bool(_edited(task.samples, home / images["path"]))
+    if images is None or edited:
         rows, codes, failed = _read_sources(task.samples, settings)
         pixels = rows.pixels
-        if failed:  # other rows than planned, so another shard: a later run with mended files must not take it
-            key = key_of({"of": key, "without": [failure["key"] for failure in failed]})
+        if failed or edited:
+            # Other content than the plain key promises, so another shard: it must not be taken for the planned one.
+            without = [failure["key"] for failure in failed]
+            key = key_of({"of": key, "without": without, "sources": [digest.hex() for digest in rows.sources]})
         path = place(IMAGES, key)
         images = _kept(home, path)
         if images is None:
@@ -366,7 +377,7 @@ def _index_document(plan: Plan, reports: list[Report]) -> dict:
         images = [columns[IMAGES] for columns in mine]
         source_key = key_of([image["summary"]["sources"] for image in images])
         recipe = {"source": source_key, "images": plan.settings.image_recipe()}
-        packing = {"codec": plan.settings.codec, "shard_size": plan.settings.shard_size}
+        packing = {"codec": plan.settings.codec, "shard_size": plan.document["shard_size"][split]}
         columns = {IMAGES: _column(images, recipe, packing)}
         for scale in plan.settings.scales:
             name = column_name(plan.settings, scale)
@@ -419,6 +430,38 @@ def _failure_text(failed: Iterable[dict], total: int) -> str:
         + "\n".join(lines)
         + "\nmend or remove these files and run the same command, or publish without them: --skip-bad"
     )
+
+
+def _written(key: str) -> str:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise BuildError(f"the file name {key!a} is not UTF-8; rename the file") from None
+    return key
+
+
+def _edited(samples: Iterable[Sample], shard: Path) -> list[str]:
+    """Keys of the images whose files no longer hold what an image shard was made from.
+
+    Only files that were touched since the shard was published are read: a change of content always moves ctime, which
+    no copying tool sets back.
+    """
+    published = shard.stat().st_mtime_ns
+    touched = [sample for sample in samples if _touched(sample.path) >= published]
+    known = read_sources(shard) if touched else {}
+    return [sample.key for sample in touched if sample.key in known and known[sample.key] != _digest_of(sample.path)]
+
+
+def _digest_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _touched(path: Path) -> int:
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return -1
 
 
 def _bytes_of(path: Path) -> int:

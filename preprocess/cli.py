@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import sys
 import time
@@ -100,6 +101,8 @@ def build(
     from preprocess.build import BuildSettings, build, find_complete, make_plan
 
     adapter = DATASETS[dataset]
+    if compactness is not None and not math.isfinite(compactness):
+        raise click.BadParameter(f"expected a finite number, got {compactness}", param_hint="--compactness")
     out = out or Path("data") / f"{dataset}.h5"
     if out.suffix != ".h5" or out.is_dir():
         raise click.BadParameter(f"expected a file name that ends in .h5, got {out}", param_hint="--out")
@@ -161,7 +164,7 @@ def _scales(segments: str, scales: str, size: int) -> tuple[Scale, ...]:
             f"{max(counts)} segments are more than the {size * size} pixels of an image",
             param_hint="--segments",
         )
-    if scales != "all" and not (scales.isdigit() and int(scales) > 0):
+    if scales != "all" and not (scales.isdecimal() and int(scales) > 0):
         raise click.BadParameter(f"expected a positive integer or 'all', got {scales!r}", param_hint="--scales")
     return choose_scales(counts, (size, size), None if scales == "all" else int(scales))
 
@@ -243,7 +246,7 @@ def verify(store: Path, jobs: int | None) -> None:
         click.echo(fault, err=True)
     if faults:
         raise click.ClickException(
-            f"{len(faults)} faults in {store}; remove the damaged shards and run the same build command again"
+            f"{store} is damaged, see above; remove the damaged shards and run the same build command again"
         )
     click.echo(f"{store} is sound: {len(shards)} shards match their digests")
 
@@ -263,6 +266,8 @@ def show(store: Path, out: Path, count: int, split: str | None) -> None:
     split = split or next(iter(opened.splits))
     if split not in opened.splits:
         raise click.BadParameter(f"{store} has {', '.join(opened.splits)}, got {split!r}", param_hint="--split")
+    if not len(opened.splits[split]):
+        raise click.BadParameter(f"split {split!r} of {store} has no images", param_hint="--split")
     contact_sheet(opened, split, count, out)
     click.echo(f"wrote {out}")
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from skimage.segmentation import mark_boundaries
 
+from preprocess.errors import StoreError
 from preprocess.store import Store
 
 _LINE_SCALE = 384  # side, in pixels, to which a small picture is enlarged before boundaries are drawn
@@ -21,6 +22,8 @@ def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
     count : number of images, taken at even distances through the split.
     out : picture file; the suffix chooses the format.
     """
+    if out.suffix[1:] not in Figure().canvas.get_supported_filetypes():
+        raise StoreError(f"{out}: expected a name that ends in .png, .jpg or .pdf")
     total = len(store.splits[split])
     chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
     images, labels = store.images(split, chosen), store.labels(split)[chosen]

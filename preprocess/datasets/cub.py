@@ -38,6 +38,10 @@ def find_cub(root: Path) -> Listing:
             f"{home}: images.txt, image_class_labels.txt and train_test_split.txt list different image ids; "
             "unpack the archive again"
         )
+    if odd := set(in_train.values()) - {"0", "1"}:
+        raise DatasetError(
+            f"{home / 'train_test_split.txt'}: expected 0 or 1, got {min(odd)!r}; unpack the archive again"
+        )
     label_of = {class_id: label for label, class_id in enumerate(sorted(names, key=int))}
     splits: dict[str, list[Sample]] = {"train": [], "test": []}
     for image_id in sorted(paths, key=int):
@@ -59,6 +63,8 @@ def _table(path: Path) -> dict[str, str]:
     for number, line in enumerate(lines, start=1):
         parts = line.split(maxsplit=1)
         if len(parts) == 2 and parts[0].isdigit():
+            if parts[0] in table:
+                raise DatasetError(f"{path}, line {number}: id {parts[0]} comes twice; unpack the archive again")
             table[parts[0]] = parts[1].strip()
         elif parts:
             raise DatasetError(f"{path}, line {number}: expected 'id value', got {line!r}; unpack the archive again")

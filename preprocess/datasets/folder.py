@@ -57,7 +57,9 @@ def _images(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.name.lower().endswith(suffixes) and not path.name.startswith(".") and not path.is_dir()
+        if path.name.lower().endswith(suffixes)
+        and not path.is_dir()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from preprocess.errors import ImageError, StoreError
+from preprocess.errors import StoreError
 from preprocess.images import decode
 from preprocess.store.format import HEADER_BYTES, check_header, seal
 from preprocess.store.writer import image_checksum, map_checksum
@@ -231,31 +231,42 @@ class _Shard:
     """One open shard: the big dataset stays on the disk, the small ones are read at once."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
+        self.keys: list[str] = []
         try:
             # No chunk cache (each chunk is one sample, read once) and no lock (shards never change).
             self.file = h5py.File(path, "r", rdcc_nbytes=0, locking=False)
-        except OSError as error:
-            raise StoreError(f"shard {path} cannot be opened ({error}); run: python -m preprocess verify") from None
-        self.path = path
-        big = next(name for name in ("maps", "images", "codes") if name in self.file)
+            self._read_small()
+        except Exception as error:  # h5py answers damage with OSError, RuntimeError, KeyError, TypeError, ...
+            if hasattr(self, "file"):
+                self.file.close()
+            raise StoreError(f"shard {path} cannot be read ({error}); run: python -m preprocess verify") from None
+
+    def _read_small(self) -> None:
+        big = next((name for name in ("maps", "images", "codes") if name in self.file), "maps")
         self.data = self.file[big]
-        small = {name: dataset[()] for name, dataset in self.file.items() if name not in (big, "summary", "sources")}
-        self.checksums: np.ndarray = small["checksums"]
-        self.offsets: np.ndarray | None = small.get("offsets")
-        self.labels: np.ndarray | None = small.get("labels")
-        self.keys = [key.decode() for key in small.get("keys", ())]
+        self.checksums: np.ndarray = self.file["checksums"][()]
+        self.offsets: np.ndarray | None = self.file["offsets"][()] if big == "codes" else None
+        self.labels: np.ndarray | None = None if big == "maps" else self.file["labels"][()]
+        if big != "maps":
+            self.keys = [key.decode() for key in self.file["keys"]]
+        rows = {len(self.data) if self.offsets is None else len(self.offsets) - 1, len(self.checksums)}
+        if self.labels is not None:
+            rows |= {len(self.labels), len(self.keys)}
+        if len(rows) != 1:
+            raise ValueError("its datasets differ in length")
 
     def read_image(self, row: int, out: np.ndarray) -> None:
         """Read one image into ``out`` (H, W, 3) and check it."""
         if self.offsets is not None:
             out[...] = np.asarray(decode(self._code(row)))
             return
-        self.data.read_direct(out, np.s_[row])
+        self._read_row(row, out)
         self._check_image(row, memoryview(out).cast("B"))
 
     def read_map(self, row: int, out: np.ndarray) -> None:
         """Read one map into ``out`` (H, W) and check it."""
-        self.data.read_direct(out, np.s_[row])
+        self._read_row(row, out)
         if map_checksum(memoryview(out).cast("B")) != self.checksums[row]:
             raise StoreError(self._damaged(row))
 
@@ -267,6 +278,12 @@ class _Shard:
             read = self.read_map if self.data.ndim == 3 else self.read_image
             read(row, np.empty(self.data.shape[1:], self.data.dtype))
 
+    def _read_row(self, row: int, out: np.ndarray) -> None:
+        try:
+            self.data.read_direct(out, np.s_[row])
+        except Exception:
+            raise StoreError(self._damaged(row)) from None
+
     def _code(self, row: int) -> bytes:
         code = self.data[self.offsets[row] : self.offsets[row + 1]].tobytes()
         self._check_image(row, code)
@@ -277,7 +294,8 @@ class _Shard:
             raise StoreError(self._damaged(row))
 
     def _damaged(self, row: int) -> str:
-        return f"sample {row} of {self.path} does not match its checksum; run: python -m preprocess verify"
+        name = f" ({self.keys[row]})" if self.keys else ""
+        return f"sample {row}{name} of {self.path} does not match its checksum; run: python -m preprocess verify"
 
 
 def read_index(path: Path) -> dict:
@@ -307,6 +325,12 @@ def read_summary(path: Path) -> dict:
         return json.loads(file["summary"][()])
 
 
+def read_sources(path: Path) -> dict[str, bytes]:
+    """SHA-256 of the source file of every image in a shard, by key."""
+    with h5py.File(path, "r", locking=False) as file:
+        return {key.decode(): bytes(digest) for key, digest in zip(file["keys"], file["sources"], strict=True)}
+
+
 def read_shard_images(path: Path, size: int) -> np.ndarray:
     """Read all images of one shard: (n, size, size, 3) uint8 array, as training will see them."""
     shard = _Shard(path)
@@ -321,14 +345,14 @@ def damaged_rows(path: Path) -> list[int]:
     """Rows of a damaged shard whose own checksums fail; empty where HDF5 cannot open the file at all."""
     try:
         shard = _Shard(path)
-    except (StoreError, StopIteration, KeyError, OSError, RuntimeError, ValueError):
+    except StoreError:
         return []
     rows = []
     with shard.file:
         for row in range(len(shard.checksums)):
             try:
                 shard.check_row(row)
-            except (StoreError, ImageError, OSError, RuntimeError, ValueError):
+            except Exception:  # whatever it is, the row cannot be read
                 rows.append(row)
     return rows
 

@@ -32,7 +32,7 @@ def test_a_flipped_bit_in_an_image_is_refused_and_spares_the_others(own_store):
     offset, size = place_of(shard, "images", 1)
     assert size == 16 * 16 * 3
     flip(shard, offset + size // 2)
-    with pytest.raises(StoreError, match=rf"sample 1 of .*{shard.name}.*preprocess verify"):
+    with pytest.raises(StoreError, match=rf"sample 1 \(.*\) of .*{shard.name}.*preprocess verify"):
         own_store.images("train", range(10))
     np.testing.assert_array_equal(own_store.images("train", [4, 6, 7]), expected)
 
@@ -41,7 +41,7 @@ def test_a_flipped_bit_in_an_image_is_refused_and_spares_the_others(own_store):
 def test_a_flipped_bit_beside_the_image_is_refused_with_it(own_store, dataset):
     shard = shard_files(own_store, "train", "images")[0]
     flip(shard, place_of(shard, dataset, 2)[0])
-    with pytest.raises(StoreError, match="sample 2 of"):
+    with pytest.raises(StoreError, match=r"sample 2 \(.*\) of"):
         own_store.images("train", [2])
 
 
@@ -52,7 +52,7 @@ def test_a_flipped_bit_in_a_jpeg_is_refused(noisy, tmp_path):
         start, middle = file["codes"].id.get_offset(), int(file["offsets"][3:5].mean())
     flip(shard, start + middle)
     store.images("test", [0, 1, 2, 4, 5])
-    with pytest.raises(StoreError, match="sample 3 of"):
+    with pytest.raises(StoreError, match=r"sample 3 \(.*\) of"):
         store.images("test", [3])
 
 

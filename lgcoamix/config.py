@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass, field, fields, replace
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -18,7 +19,7 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 def _positive(settings: object, *names: str) -> None:
     for name in names:
-        if getattr(settings, name) <= 0:
+        if not 0 < getattr(settings, name) < math.inf:
             raise ValueError(f"{name} must be positive, got {getattr(settings, name)}")
 
 
@@ -107,6 +108,12 @@ class OptimSettings:
 
     def __post_init__(self) -> None:
         _positive(self, "epochs", "batch_size", "lr")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0, got 0")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         _one_of("schedule", self.schedule, tuple(SCHEDULES))
 
 

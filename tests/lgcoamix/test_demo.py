@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import PROOF, ROOT, Run
 
-EPOCHS = 30 if PROOF else 6
+EPOCHS = 30 if PROOF else 3
 CHANCE = 12.5  # percent, eight classes
 
 

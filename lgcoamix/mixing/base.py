@@ -179,7 +179,7 @@ class Mixer(ABC):
         if maps is None and self.needs_maps:
             raise ValueError(f"{type(self).__name__} needs maps: (B, H, W) superpixel ids of the images")
         if count is None:
-            count = int(maps.max()) + 1 if maps is not None else 0
+            count = int(maps.long().max()) + 1 if maps is not None else 0  # uint16 has no max
         batch = Batch(images, labels, maps, count)
         plan = self.plan(batch, generator, model)
         return unmixed(batch) if plan is None else self.mix(batch, plan)

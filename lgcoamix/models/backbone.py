@@ -1,11 +1,15 @@
 """Any timm classifier as logits plus a pyramid of feature maps."""
 
 import difflib
+import sys
 from pathlib import Path
 
 import timm
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_REMEDY = "check the network, or give --weights FILE or --weights none"
 
 
 class BackboneError(ValueError):
@@ -46,8 +50,9 @@ class Backbone(nn.Module):
         self.channels = [level["num_chs"] for level in levels]
         self.reductions = [level["reduction"] for level in levels]
         self.isotropic = len(set(self.reductions)) == 1
-        if self.isotropic:
-            self.channels, self.reductions = self.channels[-1:], self.reductions[-1:]
+        self.pool_stem = False
+        if self.isotropic:  # the announced width is that of the blocks; a neck may change it
+            self.channels, self.reductions = [self._width_of_last_map(image_size)], self.reductions[-1:]
         self.pool_stem = pool_stem
         if pool_stem:
             self.reductions[0] *= 2
@@ -71,6 +76,13 @@ class Backbone(nn.Module):
             maps = [F.max_pool2d(maps[0], 3, stride=2, padding=1), *maps[1:]]
         return self.net.forward_head(last), maps
 
+    @torch.no_grad()
+    def _width_of_last_map(self, image_size: int) -> int:
+        self.eval()
+        width = self.forward_maps(torch.zeros(1, 3, image_size, image_size))[1][-1].shape[1]
+        self.train()
+        return width
+
 
 def _create(name: str, num_classes: int, weights: str, image_size: int) -> nn.Module:
     if not timm.is_model(name):
@@ -81,21 +93,54 @@ def _create(name: str, num_classes: int, weights: str, image_size: int) -> nn.Mo
     cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if cfg is not None and cfg.fixed_input_size:
         options["img_size"] = image_size
-    if weights not in ("none", "pretrained"):
-        if not Path(weights).is_file():
-            raise WeightsError(f"expected weights 'pretrained', 'none' or a checkpoint file, got {weights!r}")
-        options["pretrained_cfg_overlay"] = {"file": weights}
+    from_file = weights not in ("none", "pretrained")
+    if from_file and not Path(weights).is_file():
+        raise WeightsError(f"expected weights 'pretrained', 'none' or a checkpoint file, got {weights!r}")
     try:
-        return timm.create_model(name, pretrained=weights != "none", num_classes=num_classes, **options)
+        net = timm.create_model(name, pretrained=weights == "pretrained", num_classes=num_classes, **options)
     except Exception as error:
-        if weights == "none":  # timm asserts, for example, that the patches of a transformer fit the image
+        if weights != "pretrained":  # timm asserts, for example, that the patches of a transformer fit the image
             raise BackboneError(f"timm cannot build {name} for inputs of {image_size}: {error}") from error
-        # Download and file problems surface as many types: hub, HTTP, socket, pickle, shape errors.
-        reason = str(error).strip().split("\n")[0]
+        # Download problems surface as many types: hub, HTTP, socket, operating system.
+        raise WeightsError(f"no weights for {name} from the hub ({_first_line(error)}); {_REMEDY}") from error
+    if from_file:
+        _load_file(net, name, Path(weights))
+    return net
+
+
+def _load_file(net: nn.Module, name: str, path: Path) -> None:
+    """Fill a network from a checkpoint: of timm, of torch, or ``last.pt`` and ``best.pt`` of a run.
+
+    A classifier of another size keeps its fresh values; anything else must fit.
+    """
+    try:
+        state = timm.models.load_state_dict(str(path), use_ema=False)
+        inner = {key.removeprefix("backbone.net."): v for key, v in state.items() if key.startswith("backbone.net.")}
+        state = inner or state
+        convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+        if convert is not None and not inner:  # timm's own: older names, positions at another input size
+            state = convert(state, net)
+    except Exception as error:  # a file that is no checkpoint fails in many ways: zip, pickle, key, type errors
+        raise WeightsError(f"no weights for {name} from {str(path)!r} ({_first_line(error)}); {_REMEDY}") from error
+    wanted = net.state_dict()
+    classifier = {key for key in wanted if any(key.startswith(f"{head}.") for head in _classifiers(net))}
+    fitting = {key: v for key, v in state.items() if key in wanted and v.shape == wanted[key].shape}
+    missing = wanted.keys() - fitting.keys() - classifier
+    if missing:
         raise WeightsError(
-            f"no weights for {name} from {weights!r} ({type(error).__name__}: {reason}); "
-            "check the network, or give --weights FILE or --weights none"
-        ) from error
+            f"{str(path)!r} does not fit {name}: {len(missing)} of {len(wanted)} tensors are missing or of another "
+            f"shape, {min(missing)!r} among them; {_REMEDY}"
+        )
+    net.load_state_dict(fitting, strict=False)
+
+
+def _classifiers(net: nn.Module) -> tuple[str, ...]:
+    names = net.pretrained_cfg.get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}"
 
 
 def data_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -22,7 +22,9 @@ from lgcoamix.methods import METHOD_OPTIONS
 from lgcoamix.recipes import RECIPES, recipe_for
 
 if TYPE_CHECKING:
+    from lgcoamix.preflight import RunOptions
     from lgcoamix.run import Report
+    from preprocess.store import Store
 
 
 def friendly(command: Callable) -> Callable:
@@ -37,7 +39,7 @@ def friendly(command: Callable) -> Callable:
         except SettingsError as error:
             raise click.UsageError(str(error)) from None
         except (RunError, PreprocessError) as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(_message(error)) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}") from None
@@ -46,6 +48,12 @@ def friendly(command: Callable) -> Callable:
             sys.exit(130)
 
     return wrapped
+
+
+def _message(error: Exception) -> str:
+    """The error's own text. From a loading process torch gives it at the end of that process's traceback."""
+    text = str(error).strip()
+    return text.splitlines()[-1].partition(": ")[2] if "Original Traceback" in text else text
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,7 +84,7 @@ def _print_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> 
 @click.option("--backbone", metavar="TIMM_NAME", help="Any timm model with feature maps.  [default: the recipe's]")
 @click.option("--weights", metavar="pretrained|none|FILE", help="Where the backbone starts.  [default: the recipe's]")
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's]")
-@click.option("--batch-size", type=click.IntRange(1), help="[default: the recipe's]")
+@click.option("--batch-size", type=click.IntRange(2), help="[default: the recipe's]")
 @click.option("--image-size", type=click.IntRange(8), help="Side of the network's input.  [default: the recipe's]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Loading processes.")
@@ -119,6 +127,7 @@ def train(
       train.py --shards data/cub.h5
       train.py --shards data/cub.h5 --mixer cutmix --set mixer.alpha=0.5 --set optim.lr=0.01
     """
+    from lgcoamix.preflight import RunOptions, check
     from preprocess.store import Store
 
     store = Store(shards)
@@ -132,9 +141,9 @@ def train(
     settings = settings.with_values("data", image_size=image_size).with_assignments(assignments)
     name = f"{store.name}-{settings.method}-{Path(settings.model.backbone).name}-s{seed}"
     out = out or Path("runs") / name
-    if out.exists():
-        raise RunError(f"the run folder {out} exists; give another --out, or remove it")
-    results = _train(store, settings, recipe, seed, device, workers, val_fraction, out)
+    options = RunOptions(out, recipe, seed, device, workers, val_fraction)
+    check(store, settings, options)
+    results = _train(store, settings, options)
     _print_results({out.name: results})
     click.echo("wrote " + ", ".join(str(out / file) for file in ("curves.png", "mixed.png", "last.pt", "best.pt")))
 
@@ -156,21 +165,10 @@ def demo() -> None:
     click.echo("pictures:\n  " + "\n  ".join(map(str, pictures)))
 
 
-def _train(
-    store: object,
-    settings: Settings,
-    recipe: str,
-    seed: int,
-    device: str,
-    workers: int,
-    val_fraction: float,
-    out: Path,
-) -> dict:
+def _train(store: "Store", settings: Settings, options: "RunOptions") -> dict:
     from lgcoamix.models import BackboneError, WeightsError
-    from lgcoamix.run import RunOptions
     from lgcoamix.run import train as run
 
-    options = RunOptions(out, recipe, seed, device, workers, val_fraction)
     try:
         with _report() as report:
             return run(store, settings, options, report)

@@ -92,7 +92,7 @@ class OptimSettings:
 
     Parameters
     ----------
-    epochs, batch_size : of training.
+    epochs, batch_size : of training; a batch of one can neither be mixed nor, at small maps, be normalised.
     lr, momentum, weight_decay : of SGD; the decay acts on every parameter, as in the papers.
     nesterov : Nesterov's momentum.
     schedule : name in ``lgcoamix.schedules.SCHEDULES``.
@@ -108,6 +108,8 @@ class OptimSettings:
 
     def __post_init__(self) -> None:
         _positive(self, "epochs", "batch_size", "lr")
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
         if self.nesterov and self.momentum == 0:

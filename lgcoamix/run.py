@@ -25,34 +25,13 @@ from lgcoamix.mixing import MIXERS, Mixer
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.models.backbone import data_statistics
 from lgcoamix.pictures import draw_curves, draw_mixed
+from lgcoamix.preflight import RunOptions, check, test_split
 from lgcoamix.schedules import learning_rate
 from lgcoamix.seeding import derive_seed
 from preprocess.store import Store
 
 _LAST_EPOCHS = 10  # results name the median of this many last epochs
 _PACKAGES = ("torch", "timm", "numpy", "h5py", "albumentations", "opencv-python-headless", "scikit-image", "pillow")
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a run needs besides its recipe.
-
-    Parameters
-    ----------
-    out : run folder; must not exist.
-    recipe : name of the recipe that the settings started from.
-    seed : of everything that is random.
-    device : ``auto``, ``cpu``, ``cuda``, ``mps``.
-    workers : loading processes.
-    val_fraction : share of each training class that is held out for choosing the best epoch.
-    """
-
-    out: Path
-    recipe: str
-    seed: int = 0
-    device: str = "auto"
-    workers: int = 2
-    val_fraction: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -121,25 +100,6 @@ def train(store: Store, settings: Settings, options: RunOptions, report: Report)
     draw_mixed(step, next(iter(loaders.train)), store.classes, options.out / "mixed.png")
     folder.write_json("results.json", results)
     return results
-
-
-def check(store: Store, settings: Settings, options: RunOptions) -> None:
-    """Refuse what cannot work, before anything is built or written."""
-    if options.out.exists():
-        raise RunError(f"the run folder {options.out} exists; give another --out, or remove it")
-    if "train" not in store.splits or len(store.splits["train"]) < 2:
-        raise RunError(f"{store.path} has no split 'train' of at least 2 images; build it with that split")
-    if options.val_fraction == 0 and not _test_split(store):
-        raise RunError(f"{store.path} has neither a test nor a val split; give --val-fraction 0.2")
-    size, data = store.size, settings.data
-    room = size + 2 * data.padding if data.crop == "pad" else size
-    if data.crop != "resized" and data.image_size > room:
-        raise SettingsError(
-            f"--image-size {data.image_size} is larger than the stored {size} pixels; "
-            "take a smaller one, or --set data.crop=resized, or build the store with a larger --size"
-        )
-    if data.test == "center" and data.image_size > size:
-        raise SettingsError(f"data.test=center needs an image size up to the stored {size}, got {data.image_size}")
 
 
 def _run_epoch(
@@ -249,26 +209,22 @@ def _loaders(store: Store, settings: Settings, options: RunOptions, maps: bool, 
         return make_loader(dataset, EpochBatches(len(dataset), batch_size, None), options.workers, pin)
 
     tests = {"val": test_loader("train", held)} if held is not None else {}
-    split = _test_split(store)
+    split = test_split(store)
     if split:
         tests["test"] = test_loader(split)
     return Loaders(make_loader(train, batches, options.workers, pin), batches, tests)
 
 
-def _test_split(store: Store) -> str | None:
-    """Name of the stored split that is tested on; sets like ImageNet publish only a val split."""
-    return next((split for split in ("test", "val") if split in store.splits and len(store.splits[split])), None)
-
-
 @torch.no_grad()
 def _try_input(model: LocalGlobalNet, settings: Settings) -> None:
-    """Send one empty image through the backbone: some networks refuse small inputs only then."""
+    """Send one empty image through the network: some refuse their input only then, each with an error of its own."""
     size = settings.data.image_size
+    regions = None if model.decoder is None else torch.zeros(1, size, size, dtype=torch.long)
     try:
-        model.eval()(torch.zeros(1, 3, size, size))
-    except (RuntimeError, AssertionError, ValueError) as error:
+        model.eval()(torch.zeros(1, 3, size, size), regions, 1)
+    except Exception as error:
         reason = str(error).strip().split("\n")[0]
-        raise SettingsError(f"{settings.model.backbone} cannot take inputs of {size}x{size}: {reason}") from None
+        raise SettingsError(f"{settings.model.backbone} cannot take inputs of {size}x{size}: {reason}") from error
 
 
 def _optimiser(model: torch.nn.Module, settings: Settings) -> torch.optim.Optimizer:
@@ -294,7 +250,7 @@ def _describe(store: Store, settings: Settings, options: RunOptions, device: tor
         "settings": to_plain(settings),
         "seed": options.seed,
         "val_fraction": options.val_fraction,
-        "test_split": _test_split(store),  # what the tables call "test"
+        "test_split": test_split(store),  # what the tables call "test"
         "workers": options.workers,
         "device": str(device),
         "threads": torch.get_num_threads(),

@@ -45,7 +45,9 @@ def test_the_unpacked_wheel_trains_from_its_console_command(wheel, tmp_path, flo
 
 
 def test_make_help_lists_every_target():
-    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     targets = {line.split()[1] for line in done.stdout.splitlines()}
     assert targets == {"help", "setup", "preprocess", "demo", "test", "proof", "bench", "lint", "format", "clean"}
 

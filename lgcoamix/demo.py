@@ -41,7 +41,18 @@ def run_demo(data: Path, runs: Path, say: Callable[[str], None]) -> tuple[dict[s
             shutil.rmtree(out, ignore_errors=True)
             say(f"training {method} -> {out}")
             _command(
-                "lgcoamix", "train", "--shards", str(store), "--mixer", method, "--device", "cpu", "--out", str(out)
+                "lgcoamix",
+                "train",
+                "--shards",
+                str(store),
+                "--mixer",
+                method,
+                "--device",
+                "cpu",
+                "--workers",
+                "0",
+                "--out",
+                str(out),
             )
         results[method] = json.loads(finished.read_text())
         pictures += [out / "curves.png", out / "mixed.png"]

@@ -43,7 +43,7 @@ RECIPES: dict[str, Recipe] = {
             mixer=LGCOAMixOptions(),
             data=DataSettings(image_size=64, crop="random", test="center", normalise="none"),
             model=ModelSettings(backbone="resnet10t", weights="none"),
-            optim=OptimSettings(epochs=16, batch_size=32, lr=0.02, schedule="cosine"),
+            optim=OptimSettings(epochs=12, batch_size=32, lr=0.02, schedule="cosine"),
         ),
     ),
     "cub-resnet18": Recipe(

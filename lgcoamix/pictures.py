@@ -110,7 +110,7 @@ def _draw_unmixed(step: Step, batch: Batch, classes: tuple[str, ...], out: Path)
     pictures = to_picture(batch.images, *step.statistics).cpu().numpy()[: 2 * _SHOWN]
     figure = Figure(figsize=(9.2, 3.4), layout="constrained")
     figure.suptitle("this method mixes nothing: inputs as they are")
-    axes = figure.subplots(2, _SHOWN, squeeze=False).flat
+    axes = figure.subplots(2, _SHOWN, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     for axis, picture, label in zip(axes, pictures, batch.labels.tolist(), strict=False):

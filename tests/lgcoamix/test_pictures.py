@@ -1,0 +1,28 @@
+"""The pictures of a run show what they say: the colours of the inputs are in them."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lgcoamix.engine import Step
+from lgcoamix.inputs import no_normalisation
+from lgcoamix.mixing import MIXERS, Batch
+from lgcoamix.models import LocalGlobalNet
+from lgcoamix.pictures import draw_mixed
+
+COLOURS = [(250, 10, 10), (10, 250, 10), (10, 10, 250)]
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_the_sheet_of_a_mixed_batch_shows_every_source(name, tmp_path):
+    images = torch.tensor(COLOURS, dtype=torch.uint8)[:, :, None, None].expand(3, 3, 32, 32)
+    maps = (torch.arange(32) // 8).expand(3, 32, 32)
+    mixer = MIXERS[name]()
+    model = LocalGlobalNet("resnet10t", 3, local=mixer.needs_maps, width=8)
+    step = Step(model, mixer, torch.optim.SGD(model.parameters(), 0.1), no_normalisation(), torch.device("cpu"), 0)
+    batch = Batch(images, torch.arange(3), maps if mixer.needs_maps else None, 4 if mixer.needs_maps else 0)
+    draw_mixed(step, batch, ("red", "green", "blue"), tmp_path / "mixed.png")
+    sheet = np.asarray(Image.open(tmp_path / "mixed.png").convert("RGB")).astype(int)
+    for colour in COLOURS:
+        assert (np.abs(sheet - colour).max(axis=2) <= 2).sum() > 1000

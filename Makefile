@@ -33,7 +33,7 @@ demo: $(READY) ## Generate a data set, preprocess it, train plain and LGCOAMix o
 	@$(PY) -m lgcoamix demo $(ARGS)
 
 test: $(READY) ## The tests (under 10 minutes on 2 cores)
-	@$(PY) -m pytest -m 'not slow' $(ARGS)
+	@$(PY) -m pytest $(ARGS)
 
 proof: $(READY) ## The same campaigns at full counts (long)
 	@LGCOAMIX_PROOF=1 $(PY) -m pytest $(ARGS)

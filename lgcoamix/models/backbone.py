@@ -52,7 +52,7 @@ class Backbone(nn.Module):
         self.isotropic = len(set(self.reductions)) == 1
         self.pool_stem = False
         if self.isotropic:  # the announced width is that of the blocks; a neck may change it
-            self.channels, self.reductions = [self._width_of_last_map(image_size)], self.reductions[-1:]
+            self.channels, self.reductions = [self._width_of_last_map(name, image_size)], self.reductions[-1:]
         self.pool_stem = pool_stem
         if pool_stem:
             self.reductions[0] *= 2
@@ -77,9 +77,12 @@ class Backbone(nn.Module):
         return self.net.forward_head(last), maps
 
     @torch.no_grad()
-    def _width_of_last_map(self, image_size: int) -> int:
+    def _width_of_last_map(self, name: str, image_size: int) -> int:
         self.eval()
-        width = self.forward_maps(torch.zeros(1, 3, image_size, image_size))[1][-1].shape[1]
+        try:
+            width = self.forward_maps(torch.zeros(1, 3, image_size, image_size))[1][-1].shape[1]
+        except RuntimeError as error:  # for example an input smaller than a patch
+            raise BackboneError(f"{name} cannot take inputs of {image_size}x{image_size}: {error}") from error
         self.train()
         return width
 

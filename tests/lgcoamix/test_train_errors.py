@@ -28,6 +28,7 @@ MISTAKES = {
     "mixer": (("--mixer", "lgcomix"), 2, r"no mixer 'lgcomix'; did you mean lgcoamix"),
     "backbone": (("--backbone", "resnt18"), 2, r"no model 'resnt18'; did you mean .*resnet18"),
     "too small an input": (("--backbone", "inception_v3"), 2, r"inception_v3 cannot take inputs of 32x32"),
+    "an input below a patch": (("--backbone", "vit_tiny_patch16_224", "--image-size", "8"), 2, r"vit_tiny_patch16_224"),
     "an input that does not fit": (("--backbone", "mvitv2_tiny", "--image-size", "112"), 2, r"mvitv2_tiny .* 112x112"),
     "set: key": (("--set", "mixer.selct_prob=1"), 2, r"no setting 'mixer.selct_prob'.*did you mean mixer.select_prob"),
     "set: form": (("--set", "optim.lr"), 2, r"expected section.key=value, got 'optim.lr'"),

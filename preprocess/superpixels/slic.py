@@ -1,7 +1,29 @@
-"""SLIC superpixels (Achanta et al., 2012, doi:10.1109/TPAMI.2012.120)."""
+"""SLIC superpixels (Achanta et al., 2012, doi:10.1109/TPAMI.2012.120), with the labels of scikit-image, faster.
+
+:mod:`preprocess.superpixels.slic_kernel` holds the compiled part and the reasons why its labels are exact. What lies
+outside of the proven range is answered by scikit-image itself, so the labels are always those of
+``skimage.segmentation.slic(image, ..., start_label=0)``.
+"""
+
+import math
+import platform
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from skimage import segmentation
+from skimage.color import xyz_tristimulus_values
+from skimage.color.colorconv import xyz_from_rgb
+from skimage.util import regular_grid
+
+# Outside of these, the bounds of the kernel would have to be derived anew.
+_COMPACTNESS = (1e-3, 1e5)
+_MOST_PIXELS = 2**23
+_MOST_SEEDS = 2**15 - 1
+# On other processors compilers may fuse a product and a sum, and scikit-image's own labels differ from machine to machine.
+_PROCESSORS = ("x86_64", "amd64")
 
 
 def slic(
@@ -16,7 +38,7 @@ def slic(
 
     Parameters
     ----------
-    image : (H, W, 3) uint8 array, RGB.
+    image : (H, W, 3) uint8 array, RGB. Other images (float, other channels) are handed to scikit-image.
     n_segments : target number of superpixels, at least 1; SLIC may return fewer or more.
     compactness : weight of distance in the plane against distance in colour, positive. Larger: squarer superpixels.
     max_num_iter : number of k-means iterations.
@@ -26,18 +48,227 @@ def slic(
     Returns
     -------
     (H, W) integer array of ids from 0, equal to ``skimage.segmentation.slic(image, ..., start_label=0)``.
+
+    Raises
+    ------
+    ValueError : scikit-image has no answer either: no channels, no positive count, no pixels, a compactness of 0.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
-    if n_segments < 1 or compactness <= 0:
-        raise ValueError(f"n_segments must be at least 1 and compactness positive, got {n_segments} and {compactness}")
-    return segmentation.slic(
-        image,
-        n_segments=n_segments,
-        compactness=compactness,
-        max_num_iter=max_num_iter,
-        slic_zero=slic_zero,
-        enforce_connectivity=enforce_connectivity,
-        start_label=0,
-        channel_axis=-1,
+    return slic_multiscale(image, (n_segments,), compactness, max_num_iter, slic_zero, enforce_connectivity)[0]
+
+
+def slic_multiscale(
+    image: np.ndarray,
+    segments: Iterable[int],
+    compactness: float = 10.0,
+    max_num_iter: int = 10,
+    slic_zero: bool = False,
+    enforce_connectivity: bool = True,
+) -> np.ndarray:
+    """Cut one image at several counts; what does not depend on the count is done once.
+
+    Parameters
+    ----------
+    segments : S target numbers of superpixels; the other parameters are those of :func:`slic`.
+
+    Returns
+    -------
+    (S, H, W) integer array; entry s equals ``slic(image, segments[s], ...)``.
+
+    Raises
+    ------
+    ValueError : as :func:`slic`; or no counts.
+    """
+    segments = tuple(segments)
+    if not segments:
+        raise ValueError("segments must hold at least one count, got none")
+    grids = [None] * len(segments)
+    if _is_plain(image, compactness, max_num_iter):
+        grids = [_grid(image.shape[:2], count, float(compactness)) if _is_count(count) else None for count in segments]
+    if not any(grids):
+        return np.stack(
+            [
+                _by_library(image, count, compactness, max_num_iter, slic_zero, enforce_connectivity)
+                for count in segments
+            ]
+        )
+    lab, tiles = _convert(image, compactness)
+    maps = np.empty((len(segments), *image.shape[:2]), np.intp)
+    for ids, count, grid in zip(maps, segments, grids, strict=True):
+        if grid is None:
+            ids[...] = _by_library(image, count, compactness, max_num_iter, slic_zero, enforce_connectivity)
+        else:
+            _by_kernel(lab, tiles, grid, max_num_iter, slic_zero, enforce_connectivity, ids)
+    return maps
+
+
+def _is_plain(image: np.ndarray, compactness: float, max_num_iter: int) -> bool:
+    """Whether the kernel's bounds hold, whatever the count."""
+    return (
+        platform.machine().lower() in _PROCESSORS
+        and isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and image.ndim == 3
+        and image.shape[2] == 3
+        and 0 < image.size <= 3 * _MOST_PIXELS
+        and _COMPACTNESS[0] <= compactness <= _COMPACTNESS[1]
+        and isinstance(max_num_iter, int)
+        and max_num_iter >= 1
     )
+
+
+def _is_count(count: object) -> bool:
+    return isinstance(count, int | np.integer) and count >= 1
+
+
+def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter: int, zero: bool, connect: bool):  # noqa: ANN202
+    try:
+        return segmentation.slic(
+            image,
+            n_segments=count,
+            compactness=compactness,
+            max_num_iter=max_num_iter,
+            slic_zero=zero,
+            enforce_connectivity=connect,
+            start_label=0,
+            channel_axis=-1,
+        )
+    except Exception as error:  # for a count of 0, say, it fails in many ways, none of which tells what was wrong
+        raise ValueError(
+            "expected a (H, W, 3) uint8 image with pixels, a count of at least 1 and a positive compactness, got "
+            f"{getattr(image, 'shape', type(image).__name__)} {getattr(image, 'dtype', '')}, {count} and {compactness} "
+            f"(scikit-image: {type(error).__name__}: {error})"
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """What depends on the shape and the count alone.
+
+    Parameters
+    ----------
+    first : (H, W) int16 labels after the first iteration: then all colours of the clusters are 0, so the nearest seed
+        wins, and of equally near ones the first.
+    seeds : number of clusters.
+    reach_y, reach_x : half size of a search window: two steps of the grid of as many points as there are seeds.
+    weight : of a squared distance in the plane: 1 / (step of the grid of as many points as were asked for)^2.
+    doubt, scale : see the kernel.
+    """
+
+    first: np.ndarray
+    seeds: int
+    reach_y: int
+    reach_x: int
+    weight: float
+    doubt: float
+    scale: float
+
+
+@lru_cache(maxsize=64)
+def _grid(shape: tuple[int, int], count: int, compactness: float) -> _Grid | None:
+    """Lay the seeds as scikit-image does; None where the kernel's bounds do not hold."""
+    slices = regular_grid((1, *shape), count)
+    # scikit-image keeps the step, and its square, in single precision.
+    step = np.float32(max(float(axis.step or 1) for axis in slices))
+    weight = 1.0 / float(step * step)
+    ys, xs = (np.arange(length)[axis] for length, axis in zip(shape, slices[1:], strict=True))
+    seeds = len(ys) * len(xs)
+    reach_y, reach_x = (2 * int(axis.step or 1) for axis in regular_grid((1, *shape), seeds)[1:])
+    (row, far_y), (column, far_x) = _nearest(shape[0], ys), _nearest(shape[1], xs)
+    pixels, most = math.prod(shape), 128.0 / compactness
+    doubt = 2 * pixels * most * 2.0**-52 + 2.0**-48
+    # Of two seeds the nearer one wins if rounding cannot hide the difference, which is at least one weight.
+    largest = 3 * most**2 + weight * (far_y**2 + far_x**2)
+    if far_y > reach_y or far_x > reach_x or weight < 2.0**-50 * largest or doubt > 0.1 or seeds > _MOST_SEEDS:
+        return None
+    first = (row[:, None] * len(xs) + column[None, :]).astype(np.int16)
+    scale = 2.0 ** (62 - math.ceil(math.log2(pixels * most)))
+    return _Grid(first, seeds, reach_y, reach_x, weight, doubt, scale)
+
+
+def _nearest(length: int, seeds: np.ndarray) -> tuple[np.ndarray, int]:
+    """Find the nearest seed of every place, the first of equally near ones, and the largest distance."""
+    distance = np.abs(np.arange(length)[:, None] - seeds[None, :])
+    return distance.argmin(axis=1), int(distance.min(axis=1).max())
+
+
+class _Workspace(threading.local):
+    """Arrays for one image, kept by each thread for the next image of the same shape.
+
+    Fresh memory for every image would cost a fifth of the time: the system clears it, page by page.
+    """
+
+    shape: tuple[int, ...] = ()
+
+    def fit(self, shape: tuple[int, ...]) -> None:
+        if self.shape != shape:
+            from preprocess.superpixels.slic_kernel import AREA, BLOCK, TILES
+
+            blocks = -(-shape[0] // BLOCK) * -(-shape[1] // BLOCK)
+            self.light, self.xyz, self.root = np.empty(shape), np.empty(shape), np.empty(shape)
+            self.lab = np.empty((3, *shape[:2]))
+            self.tiles = (
+                np.empty((blocks, TILES, 3 * AREA), np.float32),
+                np.empty((blocks, 3, TILES)),
+                np.empty((blocks, 3, TILES)),
+            )
+            self.shape = shape
+
+
+_WORKSPACE = _Workspace()
+
+
+def _convert(image: np.ndarray, compactness: float) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Compute what depends on image and compactness alone: scaled Lab planes and the tiles cut from them.
+
+    They lie in the workspace: the next image overwrites them.
+    """
+    from preprocess.superpixels.slic_kernel import cut_tiles, lab_planes, look_up
+
+    _WORKSPACE.fit(image.shape)
+    light, xyz, root = _WORKSPACE.light, _WORKSPACE.xyz, _WORKSPACE.root
+    # scikit-image stretches the values to [0, 1] and converts to CIELAB. The steps up to the curve depend on the value
+    # alone: a table of 256. numpy's own product and cube root follow: their rounding is the processor's.
+    look_up(np.ascontiguousarray(image), _linear_light(image.min(), image.max()), light)
+    np.matmul(light[None], xyz_from_rgb.T, out=xyz[None])
+    xyz /= xyz_tristimulus_values(illuminant="D65", observer="2", dtype=xyz.dtype)
+    np.cbrt(xyz, out=root)
+    lab_planes(xyz, root, 1.0 / compactness, _WORKSPACE.lab)
+    cut_tiles(_WORKSPACE.lab, *_WORKSPACE.tiles)
+    return _WORKSPACE.lab, _WORKSPACE.tiles
+
+
+def _linear_light(low: int, high: int) -> np.ndarray:
+    values = np.multiply(np.arange(256, dtype=np.uint8), 1.0 / 255, dtype=np.float64)
+    values -= values[low]
+    if high != low:
+        values /= values[high]
+    curved = values > 0.04045
+    values[curved] = np.power((values[curved] + 0.055) / 1.055, 2.4)
+    values[~curved] /= 12.92
+    return values
+
+
+def _by_kernel(
+    lab: np.ndarray,
+    tiles: tuple[np.ndarray, np.ndarray, np.ndarray],
+    grid: _Grid,
+    max_num_iter: int,
+    slic_zero: bool,
+    enforce_connectivity: bool,
+    ids: np.ndarray,
+) -> None:
+    """Write one map to ``ids``."""
+    from preprocess.superpixels.slic_kernel import TILE, cluster, cluster_plainly, connect
+
+    reach = grid.reach_y, grid.reach_x
+    if slic_zero or min(reach) < TILE:
+        labels = cluster_plainly(lab, grid.first, grid.seeds, *reach, grid.weight, max_num_iter, slic_zero)
+    else:
+        labels = cluster(
+            lab, *tiles, grid.first, grid.seeds, *reach, grid.weight, max_num_iter, grid.doubt, grid.scale
+        )
+    if enforce_connectivity:
+        size = labels.size / grid.seeds
+        connect(labels, int(0.5 * size), int(3 * size), ids)
+    else:
+        ids[...] = labels

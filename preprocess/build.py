@@ -22,7 +22,7 @@ from preprocess.images import decode, encode_jpeg, load
 from preprocess.store.format import canonical, check_file, key_of
 from preprocess.store.reader import IMAGES, read_index, read_shard_images, read_sources, read_summary
 from preprocess.store.writer import ImageRows, write_image_shard, write_index, write_map_shard
-from preprocess.superpixels import ALGORITHMS, Scale, largest_id
+from preprocess.superpixels import ALGORITHMS, Scale
 
 _SHOWN_FAILURES = 10
 _ANEW = "give another --out, or remove {out} and build it anew"
@@ -40,11 +40,11 @@ class BuildSettings:
     size : side of the stored square, in pixels.
     resize : how images come to that size: ``squash`` gives up the aspect ratio.
     algorithm : name in ``ALGORITHMS``.
-    compactness : as for :func:`preprocess.superpixels.slic`.
+    compactness : as for :func:`preprocess.superpixels.slic`; None for an algorithm that has none.
     codec : ``raw`` pixels or ``jpeg``.
     quality : JPEG quality, 1 to 100; unused for raw.
-    shard_size : samples in a shard; None chooses for each split. A worker holds about twice the bytes of a shard in
-        memory.
+    shard_size : samples in a shard; None chooses for each split. A worker holds the images of a shard and their maps at
+        all scales in memory.
     """
 
     dataset: str
@@ -52,14 +52,14 @@ class BuildSettings:
     size: int = 256
     resize: str = "squash"
     algorithm: str = "slic"
-    compactness: float = 10.0
+    compactness: float | None = 10.0
     codec: str = "raw"
     quality: int = 95
     shard_size: int | None = None
 
     def map_dtype(self, scale: Scale) -> str:
         """Dtype of all maps of one scale; its highest value is the sentinel and never an id."""
-        bound = largest_id((self.size, self.size), scale.segments)
+        bound = ALGORITHMS[self.algorithm].largest_id((self.size, self.size), scale.segments)
         if bound >= np.iinfo(np.uint16).max:
             raise BuildError(
                 f"{scale.segments} segments may give ids up to {bound}, more than 16 bits hold; ask for fewer"
@@ -223,6 +223,13 @@ def find_complete(out: Path, plan: Plan) -> dict | None:
     return index
 
 
+def prepare(settings: BuildSettings) -> None:
+    """Cut an empty image, so that a compiled algorithm is compiled once, here, and not by every worker."""
+    image = np.zeros((settings.size, settings.size, 3), np.uint8)
+    counts = tuple(scale.segments for scale in settings.scales)
+    ALGORITHMS[settings.algorithm].segment(image, counts, settings.compactness)
+
+
 def build(plan: Plan, jobs: int, skip_bad: bool, advance: Callable[[int], None]) -> tuple[dict, list[Report]]:
     """Run the plan and publish the index.
 
@@ -285,21 +292,23 @@ def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Repo
         if images is None:
             summary = _image_summary(rows, failed)
             images = _stored(path, write_image_shard(home / path, rows, codes, summary), summary)
-    columns = {IMAGES: images}
-    computed = 0
+    columns: dict[str, dict | None] = {IMAGES: images}
+    paths = {}
     for scale in settings.scales:
         column = column_name(settings, scale)
-        path = place(column, key_of({"maps": settings.map_recipe(), "segments": scale.segments, "images": key}))
-        record = _kept(home, path)
-        if record is None:
-            if pixels is None:
-                pixels = read_shard_images(home / images["path"], settings.size)
-            maps = _segment(pixels, scale, settings)
-            computed += len(maps)
-            summary = _map_summary(maps)
-            record = _stored(path, write_map_shard(home / path, maps, summary), summary)
-        columns[column] = record
-    return Report((task.split, task.number), columns, computed)
+        paths[column] = place(
+            column, key_of({"maps": settings.map_recipe(), "segments": scale.segments, "images": key})
+        )
+        columns[column] = _kept(home, paths[column])
+    missing = [scale for scale in settings.scales if columns[column_name(settings, scale)] is None]
+    if missing:
+        if pixels is None:
+            pixels = read_shard_images(home / images["path"], settings.size)
+        for scale, maps in zip(missing, _segment(pixels, missing, settings), strict=True):
+            column, summary = column_name(settings, scale), _map_summary(maps)
+            written = write_map_shard(home / paths[column], maps, summary)
+            columns[column] = _stored(paths[column], written, summary)
+    return Report((task.split, task.number), columns, len(missing) * images["summary"]["rows"])
 
 
 def _kept(home: Path, path: str) -> dict | None:
@@ -348,16 +357,19 @@ def _image_summary(rows: ImageRows, failed: list[dict[str, str]]) -> dict:
     return {"rows": len(rows.keys), "failed": failed, "sources": sources}
 
 
-def _segment(pixels: np.ndarray, scale: Scale, settings: BuildSettings) -> np.ndarray:
-    algorithm = ALGORITHMS[settings.algorithm]
-    dtype = np.dtype(settings.map_dtype(scale))
-    maps = np.empty(pixels.shape[:3], dtype)
-    for ids, image in zip(maps, pixels, strict=True):
-        found = algorithm(image, scale.segments, settings.compactness)
-        if not 0 <= found.min() <= found.max() < np.iinfo(dtype).max:
-            raise BuildError(f"{settings.algorithm} gave ids {found.min()} to {found.max()}, which {dtype} cannot hold")
-        ids[...] = found
-    return maps
+def _segment(pixels: np.ndarray, scales: list[Scale], settings: BuildSettings) -> list[np.ndarray]:
+    """Cut every image at every scale: one (n, H, W) array for each scale."""
+    counts = tuple(scale.segments for scale in scales)
+    columns = [np.empty(pixels.shape[:3], settings.map_dtype(scale)) for scale in scales]
+    for row, image in enumerate(pixels):
+        found = ALGORITHMS[settings.algorithm].segment(image, counts, settings.compactness)
+        for maps, ids in zip(columns, found, strict=True):
+            if not 0 <= ids.min() <= ids.max() < np.iinfo(maps.dtype).max:
+                raise BuildError(
+                    f"{settings.algorithm} gave ids {ids.min()} to {ids.max()}, which {maps.dtype} cannot hold"
+                )
+            maps[row] = ids
+    return columns
 
 
 def _map_summary(maps: np.ndarray) -> dict:

@@ -8,8 +8,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -19,7 +21,12 @@ from rich.text import Text
 from preprocess.datasets import DATASETS, Listing
 from preprocess.errors import PreprocessError
 from preprocess.images import CODECS, RESIZES
-from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, parse_segments
+from preprocess.superpixels import ALGORITHMS, Scale, adjusted_rand_index, choose_scales, parse_segments
+
+if TYPE_CHECKING:
+    from preprocess.store import Store
+
+_COMPARED = 32  # images whose scales inspect compares
 
 STORE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -61,7 +68,7 @@ def main() -> None:
 @click.option(
     "--segments",
     metavar="N|LO:HI|N,N",
-    help="Target number of superpixels; SLIC may return fewer.  [default: the data set's]",
+    help="Target number of superpixels; most algorithms return about as many.  [default: the data set's]",
 )
 @click.option("--scales", default="4", show_default=True, metavar="K|all", help="Maps that stand for a range LO:HI.")
 @click.option(
@@ -98,11 +105,15 @@ def build(
 
     The same command continues after a break, and returns at once when all is done.
     """
-    from preprocess.build import BuildSettings, build, find_complete, make_plan
+    from preprocess.build import BuildSettings, build, find_complete, make_plan, prepare
 
     adapter = DATASETS[dataset]
     if compactness is not None and not math.isfinite(compactness):
         raise click.BadParameter(f"expected a finite number, got {compactness}", param_hint="--compactness")
+    if compactness is not None and not ALGORITHMS[algorithm].uses_compactness:
+        raise click.BadParameter(f"{algorithm} has no compactness", param_hint="--compactness")
+    if ALGORITHMS[algorithm].uses_compactness:
+        compactness = compactness or adapter.compactness
     out = out or Path("data") / f"{dataset}.h5"
     if out.suffix != ".h5" or out.is_dir():
         raise click.BadParameter(f"expected a file name that ends in .h5, got {out}", param_hint="--out")
@@ -113,7 +124,7 @@ def build(
         size=size,
         resize=resize,
         algorithm=algorithm,
-        compactness=compactness or adapter.compactness,
+        compactness=compactness,
         codec=codec,
         quality=quality,
         shard_size=shard_size,
@@ -126,6 +137,8 @@ def build(
         note = f" (without {omitted} images that could not be used: see inspect)" if omitted else ""
         click.echo(f"{out} is complete{note}; nothing to do")
         return
+    with Console(stderr=True).status(f"preparing {algorithm}: compiled at its first use, some 20 s"):
+        prepare(settings)
     begin = time.perf_counter()
     total = sum(map(len, listing.splits.values()))
     with _progress("images") as progress:
@@ -184,7 +197,7 @@ def inspect(store: Path, as_json: bool) -> None:
     plan = opened.document["plan"]
     click.echo(
         f"{store}: {opened.dataset}, {len(opened.classes)} classes, {opened.size}x{opened.size} pixels, "
-        f"{plan['images']['codec']}; {plan['maps']['algorithm']}, compactness {plan['maps']['compactness']:g}"
+        f"{plan['images']['codec']}; {_describe(plan['maps'])}"
     )
     table = Table(
         "split",
@@ -193,6 +206,7 @@ def inspect(store: Path, as_json: bool) -> None:
         "superpixels: least",
         "mean",
         "most",
+        "agreement with next",
         "samples",
         "shards",
         "bytes",
@@ -202,8 +216,9 @@ def inspect(store: Path, as_json: bool) -> None:
     for split in opened.splits:
         entry = opened.document["splits"][split]
         rows = sum(entry["rows"])
+        agreements = _agreements(opened, split)
         for name, column in entry["columns"].items():
-            regions = ["", "", "", ""]
+            regions = [""] * 5
             if "segments" in column:
                 mean = column["regions"] / max(1, rows)
                 regions = [
@@ -211,6 +226,7 @@ def inspect(store: Path, as_json: bool) -> None:
                     str(column["least_regions"]),
                     f"{mean:.1f}",
                     str(column["largest_id"] + 1),
+                    agreements.get(column["segments"], ""),
                 ]
             size = sum(file["bytes"] for file in column["files"])
             table.add_row(
@@ -227,6 +243,8 @@ def inspect(store: Path, as_json: bool) -> None:
                 f"{split}: {len(entry['failed'])} images left out: " + ", ".join(f["key"] for f in entry["failed"])
             )
     _console().print(table)
+    if len(opened.scales) > 1:
+        click.echo(f"agreement: mean adjusted Rand index of two scales over up to {_COMPARED} images of a split")
 
 
 @main.command(short_help="Read everything again and compare digests.")
@@ -293,6 +311,24 @@ def _progress(unit: str) -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
+
+
+def _describe(maps: dict) -> str:
+    compactness = maps["compactness"]
+    return maps["algorithm"] + ("" if compactness is None else f", compactness {compactness:g}")
+
+
+def _agreements(store: "Store", split: str) -> dict[int, str]:
+    """Segment count -> how alike its maps and those of the next scale are, over images spread evenly."""
+    number = len(store.splits[split])
+    chosen = sorted({place * number // _COMPARED for place in range(_COMPARED)}) if number else []
+    counts = [scale.segments for scale in store.scales]
+    maps = [store.maps(split, count, chosen) for count in counts]
+    return {
+        count: f"{np.mean([adjusted_rand_index(*pair) for pair in zip(maps[i], maps[i + 1], strict=True)]):.2f}"
+        for i, count in enumerate(counts[:-1])
+        if chosen
+    }
 
 
 def _print_summary(out: Path, index: dict, reports: list, seconds: float) -> None:

@@ -1,12 +1,36 @@
 """Superpixel algorithms and the choice of scales.
 
-``ALGORITHMS[name](image, n_segments, compactness)`` maps (H, W, 3) uint8 to (H, W) ids, dense from 0. A new
-algorithm is one function in one new file, and one line here.
+A new algorithm is one new file with a function ``(image, n_segments, compactness) -> ids`` and an
+:class:`~preprocess.superpixels.algorithm.Algorithm` around it, and one line of :data:`ALGORITHMS`.
 """
 
-from preprocess.superpixels.scales import Scale, choose_scales, largest_id, parse_segments
-from preprocess.superpixels.slic import slic
+from preprocess.superpixels.agreement import adjusted_rand_index
+from preprocess.superpixels.algorithm import Algorithm
+from preprocess.superpixels.felzenszwalb import FELZENSZWALB, felzenszwalb
+from preprocess.superpixels.grid import GRID, grid
+from preprocess.superpixels.scales import Scale, choose_scales, parse_segments
+from preprocess.superpixels.slic import SLIC, SLICO, slic, slic_multiscale, slico
+from preprocess.superpixels.watershed import WATERSHED, watershed
 
-ALGORITHMS = {"slic": slic}
+ALGORITHMS = {
+    "slic": SLIC,
+    "slico": SLICO,
+    "felzenszwalb": FELZENSZWALB,
+    "watershed": WATERSHED,
+    "grid": GRID,
+}
 
-__all__ = ["ALGORITHMS", "Scale", "choose_scales", "largest_id", "parse_segments", "slic"]
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "Scale",
+    "adjusted_rand_index",
+    "choose_scales",
+    "felzenszwalb",
+    "grid",
+    "parse_segments",
+    "slic",
+    "slic_multiscale",
+    "slico",
+    "watershed",
+]

@@ -5,11 +5,10 @@ rounded start and step give the same SLIC map, so a range is a short list of dis
 draw weights that the uniform draw gives them, stand for the range.
 """
 
-import math
 from dataclasses import dataclass
 from itertools import groupby
 
-from skimage.util import regular_grid
+from skimage import util
 
 
 @dataclass(frozen=True)
@@ -79,18 +78,4 @@ def choose_scales(counts: range | tuple[int, ...], shape: tuple[int, int], most:
 def seed_grid(shape: tuple[int, int], count: int) -> tuple[tuple[int, int], ...]:
     """Start and step, along H and W, of the grid on which SLIC places ``count`` seeds."""
     # scikit-image treats a picture as a volume of depth 1.
-    return tuple((int(axis.start or 0), int(axis.step or 1)) for axis in regular_grid((1, *shape), count)[1:])
-
-
-def largest_id(shape: tuple[int, int], count: int) -> int:
-    """Bound the ids of a connected SLIC map, whatever the image.
-
-    scikit-image merges pieces under half of the mean seed area, so at most H·W // that many pieces (and one that
-    had no neighbour to merge with) remain. The bound fixes the dtype of a whole column before any map is computed.
-    """
-    height, width = shape
-    seeds = math.prod(
-        len(range(start, length, step)) for (start, step), length in zip(seed_grid(shape, count), shape, strict=True)
-    )
-    smallest = max(1, int(0.5 * height * width / seeds))
-    return height * width // smallest
+    return tuple((int(axis.start or 0), int(axis.step or 1)) for axis in util.regular_grid((1, *shape), count)[1:])

@@ -8,21 +8,29 @@ outside of the proven range is answered by scikit-image itself, so the labels ar
 import math
 import platform
 import threading
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-from skimage import segmentation
-from skimage.color import xyz_tristimulus_values
-from skimage.color.colorconv import xyz_from_rgb
-from skimage.util import regular_grid
+import skimage
+from skimage import color, segmentation, util
+
+from preprocess.superpixels.algorithm import Algorithm
+from preprocess.superpixels.scales import seed_grid
+
+if TYPE_CHECKING:
+    from preprocess.superpixels.slic_kernel import Tiles
 
 # Outside of these, the bounds of the kernel would have to be derived anew.
 _COMPACTNESS = (1e-3, 1e5)
 _MOST_PIXELS = 2**23
 _MOST_SEEDS = 2**15 - 1
-# On other processors compilers may fuse a product and a sum, and scikit-image's own labels differ from machine to machine.
+# Whose loops the kernel repeats; tests/preprocess/test_slic_identity.py compares it with the installed one.
+_TESTED = ("0.25", "0.26")
+# Elsewhere compilers may fuse a product and a sum: scikit-image's own labels differ from machine to machine.
 _PROCESSORS = ("x86_64", "amd64")
 
 
@@ -54,6 +62,11 @@ def slic(
     ValueError : scikit-image has no answer either: no channels, no positive count, no pixels, a compactness of 0.
     """
     return slic_multiscale(image, (n_segments,), compactness, max_num_iter, slic_zero, enforce_connectivity)[0]
+
+
+def slico(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> np.ndarray:
+    """Cut an image as :func:`slic` does, with a compactness that adapts to each superpixel, from ``compactness`` on."""
+    return slic(image, n_segments, compactness, slic_zero=True)
 
 
 def slic_multiscale(
@@ -104,7 +117,7 @@ def slic_multiscale(
 def _is_plain(image: np.ndarray, compactness: float, max_num_iter: int) -> bool:
     """Whether the kernel's bounds hold, whatever the count."""
     return (
-        platform.machine().lower() in _PROCESSORS
+        _is_known_platform()
         and isinstance(image, np.ndarray)
         and image.dtype == np.uint8
         and image.ndim == 3
@@ -116,11 +129,25 @@ def _is_plain(image: np.ndarray, compactness: float, max_num_iter: int) -> bool:
     )
 
 
+@lru_cache(maxsize=1)
+def _is_known_platform() -> bool:
+    if platform.machine().lower() not in _PROCESSORS:
+        return False
+    if not skimage.__version__.startswith(tuple(f"{tested}." for tested in _TESTED)):
+        warnings.warn(
+            f"the compiled SLIC is tested against scikit-image {' and '.join(_TESTED)}, not {skimage.__version__}: "
+            "scikit-image's own is used, about ten times as slow",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
 def _is_count(count: object) -> bool:
     return isinstance(count, int | np.integer) and count >= 1
 
 
-def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter: int, zero: bool, connect: bool):  # noqa: ANN202
+def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter: int, zero: bool, connect: bool):
     try:
         return segmentation.slic(
             image,
@@ -166,13 +193,13 @@ class _Grid:
 @lru_cache(maxsize=64)
 def _grid(shape: tuple[int, int], count: int, compactness: float) -> _Grid | None:
     """Lay the seeds as scikit-image does; None where the kernel's bounds do not hold."""
-    slices = regular_grid((1, *shape), count)
+    slices = util.regular_grid((1, *shape), count)
     # scikit-image keeps the step, and its square, in single precision.
     step = np.float32(max(float(axis.step or 1) for axis in slices))
     weight = 1.0 / float(step * step)
     ys, xs = (np.arange(length)[axis] for length, axis in zip(shape, slices[1:], strict=True))
     seeds = len(ys) * len(xs)
-    reach_y, reach_x = (2 * int(axis.step or 1) for axis in regular_grid((1, *shape), seeds)[1:])
+    reach_y, reach_x = (2 * int(axis.step or 1) for axis in util.regular_grid((1, *shape), seeds)[1:])
     (row, far_y), (column, far_x) = _nearest(shape[0], ys), _nearest(shape[1], xs)
     pixels, most = math.prod(shape), 128.0 / compactness
     doubt = 2 * pixels * most * 2.0**-52 + 2.0**-48
@@ -201,12 +228,12 @@ class _Workspace(threading.local):
 
     def fit(self, shape: tuple[int, ...]) -> None:
         if self.shape != shape:
-            from preprocess.superpixels.slic_kernel import AREA, BLOCK, TILES
+            from preprocess.superpixels.slic_kernel import AREA, BLOCK, TILES, Tiles
 
             blocks = -(-shape[0] // BLOCK) * -(-shape[1] // BLOCK)
             self.light, self.xyz, self.root = np.empty(shape), np.empty(shape), np.empty(shape)
             self.lab = np.empty((3, *shape[:2]))
-            self.tiles = (
+            self.tiles = Tiles(
                 np.empty((blocks, TILES, 3 * AREA), np.float32),
                 np.empty((blocks, 3, TILES)),
                 np.empty((blocks, 3, TILES)),
@@ -217,23 +244,25 @@ class _Workspace(threading.local):
 _WORKSPACE = _Workspace()
 
 
-def _convert(image: np.ndarray, compactness: float) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _convert(image: np.ndarray, compactness: float) -> tuple[np.ndarray, "Tiles"]:
     """Compute what depends on image and compactness alone: scaled Lab planes and the tiles cut from them.
 
     They lie in the workspace: the next image overwrites them.
     """
+    from skimage.color.colorconv import xyz_from_rgb
+
     from preprocess.superpixels.slic_kernel import cut_tiles, lab_planes, look_up
 
     _WORKSPACE.fit(image.shape)
     light, xyz, root = _WORKSPACE.light, _WORKSPACE.xyz, _WORKSPACE.root
     # scikit-image stretches the values to [0, 1] and converts to CIELAB. The steps up to the curve depend on the value
     # alone: a table of 256. numpy's own product and cube root follow: their rounding is the processor's.
-    look_up(np.ascontiguousarray(image), _linear_light(image.min(), image.max()), light)
+    look_up(np.require(image, requirements=["C", "W"]), _linear_light(image.min(), image.max()), light)
     np.matmul(light[None], xyz_from_rgb.T, out=xyz[None])
-    xyz /= xyz_tristimulus_values(illuminant="D65", observer="2", dtype=xyz.dtype)
+    xyz /= color.xyz_tristimulus_values(illuminant="D65", observer="2", dtype=xyz.dtype)
     np.cbrt(xyz, out=root)
     lab_planes(xyz, root, 1.0 / compactness, _WORKSPACE.lab)
-    cut_tiles(_WORKSPACE.lab, *_WORKSPACE.tiles)
+    cut_tiles(_WORKSPACE.lab, _WORKSPACE.tiles)
     return _WORKSPACE.lab, _WORKSPACE.tiles
 
 
@@ -250,7 +279,7 @@ def _linear_light(low: int, high: int) -> np.ndarray:
 
 def _by_kernel(
     lab: np.ndarray,
-    tiles: tuple[np.ndarray, np.ndarray, np.ndarray],
+    tiles: "Tiles",
     grid: _Grid,
     max_num_iter: int,
     slic_zero: bool,
@@ -264,11 +293,27 @@ def _by_kernel(
     if slic_zero or min(reach) < TILE:
         labels = cluster_plainly(lab, grid.first, grid.seeds, *reach, grid.weight, max_num_iter, slic_zero)
     else:
-        labels = cluster(
-            lab, *tiles, grid.first, grid.seeds, *reach, grid.weight, max_num_iter, grid.doubt, grid.scale
-        )
+        labels = cluster(lab, tiles, grid.first, grid.seeds, *reach, grid.weight, max_num_iter, grid.doubt, grid.scale)
     if enforce_connectivity:
         size = labels.size / grid.seeds
         connect(labels, int(0.5 * size), int(3 * size), ids)
     else:
         ids[...] = labels
+
+
+def largest_id(shape: tuple[int, int], n_segments: int) -> int:
+    """Bound the ids of a connected map, whatever the image.
+
+    scikit-image merges pieces under half of the mean seed area, so at most H·W // that many pieces (and one that
+    had no neighbour to merge with) remain.
+    """
+    seeds = math.prod(
+        len(range(start, length, step))
+        for (start, step), length in zip(seed_grid(shape, n_segments), shape, strict=True)
+    )
+    pixels = math.prod(shape)
+    return pixels // max(1, int(0.5 * pixels / seeds))
+
+
+SLIC = Algorithm(slic, largest_id, run_multiscale=slic_multiscale)
+SLICO = Algorithm(slico, largest_id, run_multiscale=partial(slic_multiscale, slic_zero=True))

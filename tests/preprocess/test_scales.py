@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from skimage.segmentation import slic
 
-from preprocess.superpixels import choose_scales, largest_id, parse_segments
+from preprocess.superpixels import choose_scales, parse_segments
+from preprocess.superpixels.slic import largest_id
 
 
 @pytest.mark.parametrize(

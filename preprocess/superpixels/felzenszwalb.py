@@ -1,0 +1,39 @@
+"""Graph-based regions (Felzenszwalb and Huttenlocher, 2004, doi:10.1023/B:VISI.0000022288.19776.77)."""
+
+import math
+
+import numpy as np
+from skimage import segmentation
+
+from preprocess.superpixels.algorithm import Algorithm
+
+
+def felzenszwalb(image: np.ndarray, n_segments: int, compactness: float | None = None) -> np.ndarray:
+    """Cut an image where neighbouring colours differ more than inside of the regions.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 array, RGB.
+    n_segments : n asks for regions of mean area A = H W / n: ``scale`` 3 sqrt(A), ``min_size`` A // 4, ``sigma`` 0.8.
+        The content decides the number: on photographs of 64 to 256 pixels, 0.7 to 1.1 n for n from 25 to 100.
+    compactness : not used; regions follow the content alone.
+
+    Returns
+    -------
+    (H, W) int64 array of ids, dense from 0.
+    """
+    area = math.prod(image.shape[:2]) / n_segments
+    return segmentation.felzenszwalb(image, scale=3 * math.sqrt(area), sigma=0.8, min_size=_least(area))
+
+
+def largest_id(shape: tuple[int, int], n_segments: int) -> int:
+    """Bound the ids: no region is smaller than ``min_size``."""
+    pixels = math.prod(shape)
+    return pixels // max(1, _least(pixels / n_segments)) - 1
+
+
+def _least(area: float) -> int:
+    return int(area) // 4
+
+
+FELZENSZWALB = Algorithm(felzenszwalb, largest_id, uses_compactness=False)

@@ -1,0 +1,38 @@
+"""Compact watershed (Neubert and Protzel, 2014, doi:10.1109/ICPR.2014.181)."""
+
+import math
+
+import numpy as np
+from skimage import color, filters, segmentation, util
+
+from preprocess.superpixels.algorithm import Algorithm
+
+# Of scikit-image's compactness, which weighs distance against a gradient within [0, 1]. At 10 it is the 0.001 of the
+# comparison in scikit-image's gallery.
+_WEIGHT = 1e-4
+
+
+def watershed(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> np.ndarray:
+    """Flood the gradient of an image from a regular grid of markers.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 array, RGB.
+    n_segments : number of markers; the grid is rounded as in SLIC. Every marker gives one superpixel.
+    compactness : weight of distance, in units of 1e-4 of scikit-image's. Larger: squarer superpixels.
+
+    Returns
+    -------
+    (H, W) int32 array of ids, dense from 0.
+    """
+    gradient = filters.sobel(color.rgb2gray(image))
+    return segmentation.watershed(gradient, markers=n_segments, compactness=_WEIGHT * compactness) - 1
+
+
+def largest_id(shape: tuple[int, int], n_segments: int) -> int:
+    """Say the last id: every marker has one."""
+    axes = util.regular_grid(shape, n_segments)
+    return math.prod(len(range(length)[axis]) for axis, length in zip(axes, shape, strict=True)) - 1
+
+
+WATERSHED = Algorithm(watershed, largest_id)

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -148,6 +149,10 @@ def _is_count(count: object) -> bool:
 
 
 def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter: int, zero: bool, connect: bool):
+    expected = "expected a (H, W, 3) uint8 image with pixels, a count of at least 1 and a positive compactness, got "
+    came = f"{getattr(image, 'shape', type(image).__name__)} {getattr(image, 'dtype', '')}, {count} and {compactness}"
+    if isinstance(count, Real) and count <= 0:
+        raise ValueError(expected + came)
     try:
         return segmentation.slic(
             image,
@@ -160,11 +165,7 @@ def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter:
             channel_axis=-1,
         )
     except Exception as error:  # for a count of 0, say, it fails in many ways, none of which tells what was wrong
-        raise ValueError(
-            "expected a (H, W, 3) uint8 image with pixels, a count of at least 1 and a positive compactness, got "
-            f"{getattr(image, 'shape', type(image).__name__)} {getattr(image, 'dtype', '')}, {count} and {compactness} "
-            f"(scikit-image: {type(error).__name__}: {error})"
-        ) from error
+        raise ValueError(f"{expected}{came} (scikit-image: {type(error).__name__}: {error})") from error
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,152 @@
-"""The function ``slic``."""
+"""The functions ``slic`` and ``slic_multiscale``: what they accept, return and refuse."""
+
+import importlib
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import skimage
 from skimage import segmentation
 
-from preprocess.superpixels import slic
+from preprocess.superpixels import slic, slic_multiscale
+from tests.conftest import ROOT
 
+MODULE = importlib.import_module("preprocess.superpixels.slic")  # the package has a function of this name
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("options", [{}, {"compactness": 30.0, "max_num_iter": 3}, {"slic_zero": True}])
-def test_equals_scikit_image(options):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"compactness": 30.0, "max_num_iter": 3},
+        {"slic_zero": True},
+        {"enforce_connectivity": False},
+        {"max_num_iter": 1},
+    ],
+)
+def test_ids_and_dtype_are_those_of_scikit_image(options):
     expected = segmentation.slic(IMAGE, n_segments=12, start_label=0, **{"compactness": 10, **options})
-    np.testing.assert_array_equal(slic(IMAGE, 12, **options), expected)
+    found = slic(IMAGE, 12, **options)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == expected.dtype
 
 
-def test_leaves_the_image_as_it_was():
-    before = IMAGE.copy()
-    slic(IMAGE, 12)
-    np.testing.assert_array_equal(IMAGE, before)
+def test_several_counts_are_the_maps_of_each_count_in_the_order_asked_for():
+    found = slic_multiscale(IMAGE, (12, 5, 40, 5), compactness=4.0)
+    assert found.shape == (4, 20, 30)
+    for ids, count in zip(found, (12, 5, 40, 5), strict=True):
+        np.testing.assert_array_equal(ids, segmentation.slic(IMAGE, count, compactness=4.0, start_label=0))
+
+
+def test_the_image_stays_as_it_was_and_may_be_read_only_or_a_view():
+    image = IMAGE.copy()
+    image.flags.writeable = False
+    np.testing.assert_array_equal(slic(image, 12), slic(IMAGE, 12))
+    np.testing.assert_array_equal(image, IMAGE)
+    view = np.ascontiguousarray(IMAGE[:, ::-1])[:, ::-1]
+    np.testing.assert_array_equal(slic(view, 12), slic(IMAGE, 12))
+
+
+def test_maps_of_one_image_survive_the_next_image_of_the_same_shape():
+    first = slic(IMAGE, 12)
+    kept = first.copy()
+    slic(255 - IMAGE[::-1], 12)
+    np.testing.assert_array_equal(first, kept)
 
 
 @pytest.mark.parametrize(
-    ("image", "count", "compactness"),
+    "image",
     [
-        (IMAGE.astype(np.float32), 12, 10),
-        (IMAGE[..., 0], 12, 10),
-        (IMAGE, 0, 10),
-        (IMAGE, 12, 0),
+        IMAGE / 255.0,
+        IMAGE.astype(np.float32),
+        IMAGE.astype(np.uint16),
+        np.dstack([IMAGE, IMAGE[..., :1]]),
+        IMAGE[..., :1],
+        IMAGE > 127,
     ],
-    ids=["float", "grey", "no segments", "no compactness"],
+    ids=["float64", "float32", "uint16", "four channels", "one channel", "bool"],
 )
-def test_other_input_is_refused(image, count, compactness):
-    with pytest.raises(ValueError, match="must be"):
+def test_other_images_are_answered_as_scikit_image_does(image):
+    if image.dtype == np.float32:
+        image = image / 255
+    np.testing.assert_array_equal(slic(image, 12), segmentation.slic(image, 12, start_label=0))
+
+
+@pytest.mark.parametrize("count", [600, 601, 10_000, 12.5, np.int16(12)])
+def test_unusual_counts_are_answered_as_scikit_image_does(count):
+    np.testing.assert_array_equal(slic(IMAGE, count), segmentation.slic(IMAGE, count, start_label=0))
+
+
+@pytest.mark.parametrize("compactness", [1e-9, 1e-4, 1e6, 10, np.float32(3), -10.0])
+def test_unusual_compactness_is_answered_as_scikit_image_does(compactness):
+    expected = segmentation.slic(IMAGE, 12, compactness=compactness, start_label=0)
+    np.testing.assert_array_equal(slic(IMAGE, 12, compactness), expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "count", "compactness", "what"),
+    [
+        (IMAGE[..., 0], 12, 10, r"\(20, 30\) uint8"),
+        (IMAGE[:0], 12, 10, r"\(0, 30, 3\)"),
+        (IMAGE, 0, 10, "count of at least 1"),
+        (IMAGE, -3, 10, "-3"),
+        (IMAGE, "12", 10, "12"),
+        (IMAGE, 12, 0, "positive compactness"),
+        (IMAGE.tolist(), 12, 10, "list"),
+    ],
+    ids=["no channels", "no pixels", "no segments", "negative", "text", "no compactness", "list"],
+)
+def test_what_scikit_image_cannot_answer_is_a_value_error_that_says_what_came(image, count, compactness, what):
+    with pytest.raises(ValueError, match=what):
         slic(image, count, compactness)
+
+
+def test_no_counts_are_refused():
+    with pytest.raises(ValueError, match="at least one count"):
+        slic_multiscale(IMAGE, ())
+
+
+@pytest.fixture
+def fresh():
+    MODULE._is_known_platform.cache_clear()
+    yield
+    MODULE._is_known_platform.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_an_untested_scikit_image_is_asked_itself_and_named_in_a_warning(monkeypatch):
+    monkeypatch.setattr(skimage, "__version__", "0.99.0")
+    asked = []
+    monkeypatch.setattr(
+        MODULE, "_by_library", lambda image, *rest: asked.append(rest) or np.zeros(image.shape[:2], int)
+    )
+    with pytest.warns(UserWarning, match=r"not 0\.99\.0"):
+        slic(IMAGE, 12)
+    assert asked == [(12, 10.0, 10, False, True)]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_other_processors_ask_scikit_image(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    asked = []
+    monkeypatch.setattr(
+        MODULE, "_by_library", lambda image, *rest: asked.append(rest) or np.zeros(image.shape[:2], int)
+    )
+    slic(IMAGE, 12)
+    assert len(asked) == 1
+
+
+def test_importing_the_algorithms_does_not_import_numba():
+    code = "import sys, preprocess.superpixels, preprocess.cli; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_function_that_cannot_be_cached_is_compiled_all_the_same():
+    from preprocess.superpixels.slic_kernel import _jit
+
+    space: dict = {}
+    exec("def double(x):\n    return 2 * x", space)  # without a file, so without a place for a cache
+    assert _jit(space["double"])(21) == 42

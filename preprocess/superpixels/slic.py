@@ -124,6 +124,7 @@ def _is_plain(image: np.ndarray, compactness: float, max_num_iter: int) -> bool:
         and image.ndim == 3
         and image.shape[2] == 3
         and 0 < image.size <= 3 * _MOST_PIXELS
+        and isinstance(compactness, Real)
         and _COMPACTNESS[0] <= compactness <= _COMPACTNESS[1]
         and isinstance(max_num_iter, int)
         and max_num_iter >= 1

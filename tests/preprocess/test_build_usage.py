@@ -27,6 +27,8 @@ def assert_message(done, code: int, *parts: str) -> None:
         (("--scales", "few"), ["--scales", "positive integer or 'all'", "'few'"]),
         (("--scales", "²"), ["--scales", "positive integer or 'all'", "'²'"]),
         (("--compactness", "nan"), ["--compactness"]),
+        (("--algorithm", "grid", "--compactness", "5"), ["--compactness", "grid has no compactness"]),
+        (("--algorithm", "slick"), ["--algorithm", "'slick'", "slico"]),
         (("--splits", "train,valid"), ["--splits", "train, test", "valid"]),
         (("--root", "no/such/folder"), ["--root", "no/such/folder"]),
         (("--out", "store.hdf5"), ["--out", ".h5", "store.hdf5"]),

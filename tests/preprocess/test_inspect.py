@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 
 from tests.preprocess.conftest import open_plain, shard_files
+from tests.preprocess.test_algorithms import pair_counting
 
 
 def regions(store, split: str, count: int) -> np.ndarray:
@@ -17,19 +18,31 @@ def regions(store, split: str, count: int) -> np.ndarray:
     return np.array(counts)
 
 
+def mean_agreement(store, split: str) -> str:
+    """Adjusted Rand index of the maps at 4 and 9 segments, from all pairs of pixels, averaged over the images."""
+    maps = []
+    for count in (4, 9):
+        column = []
+        for path in shard_files(store, split, f"slic-{count}"):
+            with open_plain(path) as file:
+                column.extend(file["maps"][()])
+        maps.append(column)
+    return f"{np.mean([pair_counting(left, right) for left, right in zip(*maps, strict=True)]):.2f}"
+
+
 def test_the_table_shows_every_column_with_weights_and_counts(small_store, run):
     done = run("-m", "preprocess", "inspect", small_store.path)
     assert done.returncode == 0, done.stderr
     assert "folder, 2 classes, 16x16 pixels, raw; slic, compactness 10" in done.stdout
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if "│" in line]
-    table = {(row[0], row[1]): row[2:8] for row in rows}
+    table = {(row[0], row[1]): row[2:9] for row in rows}
     assert len(table) == 6
-    assert table["train", "images"] == ["", "", "", "", "10", "3"]
+    assert table["train", "images"] == ["", "", "", "", "", "10", "3"]
     for split, samples, shards in (("train", "10", "3"), ("test", "6", "2")):
-        for count in (4, 9):
+        for count, agreement in ((4, mean_agreement(small_store, split)), (9, "")):
             found = regions(small_store, split, count)
             spread = [str(found.min()), f"{found.mean():.1f}", str(found.max())]
-            assert table[split, f"slic-{count}"] == ["0.500", *spread, samples, shards]
+            assert table[split, f"slic-{count}"] == ["0.500", *spread, agreement, samples, shards]
 
 
 def test_json_holds_counts_weights_and_the_files(small_store, run):

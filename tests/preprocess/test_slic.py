@@ -95,9 +95,10 @@ def test_unusual_compactness_is_answered_as_scikit_image_does(compactness):
         (IMAGE, -3, 10, "-3"),
         (IMAGE, "12", 10, "12"),
         (IMAGE, 12, 0, "positive compactness"),
+        (IMAGE, 12, "10", "positive compactness"),
         (IMAGE.tolist(), 12, 10, "list"),
     ],
-    ids=["no channels", "no pixels", "no segments", "negative", "text", "no compactness", "list"],
+    ids=["no channels", "no pixels", "no segments", "negative", "text", "no compactness", "text compactness", "list"],
 )
 def test_what_scikit_image_cannot_answer_is_a_value_error_that_says_what_came(image, count, compactness, what):
     with pytest.raises(ValueError, match=what):

@@ -1,0 +1,73 @@
+"""Stores of every algorithm, and what a build pays for a compiled one."""
+
+import json
+import os
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preprocess.store import Store
+from preprocess.superpixels import ALGORITHMS
+from tests.conftest import ROOT, paint
+from tests.preprocess.conftest import build_command
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_stored_maps_are_those_of_the_algorithm_on_the_stored_pixels(noisy, tmp_path, run, name):
+    out = tmp_path / "store.h5"
+    done = run(*build_command(noisy, out, "--algorithm", name, "--segments", "4,9,200"))
+    assert done.returncode == 0, done.stderr
+    store, indices = Store(out), range(4)
+    for count in (4, 9, 200):
+        for image, ids in zip(store.images("train", indices), store.maps("train", count, indices), strict=True):
+            np.testing.assert_array_equal(ids, ALGORITHMS[name].run(image, count, 10.0))
+    # The dtype follows from the plan: what the algorithm can give, not what it gave.
+    for count in (4, 9, 200):
+        bound = ALGORITHMS[name].largest_id((16, 16), count)
+        column = store.document["splits"]["train"]["columns"][f"{name}-{count}"]
+        assert column["dtype"] == ("uint8" if bound < 255 else "uint16")
+    told = run("-m", "preprocess", "inspect", out)
+    assert told.returncode == 0, told.stderr
+    assert f"raw; {name}{', compactness 10' if ALGORITHMS[name].uses_compactness else ''}\n" in told.stdout
+    recipe = json.loads(run("-m", "preprocess", "inspect", out, "--json").stdout)["plan"]["maps"]
+    assert recipe["compactness"] == (10.0 if ALGORITHMS[name].uses_compactness else None)
+
+
+def test_a_compiled_algorithm_is_compiled_once_and_not_by_the_workers(noisy, tmp_path, run):
+    command = build_command(noisy, tmp_path / "first.h5", "--jobs", "2", "--shard-size", "2")
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_DEBUG_CACHE": "1"}
+    done = run(*command, **cache)
+    assert done.returncode == 0, done.stderr
+    saved = Counter(re.findall(r"data saved to '([^']+)'", done.stdout))
+    assert any("cluster" in path for path in saved)
+    assert set(saved.values()) == {1}
+    again = run(*build_command(noisy, tmp_path / "second.h5", "--jobs", "2", "--shard-size", "2"), **cache)
+    assert again.returncode == 0, again.stderr
+    assert "data loaded from" in again.stdout
+    assert "data saved to" not in again.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="the peak memory of one process is read with wait4")
+def test_peak_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    few, many = (_peak(tmp_path, number) for number in (16, 400))
+    assert many - few < 8 * 2**20, (few, many)  # 384 images and maps are 30 MiB raw
+
+
+def _peak(home: Path, number: int) -> int:
+    """Peak resident bytes of a build in one process."""
+    root = home / f"raw{number}"
+    for index in range(number):
+        paint(root / "train" / "ab"[index % 2] / f"{index}.png", index)
+    out = home / f"{number}.h5"
+    options = ("--size", "128", "--segments", "9,16", "--shard-size", "8", "--jobs", "1")
+    command = ["-m", "preprocess", "build", "folder", "--root", str(root), "--out", str(out), *options]
+    process = os.spawnve(
+        os.P_NOWAIT, sys.executable, [sys.executable, *command], {**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    _, status, usage = os.wait4(process, 0)
+    assert status == 0
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

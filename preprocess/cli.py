@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from preprocess.datasets import DATASETS, Listing
-from preprocess.errors import PreprocessError
+from preprocess.errors import PreprocessError, ThreadsInterrupted
 from preprocess.images import CODECS, RESIZES
 from preprocess.superpixels import ALGORITHMS, Scale, adjusted_rand_index, choose_scales, parse_segments
 
@@ -43,8 +43,11 @@ def friendly(command: Callable) -> Callable:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}") from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             click.echo("\ninterrupted; what is finished is kept: run the same command to continue", err=True)
+            if isinstance(interrupt, ThreadsInterrupted):
+                sys.stdout.flush()
+                os._exit(130)  # not by way of Python's and HDF5's own ends, which running threads could meet
             sys.exit(130)
 
     return wrapped
@@ -79,7 +82,12 @@ def main() -> None:
 @click.option("--algorithm", type=click.Choice(sorted(ALGORITHMS)), default="slic", show_default=True)
 @click.option("--codec", type=click.Choice(CODECS), default="raw", show_default=True, help="How images are stored.")
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG.")
-@click.option("--jobs", type=click.IntRange(1), help="Worker processes.  [default: one for each core]")
+@click.option("--jobs", type=click.IntRange(1), help="Number of workers.  [default: one for each core]")
+@click.option(
+    "--backend",
+    type=click.Choice(("loky", "threading")),
+    help="Workers: processes or threads.  [default: threads for up to 4 jobs of SLIC, else processes]",
+)
 @click.option("--splits", metavar="NAME,NAME", help="Only these splits.  [default: all]")
 @click.option("--shard-size", type=click.IntRange(1), help="Images in a shard.  [default: 32 to 512, by the split]")
 @click.option("--skip-bad", is_flag=True, help="Publish without the images that could not be used.")
@@ -97,6 +105,7 @@ def build(
     codec: str,
     quality: int,
     jobs: int | None,
+    backend: str | None,
     splits: str | None,
     shard_size: int | None,
     skip_bad: bool,
@@ -105,7 +114,7 @@ def build(
 
     The same command continues after a break, and returns at once when all is done.
     """
-    from preprocess.build import BuildSettings, build, find_complete, make_plan, prepare
+    from preprocess.build import BuildSettings, build, choose_backend, find_complete, make_plan, prepare
 
     adapter = DATASETS[dataset]
     if compactness is not None and not math.isfinite(compactness):
@@ -143,7 +152,9 @@ def build(
     total = sum(map(len, listing.splits.values()))
     with _progress("images") as progress:
         bar = progress.add_task(f"{dataset} -> {out}", total=total)
-        index, reports = build(plan, jobs or _cores(), skip_bad, functools.partial(progress.advance, bar))
+        jobs = jobs or _cores()
+        backend = backend or choose_backend(algorithm, jobs)
+        index, reports = build(plan, jobs, skip_bad, functools.partial(progress.advance, bar), backend)
     _print_summary(out, index, reports, time.perf_counter() - begin)
 
 

@@ -17,5 +17,9 @@ class StoreError(PreprocessError):
     """A store is missing, damaged, of another version, or does not hold what was asked for."""
 
 
+class ThreadsInterrupted(KeyboardInterrupt):
+    """Ctrl-C while threads of this process are at work: they cannot be stopped, the process has to end at once."""
+
+
 class BuildError(PreprocessError):
     """A build ended without publishing its index."""

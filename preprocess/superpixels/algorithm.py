@@ -16,6 +16,8 @@ class Algorithm:
     largest_id : ((H, W), n_segments) -> a bound on the ids, whatever the image. It fixes the dtype of a column before
         its first map is computed.
     uses_compactness : whether the third argument of ``run`` matters.
+    leaves_the_lock : whether it runs without Python's global lock, so that threads of one process do not wait for each
+        other.
     run_multiscale : (image, counts, compactness) -> (S, H, W) ids, the same as ``run`` for each count, if sharing work
         among the counts makes it faster.
     """
@@ -23,6 +25,7 @@ class Algorithm:
     run: Callable[[np.ndarray, int, float | None], np.ndarray]
     largest_id: Callable[[tuple[int, int], int], int]
     uses_compactness: bool = True
+    leaves_the_lock: bool = False
     run_multiscale: Callable[[np.ndarray, tuple[int, ...], float | None], np.ndarray] | None = None
 
     def segment(self, image: np.ndarray, counts: tuple[int, ...], compactness: float | None) -> np.ndarray:

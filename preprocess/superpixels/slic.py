@@ -317,5 +317,5 @@ def largest_id(shape: tuple[int, int], n_segments: int) -> int:
     return pixels // max(1, int(0.5 * pixels / seeds))
 
 
-SLIC = Algorithm(slic, largest_id, run_multiscale=slic_multiscale)
-SLICO = Algorithm(slico, largest_id, run_multiscale=partial(slic_multiscale, slic_zero=True))
+SLIC = Algorithm(slic, largest_id, leaves_the_lock=True, run_multiscale=slic_multiscale)
+SLICO = Algorithm(slico, largest_id, leaves_the_lock=True, run_multiscale=partial(slic_multiscale, slic_zero=True))

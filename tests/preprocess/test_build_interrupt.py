@@ -14,13 +14,13 @@ from PIL import Image
 from preprocess.store import Store
 from tests.conftest import ROOT
 
-RANGES = 12
+RANGES = 24
 STARTED = 4  # finished ranges after which both workers are surely at work
 
 
 @pytest.fixture
 def much(tmp_path: Path) -> Path:
-    """48 pictures of fine noise, the slowest that SLIC meets."""
+    """96 pictures of fine noise, the slowest that SLIC meets."""
     folder = tmp_path / "raw" / "train" / "a"
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -29,9 +29,10 @@ def much(tmp_path: Path) -> Path:
     return tmp_path / "raw"
 
 
-def test_an_interrupted_build_says_so_and_the_next_run_finishes(much, tmp_path, run):
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_an_interrupted_build_says_so_and_the_next_run_finishes(much, tmp_path, run, backend):
     out = tmp_path / "x.h5"
-    options = ["--size", "96", "--segments", "60,80", "--shard-size", "4", "--jobs", "2"]
+    options = ["--size", "320", "--segments", "60,80", "--shard-size", "4", "--backend", backend, "--jobs", "2"]
     command = ["-m", "preprocess", "build", "folder", "--root", str(much), "--out", str(out), *options]
     building = subprocess.Popen(
         [sys.executable, *command],

@@ -6,15 +6,19 @@ already published and whole. The index is published last, so it exists when the 
 
 import hashlib
 import math
+import signal
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import joblib
 import numpy as np
+from joblib.externals.loky import get_reusable_executor
 
 from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError, ImageError, StoreError, ThreadsInterrupted
@@ -263,21 +267,27 @@ def build(
         process died.
     ThreadsInterrupted : Ctrl-C came while threads were at work.
     """
-    run = joblib.Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered", pre_dispatch="2*n_jobs")
-    reports: dict[tuple[str, int], Report] = {}
     sizes = {(task.split, task.number): len(task.samples) for task in plan.tasks}
-    try:
+
+    def run_all() -> dict[tuple[str, int], Report]:
+        run = joblib.Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+        reports = {}
         for report in run(joblib.delayed(run_task)(task, plan.home, plan.stem, plan.settings) for task in plan.tasks):
             reports[report.task] = report
             advance(sizes[report.task])
+        return reports
+
+    try:
+        reports = _away_from_signals(run_all)
     except BrokenProcessPool:
         raise BuildError(
             "a worker process died: killed, or out of memory (fewer --jobs or a smaller --shard-size need less); "
             "finished shards are kept, run the same command to continue"
         ) from None
     except KeyboardInterrupt:
-        if backend == "threading" and jobs > 1:
+        if backend == "threading" or jobs == 1:
             raise ThreadsInterrupted from None
+        get_reusable_executor(reuse=True).shutdown(kill_workers=True)
         raise
     ordered = [reports[task.split, task.number] for task in plan.tasks]
     index = _index_document(plan, ordered)
@@ -287,6 +297,20 @@ def build(
         raise BuildError(_failure_text(failed, total))
     write_index(plan.home / f"{plan.stem}.h5", index)
     return index, ordered
+
+
+def _away_from_signals(work: Callable[[], dict]) -> dict:
+    """Run ``work`` in a thread in which Ctrl-C is blocked, and so in the processes that it starts.
+
+    The main thread only waits: there, and nowhere inside of joblib or of a worker, KeyboardInterrupt is raised.
+    """
+
+    def block() -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            resource_tracker.ensure_running()  # its start, by the first process, would lift the block
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    return ThreadPoolExecutor(1, initializer=block).submit(work).result()
 
 
 def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Report:

@@ -124,7 +124,7 @@ def _is_plain(image: np.ndarray, compactness: float, max_num_iter: int) -> bool:
         and image.ndim == 3
         and image.shape[2] == 3
         and 0 < image.size <= 3 * _MOST_PIXELS
-        and isinstance(compactness, Real)
+        and isinstance(compactness, int | float | np.float32 | np.integer)
         and _COMPACTNESS[0] <= compactness <= _COMPACTNESS[1]
         and isinstance(max_num_iter, int)
         and max_num_iter >= 1
@@ -150,10 +150,12 @@ def _is_count(count: object) -> bool:
 
 
 def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter: int, zero: bool, connect: bool):
-    expected = "expected a (H, W, 3) uint8 image with pixels, a count of at least 1 and a positive compactness, got "
-    came = f"{getattr(image, 'shape', type(image).__name__)} {getattr(image, 'dtype', '')}, {count} and {compactness}"
+    came = (
+        f"{getattr(image, 'shape', type(image).__name__)} {getattr(image, 'dtype', '')}, n_segments {count!r} and "
+        f"compactness {compactness!r}"
+    )
     if isinstance(count, Real) and count <= 0:
-        raise ValueError(expected + came)
+        raise ValueError(f"expected n_segments of at least 1, got {came}")
     try:
         return segmentation.slic(
             image,
@@ -165,34 +167,38 @@ def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter:
             start_label=0,
             channel_axis=-1,
         )
-    except Exception as error:  # for a count of 0, say, it fails in many ways, none of which tells what was wrong
-        raise ValueError(f"{expected}{came} (scikit-image: {type(error).__name__}: {error})") from error
+    except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(
+            "expected an image of shape (H, W, 3) with pixels, n_segments of at least 1 and a positive compactness, "
+            f"got {came} (scikit-image: {type(error).__name__}: {error})"
+        ) from error
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """What depends on the shape and the count alone.
+    """What does not depend on the pixels.
 
     Parameters
     ----------
     first : (H, W) int16 labels after the first iteration: then all colours of the clusters are 0, so the nearest seed
         wins, and of equally near ones the first.
     seeds : number of clusters.
-    reach_y, reach_x : half size of a search window: two steps of the grid of as many points as there are seeds.
-    weight : of a squared distance in the plane: 1 / (step of the grid of as many points as were asked for)^2.
+    window_y, window_x : half size of a search window. scikit-image lays its grid twice: for the count that was asked
+        for, whose step is the unit of distance, and for the number of seeds that came out, two steps of which are this.
+    weight : of a squared distance in the plane: 1 / step^2.
     doubt, scale : see the kernel.
     """
 
     first: np.ndarray
     seeds: int
-    reach_y: int
-    reach_x: int
+    window_y: int
+    window_x: int
     weight: float
     doubt: float
     scale: float
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _grid(shape: tuple[int, int], count: int, compactness: float) -> _Grid | None:
     """Lay the seeds as scikit-image does; None where the kernel's bounds do not hold."""
     slices = util.regular_grid((1, *shape), count)
@@ -201,23 +207,25 @@ def _grid(shape: tuple[int, int], count: int, compactness: float) -> _Grid | Non
     weight = 1.0 / float(step * step)
     ys, xs = (np.arange(length)[axis] for length, axis in zip(shape, slices[1:], strict=True))
     seeds = len(ys) * len(xs)
-    reach_y, reach_x = (2 * int(axis.step or 1) for axis in util.regular_grid((1, *shape), seeds)[1:])
+    if seeds > _MOST_SEEDS:
+        return None
+    window_y, window_x = (2 * int(axis.step or 1) for axis in util.regular_grid((1, *shape), seeds)[1:])
     (row, far_y), (column, far_x) = _nearest(shape[0], ys), _nearest(shape[1], xs)
     pixels, most = math.prod(shape), 128.0 / compactness
     doubt = 2 * pixels * most * 2.0**-52 + 2.0**-48
-    # Of two seeds the nearer one wins if rounding cannot hide the difference, which is at least one weight.
     largest = 3 * most**2 + weight * (far_y**2 + far_x**2)
-    if far_y > reach_y or far_x > reach_x or weight < 2.0**-50 * largest or doubt > 0.1 or seeds > _MOST_SEEDS:
+    if far_y > window_y or far_x > window_x or weight < 2.0**-50 * largest:
         return None
     first = (row[:, None] * len(xs) + column[None, :]).astype(np.int16)
     scale = 2.0 ** (62 - math.ceil(math.log2(pixels * most)))
-    return _Grid(first, seeds, reach_y, reach_x, weight, doubt, scale)
+    return _Grid(first, seeds, window_y, window_x, weight, doubt, scale)
 
 
 def _nearest(length: int, seeds: np.ndarray) -> tuple[np.ndarray, int]:
     """Find the nearest seed of every place, the first of equally near ones, and the largest distance."""
-    distance = np.abs(np.arange(length)[:, None] - seeds[None, :])
-    return distance.argmin(axis=1), int(distance.min(axis=1).max())
+    places = np.arange(length)
+    nearest = np.searchsorted(seeds[:-1] + seeds[1:], 2 * places)  # against twice the middle between neighbours
+    return nearest, int(np.abs(places - seeds[nearest]).max())
 
 
 class _Workspace(threading.local):
@@ -291,11 +299,11 @@ def _by_kernel(
     """Write one map to ``ids``."""
     from preprocess.superpixels.slic_kernel import TILE, cluster, cluster_plainly, connect
 
-    reach = grid.reach_y, grid.reach_x
-    if slic_zero or min(reach) < TILE:
-        labels = cluster_plainly(lab, grid.first, grid.seeds, *reach, grid.weight, max_num_iter, slic_zero)
+    window = grid.window_y, grid.window_x
+    if slic_zero or min(window) < TILE:
+        labels = cluster_plainly(lab, grid.first, grid.seeds, *window, grid.weight, max_num_iter, slic_zero)
     else:
-        labels = cluster(lab, tiles, grid.first, grid.seeds, *reach, grid.weight, max_num_iter, grid.doubt, grid.scale)
+        labels = cluster(lab, tiles, grid.first, grid.seeds, *window, grid.weight, max_num_iter, grid.doubt, grid.scale)
     if enforce_connectivity:
         size = labels.size / grid.seeds
         connect(labels, int(0.5 * size), int(3 * size), ids)

@@ -7,8 +7,9 @@ pixels take without it, on one core with 512-bit vectors (with 256-bit ones, whe
 Distances as linear functions (1.2 times; 1.3).
     The difference of a pixel's squared distances to two clusters, ``D_k - D_j``, is linear in the pixel: its terms of
     second order cancel. Over a tile of 16x16 pixels, described by the middles and half extents of coordinates and
-    colours, it lies within ``gap - reach`` and ``gap + reach``. Let j be the cluster nearest to the middle: every k
-    with ``gap - reach`` above the slack loses at all 256 pixels. Of the others the 256 differences are short sums.
+    colours, it lies within ``gap - 2 spread`` and ``gap + 2 spread``. Let j be the cluster nearest to the middle:
+    every k with ``gap - 2 spread`` above the slack loses at all 256 pixels. Of the others the 256 differences are
+    short sums.
 
 Single precision where it decides (1.4 times).
     The sums are taken in float32, two clusters in one pass (1.1 times; 1.4), keeping the best and the second best. A
@@ -18,18 +19,26 @@ Single precision where it decides (1.4 times).
 Sums of changed pixels (1.3 times).
     scikit-image adds the colours of a cluster in raster order, so each mean depends on the order by rounding. Here
     integer sums of colours in fixed point follow the pixels that change their label, about a tenth of all. The means
-    are then known up to a doubt; the rare pixel for which that matters, a tie say, waits for the means in raster order.
+    are then known up to a doubt; the rare pixel for which that matters, a tie say, waits for the means in raster
+    order.
 
-The bounds, in units of a squared distance. N is the number of pixels; V = 128 / compactness bounds a scaled colour.
+The bounds, in units of a squared distance; u = 2^-53. N is the number of pixels, V = 128 / compactness bounds a
+scaled colour. All assume that scikit-image rounds every product and every sum, as its wheels for x86-64 do; one
+compiled to fuse them (``-march=native``) would give other labels.
 
-* scikit-image's mean of n colours is off by at most n V 2^-53, fixed point by at most N V 2^-61; together less than
-  e = N V 2^-52 in each channel. A distance D is therefore off by at most 3 e (2 sqrt(D / 3) + e) <= 2 e (1 + D) while
-  e < 0.05. Its own rounding in float64 is below D 2^-49. With ``doubt = 2 e + 2^-48`` no D is off by more than
-  ``doubt (1 + D)``.
-* In a tile of radius r every distance is at most 2 (D + r^2), D being that of the middle. The slack of a difference is
-  the sum of both doubts, doubled for the rounding of the bound itself: ``4 doubt (1 + D_k + D_j + 2 r^2)``.
-* A sum of six terms in float32, whose inputs are rounded, is off by less than 9 2^-24 (|gap| + reach). 2^-20 is used,
-  which also covers the rounding of the comparison.
+1. First iteration (``slic.py``): all clusters have the colour 0, so D = i w + C with a whole number i, and C the same
+   for all. L being the largest D, rounding moves it by at most 2^-52 L: it cannot hide a difference of w if w >=
+   2^-50 L.
+2. Means: scikit-image's sum of n colours, divided, is off by at most n V u (n > 1); fixed point, converted and
+   divided, by at most N V 2^-61 + V 2^-52. Together less than e = N V 2^-52 in each channel, N > 2.
+3. Distances: a D is off by at most 3 e (2 sqrt(D / 3) + e) <= 2 e (1 + D) for e < 1/6, and rounded by less than D
+   2^-49. With ``doubt = 2 e + 2^-48`` no D is off by more than ``doubt (1 + D)``.
+4. Tiles of radius r: every distance is at most 2 (D + r^2), D being that of the middle, so the doubt of a difference
+   is at most 2 doubt (1 + D_k + D_j + 2 r^2). The slack is twice that: gap and spread are themselves rounded, by less
+   than 2^-48 (D_k + D_j + 2 r^2), since 2 spread <= 2 |c_k - c_j| r <= D_k + D_j + 2 r^2.
+5. float32: a sum of six terms, whose inputs are rounded, is off by less than 9 2^-24 M, M = |gap| + 2 spread. Best
+   and second best may belong to two clusters, so 18 2^-24 M, and the rounding of the comparison; 32 2^-24 M is
+   allowed. The doubts of the two clusters and of j are below the sum of the two slacks.
 """
 
 from typing import NamedTuple
@@ -50,7 +59,7 @@ BEST, SECOND, WINNER, ROW, COLUMN = range(0, 5 * AREA, AREA)
 SCRATCH = 5 * AREA
 
 # Likewise for the tiles of a block, side by side (float64), ...
-TOP, BOTTOM, LEFT, RIGHT, RADIUS, NEAREST, LEAST, COLOUR = range(0, 8 * TILES, TILES)
+TOP, BOTTOM, LEFT, RIGHT, RADIUS_SQUARED, NEAREST, LEAST, COLOUR = range(0, 8 * TILES, TILES)
 EXTENT, CENTRE, SIDES = COLOUR + 3 * TILES, COLOUR + 6 * TILES, COLOUR + 11 * TILES
 # ... and for a cluster before these tiles.
 DISTANCE, COVERS, KEEP, COLUMNS = range(0, 4 * TILES, TILES)
@@ -92,10 +101,23 @@ class Clusters(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Memory for an assignment: clusters near a block and kept for a tile, and the tables above."""
+    """Memory for an assignment.
+
+    Parameters
+    ----------
+    near : numbers of the clusters whose windows meet a block, rising.
+    kept : places in ``near`` of those that may win in a tile.
+    chosen : their numbers.
+    side, table, scratch : see the places above.
+    lines : (seeds + 1, 7) float32: a difference of distances as constant, slopes along y, x and three colours, and the
+        number of the cluster.
+    changed : places of the pixels of a tile that change their label, and one more.
+    exact, exact_known : means with the sums in raster order, and whether they have been computed.
+    """
 
     near: np.ndarray
     kept: np.ndarray
+    chosen: np.ndarray
     side: np.ndarray
     table: np.ndarray
     lines: np.ndarray
@@ -138,7 +160,7 @@ def lab_planes(xyz, root, ratio, lab):
 
 
 @_jit
-def cluster_plainly(lab, first, seeds, reach_y, reach_x, weight, iterations, adaptive):
+def cluster_plainly(lab, first, seeds, window_y, window_x, weight, iterations, adaptive):
     """Run k-means as scikit-image does, window by window in float64; only the loop along a row is vectorised.
 
     For windows too small for tiles, and for SLICO (``adaptive``), whose differences of distances are not linear.
@@ -148,27 +170,27 @@ def cluster_plainly(lab, first, seeds, reach_y, reach_x, weight, iterations, ada
     height, width = first.shape
     labels = first.copy()
     distance = np.empty((height, width))
-    centres, spread = np.zeros((5, seeds)), np.ones(seeds)
+    centres, widest = np.zeros((5, seeds)), np.ones(seeds)
     for iteration in range(iterations):
         if iteration > 0:
             distance[:] = np.inf
             for k in range(seeds):
                 if centres[0, k] == centres[0, k]:  # the mean of an empty cluster is NaN
-                    _assign_window(labels, distance, lab, centres, spread, k, reach_y, reach_x, weight)
+                    _assign_window(labels, distance, lab, centres, widest, k, window_y, window_x, weight)
         if iteration + 1 < iterations:
             _raster_means(lab, labels, centres)
             if adaptive:
-                _widen(lab, labels, centres, spread)
+                _widen(lab, labels, centres, widest)
     return labels
 
 
 @_jit
-def _assign_window(labels, distance, lab, centres, spread, k, reach_y, reach_x, weight):
+def _assign_window(labels, distance, lab, centres, widest, k, window_y, window_x, weight):
     height, width = labels.shape
-    y, x, c0, c1, c2, by = centres[0, k], centres[1, k], centres[2, k], centres[3, k], centres[4, k], spread[k]
-    left, right = int(max(x - reach_x, 0)), int(min(x + reach_x + 1, width))
+    y, x, c0, c1, c2, by = centres[0, k], centres[1, k], centres[2, k], centres[3, k], centres[4, k], widest[k]
+    left, right = int(max(x - window_x, 0)), int(min(x + window_x + 1, width))
     number = np.int16(k)
-    for row in range(int(max(y - reach_y, 0)), int(min(y + reach_y + 1, height))):
+    for row in range(int(max(y - window_y, 0)), int(min(y + window_y + 1, height))):
         p0, p1, p2 = lab[0, row, left:right], lab[1, row, left:right], lab[2, row, left:right]
         nearest, least = labels[row, left:right], distance[row, left:right]
         dy = (y - row) * (y - row)
@@ -202,14 +224,14 @@ def _raster_means(lab, labels, centres):
 
 
 @_jit
-def _widen(lab, labels, centres, spread):
+def _widen(lab, labels, centres, widest):
     """SLICO: the largest squared colour distance that a cluster has seen divides its colour distances."""
     height, width = labels.shape
     for y in range(height):
         for x in range(width):
             k = np.uint32(labels[y, x])
             d0, d1, d2 = lab[0, y, x] - centres[2, k], lab[1, y, x] - centres[3, k], lab[2, y, x] - centres[4, k]
-            spread[k] = max(spread[k], d0 * d0 + d1 * d1 + d2 * d2)
+            widest[k] = max(widest[k], d0 * d0 + d1 * d1 + d2 * d2)
 
 
 @_jit
@@ -278,7 +300,7 @@ def _copy_tile(planes, channel, top, left, tile):
 
 
 @_jit
-def cluster(lab, tiles, first, seeds, reach_y, reach_x, weight, iterations, doubt, scale):
+def cluster(lab, tiles, first, seeds, window_y, window_x, weight, iterations, doubt, scale):
     """Run k-means.
 
     Parameters
@@ -287,7 +309,7 @@ def cluster(lab, tiles, first, seeds, reach_y, reach_x, weight, iterations, doub
     tiles : from :func:`cut_tiles`.
     first : (H, W) int16 labels after the first iteration.
     seeds : number of clusters.
-    reach_y, reach_x : half size of the search window.
+    window_y, window_x : half size of the search window.
     weight : of a squared distance in the plane.
     iterations : the first one included.
     doubt : see the module.
@@ -299,6 +321,7 @@ def cluster(lab, tiles, first, seeds, reach_y, reach_x, weight, iterations, doub
     """
     height, width = first.shape
     work = Work(
+        np.empty(seeds, np.uint32),
         np.empty(seeds, np.uint32),
         np.empty(seeds, np.uint32),
         np.empty(SIDES),
@@ -316,7 +339,7 @@ def cluster(lab, tiles, first, seeds, reach_y, reach_x, weight, iterations, doub
     sums = _sum_runs(lab, first, seeds, scale)
     clusters = Clusters(np.empty((5, seeds)), np.empty((4, seeds)), weight, doubt)
     for _ in range(1, iterations):
-        _update(clusters, sums, scale, reach_y, reach_x, height, width)
+        _update(clusters, sums, scale, window_y, window_x, height, width)
         _assign(old, new, lab, tiles, clusters, scale, sums, work)
         old, new = new, old
     return _to_raster(old, height, width)
@@ -349,7 +372,7 @@ def _sum_runs(lab, labels, seeds, scale):
 
 
 @_jit
-def _update(clusters, sums, scale, reach_y, reach_x, height, width):
+def _update(clusters, sums, scale, window_y, window_x, height, width):
     """Write the means of the clusters and the rows and columns that each may win: from, to, from, to."""
     centres, windows = clusters.centres, clusters.windows
     for k in range(len(sums)):
@@ -361,15 +384,19 @@ def _update(clusters, sums, scale, reach_y, reach_x, height, width):
             centres[i, k] = sums[k, 1 + i] / count
             if i >= 2:
                 centres[i, k] /= scale
-        windows[0, k] = np.floor(max(centres[0, k] - reach_y, 0))
-        windows[1, k] = np.floor(min(centres[0, k] + reach_y + 1, height))
-        windows[2, k] = np.floor(max(centres[1, k] - reach_x, 0))
-        windows[3, k] = np.floor(min(centres[1, k] + reach_x + 1, width))
+        windows[0, k] = np.floor(max(centres[0, k] - window_y, 0))
+        windows[1, k] = np.floor(min(centres[0, k] + window_y + 1, height))
+        windows[2, k] = np.floor(max(centres[1, k] - window_x, 0))
+        windows[3, k] = np.floor(min(centres[1, k] + window_x + 1, width))
 
 
 @_jit
 def _assign(old, new, lab, tiles, clusters, scale, sums, work):
-    """One assignment: ``new`` labels from ``old`` ones and the clusters; ``sums`` follow."""
+    """One assignment: ``new`` labels from ``old`` ones and the clusters; ``sums`` follow.
+
+    Block by block: find the clusters near it and rank them before its tiles. Tile by tile: keep those that may win;
+    screen them in float32; settle what float32 leaves open; move the changed pixels from sum to sum.
+    """
     height, width = lab.shape[1:]
     across = -(-width // BLOCK)
     work.exact_known[0] = False
@@ -384,7 +411,7 @@ def _assign(old, new, lab, tiles, clusters, scale, sums, work):
                 if work.side[NEAREST + t] < 0:
                     count, unsure = number, _leave_open(number, work)
                 elif count == 1:
-                    unsure = np.float32(-1)
+                    unsure = np.float32(-1)  # no pixel is
                     now = new[block, t]
                     for p in range(AREA):
                         now[p] = np.int16(work.side[NEAREST + t])
@@ -404,12 +431,12 @@ def _lay_out(block, height, width, tiles, weight, work):
         top, left = _corner(block, t, across)
         side[TOP + t], side[BOTTOM + t] = top, min(top + TILE, height)
         side[LEFT + t], side[RIGHT + t] = left, min(left + TILE, width)
-        radius = weight * (2 * MIDDLE * MIDDLE)
+        radius_squared = weight * (2 * MIDDLE * MIDDLE)
         for channel in range(3):
             side[COLOUR + channel * TILES + t] = middle[block, channel, t]
             side[EXTENT + channel * TILES + t] = half[block, channel, t]
-            radius += half[block, channel, t] ** 2
-        side[RADIUS + t] = radius
+            radius_squared += half[block, channel, t] ** 2
+        side[RADIUS_SQUARED + t] = radius_squared
 
 
 @_jit
@@ -465,13 +492,13 @@ def _rank(number, clusters, work):
         y, x, c0, c1, c2 = centres[0, k], centres[1, k], centres[2, k], centres[3, k], centres[4, k]
         row = table[i]
         for t in range(TILES):
-            reach = abs(y - side[CENTRE + t]) + abs(x - side[CENTRE + TILES + t])
-            reach = weight * MIDDLE * reach + abs(c0 - side[CENTRE + 2 * TILES + t]) * side[EXTENT + t]
-            reach += abs(c1 - side[CENTRE + 3 * TILES + t]) * side[EXTENT + TILES + t]
-            reach += abs(c2 - side[CENTRE + 4 * TILES + t]) * side[EXTENT + 2 * TILES + t]
+            spread = abs(y - side[CENTRE + t]) + abs(x - side[CENTRE + TILES + t])
+            spread = weight * MIDDLE * spread + abs(c0 - side[CENTRE + 2 * TILES + t]) * side[EXTENT + t]
+            spread += abs(c1 - side[CENTRE + 3 * TILES + t]) * side[EXTENT + TILES + t]
+            spread += abs(c2 - side[CENTRE + 4 * TILES + t]) * side[EXTENT + 2 * TILES + t]
             distance, least = row[DISTANCE + t], side[LEAST + t]
-            slack = 4 * doubt * (1 + distance + least + 2 * side[RADIUS + t])
-            row[KEEP + t] = 1.0 if distance - least - 2 * reach <= slack else 0.0
+            slack = 4 * doubt * (1 + distance + least + 2 * side[RADIUS_SQUARED + t])
+            row[KEEP + t] = 1.0 if distance - least - 2 * spread <= slack else 0.0
 
 
 @_jit
@@ -488,7 +515,7 @@ def _keep(t, number, work):
 def _leave_open(number, work):
     """No window covers the tile, so nothing is known of it: every pixel is to be compared with all that are near."""
     for i in range(number):
-        work.kept[i] = work.near[i]
+        work.chosen[i] = work.near[i]
     for p in range(AREA):
         work.scratch[BEST + p] = work.scratch[SECOND + p] = 0.0
     return np.float32(np.inf)
@@ -498,13 +525,13 @@ def _leave_open(number, work):
 def _screen_tile(new, block, t, top, left, tiles, clusters, count, work):
     """Find the best and the second best cluster of every pixel of a tile in float32.
 
-    ``kept`` comes as places in ``near`` and leaves as numbers of clusters. Returns the difference up to which best and
-    second best cannot be told apart.
+    Writes the numbers of the kept clusters to ``chosen``. Returns the difference up to which best and second best
+    cannot be told apart.
     """
-    near, kept, side, table, lines, scratch = work.near, work.kept, work.side, work.table, work.lines, work.scratch
+    side, table, lines, scratch = work.side, work.table, work.lines, work.scratch
     centres, windows, weight, doubt = clusters.centres, clusters.windows, clusters.weight, clusters.doubt
     h0, h1, h2 = side[EXTENT + t], side[EXTENT + TILES + t], side[EXTENT + 2 * TILES + t]
-    nearest, least, radius = np.uint32(side[NEAREST + t]), side[LEAST + t], side[RADIUS + t]
+    nearest, least, radius_squared = np.uint32(side[NEAREST + t]), side[LEAST + t], side[RADIUS_SQUARED + t]
     number_of_nearest = np.float32(nearest)
     y0, x0 = centres[0, nearest], centres[1, nearest]
     l0, a0, b0 = centres[2, nearest], centres[3, nearest], centres[4, nearest]
@@ -512,17 +539,17 @@ def _screen_tile(new, block, t, top, left, tiles, clusters, count, work):
         scratch[BEST + p], scratch[SECOND + p], scratch[WINNER + p] = 0.0, np.inf, number_of_nearest
     number, error = 0, 0.0
     for i in range(count):
-        place = kept[i]
-        k = near[place]
-        kept[i] = k
+        place = work.kept[i]
+        k = work.near[place]
+        work.chosen[i] = k
         if k == nearest:
             continue
         y, x = weight * (y0 - centres[0, k]), weight * (x0 - centres[1, k])
         c0, c1, c2 = l0 - centres[2, k], a0 - centres[3, k], b0 - centres[4, k]
         distance = table[place, DISTANCE + t]
         gap = distance - least
-        reach = 2 * (MIDDLE * (abs(y) + abs(x)) + abs(c0) * h0 + abs(c1) * h1 + abs(c2) * h2)
-        error = max(error, 2.0**-20 * (abs(gap) + reach) + 4 * doubt * (1 + distance + least + 2 * radius))
+        spread = MIDDLE * (abs(y) + abs(x)) + abs(c0) * h0 + abs(c1) * h1 + abs(c2) * h2
+        error = max(error, 2.0**-20 * (abs(gap) + 2 * spread) + 4 * doubt * (1 + distance + least + 2 * radius_squared))
         lines[number, 0], lines[number, 1], lines[number, 2] = gap, 2 * y, 2 * x
         lines[number, 3], lines[number, 4], lines[number, 5], lines[number, 6] = 2 * c0, 2 * c1, 2 * c2, k
         if table[place, COVERS + t] > 0:
@@ -642,12 +669,12 @@ def _compare(y, x, old, count, lab, centres, clusters, work):
     Returns
     -------
     The winner (the old label if no window holds the pixel), and whether means that are off by ``doubt`` would give
-    the same.
+    the same: never claimed of a single candidate.
     """
     windows = clusters.windows
     winner, best, second = old, np.inf, np.inf
     for i in range(count):
-        k = work.kept[i]
+        k = work.chosen[i]
         if windows[0, k] <= y < windows[1, k] and windows[2, k] <= x < windows[3, k]:
             dy, dx = centres[0, k] - y, centres[1, k] - x
             c0, c1, c2 = lab[0, y, x] - centres[2, k], lab[1, y, x] - centres[3, k], lab[2, y, x] - centres[4, k]
@@ -723,11 +750,12 @@ def _to_raster(tiles, height, width):
 
 @_jit
 def connect(labels, least, most, connected):
-    """Give every connected piece an id of its own, merge those of under ``least`` pixels, cut those of over ``most``.
+    """Number the connected pieces; those of under ``least`` pixels join another, those of over ``most`` are cut.
 
-    The same search as scikit-image's, in the same order: breadth first, right, left, down, up; a small piece takes the
-    id of the neighbour that was met last. A frame of zeros around the labels saves the tests for the edge, and the four
-    neighbours are taken without branches: a quarter of the time.
+    scikit-image's search in scikit-image's order: breadth first, right, left, down, up. A small piece takes the id of
+    the numbered neighbour that was met last; without one, that of the next piece. What a cut leaves over starts new
+    pieces. A frame of zeros around the labels saves the tests for the edge, and the four neighbours are taken without
+    branches: a fifth of scikit-image's time.
 
     Parameters
     ----------
@@ -736,7 +764,7 @@ def connect(labels, least, most, connected):
     """
     height, width = labels.shape
     pitch = width + 2
-    # 0: frame; above: label + 1 of a pixel that waits; below: -1 - id
+    # 0: the frame; above 0: label + 1 of a pixel that waits; below 0: the mark -1 - id of a numbered one
     state = np.zeros((height + 2) * pitch, np.int32)
     for y in range(height):
         line = state[(y + 1) * pitch + 1 : (y + 2) * pitch - 1]
@@ -768,15 +796,25 @@ def _flood(state, queue, steps, start, mine, most):
     label, last = state[start], mine
     state[start], queue[0] = mine, start
     size, done = 1, 0
-    while done < size and size < most:
+    while done < size and size + 4 <= most:
         here = queue[np.uint32(done)]
         for step in range(4):
-            place = np.uint32(here + steps[step])
-            found, going = state[place], size < most
-            same = (found == label) & going
-            queue[np.uint32(size)] = place
-            size += same
-            state[place] = mine if same else found
-            last = found if (found < 0) & (found != mine) & going else last
+            size, last = _meet(state, queue, np.uint32(here + steps[step]), label, mine, size, last)
+        done += 1
+    while done < size and size < most:  # a full piece looks at no further neighbour
+        here = queue[np.uint32(done)]
+        for step in range(4):
+            if size < most:
+                size, last = _meet(state, queue, np.uint32(here + steps[step]), label, mine, size, last)
         done += 1
     return size, last
+
+
+@_jit
+def _meet(state, queue, place, label, mine, size, last):
+    """Take a neighbour into the piece if it waits with the same label; note its mark if it is of another piece."""
+    found = state[place]
+    same = found == label
+    queue[np.uint32(size)] = place
+    state[place] = mine if same else found
+    return size + same, found if (found < 0) & (found != mine) else last

@@ -82,12 +82,12 @@ def _opencv(image: np.ndarray, ximgproc: object) -> np.ndarray:
 def _profile(pictures: np.ndarray) -> Table:
     """Time the parts; without the k-means proper, colours, first iteration and connected pieces are the floor."""
     grid = _MODULE._grid((_SIZE, _SIZE), _COUNT, _COMPACTNESS)
-    assert min(grid.reach_y, grid.reach_x) >= TILE
+    assert min(grid.window_y, grid.window_x) >= TILE
     ids, size = np.empty((_SIZE, _SIZE), np.int64), _SIZE * _SIZE / grid.seeds
 
     def labels(image: np.ndarray, iterations: int) -> np.ndarray:
         lab, tiles = _MODULE._convert(image, _COMPACTNESS)
-        fixed = grid.first, grid.seeds, grid.reach_y, grid.reach_x, grid.weight
+        fixed = grid.first, grid.seeds, grid.window_y, grid.window_x, grid.weight
         return cluster(lab, tiles, *fixed, iterations, grid.doubt, grid.scale)
 
     def whole(image: np.ndarray) -> None:

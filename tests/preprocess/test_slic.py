@@ -80,7 +80,9 @@ def test_unusual_counts_are_answered_as_scikit_image_does(count):
     np.testing.assert_array_equal(slic(IMAGE, count), segmentation.slic(IMAGE, count, start_label=0))
 
 
-@pytest.mark.parametrize("compactness", [1e-9, 1e-4, 1e6, 10, np.float32(3), -10.0])
+@pytest.mark.parametrize(
+    "compactness", [1e-9, 1e-4, 1e6, 10, -10.0, np.float32(3), np.float16(10.1), np.int64(7), np.longdouble(10) / 3]
+)
 def test_unusual_compactness_is_answered_as_scikit_image_does(compactness):
     expected = segmentation.slic(IMAGE, 12, compactness=compactness, start_label=0)
     np.testing.assert_array_equal(slic(IMAGE, 12, compactness), expected)
@@ -91,7 +93,7 @@ def test_unusual_compactness_is_answered_as_scikit_image_does(compactness):
     [
         (IMAGE[..., 0], 12, 10, r"\(20, 30\) uint8"),
         (IMAGE[:0], 12, 10, r"\(0, 30, 3\)"),
-        (IMAGE, 0, 10, "count of at least 1"),
+        (IMAGE, 0, 10, "n_segments of at least 1"),
         (IMAGE, -3, 10, "-3"),
         (IMAGE, "12", 10, "12"),
         (IMAGE, 12, 0, "positive compactness"),
@@ -103,6 +105,15 @@ def test_unusual_compactness_is_answered_as_scikit_image_does(compactness):
 def test_what_scikit_image_cannot_answer_is_a_value_error_that_says_what_came(image, count, compactness, what):
     with pytest.raises(ValueError, match=what):
         slic(image, count, compactness)
+
+
+def test_a_long_thin_image_of_many_segments_takes_little_memory():
+    """The table of all places against all seeds would hold 12 GiB."""
+    image = np.random.default_rng(1).integers(0, 256, (1, 40_000, 3), dtype=np.uint8)
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    np.testing.assert_array_equal(slic(image, 20_000), segmentation.slic(image, 20_000, start_label=0))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB
 
 
 def test_no_counts_are_refused():

@@ -4,7 +4,9 @@ One task is one range of samples: it stores the images of the range and their ma
 already published and whole. The index is published last, so it exists when the store is complete and not before.
 """
 
+import glob
 import hashlib
+import logging
 import math
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +25,7 @@ from joblib.externals.loky import get_reusable_executor
 from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError, ImageError, StoreError, ThreadsInterrupted
 from preprocess.images import decode, encode_jpeg, load
-from preprocess.store.format import canonical, check_file, key_of
+from preprocess.store.format import canonical, check_file, key_of, sweep
 from preprocess.store.reader import IMAGES, read_index, read_shard_images, read_sources, read_summary
 from preprocess.store.writer import ImageRows, write_image_shard, write_index, write_map_shard
 from preprocess.superpixels import ALGORITHMS, Scale
@@ -235,6 +237,12 @@ def prepare(settings: BuildSettings) -> None:
     ALGORITHMS[settings.algorithm].segment(image, counts, settings.compactness)
 
 
+def tidy(plan: Plan) -> None:
+    """Remove the half-written files of builds that were killed."""
+    sweep((plan.home / f"{plan.stem}.shards").rglob(".*.tmp"))
+    sweep(plan.home.glob(f".{glob.escape(plan.stem)}.h5.*.tmp"))
+
+
 def choose_backend(algorithm: str, jobs: int) -> str:
     """Choose threads for a few jobs of an algorithm that leaves Python's lock, processes for all else.
 
@@ -287,6 +295,7 @@ def build(
     except KeyboardInterrupt:
         if backend == "threading" or jobs == 1:
             raise ThreadsInterrupted from None
+        logging.getLogger("concurrent.futures").disabled = True  # it would report what the killed workers left undone
         get_reusable_executor(reuse=True).shutdown(kill_workers=True)
         raise
     ordered = [reports[task.split, task.number] for task in plan.tasks]

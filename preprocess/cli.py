@@ -114,7 +114,7 @@ def build(
 
     The same command continues after a break, and returns at once when all is done.
     """
-    from preprocess.build import BuildSettings, build, choose_backend, find_complete, make_plan, prepare
+    from preprocess.build import BuildSettings, build, choose_backend, find_complete, make_plan, prepare, tidy
 
     adapter = DATASETS[dataset]
     if compactness is not None and not math.isfinite(compactness):
@@ -140,6 +140,7 @@ def build(
     )
     listing = _listing(dataset, root, splits)
     plan = make_plan(out, listing, settings)
+    tidy(plan)
     index = find_complete(out, plan)
     if index is not None:
         omitted = sum(len(split["failed"]) for split in index["splits"].values())

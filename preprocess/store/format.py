@@ -4,13 +4,20 @@ A file of a store is an HDF5 file behind a user block of 512 bytes (which HDF5 t
 holds the SHA-256 of all that follows, so each file proves itself, and one flipped bit anywhere is found.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from preprocess.errors import StoreError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 FORMAT_VERSION = 1
 HEADER_BYTES = 512
@@ -90,22 +97,49 @@ def check_file(path: Path, kind: str) -> tuple[int, str]:
 def publish(path: Path, header: bytes, payload: bytes) -> None:
     """Put a complete file under its final name, or nothing: write aside, fsync, rename, fsync the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with aside.open("wb") as file:
-            file.write(header)
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    while not _write_aside(path, header, payload):
+        pass  # another builder swept the file away before it was locked
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def sweep(leftovers: Iterable[Path]) -> None:
+    """Remove files that killed builders wrote aside, but not those of living ones, which hold a lock.
+
+    Nothing but tidiness rests on the lock: a builder whose file is swept away all the same writes it again.
+    """
+    if fcntl is None:
+        return
+    for aside in leftovers:
+        with contextlib.suppress(OSError), aside.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            aside.unlink()
+
+
+def _write_aside(path: Path, header: bytes, payload: bytes) -> bool:
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with aside.open("wb") as file:
+            if fcntl is not None:
+                with contextlib.suppress(OSError):  # a file system without locks: then nothing is swept there either
+                    fcntl.flock(file, fcntl.LOCK_SH)
+            file.write(header)
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+            if fcntl is None:  # Windows renames closed files only
+                file.close()
+            try:
+                aside.replace(path)
+            except FileNotFoundError:
+                return False
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    return True
 
 
 def _header(kind: str, version: int, digest: str) -> bytes:

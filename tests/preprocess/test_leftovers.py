@@ -1,0 +1,97 @@
+"""What a killed builder leaves beside its shards, and who removes it."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from preprocess.store import Store
+from preprocess.store.format import check_file, publish, seal, sweep
+from tests.conftest import ROOT
+from tests.preprocess.conftest import build_command
+
+PAYLOAD = b"what a shard holds" * 1000
+# A builder that hangs where a slow disk would hold it: everything is written, nothing is on the disk yet.
+SLOW = """
+import os, sys, time
+from pathlib import Path
+from preprocess.store import format
+sync, folder = os.fsync, Path(sys.argv[1])
+def slow(number):
+    if not (folder / "seen").exists():
+        (folder / "seen").touch()
+        while not (folder / "go").exists():
+            time.sleep(0.01)
+    sync(number)
+os.fsync = slow
+payload = b"what a shard holds" * 1000
+format.publish(folder / "x.h5", *[format.seal(payload, "shard")[0], payload])
+"""
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """A process in the middle of publishing ``x.h5``."""
+    process = subprocess.Popen([sys.executable, "-c", SLOW, tmp_path], cwd=ROOT)
+    while not (tmp_path / "seen").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def asides(folder: Path) -> list[Path]:
+    return sorted(folder.rglob(".*.tmp"))
+
+
+def test_the_file_of_a_living_builder_stays(slow, tmp_path):
+    (aside,) = asides(tmp_path)
+    sweep(asides(tmp_path))
+    assert asides(tmp_path) == [aside]
+    (tmp_path / "go").touch()
+    assert slow.wait(30) == 0
+    assert asides(tmp_path) == []
+    check_file(tmp_path / "x.h5", "shard")
+
+
+def test_the_file_of_a_killed_builder_goes(slow, tmp_path):
+    slow.send_signal(signal.SIGKILL)
+    slow.wait()
+    assert len(asides(tmp_path)) == 1
+    sweep(asides(tmp_path))
+    assert asides(tmp_path) == []
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_a_builder_whose_file_was_removed_writes_it_again(slow, tmp_path):
+    (aside,) = asides(tmp_path)
+    aside.unlink()
+    (tmp_path / "go").touch()
+    assert slow.wait(30) == 0
+    assert asides(tmp_path) == []
+    check_file(tmp_path / "x.h5", "shard")
+
+
+def test_sweeping_never_takes_a_published_file(tmp_path):
+    publish(tmp_path / "x.h5", seal(PAYLOAD, "shard")[0], PAYLOAD)
+    sweep([tmp_path / ".x.h5.1-abc.tmp", *asides(tmp_path)])
+    check_file(tmp_path / "x.h5", "shard")
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_the_next_build_tidies_up_its_own_store_alone(noisy, tmp_path, run, complete):
+    out, other = tmp_path / "store.h5", tmp_path / ".other.h5.1-abc.tmp"
+    if complete:
+        assert run(*build_command(noisy, out)).returncode == 0
+    mine = [tmp_path / ".store.h5.1-abc.tmp", tmp_path / "store.shards" / "train" / "images" / ".00000-k.h5.1-abc.tmp"]
+    mine[1].parent.mkdir(parents=True, exist_ok=True)
+    for path in (*mine, other):
+        path.write_bytes(b"half")
+    done = run(*build_command(noisy, out))
+    assert done.returncode == 0, done.stderr
+    assert asides(tmp_path) == [other]
+    assert len(Store(out).keys("train")) == 10

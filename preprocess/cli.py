@@ -229,7 +229,7 @@ def inspect(store: Path, as_json: bool) -> None:
         entry = opened.document["splits"][split]
         rows = sum(entry["rows"])
         agreements = _agreements(opened, split)
-        for name, column in entry["columns"].items():
+        for name, column in sorted(entry["columns"].items(), key=lambda item: item[1].get("segments", 0)):
             regions = [""] * 5
             if "segments" in column:
                 mean = column["regions"] / max(1, rows)

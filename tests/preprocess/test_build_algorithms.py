@@ -33,6 +33,8 @@ def test_the_stored_maps_are_those_of_the_algorithm_on_the_stored_pixels(noisy, 
     told = run("-m", "preprocess", "inspect", out)
     assert told.returncode == 0, told.stderr
     assert f"raw; {name}{', compactness 10' if ALGORITHMS[name].uses_compactness else ''}\n" in told.stdout
+    rows = [line.split("│")[2].strip() for line in told.stdout.splitlines() if line.startswith("│ train")]
+    assert rows == ["images", f"{name}-4", f"{name}-9", f"{name}-200"]  # so the next row is the next scale
     recipe = json.loads(run("-m", "preprocess", "inspect", out, "--json").stdout)["plan"]["maps"]
     assert recipe["compactness"] == (10.0 if ALGORITHMS[name].uses_compactness else None)
 

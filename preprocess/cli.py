@@ -302,6 +302,41 @@ def show(store: Path, out: Path, count: int, split: str | None) -> None:
     click.echo(f"wrote {out}")
 
 
+@main.command(name="export", short_help="A store as PNG files and a table of labels.")
+@click.argument("store", type=STORE)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@friendly
+def export_command(store: Path, folder: Path) -> None:
+    """Write the images and label maps of STORE as PNG files to FOLDER, with labels.csv."""
+    from preprocess.export import export
+    from preprocess.store import Store
+
+    opened = Store(store)
+    with _progress("images") as progress:
+        total = sum(len(split) for split in opened.splits.values())
+        bar = progress.add_task(f"{store} -> {folder}", total=total)
+        export(opened, folder, functools.partial(progress.advance, bar))
+    click.echo(f"wrote {total} images and {total * len(opened.scales)} maps to {folder}")
+
+
+@main.command(short_help="Whether two stores hold the same content.")
+@click.argument("left", type=STORE)
+@click.argument("right", type=STORE)
+@friendly
+def diff(left: Path, right: Path) -> None:
+    """Compare the content of LEFT and RIGHT: images, labels, maps, draw weights. Exit code 0 if equal, 1 if not."""
+    from preprocess.compare import differences
+    from preprocess.store import Store
+
+    found = False
+    for line in differences(Store(left), Store(right)):
+        click.echo(line)
+        found = True
+    if found:
+        sys.exit(1)
+    click.echo(f"{left} and {right} hold the same content")
+
+
 class _Rate(ProgressColumn):
     """Finished units per second."""
 

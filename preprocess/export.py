@@ -1,0 +1,56 @@
+"""A store as plain files: PNG images, PNG label maps, a table of labels."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from preprocess.errors import StoreError
+from preprocess.store import Store
+
+_BATCH = 64
+
+
+def export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
+    """Write ``images/KEY.png``, ``COLUMN/KEY.png`` for every scale (grey, 8 or 16 bits, value = id) and ``labels.csv``.
+
+    Parameters
+    ----------
+    store : what to write.
+    folder : is made; must not hold anything yet.
+    advance : is called with the number of images that were written.
+
+    Raises
+    ------
+    StoreError : the folder is not empty, or a key would leave it.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise StoreError(f"{folder} is not empty; give a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    algorithm = store.document["plan"]["maps"]["algorithm"]
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["split", "key", "label", "class"])
+        for split in store.splits:
+            keys, labels = store.keys(split), store.labels(split)
+            for key, label in zip(keys, labels, strict=True):
+                table.writerow([split, key, label, store.classes[label]])
+            for start in range(0, len(keys), _BATCH):
+                rows = range(start, min(start + _BATCH, len(keys)))
+                _write(folder / "images", [keys[row] for row in rows], store.images(split, rows))
+                for scale in store.scales:
+                    maps = store.maps(split, scale.segments, rows)
+                    _write(folder / f"{algorithm}-{scale.segments}", [keys[row] for row in rows], maps)
+                advance(len(rows))
+
+
+def _write(folder: Path, keys: list[str], pictures: np.ndarray) -> None:
+    for key, pixels in zip(keys, pictures, strict=True):
+        path = PurePosixPath(key)
+        if path.is_absolute() or ".." in path.parts:
+            raise StoreError(f"the key {key!r} leads out of the folder")
+        out = folder / f"{key}.png"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(out)

@@ -1,0 +1,102 @@
+"""``diff`` and ``export``."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.preprocess.conftest import SMALL, build_command, build_here
+
+
+def _diff(run, left, right) -> tuple[int, str]:
+    done = run("-m", "preprocess", "diff", left, right)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_store_equals_itself_and_another_encoding_of_it(small_store, noisy, tmp_path, run):
+    again = build_here(noisy, tmp_path / "again.h5", SMALL.__class__(**{**vars(SMALL), "shard_size": 3}))
+    code, said = _diff(run, small_store.path, again.path)
+    assert code == 0, said
+    assert "hold the same content" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"--segments": "4,16"}, ["scales: 4 (0.500), 9 (0.500) against 4 (0.500), 16 (0.500)"]),
+        ({"--size": "12"}, ["size: 16 against 12"]),
+        ({"--algorithm": "grid"}, ["algorithm: slic against grid"]),
+        ({"--splits": "test"}, ["splits: train, test against test"]),
+        ({"--codec": "jpeg", "--quality": "30"}, ["train/images: 10 of 10 differ: train/a/", "... and 5 more"]),
+    ],
+    ids=lambda value: "" if isinstance(value, list) else next(iter(value)),
+)
+def test_what_differs_is_said_and_the_exit_code_is_one(small_store, noisy, tmp_path, run, options, says):
+    flat = [text for pair in {"--size": "16", "--segments": "4,9", **options}.items() for text in pair]
+    command = ["-m", "preprocess", "build", "folder", "--root", noisy, "--out", tmp_path / "x.h5", *flat]
+    assert run(*command).returncode == 0
+    code, said = _diff(run, small_store.path, tmp_path / "x.h5")
+    assert code == 1
+    for text in says:
+        assert text in said
+
+
+def test_one_other_image_is_named(small_store, noisy, tmp_path, run):
+    root = shutil.copytree(noisy, tmp_path / "raw")
+    changed = sorted((root / "test" / "b").iterdir())[1]
+    with Image.open(changed) as image:
+        pixels = np.asarray(image.convert("RGB")).copy()
+    pixels[:8] = 255 - pixels[:8]
+    Image.fromarray(pixels).save(changed)
+    other = build_here(root, tmp_path / "x.h5")
+    code, said = _diff(run, small_store.path, other.path)
+    assert code == 1
+    assert f"test/images: 1 of 6 differ: test/b/{changed.name}" in said
+    assert "train/" not in said
+    changed.rename(changed.with_name("other.png"))
+    moved = build_here(root, tmp_path / "y.h5")
+    code, said = _diff(run, small_store.path, moved.path)
+    assert code == 1
+    assert f"test: only in the left one: test/b/{changed.name}" in said
+    assert "test: only in the right one: test/b/other.png" in said
+
+
+def test_export_writes_what_the_store_holds(small_store, tmp_path, run):
+    folder = tmp_path / "plain"
+    done = run("-m", "preprocess", "export", small_store.path, folder)
+    assert done.returncode == 0, done.stderr
+    assert "wrote 16 images and 32 maps" in done.stdout
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 16
+    for split in ("train", "test"):
+        keys, labels = small_store.keys(split), small_store.labels(split)
+        rows = [row for row in table if row["split"] == split]
+        assert [row["key"] for row in rows] == keys
+        assert [int(row["label"]) for row in rows] == labels.tolist()
+        assert [row["class"] for row in rows] == [small_store.classes[label] for label in labels]
+        for index, key in enumerate(keys):
+            with Image.open(folder / "images" / f"{key}.png") as image:
+                np.testing.assert_array_equal(np.asarray(image), small_store.images(split, [index])[0])
+            for count in (4, 9):
+                with Image.open(folder / f"slic-{count}" / f"{key}.png") as image:
+                    np.testing.assert_array_equal(np.asarray(image), small_store.maps(split, count, [index])[0])
+
+
+def test_maps_of_many_ids_are_exported_with_16_bits(noisy, tmp_path, run):
+    assert run(*build_command(noisy, tmp_path / "x.h5", "--algorithm", "grid", "--segments", "256")).returncode == 0
+    assert run("-m", "preprocess", "export", tmp_path / "x.h5", tmp_path / "out").returncode == 0
+    path = next((tmp_path / "out" / "grid-256").rglob("*.png"))
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(np.asarray(image), np.arange(256).reshape(16, 16))
+
+
+def test_export_leaves_a_folder_that_holds_something_alone(small_store, tmp_path, run):
+    (tmp_path / "mine.txt").write_text("mine")
+    done = run("-m", "preprocess", "export", small_store.path, tmp_path)
+    assert done.returncode == 1
+    assert "is not empty; give a new folder" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

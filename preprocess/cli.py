@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from preprocess.images import CODECS, RESIZES
 from preprocess.superpixels import ALGORITHMS, Scale, adjusted_rand_index, choose_scales, parse_segments
 
 if TYPE_CHECKING:
+    from preprocess.build import Plan
     from preprocess.store import Store
 
 _COMPARED = 32  # images whose scales inspect compares
@@ -91,6 +93,7 @@ def main() -> None:
 @click.option("--splits", metavar="NAME,NAME", help="Only these splits.  [default: all]")
 @click.option("--shard-size", type=click.IntRange(1), help="Images in a shard.  [default: 32 to 512, by the split]")
 @click.option("--skip-bad", is_flag=True, help="Publish without the images that could not be used.")
+@click.option("--dry-run", is_flag=True, help="Measure 32 images, say what the build would take, write nothing.")
 @friendly
 def build(
     dataset: str,
@@ -109,6 +112,7 @@ def build(
     splits: str | None,
     shard_size: int | None,
     skip_bad: bool,
+    dry_run: bool,
 ) -> None:
     """Read DATASET, compute its superpixel maps and write a store.
 
@@ -140,6 +144,9 @@ def build(
     )
     listing = _listing(dataset, root, splits)
     plan = make_plan(out, listing, settings)
+    if dry_run:
+        _foretell(plan, jobs or _cores())
+        return
     tidy(plan)
     index = find_complete(out, plan)
     if index is not None:
@@ -376,6 +383,38 @@ def _agreements(store: "Store", split: str) -> dict[int, str]:
         for i, count in enumerate(counts[:-1])
         if chosen
     }
+
+
+def _foretell(plan: "Plan", jobs: int) -> None:
+    from preprocess.build import prepare
+    from preprocess.forecast import advise, forecast
+
+    prepare(plan.settings)
+    found = forecast(plan)
+    table = Table("what a build takes", "", show_header=False)
+    table.add_row("images", f"{found.images}, {found.measured} measured, {found.failed} of them not usable")
+    table.add_row(
+        "time", f"about {_duration(found.seconds / jobs)} with {jobs} jobs, {_duration(found.seconds)} with one"
+    )
+    table.add_row("disk, --codec raw", decimal(int(found.raw_bytes + found.map_bytes)))
+    table.add_row("disk, --codec jpeg", decimal(int(found.jpeg_bytes + found.map_bytes)))
+    table.add_row("of these, maps", decimal(int(found.map_bytes)))
+    table.add_row("memory", f"at most {decimal(int(found.worker_bytes))} for each job, beside the programs")
+    _console().print(table)
+    home = next(folder for folder in (plan.home, *plan.home.absolute().parents) if folder.is_dir())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    click.echo(f"suits: {advise(found, shutil.disk_usage(home).free, memory)}")
+    click.echo("nothing was written")
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def _print_summary(out: Path, index: dict, reports: list, seconds: float) -> None:

@@ -1,0 +1,75 @@
+"""``build --dry-run``."""
+
+import re
+
+import pytest
+
+from preprocess.forecast import Forecast, advise
+from tests.conftest import paint
+from tests.preprocess.conftest import build_command
+
+GB = 10**9
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """90 training and 30 test pictures."""
+    root = tmp_path_factory.mktemp("many")
+    for index in range(120):
+        paint(root / ("train" if index < 90 else "test") / "ab"[index % 2] / f"{index}.png", index)
+    return root
+
+
+def _bytes(text: str, name: str) -> float:
+    number, unit = re.search(rf"{re.escape(name)}[^0-9]*([0-9.]+) (bytes|kB|MB)", text).groups()
+    return float(number) * {"bytes": 1, "kB": 1e3, "MB": 1e6}[unit]
+
+
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+def test_the_forecast_holds_and_nothing_is_written(many, tmp_path, run, codec):
+    options = ("--size", "64", "--segments", "9,16", "--codec", codec)
+    command = ["-m", "preprocess", "build", "folder", "--root", many, "--out", tmp_path / "new" / "x.h5", *options]
+    told = run(*command, "--dry-run")
+    assert told.returncode == 0, told.stderr
+    assert "120, 32 measured, 0 of them not usable" in told.stdout
+    assert "suits: --codec raw" in told.stdout
+    assert "nothing was written" in told.stdout
+    assert list(tmp_path.iterdir()) == []
+    done = run(*command, "--shard-size", "32")
+    assert done.returncode == 0, done.stderr
+    columns = {"images": 0, "slic-9": 0, "slic-16": 0}
+    for path in (tmp_path / "new").rglob("*.h5"):
+        if path.parent.name in columns:
+            columns[path.parent.name] += path.stat().st_size
+    maps, everything = columns["slic-9"] + columns["slic-16"], sum(columns.values())
+    assert _bytes(told.stdout, "of these, maps") == pytest.approx(maps, rel=0.15)
+    assert _bytes(told.stdout, f"disk, --codec {codec}") == pytest.approx(everything, rel=0.15)
+
+
+def test_bad_images_are_counted(many, tmp_path, run):
+    for index in range(4):
+        paint(tmp_path / "raw" / "train" / "a" / f"{index}.png", index)
+    (tmp_path / "raw" / "train" / "a" / "x.png").write_bytes(b"not a picture")
+    told = run(*build_command(tmp_path / "raw", tmp_path / "x.h5", "--dry-run"))
+    assert told.returncode == 0, told.stderr
+    assert "5, 5 measured, 1 of them not usable" in told.stdout
+    for path in (tmp_path / "raw" / "train" / "a").iterdir():
+        path.write_bytes(b"")
+    told = run(*build_command(tmp_path / "raw", tmp_path / "x.h5", "--dry-run"))
+    assert told.returncode == 1
+    assert "none of 5 images could be used, train/a/0.png" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("raw", "jpeg", "free", "memory", "says"),
+    [
+        (10, 2, 100, 32, "--codec raw"),
+        (20, 4, 100, 32, "--codec jpeg: raw is more than half of the memory"),
+        (150, 30, 100, 500, "--codec jpeg: raw needs 151.0 GB"),
+        (900, 180, 100, 500, "neither fits: even JPEG needs 181.0 GB"),
+    ],
+)
+def test_the_codec_that_suits(raw, jpeg, free, memory, says):
+    found = Forecast(1, 1, 0, 1.0, raw * GB, jpeg * GB, GB, GB)
+    assert advise(found, free * GB, memory * GB).startswith(says)

@@ -34,9 +34,9 @@ def _short(store: Store, what: str) -> str:
 
 
 def _split_differences(left: Store, right: Store, split: str) -> Iterator[str]:
-    keys = left.keys(split)
-    if keys != right.keys(split):
-        only = [sorted(set(keys) - set(right.keys(split))), sorted(set(right.keys(split)) - set(keys))]
+    keys, theirs = left.keys(split), right.keys(split)
+    if keys != theirs:
+        only = [sorted(set(keys) - set(theirs)), sorted(set(theirs) - set(keys))]
         if not any(only):
             yield f"{split}: the same images in another order"
         for side, names in zip(("left", "right"), only, strict=True):

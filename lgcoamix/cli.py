@@ -79,6 +79,7 @@ def _print_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> 
     required=True,
     help="The store, for example data/cub.h5.",
 )
+@click.option("--superpixels", metavar="NAME", help="Which of the store's, see inspect.  [default: its first]")
 @click.option("--recipe", metavar="NAME", help="Named settings to start from.  [default: the store's data set decides]")
 @click.option("--mixer", metavar="NAME", help=f"One of {', '.join(METHOD_OPTIONS)}.  [default: the recipe's]")
 @click.option("--backbone", metavar="TIMM_NAME", help="Any timm model with feature maps.  [default: the recipe's]")
@@ -106,6 +107,7 @@ def _print_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> 
 @friendly
 def train(
     shards: Path,
+    superpixels: str | None,
     recipe: str | None,
     mixer: str | None,
     backbone: str | None,
@@ -130,7 +132,7 @@ def train(
     from lgcoamix.preflight import RunOptions, check
     from preprocess.store import Store
 
-    store = Store(shards)
+    store = Store(shards, superpixels)
     recipe = recipe or recipe_for(store.dataset)
     if recipe not in RECIPES:
         raise SettingsError(f"no recipe {recipe!r}; {suggest(recipe, RECIPES)}")

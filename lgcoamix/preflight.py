@@ -44,7 +44,19 @@ def check(store: Store, settings: Settings, options: RunOptions) -> None:
         raise RunError(f"{store.path} has no split 'train' of at least 2 images; build it with that split")
     if options.val_fraction == 0 and not test_split(store):
         raise RunError(f"{store.path} has neither a test nor a val split; give --val-fraction 0.2")
+    missing = store.missing()
+    if missing:
+        raise RunError(
+            f"{store.path} is not complete: {len(missing)} shards are missing or have another size, the first is "
+            f"{missing[0]}; run the build command again, or copy the rest"
+        )
     size, data = store.size, settings.data
+    if size is None:
+        if data.crop != "resized" or data.test != "resize":
+            raise SettingsError(
+                f"the images of {store.path} have their own sizes: --set data.crop=resized --set data.test=resize"
+            )
+        return
     room = size + 2 * data.padding if data.crop == "pad" else size
     if data.crop != "resized" and data.image_size > room:
         raise SettingsError(

@@ -68,11 +68,16 @@ def train(store: Store, settings: Settings, options: RunOptions, report: Report)
     Raises
     ------
     SettingsError : settings that do not fit each other or the store.
-    RunError : the run folder exists, the store has nothing to evaluate on, or the loss is not finite.
+    RunError : the run folder exists, the store is incomplete or has nothing to evaluate on, the loss is not finite.
     """
     check(store, settings, options)
     device = pick_device(options.device)
     mixer: Mixer = MIXERS[settings.method](**asdict(settings.mixer))
+    if mixer.needs_maps and not store.has_maps("train"):
+        raise RunError(
+            f"{store.path} has no superpixels {store.superpixels.name} for the split 'train'; build them for it, or "
+            "choose others with --superpixels"
+        )
     if settings.model.weights == "pretrained":
         report.say(f"fetching the weights of {settings.model.backbone}, unless they are in the cache")
     torch.manual_seed(derive_seed("weights", options.seed))
@@ -254,7 +259,13 @@ def _describe(store: Store, settings: Settings, options: RunOptions, device: tor
         "workers": options.workers,
         "device": str(device),
         "threads": torch.get_num_threads(),
-        "store": {"path": str(store.path), "name": store.name, "dataset": store.dataset, "keys": store.content_keys},
+        "store": {
+            "path": str(store.path),
+            "name": store.name,
+            "dataset": store.dataset,
+            "superpixels": store.superpixels.name,
+            "keys": store.content_keys,
+        },
         "classes": list(store.classes),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "commit": _commit(),

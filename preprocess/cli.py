@@ -5,39 +5,47 @@ import json
 import math
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
-from preprocess.datasets import DATASETS, Listing
-from preprocess.errors import PreprocessError, ThreadsInterrupted
+from preprocess.backends import BACKENDS, CLUSTERS, choose_backend
+from preprocess.datasets import DATASETS, Adapter, Listing
+from preprocess.errors import BuildError, PreprocessError, StoreError, Terminated, ThreadsInterrupted
 from preprocess.images import CODECS, RESIZES
-from preprocess.superpixels import ALGORITHMS, Scale, adjusted_rand_index, choose_scales, parse_segments
+from preprocess.superpixels import (
+    ALGORITHMS,
+    Scale,
+    choose_scales,
+    describe_counts,
+    parse_segments,
+)
 
 if TYPE_CHECKING:
-    from preprocess.build import Plan
-    from preprocess.store import Store
+    from preprocess.plan import BuildSettings, Plan
+    from preprocess.store.index import Index
 
-_COMPARED = 32  # images whose scales inspect compares
+_MOST_RAW_BYTES = 8_000_000_000
 
 STORE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def friendly(command: Callable) -> Callable:
-    """Turn the failures that a user can mend into one message and exit code 1; Ctrl-C into 130."""
+    """Turn the failures that a user can mend into one message and exit code 1; Ctrl-C into 130, SIGTERM into 143."""
 
     @functools.wraps(command)
     def wrapped(*args: object, **kwargs: object) -> object:
+        before = signal.signal(signal.SIGTERM, _terminate)
         try:
             return command(*args, **kwargs)
         except PreprocessError as error:
@@ -47,12 +55,19 @@ def friendly(command: Callable) -> Callable:
             raise click.ClickException(f"{where}{error.strerror or error}") from None
         except KeyboardInterrupt as interrupt:
             click.echo("\ninterrupted; what is finished is kept: run the same command to continue", err=True)
+            code = 143 if isinstance(interrupt.__cause__ or interrupt, Terminated) else 130
             if isinstance(interrupt, ThreadsInterrupted):
                 sys.stdout.flush()
-                os._exit(130)  # not by way of Python's and HDF5's own ends, which running threads could meet
-            sys.exit(130)
+                os._exit(code)  # not by way of Python's and HDF5's own ends, which running threads could meet
+            sys.exit(code)
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     return wrapped
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,7 +84,13 @@ def main() -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The store to write.  [default: data/DATASET.h5]")
 @click.option("--size", type=click.IntRange(8, 4096), help="Side of the stored images.  [default: the data set's]")
-@click.option("--resize", type=click.Choice(RESIZES), default="squash", show_default=True, help="How to get there.")
+@click.option(
+    "--resize",
+    type=click.Choice(RESIZES),
+    default="squash",
+    show_default=True,
+    help="To a square; to a short side of --size, aspect kept; or not at all.",
+)
 @click.option(
     "--segments",
     metavar="N|LO:HI|N,N",
@@ -82,17 +103,27 @@ def main() -> None:
     help="Larger: squarer.  [default: the data set's]",
 )
 @click.option("--algorithm", type=click.Choice(sorted(ALGORITHMS)), default="slic", show_default=True)
-@click.option("--codec", type=click.Choice(CODECS), default="raw", show_default=True, help="How images are stored.")
+@click.option(
+    "--codec",
+    type=click.Choice(("auto", *CODECS)),
+    default="auto",
+    show_default=True,
+    help="How images are stored; auto: raw if all of them take up to 8 GB so, else jpeg.",
+)
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG.")
 @click.option("--jobs", type=click.IntRange(1), help="Number of workers.  [default: one for each core]")
 @click.option(
     "--backend",
-    type=click.Choice(("loky", "threading")),
-    help="Workers: processes or threads.  [default: threads for up to 4 jobs of SLIC, else processes]",
+    type=click.Choice(BACKENDS),
+    help="Workers: processes, threads, or a cluster.  [default: threads for up to 4 jobs of SLIC, else processes]",
+)
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Of a running Dask or Ray cluster.  [default: one on this machine]"
 )
 @click.option("--splits", metavar="NAME,NAME", help="Only these splits.  [default: all]")
 @click.option("--shard-size", type=click.IntRange(1), help="Images in a shard.  [default: 32 to 512, by the split]")
 @click.option("--skip-bad", is_flag=True, help="Publish without the images that could not be used.")
+@click.option("--update", is_flag=True, help="Take in what changed among the images of a finished store.")
 @click.option("--dry-run", is_flag=True, help="Measure 32 images, say what the build would take, write nothing.")
 @friendly
 def build(
@@ -109,61 +140,152 @@ def build(
     quality: int,
     jobs: int | None,
     backend: str | None,
+    scheduler: str | None,
     splits: str | None,
     shard_size: int | None,
     skip_bad: bool,
+    update: bool,
     dry_run: bool,
 ) -> None:
     """Read DATASET, compute its superpixel maps and write a store.
 
-    The same command continues after a break, and returns at once when all is done.
+    The same command continues after a break, and returns at once when all is done. Other superpixels or another split
+    are added to a finished store; what it holds already stays as it is.
     """
-    from preprocess.build import BuildSettings, build, choose_backend, find_complete, make_plan, prepare, tidy
+    from preprocess.build import tidy
+    from preprocess.plan import BuildSettings, make_plan
 
     adapter = DATASETS[dataset]
-    if compactness is not None and not math.isfinite(compactness):
-        raise click.BadParameter(f"expected a finite number, got {compactness}", param_hint="--compactness")
-    if compactness is not None and not ALGORITHMS[algorithm].uses_compactness:
-        raise click.BadParameter(f"{algorithm} has no compactness", param_hint="--compactness")
-    if ALGORITHMS[algorithm].uses_compactness:
-        compactness = compactness or adapter.compactness
+    if scheduler is not None and backend not in CLUSTERS:
+        raise click.BadParameter("needs --backend dask or ray", param_hint="--scheduler")
+    compactness = _compactness(algorithm, compactness, adapter)
     out = out or Path("data") / f"{dataset}.h5"
     if out.suffix != ".h5" or out.is_dir():
         raise click.BadParameter(f"expected a file name that ends in .h5, got {out}", param_hint="--out")
+    if resize == "none" and size is not None:
+        raise click.BadParameter("--resize none keeps the images' own sizes", param_hint="--size")
+    if resize != "squash" and codec == "raw":
+        raise click.BadParameter(f"--resize {resize} needs jpeg or png", param_hint="--codec")
     size = size or adapter.size
+    counts, chosen = _scales(segments or adapter.segments, scales, size)
+    listing = _listing(dataset, root, splits)
     settings = BuildSettings(
         dataset=dataset,
-        scales=_scales(segments or adapter.segments, scales, size),
-        size=size,
+        scales=chosen,
+        size=None if resize == "none" else size,
         resize=resize,
         algorithm=algorithm,
         compactness=compactness,
-        codec=codec,
+        codec=_codec(codec, resize, size, listing, out),
         quality=quality,
         shard_size=shard_size,
+        asked=describe_counts(counts, chosen),
     )
-    listing = _listing(dataset, root, splits)
-    plan = make_plan(out, listing, settings)
+    jobs = jobs or _cores()
     if dry_run:
-        _foretell(plan, jobs or _cores())
+        _foretell(make_plan(out, listing, settings), jobs)
         return
-    tidy(plan)
-    index = find_complete(out, plan)
-    if index is not None:
-        omitted = sum(len(split["failed"]) for split in index["splits"].values())
+    tidy(out)
+    workers = Workers(jobs, backend or choose_backend(algorithm, jobs), scheduler)
+    while not _build_once(out, listing, settings, workers, skip_bad, update):
+        click.echo(f"another build changed {out} meanwhile; going on from there")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work: see :func:`preprocess.backends.run_parallel`."""
+
+    jobs: int
+    backend: str
+    scheduler: str | None
+
+
+def _build_once(
+    out: Path, listing: Listing, settings: "BuildSettings", workers: Workers, skip_bad: bool, update: bool
+) -> bool:
+    """Plan, build, publish and tell; False if the store in place changed meanwhile."""
+    from preprocess import tables
+    from preprocess.build import build, images_to_do, prepare
+    from preprocess.store import Store
+
+    base = _in_place(out)
+    plan = _plan(out, listing, settings, base, workers.jobs, update)
+    sets = [entry["name"] for entry in base.document["superpixels"]] if base else []
+    name = settings.superpixel_set()["name"]
+    if plan.complete:
+        omitted = sum(len(base.document["splits"][split]["failed"]) for split in listing.splits)
         note = f" (without {omitted} images that could not be used: see inspect)" if omitted else ""
         click.echo(f"{out} is complete{note}; nothing to do")
-        return
-    with Console(stderr=True).status(f"preparing {algorithm}: compiled at its first use, some 20 s"):
+        return True
+    with Console(stderr=True).status(f"preparing {settings.algorithm}: compiled at its first use, some 20 s"):
         prepare(settings)
     begin = time.perf_counter()
-    total = sum(map(len, listing.splits.values()))
     with _progress("images") as progress:
-        bar = progress.add_task(f"{dataset} -> {out}", total=total)
-        jobs = jobs or _cores()
-        backend = backend or choose_backend(algorithm, jobs)
-        index, reports = build(plan, jobs, skip_bad, functools.partial(progress.advance, bar), backend)
-    _print_summary(out, index, reports, time.perf_counter() - begin)
+        bar = progress.add_task(f"{settings.dataset} -> {out}", total=images_to_do(plan))
+        advance = functools.partial(progress.advance, bar)
+        done = build(plan, workers.jobs, skip_bad, advance, workers.backend, workers.scheduler)
+    if done is None:
+        return False
+    _, reports = done
+    seconds, computed = time.perf_counter() - begin, sum(report.maps_computed for report in reports)
+    tables.show(tables.splits(Store(out)))
+    click.echo(f"wrote {out} in {seconds:.1f} s: {computed} maps computed, {computed / seconds:.1f} maps/s")
+    if sets and name not in sets:
+        click.echo(f"added the superpixels {name}: train.py --superpixels {name}  (the default stays {sets[0]})")
+    return True
+
+
+def _in_place(out: Path) -> "Index | None":
+    from preprocess.store.format import kind_of
+    from preprocess.store.index import read_index
+
+    if not out.exists():
+        return None
+    if kind_of(out) == "pack":
+        raise BuildError(f"{out} is a packed store, which is never changed; give another --out")
+    try:
+        return read_index(out)
+    except StoreError as error:
+        raise BuildError(f"{error}; remove {out} (its shards stay of use) or give another --out") from None
+
+
+def _plan(
+    out: Path, listing: Listing, settings: "BuildSettings", base: "Index | None", jobs: int, update: bool
+) -> "Plan":
+    from preprocess.plan import make_plan
+    from preprocess.update import plan_update
+
+    if not update or base is None:
+        return make_plan(out, listing, settings, base)
+    with _progress("images") as progress:
+        total = sum(len(samples) for split, samples in listing.splits.items() if split in base.document["splits"])
+        bar = progress.add_task("compare the images", total=total)
+        return plan_update(out, listing, settings, base, jobs, functools.partial(progress.advance, bar))
+
+
+def _compactness(algorithm: str, compactness: float | None, adapter: Adapter) -> float | None:
+    if compactness is not None and not math.isfinite(compactness):
+        raise click.BadParameter(f"expected a finite number, got {compactness}", param_hint="--compactness")
+    if ALGORITHMS[algorithm].uses_compactness:
+        return compactness or adapter.compactness
+    if compactness is not None:
+        raise click.BadParameter(f"{algorithm} has no compactness", param_hint="--compactness")
+    return None
+
+
+def _codec(codec: str, resize: str, size: int, listing: Listing, out: Path) -> str:
+    """Choose a codec by the size of the whole set: the same on every machine, so that a build continues as it began."""
+    if codec != "auto":
+        return codec
+    base = _in_place(out)
+    if base is not None:
+        return base.document["images"]["codec"]
+    images = sum(map(len, listing.splits.values()))
+    total = 3 * size * size * images
+    chosen = "raw" if resize == "squash" and total <= _MOST_RAW_BYTES else "jpeg"
+    why = f"{images} images take {decimal(total)} raw" if resize == "squash" else "the images differ in size"
+    click.echo(f"--codec auto: {chosen}, as {why}", err=True)
+    return chosen
 
 
 def _listing(dataset: str, root: Path | None, only: str | None) -> Listing:
@@ -186,7 +308,7 @@ def _listing(dataset: str, root: Path | None, only: str | None) -> Listing:
     return Listing(listing.classes, {name: listing.splits[name] for name in listing.splits if name in chosen})
 
 
-def _scales(segments: str, scales: str, size: int) -> tuple[Scale, ...]:
+def _scales(segments: str, scales: str, size: int) -> tuple[range | tuple[int, ...], tuple[Scale, ...]]:
     try:
         counts = parse_segments(segments)
     except ValueError as error:
@@ -198,94 +320,82 @@ def _scales(segments: str, scales: str, size: int) -> tuple[Scale, ...]:
         )
     if scales != "all" and not (scales.isdecimal() and int(scales) > 0):
         raise click.BadParameter(f"expected a positive integer or 'all', got {scales!r}", param_hint="--scales")
-    return choose_scales(counts, (size, size), None if scales == "all" else int(scales))
+    return counts, choose_scales(counts, (size, size), None if scales == "all" else int(scales))
 
 
 @main.command(short_help="What a store holds.")
 @click.argument("store", type=STORE)
-@click.option("--json", "as_json", is_flag=True, help="The index as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="The index as JSON; preprocess/README.md lists its fields.")
 @friendly
 def inspect(store: Path, as_json: bool) -> None:
     """Say what STORE holds."""
+    from preprocess import tables
     from preprocess.store import Store
 
     opened = Store(store)
     if as_json:
         click.echo(json.dumps(opened.document, indent=2, ensure_ascii=False))
         return
-    plan = opened.document["plan"]
-    click.echo(
-        f"{store}: {opened.dataset}, {len(opened.classes)} classes, {opened.size}x{opened.size} pixels, "
-        f"{plan['images']['codec']}; {_describe(plan['maps'])}"
-    )
-    table = Table(
-        "split",
-        "column",
-        "draw weight",
-        "superpixels: least",
-        "mean",
-        "most",
-        "agreement with next",
-        "samples",
-        "shards",
-        "bytes",
-        "content key",
-    )
-    weights = {scale.segments: scale.weight for scale in opened.scales}
-    for split in opened.splits:
-        entry = opened.document["splits"][split]
-        rows = sum(entry["rows"])
-        agreements = _agreements(opened, split)
-        for name, column in sorted(entry["columns"].items(), key=lambda item: item[1].get("segments", 0)):
-            regions = [""] * 5
-            if "segments" in column:
-                mean = column["regions"] / max(1, rows)
-                regions = [
-                    f"{weights[column['segments']]:.3f}",
-                    str(column["least_regions"]),
-                    f"{mean:.1f}",
-                    str(column["largest_id"] + 1),
-                    agreements.get(column["segments"], ""),
-                ]
-            size = sum(file["bytes"] for file in column["files"])
-            table.add_row(
-                split,
-                name,
-                *regions,
-                str(rows),
-                str(len(column["files"])),
-                decimal(size),
-                column["content_key"],
-            )
-        if entry["failed"]:
-            click.echo(
-                f"{split}: {len(entry['failed'])} images left out: " + ", ".join(f["key"] for f in entry["failed"])
-            )
-    _console().print(table)
-    if len(opened.scales) > 1:
-        click.echo(f"agreement: mean adjusted Rand index of two scales over up to {_COMPARED} images of a split")
+    for line in tables.describe(opened):
+        click.echo(line)
+    tables.show(tables.columns(opened))
+    if any(len(each.scales) > 1 for each in opened.superpixel_sets.values()):
+        click.echo(f"agreement: mean adjusted Rand index of two scales over up to {tables.COMPARED} images of a split")
 
 
 @main.command(short_help="Read everything again and compare digests.")
 @click.argument("store", type=STORE)
 @click.option("--jobs", type=click.IntRange(1), help="Worker processes.  [default: one for each core]")
+@click.option("--repair", is_flag=True, help="Make the damaged shards again, and nothing else.")
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the raw data, if images are to be made again.  [default: data/raw/DATASET]",
+)
 @friendly
-def verify(store: Path, jobs: int | None) -> None:
+def verify(store: Path, jobs: int | None, repair: bool, root: Path | None) -> None:
     """Read all of STORE and name every damaged shard and sample; exit code 1 if there are any."""
     from preprocess.store import Store
-    from preprocess.verify import shards_of, verify
+    from preprocess.verify import count_files, verify
 
-    shards = shards_of(Store(store))
-    with _progress("shards") as progress:
-        bar = progress.add_task(f"verify {store}", total=len(shards))
-        faults = verify(shards, jobs or _cores(), functools.partial(progress.advance, bar))
-    for fault in faults:
-        click.echo(fault, err=True)
+    def look() -> list:
+        opened = Store(store)
+        with _progress("files") as progress:
+            bar = progress.add_task(f"verify {store}", total=count_files(opened))
+            return verify(opened, jobs or _cores(), functools.partial(progress.advance, bar))
+
+    faults = look()
+    for line in (line for fault in faults for line in fault.lines):
+        click.echo(line, err=True)
+    if faults and repair:
+        _repair(store, {fault.path for fault in faults}, root, jobs or _cores())
+        click.echo(f"made {len(faults)} shards of {store} again")
+        faults = look()
     if faults:
-        raise click.ClickException(
-            f"{store} is damaged, see above; remove the damaged shards and run the same build command again"
+        remedy = (
+            "take a sound copy" if Store(store).packed else f"mend it: python -m preprocess verify {store} --repair"
         )
-    click.echo(f"{store} is sound: {len(shards)} shards match their digests")
+        raise click.ClickException(f"{store} is damaged, see above; {remedy}")
+    opened = Store(store)
+    files = "" if opened.packed else f"{count_files(opened)} shards match their digests"
+    click.echo(f"{store} is sound: {files or 'it matches its digest'}")
+
+
+def _repair(out: Path, damaged: set[str], root: Path | None, jobs: int) -> None:
+    from preprocess.repair import needs_sources, repair
+    from preprocess.store import Store
+
+    store = Store(out)
+    if store.packed:
+        raise BuildError(f"{out} is a packed store, which is never changed; pack the store again")
+    listing = None
+    if needs_sources(store.index, damaged):
+        listing = _listing(store.dataset, root, None)
+        listing = Listing(listing.classes, {split: listing.splits.get(split, ()) for split in store.splits})
+    with _progress("images") as progress:
+        bar = progress.add_task(f"repair {out}", total=None)
+        advance = functools.partial(progress.advance, bar)
+        repair(out, store.index, damaged, listing, jobs, "loky" if jobs > 1 else "threading", advance)
 
 
 @main.command(short_help="A contact sheet of images and boundaries.")
@@ -293,13 +403,14 @@ def verify(store: Path, jobs: int | None) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default="sheet.png", show_default=True)
 @click.option("--count", type=click.IntRange(1, 200), default=16, show_default=True, help="Number of images.")
 @click.option("--split", help="Which split.  [default: the first]")
+@click.option("--superpixels", metavar="NAME", help="Which superpixels, see inspect.  [default: the first]")
 @friendly
-def show(store: Path, out: Path, count: int, split: str | None) -> None:
+def show(store: Path, out: Path, count: int, split: str | None, superpixels: str | None) -> None:
     """Draw images of STORE with the boundaries of their superpixels at each scale."""
     from preprocess.sheet import contact_sheet
     from preprocess.store import Store
 
-    opened = Store(store)
+    opened = Store(store, superpixels)
     split = split or next(iter(opened.splits))
     if split not in opened.splits:
         raise click.BadParameter(f"{store} has {', '.join(opened.splits)}, got {split!r}", param_hint="--split")
@@ -323,7 +434,27 @@ def export_command(store: Path, folder: Path) -> None:
         total = sum(len(split) for split in opened.splits.values())
         bar = progress.add_task(f"{store} -> {folder}", total=total)
         export(opened, folder, functools.partial(progress.advance, bar))
-    click.echo(f"wrote {total} images and {total * len(opened.scales)} maps to {folder}")
+    maps = sum((len(split.paths) - 1) * len(split) for split in opened.splits.values())
+    click.echo(f"wrote {total} images and {maps} maps to {folder}")
+
+
+@main.command(name="pack", short_help="A store as one file.")
+@click.argument("store", type=STORE)
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@friendly
+def pack_command(store: Path, out: Path) -> None:
+    """Copy STORE into the one file OUT, which opens like a store; nothing is recompressed."""
+    from preprocess.pack import pack
+    from preprocess.store import Store
+    from preprocess.verify import count_files
+
+    if out.suffix != ".h5":
+        raise click.BadParameter(f"expected a file name that ends in .h5, got {out}", param_hint="OUT")
+    opened = Store(store)
+    with _progress("shards") as progress:
+        bar = progress.add_task(f"{store} -> {out}", total=count_files(opened))
+        pack(opened, out, functools.partial(progress.advance, bar))
+    click.echo(f"wrote {out}: {decimal(out.stat().st_size)}")
 
 
 @main.command(short_help="Whether two stores hold the same content.")
@@ -333,10 +464,9 @@ def export_command(store: Path, folder: Path) -> None:
 def diff(left: Path, right: Path) -> None:
     """Compare the content of LEFT and RIGHT: images, labels, maps, draw weights. Exit code 0 if equal, 1 if not."""
     from preprocess.compare import differences
-    from preprocess.store import Store
 
     found = False
-    for line in differences(Store(left), Store(right)):
+    for line in differences(left, right):
         click.echo(line)
         found = True
     if found:
@@ -367,71 +497,18 @@ def _progress(unit: str) -> Progress:
     )
 
 
-def _describe(maps: dict) -> str:
-    compactness = maps["compactness"]
-    return maps["algorithm"] + ("" if compactness is None else f", compactness {compactness:g}")
-
-
-def _agreements(store: "Store", split: str) -> dict[int, str]:
-    """Segment count -> how alike its maps and those of the next scale are, over images spread evenly."""
-    number = len(store.splits[split])
-    chosen = sorted({place * number // _COMPARED for place in range(_COMPARED)}) if number else []
-    counts = [scale.segments for scale in store.scales]
-    maps = [store.maps(split, count, chosen) for count in counts]
-    return {
-        count: f"{np.mean([adjusted_rand_index(*pair) for pair in zip(maps[i], maps[i + 1], strict=True)]):.2f}"
-        for i, count in enumerate(counts[:-1])
-        if chosen
-    }
-
-
 def _foretell(plan: "Plan", jobs: int) -> None:
+    from preprocess import tables
     from preprocess.build import prepare
     from preprocess.forecast import advise, forecast
 
     prepare(plan.settings)
     found = forecast(plan)
-    table = Table("what a build takes", "", show_header=False)
-    table.add_row("images", f"{found.images}, {found.measured} measured, {found.failed} of them not usable")
-    table.add_row(
-        "time", f"about {_duration(found.seconds / jobs)} with {jobs} jobs, {_duration(found.seconds)} with one"
-    )
-    table.add_row("disk, --codec raw", decimal(int(found.raw_bytes + found.map_bytes)))
-    table.add_row("disk, --codec jpeg", decimal(int(found.jpeg_bytes + found.map_bytes)))
-    table.add_row("of these, maps", decimal(int(found.map_bytes)))
-    table.add_row("memory", f"at most {decimal(int(found.worker_bytes))} for each job, beside the programs")
-    _console().print(table)
+    tables.show(tables.forecast(found, jobs))
     home = next(folder for folder in (plan.home, *plan.home.absolute().parents) if folder.is_dir())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     click.echo(f"suits: {advise(found, shutil.disk_usage(home).free, memory)}")
     click.echo("nothing was written")
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
-
-
-def _print_summary(out: Path, index: dict, reports: list, seconds: float) -> None:
-    table = Table("split", "images", "left out", "scales", "bytes")
-    for split in index["plan"]["splits"]:
-        entry = index["splits"][split]
-        size = sum(file["bytes"] for column in entry["columns"].values() for file in column["files"])
-        scales = ", ".join(str(column["segments"]) for column in entry["columns"].values() if "segments" in column)
-        table.add_row(split, str(sum(entry["rows"])), str(len(entry["failed"])), scales, decimal(size))
-    _console().print(table)
-    computed = sum(report.maps_computed for report in reports)
-    click.echo(f"wrote {out} in {seconds:.1f} s: {computed} maps computed, {computed / seconds:.1f} maps/s")
-
-
-def _console() -> Console:
-    # A table that is piped into a file is not squeezed into 80 columns.
-    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def _cores() -> int:

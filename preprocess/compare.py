@@ -1,36 +1,38 @@
 """Whether two stores hold the same content, however it is encoded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from preprocess.store import Store
+from preprocess.store import Store, SuperpixelSet
+from preprocess.store.index import IMAGES
 
 _BATCH, _SHOWN = 64, 5
 
 
-def differences(left: Store, right: Store) -> Iterator[str]:
+def differences(left: Path, right: Path) -> Iterator[str]:
     """Say in lines how the content of two stores differs: nothing if it is equal.
 
     Columns of equal content keys are equal and not read. Codec, shard size and version of the format do not count.
     """
-    for what in ("classes", "splits", "size", "scales"):
-        mine, theirs = _short(left, what), _short(right, what)
+    stores = Store(left), Store(right)
+    for what in ("classes", "splits", "size", "resize", "superpixel_sets"):
+        mine, theirs = (_short(getattr(store, what)) for store in stores)
         if mine != theirs:
-            yield f"{what}: {mine} against {theirs}"
-    algorithms = [store.document["plan"]["maps"]["algorithm"] for store in (left, right)]
-    if algorithms[0] != algorithms[1]:
-        yield f"algorithm: {algorithms[0]} against {algorithms[1]}"
-    for split in left.splits:
-        if split in right.splits:
-            yield from _split_differences(left, right, split)
+            yield f"{what.replace('_', ' ')}: {mine} against {theirs}"
+    for split in stores[0].splits:
+        if split in stores[1].splits:
+            yield from _split_differences(*stores, split)
 
 
-def _short(store: Store, what: str) -> str:
-    if what == "scales":
-        return ", ".join(f"{scale.segments} ({scale.weight:.3f})" for scale in store.scales)
-    value = getattr(store, what)
-    return str(value) if isinstance(value, int) else ", ".join(value)
+def _short(value: object) -> str:
+    if isinstance(value, dict) and all(isinstance(each, SuperpixelSet) for each in value.values()):
+        return "; ".join(
+            f"{name} " + ", ".join(f"{scale.segments} ({scale.weight:.3f})" for scale in each.scales)
+            for name, each in sorted(value.items())
+        )
+    return ", ".join(value) if isinstance(value, dict | tuple) else str(value)
 
 
 def _split_differences(left: Store, right: Store, split: str) -> Iterator[str]:
@@ -46,28 +48,34 @@ def _split_differences(left: Store, right: Store, split: str) -> Iterator[str]:
     labels = left.labels(split) != right.labels(split)
     if labels.any():
         yield f"{split}: labels differ: {_list([keys[row] for row in np.flatnonzero(labels)])}"
-    if left.size != right.size:
+    if (left.size, left.resize) != (right.size, right.resize):
         return
-    yield from _column_differences(left, right, split, "images", keys, lambda store, rows: store.images(split, rows))
-    names = [store.document["plan"]["maps"]["algorithm"] for store in (left, right)]
-    counts = [{scale.segments for scale in store.scales} for store in (left, right)]
-    for count in sorted(counts[0] & counts[1]) if names[0] == names[1] else ():
-        column = f"{names[0]}-{count}"
+    yield from _column_differences(left, right, split, IMAGES, keys, lambda store, rows: store.images(split, rows))
+    mine, theirs = (store.splits[split].paths.keys() - {IMAGES} for store in (left, right))
+    if mine != theirs:
+        yield f"{split}: maps {', '.join(sorted(mine)) or 'none'} against {', '.join(sorted(theirs)) or 'none'}"
+    for column in sorted(mine & theirs):
         yield from _column_differences(
-            left, right, split, column, keys, lambda store, rows, count=count: store.maps(split, count, rows)
+            left, right, split, column, keys, lambda store, rows, name=column: store.column_maps(split, name, rows)
         )
 
 
 def _column_differences(
-    left: Store, right: Store, split: str, column: str, keys: list[str], read: Callable[[Store, range], np.ndarray]
+    left: Store,
+    right: Store,
+    split: str,
+    column: str,
+    keys: list[str],
+    read: Callable[[Store, range], Sequence[np.ndarray]],
 ) -> Iterator[str]:
     name = f"{split}/{column}"
-    if left.content_keys[name] == right.content_keys[name]:
+    keys_of = [store.document["splits"][split]["columns"][column]["content_key"] for store in (left, right)]
+    if keys_of[0] == keys_of[1]:
         return
     unlike = []
     for start in range(0, len(keys), _BATCH):
         rows = range(start, min(start + _BATCH, len(keys)))
-        same = (read(left, rows) == read(right, rows)).reshape(len(rows), -1).all(axis=1)
+        same = [np.array_equal(*pair) for pair in zip(read(left, rows), read(right, rows), strict=True)]
         unlike += [keys[row] for row, equal in zip(rows, same, strict=True) if not equal]
     if unlike:
         yield f"{name}: {len(unlike)} of {len(keys)} differ: {_list(unlike)}"

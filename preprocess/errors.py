@@ -17,8 +17,12 @@ class StoreError(PreprocessError):
     """A store is missing, damaged, of another version, or does not hold what was asked for."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: as Ctrl-C, with another exit code."""
+
+
 class ThreadsInterrupted(KeyboardInterrupt):
-    """Ctrl-C while threads of this process are at work: they cannot be stopped, the process has to end at once."""
+    """Ctrl-C or SIGTERM while threads of this process are at work: they cannot be stopped, it has to end at once."""
 
 
 class BuildError(PreprocessError):

@@ -1,7 +1,7 @@
 """A store as plain files: PNG images, PNG label maps, a table of labels."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -9,12 +9,13 @@ from PIL import Image
 
 from preprocess.errors import StoreError
 from preprocess.store import Store
+from preprocess.store.index import IMAGES
 
 _BATCH = 64
 
 
 def export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
-    """Write ``images/KEY.png``, ``COLUMN/KEY.png`` for every scale (grey, 8 or 16 bits, value = id) and ``labels.csv``.
+    """Write ``images/KEY.png``, for every column of maps ``COLUMN/KEY.png`` (grey, value = id), and ``labels.csv``.
 
     Parameters
     ----------
@@ -29,7 +30,6 @@ def export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} is not empty; give a new folder")
     folder.mkdir(parents=True, exist_ok=True)
-    algorithm = store.document["plan"]["maps"]["algorithm"]
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["split", "key", "label", "class"])
@@ -40,13 +40,13 @@ def export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
             for start in range(0, len(keys), _BATCH):
                 rows = range(start, min(start + _BATCH, len(keys)))
                 _write(folder / "images", [keys[row] for row in rows], store.images(split, rows))
-                for scale in store.scales:
-                    maps = store.maps(split, scale.segments, rows)
-                    _write(folder / f"{algorithm}-{scale.segments}", [keys[row] for row in rows], maps)
+                for column in store.splits[split].paths.keys() - {IMAGES}:
+                    maps = store.column_maps(split, column, rows)
+                    _write(folder / column, [keys[row] for row in rows], maps)
                 advance(len(rows))
 
 
-def _write(folder: Path, keys: list[str], pictures: np.ndarray) -> None:
+def _write(folder: Path, keys: list[str], pictures: Sequence[np.ndarray]) -> None:
     for key, pixels in zip(keys, pictures, strict=True):
         path = PurePosixPath(key)
         if path.is_absolute() or ".." in path.parts:

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from rich.filesize import decimal
 
-from preprocess.build import Plan, Task, run_task
 from preprocess.errors import BuildError
 from preprocess.images import encode_jpeg
-from preprocess.store.reader import IMAGES, read_shard_images
+from preprocess.plan import Plan, Task
+from preprocess.store.index import IMAGES
+from preprocess.store.reader import Shard
+from preprocess.task import run_task
 
 _MEASURED = 32
 
@@ -27,7 +30,7 @@ class Forecast:
     seconds : one job's time for all images, without the start of the workers.
     raw_bytes, jpeg_bytes : of all images in either codec.
     map_bytes : of all maps.
-    worker_bytes : at most: images of the largest shard, their maps and the file that is built of them in memory.
+    worker_bytes : at most: the largest shard of images, built in memory and copied once, its maps, one image at work.
     """
 
     images: int
@@ -47,34 +50,38 @@ def forecast(plan: Plan) -> Forecast:
     ------
     BuildError : none of them can be used.
     """
-    settings, size = plan.settings, plan.settings.size
-    everything = [sample for task in plan.tasks for sample in task.samples]
+    settings = plan.settings
+    everything = [sample for samples in plan.listing.splits.values() for sample in samples]
     places = sorted({round(place) for place in np.linspace(0, len(everything) - 1, _MEASURED)})
-    task = Task("measured", 0, tuple(everything[place] for place in places), "measured")
+    chosen = tuple(everything[place] for place in places)
+    task = Task("measured", 0, chosen, "measured", settings.columns)
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         begin = time.perf_counter()
-        columns = run_task(task, home, plan.stem, settings).columns
+        report = run_task(task, home, plan.stem, settings)
         seconds = time.perf_counter() - begin
-        good = columns[IMAGES]["summary"]["rows"]
-        if not good:
-            failure = columns[IMAGES]["summary"]["failed"][0]
+        if not report.rows:
+            failure = report.failed[0]
             raise BuildError(f"none of {len(places)} images could be used, {failure['key']}: {failure['reason']}")
-        maps = sum(column["bytes"] for name, column in columns.items() if name != IMAGES) / good
-        pixels = read_shard_images(home / columns[IMAGES]["path"], size)
-    jpeg = float(np.mean([len(encode_jpeg(image, settings.quality)) for image in pixels]))
-    usable = len(everything) * good / len(places)
-    raw, largest = 3 * size * size, max(len(each.samples) for each in plan.tasks)
-    loose = sum(np.dtype(settings.map_dtype(scale)).itemsize for scale in settings.scales) * size * size
+        maps = sum(record["bytes"] for name, record in report.records.items() if name != IMAGES) / report.rows
+        shard = Shard.open(home / report.records[IMAGES]["path"])
+        images = [shard.read_image(row) for row in range(report.rows)]
+        shard.close()
+        stored = report.records[IMAGES]["bytes"] / report.rows
+    jpeg = stored
+    if settings.codec != "jpeg":
+        jpeg = float(np.mean([len(encode_jpeg(Image.fromarray(image), settings.quality)) for image in images]))
+    usable = len(everything) * report.rows / len(places)
+    raw, largest = float(np.mean([image.nbytes for image in images])), max(len(each.samples) for each in plan.tasks)
     return Forecast(
         images=len(everything),
         measured=len(places),
-        failed=len(places) - good,
+        failed=len(places) - report.rows,
         seconds=seconds / len(places) * len(everything),
         raw_bytes=raw * usable,
         jpeg_bytes=jpeg * usable,
         map_bytes=maps * usable,
-        worker_bytes=largest * (2 * raw + loose),
+        worker_bytes=largest * (2 * (raw if settings.codec == "raw" else stored) + maps) + 8 * raw,
     )
 
 

@@ -11,8 +11,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from preprocess.errors import ImageError
 
-RESIZES = ("squash",)
-CODECS = ("raw", "jpeg")
+RESIZES = ("squash", "short", "none")
+CODECS = ("raw", "jpeg", "png")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -55,30 +55,84 @@ def decode(data: bytes) -> Image.Image:
         raise ImageError(f"damaged: {error}") from None
 
 
-def load(data: bytes, size: int) -> np.ndarray:
-    """Decode an image file and squash it to the stored size.
+def load(data: bytes, size: int | None, resize: str = "squash") -> np.ndarray:
+    """Decode an image file and bring it to the stored size.
 
     Parameters
     ----------
     data : the whole file.
-    size : side of the stored square, in pixels. Aspect ratio is given up, as in the papers' ``Resize((S, S))``.
+    size : side of the square, or short side, in pixels; None for ``none``.
+    resize : ``squash`` to a square, the aspect ratio given up, as in the papers' ``Resize((S, S))``; ``short`` to a
+        short side; ``none`` leaves the image as it is.
 
     Returns
     -------
-    (size, size, 3) uint8 array.
+    (H, W, 3) uint8 array.
+
+    Raises
+    ------
+    ImageError : unusable, or too large at its stored size.
     """
     image = decode(data)
-    if image.size != (size, size):
-        # Pillow's bilinear filter widens with the reduction, so that shrinking does not alias.
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    return np.asarray(_resized(image, _stored_size(image.size, size, resize)))
 
 
-def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
-    """Code (H, W, 3) uint8 pixels as JPEG without chroma subsampling (colour edges carry superpixels)."""
+def encode(data: bytes, size: int | None, resize: str, codec: str, quality: int) -> tuple[bytes, tuple[int, int]]:
+    """Code an image file for the store.
+
+    Parameters
+    ----------
+    data, size, resize : as for :func:`load`.
+    codec : ``jpeg`` or ``png``.
+    quality : of JPEG, 1 to 100.
+
+    Returns
+    -------
+    An image file, and its (H, W). A file that is JPEG at the stored size already is not coded a second time.
+    """
+    image = decode(data)
+    width, height = target = _stored_size(image.size, size, resize)
+    if codec == "jpeg" and image.size == target and _is_jpeg(data):
+        return data, (height, width)
+    resized = _resized(image, target)
+    return (encode_png(resized) if codec == "png" else encode_jpeg(resized, quality)), (height, width)
+
+
+def encode_jpeg(image: Image.Image, quality: int) -> bytes:
+    """Code an RGB image as JPEG without chroma subsampling (colour edges carry superpixels)."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
+    image.save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """Code an RGB image as PNG: smaller than raw pixels, nothing lost."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _stored_size(image: tuple[int, int], size: int | None, resize: str) -> tuple[int, int]:
+    width, height = image
+    if resize == "squash":
+        return size, size
+    if resize == "none":
+        return image
+    short = min(image)
+    width, height = round(width * size / short), round(height * size / short)
+    if width * height > Image.MAX_IMAGE_PIXELS:
+        raise ImageError(f"too many pixels: {image[0]}x{image[1]} would be stored as {width}x{height}")
+    return width, height
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    # Pillow's bilinear filter widens with the reduction, so that shrinking does not alias.
+    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _is_jpeg(data: bytes) -> bool:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.format == "JPEG"
 
 
 def _upright(image: Image.Image) -> Image.Image:

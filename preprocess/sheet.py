@@ -27,7 +27,8 @@ def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
     total = len(store.splits[split])
     chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
     images, labels = store.images(split, chosen), store.labels(split)[chosen]
-    columns = 1 + len(store.scales)
+    scales = store.scales if store.has_maps(split) else ()
+    columns = 1 + len(scales)
     figure = Figure(figsize=(2.2 * columns, 2.35 * len(chosen)), layout="constrained")
     axes = figure.subplots(len(chosen), columns, squeeze=False)
     for axis in axes.flat:
@@ -35,7 +36,7 @@ def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
         axes[row, 0].imshow(image)
         axes[row, 0].set_title(f"{chosen[row]}: {store.classes[label]}", fontsize=8)
-    for column, scale in enumerate(store.scales, start=1):
+    for column, scale in enumerate(scales, start=1):
         maps = store.maps(split, scale.segments, chosen)
         for row, (image, ids) in enumerate(zip(images, maps, strict=True)):
             axes[row, column].imshow(_with_boundaries(image, ids.astype(int)))
@@ -45,6 +46,6 @@ def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
 
 def _with_boundaries(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
     # Enlarged first, so that the lines do not hide a small picture.
-    factor = max(1, _LINE_SCALE // len(ids))
+    factor = max(1, _LINE_SCALE // max(ids.shape))
     enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)
     return mark_boundaries(enlarged, ids.repeat(factor, axis=0).repeat(factor, axis=1), color=(1, 1, 0))

@@ -1,52 +1,89 @@
 """Reading a whole store again: which shards and samples are not what was written?"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
-
+from preprocess.backends import run_parallel
 from preprocess.errors import StoreError
 from preprocess.store import Store
 from preprocess.store.format import check_file
-from preprocess.store.reader import damaged_rows
+from preprocess.store.reader import Shard, damaged_rows, packed_shards
 
 
-def shards_of(store: Store) -> list[tuple[Path, dict]]:
-    """List every shard of a store with its record in the index."""
-    return [
-        (store.path.parent / file["path"], file)
-        for split in store.document["splits"].values()
-        for column in split["columns"].values()
-        for file in column["files"]
-    ]
-
-
-def verify(shards: list[tuple[Path, dict]], jobs: int, advance: Callable[[int], None]) -> list[str]:
-    """Compare shards with the index, byte for byte.
+@dataclass(frozen=True)
+class Fault:
+    """A damaged or missing shard.
 
     Parameters
     ----------
-    shards : from :func:`shards_of`.
+    path : the shard, relative to the folder of the index; the packed store itself if that is damaged.
+    lines : what is wrong with it, and which samples.
+    """
+
+    path: str
+    lines: tuple[str, ...]
+
+
+def verify(store: Store, jobs: int, advance: Callable[[int], None]) -> list[Fault]:
+    """Compare every shard with the index, byte for byte.
+
+    Parameters
+    ----------
+    store : an index with shards, or a packed store, which is read in one piece.
     jobs : worker processes.
     advance : is called with 1 after each shard.
 
     Returns
     -------
-    One line for each fault, in the order of the shards; empty for a sound store.
+    The faults, in the order of the shards; empty for a sound store.
     """
-    faults = []
-    run = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    for found in run(joblib.delayed(_check_shard)(path, record) for path, record in shards):
-        faults += found
+    if store.packed:
+        found = _check_pack(store)
         advance(1)
-    return faults
+        return [found] if found.lines else []
+    home, faults = store.path.parent, {}
+    records = dict(store.records())
+
+    def done(fault: Fault) -> None:
+        faults[fault.path] = fault
+        advance(1)
+
+    run_parallel(check_shard, ((home, record) for record in records.values()), done, jobs, "loky")
+    return [faults[path] for path in records if faults[path].lines]
 
 
-def _check_shard(path: Path, record: dict) -> list[str]:
+def count_files(store: Store) -> int:
+    """Number of files that :func:`verify` reads."""
+    return 1 if store.packed else sum(1 for _ in store.records())
+
+
+def check_shard(home: Path, record: dict) -> Fault:
+    """Compare one shard with its record in the index."""
+    path = home / record["path"]
     try:
-        size, digest = check_file(path, "shard")
+        found = check_file(path, "shard")
     except StoreError as error:
-        return [str(error), *(f"{path}: sample {row} is damaged" for row in damaged_rows(path))]
-    if (size, digest) != (record["bytes"], record["sha256"]):
-        return [f"{path} is another shard than the index names; build the store again"]
-    return []
+        return Fault(record["path"], (str(error), *_damaged(path)))
+    if found != (record["bytes"], record["sha256"]):
+        return Fault(record["path"], (f"{path} is another shard than the index names",))
+    return Fault(record["path"], ())
+
+
+def _damaged(path: Path) -> list[str]:
+    try:
+        shard = Shard.open(path)
+    except StoreError:
+        return []
+    rows = damaged_rows([shard])
+    shard.close()
+    return [f"{path}: sample {row} is damaged" for _, row in rows]
+
+
+def _check_pack(store: Store) -> Fault:
+    try:
+        check_file(store.path, "pack")
+    except StoreError as error:
+        rows = damaged_rows(packed_shards(store))
+        return Fault(store.path.name, (str(error), *(f"{shard.where}: sample {row} is damaged" for shard, row in rows)))
+    return Fault(store.path.name, ())

@@ -39,9 +39,10 @@ WORKER = """
 import json, sys
 from pathlib import Path
 import joblib
-from preprocess.build import BuildSettings, make_plan, run_task
 from preprocess.datasets import DATASETS
+from preprocess.plan import BuildSettings, make_plan
 from preprocess.superpixels import Scale
+from preprocess.task import run_task
 
 def work(task, home, stem, settings):
     report = run_task(task, home, stem, settings)

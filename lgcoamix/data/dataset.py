@@ -44,6 +44,8 @@ class SuperpixelDataset(Dataset):
         subset: np.ndarray | None = None,
     ) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
+        if transform is None and not self.store.uniform:
+            raise ValueError(f"images of {self.store.path} have sizes of their own: give a transform to one size")
         self.split = split
         self.transform = transform
         self.seed = seed
@@ -84,12 +86,12 @@ class SuperpixelDataset(Dataset):
             places = range(len(numbers))
             done = [self.transform(images[i], None if ids is None else ids[i], seeds[i]) for i in places]
             images = np.stack([image for image, _ in done])
-            ids = None if ids is None else np.stack([map_ids for _, map_ids in done])
+            ids = None if ids is None else [map_ids for _, map_ids in done]
         samples = torch.from_numpy(numbers)
         return Batch(
             images=torch.from_numpy(images).permute(0, 3, 1, 2),
             labels=self.labels[samples],
-            maps=None if ids is None else torch.from_numpy(ids),
+            maps=None if ids is None else torch.from_numpy(np.stack(ids)),
             count=self._count,
             samples=samples,
         )
@@ -98,16 +100,16 @@ class SuperpixelDataset(Dataset):
     def _count(self) -> int:
         return self.store.region_count if self.with_maps else 0
 
-    def _draw_maps(self, numbers: np.ndarray, seeds: list[int]) -> np.ndarray:
-        """Read for each sample the map of one scale, drawn by the store's weights."""
+    def _draw_maps(self, numbers: np.ndarray, seeds: list[int]) -> list[np.ndarray]:
+        """Read for each sample the map of one scale, drawn by the store's weights: (H, W) ids."""
         scales = self.store.scales
         weights = np.cumsum([scale.weight for scale in scales])
         # A stream of its own: the transform draws from the same seed.
         draws = [np.random.default_rng([seed, 1]).random() * weights[-1] for seed in seeds]
         chosen = np.minimum(np.searchsorted(weights, draws, side="right"), len(scales) - 1)
-        size = self.store.size
-        out = np.empty((len(numbers), size, size), dtype=self.store.map_dtype)
+        dtype, out = self.store.map_dtype, {}
         for place in np.unique(chosen):
             rows = np.flatnonzero(chosen == place)
-            out[rows] = self.store.maps(self.split, scales[place].segments, numbers[rows])
-        return out
+            maps = self.store.maps(self.split, scales[place].segments, numbers[rows])
+            out.update((row, ids.astype(dtype, copy=False)) for row, ids in zip(rows.tolist(), maps, strict=True))
+        return [out[row] for row in range(len(numbers))]

@@ -1,6 +1,6 @@
 """The HDF5 store. The only package that imports h5py; preprocess/README.md is the format."""
 
 from preprocess.store.format import FORMAT_VERSION
-from preprocess.store.reader import Store
+from preprocess.store.reader import Store, SuperpixelSet
 
-__all__ = ["FORMAT_VERSION", "Store"]
+__all__ = ["FORMAT_VERSION", "Store", "SuperpixelSet"]

@@ -9,8 +9,9 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from preprocess.errors import StoreError
 
@@ -19,7 +20,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HEADER_BYTES = 512
 _MAGIC = "LGCOAMix store"
 
@@ -40,10 +41,16 @@ def seal(payload: bytes, kind: str) -> tuple[bytes, str]:
     Parameters
     ----------
     payload : a complete HDF5 file without user block.
-    kind : ``"index"`` or ``"shard"``.
+    kind : ``"index"``, ``"shard"`` or ``"pack"``.
     """
     digest = hashlib.sha256(payload).hexdigest()
-    return _header(kind, FORMAT_VERSION, digest), digest
+    return header_of(kind, digest), digest
+
+
+def header_of(kind: str, digest: str) -> bytes:
+    """The user block of a file: what it is, the version of the format, the SHA-256 of all that follows."""
+    text = f"{_MAGIC} {kind}\nversion: {FORMAT_VERSION}\nsha256: {digest}\n"
+    return text.encode().ljust(HEADER_BYTES, b"\0")
 
 
 def check_header(header: bytes, kind: str, path: Path) -> str:
@@ -66,9 +73,19 @@ def check_header(header: bytes, kind: str, path: Path) -> str:
             f"{path} has store format version {version}, this program reads version {FORMAT_VERSION}; "
             "build the store again, or use the program that wrote it"
         )
-    if header != _header(kind, FORMAT_VERSION, digest):
+    if header != header_of(kind, digest):
         raise StoreError(f"{path} is damaged in its first {HEADER_BYTES} bytes; build it again")
     return digest
+
+
+def kind_of(path: Path) -> str:
+    """The kind that a file says it is; empty for a foreign or missing one."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline(HEADER_BYTES).decode("ascii", "replace").rstrip("\n")
+    except OSError:
+        return ""
+    return first.removeprefix(f"{_MAGIC} ") if first.startswith(_MAGIC) else ""
 
 
 def check_file(path: Path, kind: str) -> tuple[int, str]:
@@ -94,16 +111,92 @@ def check_file(path: Path, kind: str) -> tuple[int, str]:
     return size, found
 
 
-def publish(path: Path, header: bytes, payload: bytes) -> None:
-    """Put a complete file under its final name, or nothing: write aside, fsync, rename, fsync the folder."""
+def publish(path: Path, header: bytes, payload: bytes, new: bool = False) -> bool:
+    """Put a complete file under its final name, or nothing: write aside, fsync, rename, fsync the folder.
+
+    Parameters
+    ----------
+    path : final name.
+    header, payload : the user block, and the HDF5 file behind it.
+    new : leave a file alone that has the name already, and return False.
+    """
+    while True:
+        try:
+            with writing_aside(path, new) as file:
+                file.write(header)
+                file.write(payload)
+            return True
+        except _SweptAwayError:
+            continue
+        except NameTakenError:
+            return False
+
+
+@contextlib.contextmanager
+def writing_aside(path: Path, new: bool = False) -> Iterator[BinaryIO]:
+    """Open a hidden file beside ``path``; at the end it takes that name, complete and on the disk. Failure removes it.
+
+    Raises
+    ------
+    NameTakenError : ``new``, and there is a file of that name.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    while not _write_aside(path, header, payload):
-        pass  # another builder swept the file away before it was locked
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with aside.open("w+b") as file:
+            lock(file)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if fcntl is None:  # Windows renames closed files only
+                file.close()
+            _name(aside, path, new)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def lock(file: BinaryIO) -> None:
+    """Wait until no other process holds this file. Does nothing on a file system without locks."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+class NameTakenError(Exception):
+    """Another process was the first to publish a file of this name."""
+
+
+class _SweptAwayError(Exception):
+    """Another builder removed the file before it had its name."""
+
+
+def _name(aside: Path, path: Path, new: bool) -> None:
+    try:
+        if new and _link(aside, path):
+            aside.unlink(missing_ok=True)
+        else:
+            aside.replace(path)
+    except FileNotFoundError:
+        raise _SweptAwayError from None
+
+
+def _link(aside: Path, path: Path) -> bool:
+    """Give the file a second name, which fails where the name is taken; False where a file system has no links."""
+    try:
+        path.hardlink_to(aside)
+    except FileExistsError:
+        raise NameTakenError from None
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 def sweep(leftovers: Iterable[Path]) -> None:
@@ -114,33 +207,6 @@ def sweep(leftovers: Iterable[Path]) -> None:
     if fcntl is None:
         return
     for aside in leftovers:
-        with contextlib.suppress(OSError), aside.open("rb") as file:
+        with contextlib.suppress(OSError), aside.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             aside.unlink()
-
-
-def _write_aside(path: Path, header: bytes, payload: bytes) -> bool:
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with aside.open("wb") as file:
-            if fcntl is not None:
-                with contextlib.suppress(OSError):  # a file system without locks: then nothing is swept there either
-                    fcntl.flock(file, fcntl.LOCK_SH)
-            file.write(header)
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-            if fcntl is None:  # Windows renames closed files only
-                file.close()
-            try:
-                aside.replace(path)
-            except FileNotFoundError:
-                return False
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    return True
-
-
-def _header(kind: str, version: int, digest: str) -> bytes:
-    return f"{_MAGIC} {kind}\nversion: {version}\nsha256: {digest}\n".encode().ljust(HEADER_BYTES, b"\0")

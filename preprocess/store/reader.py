@@ -1,11 +1,11 @@
 """Reading a store: lazily, per process, whole batches at a time, every sample checked."""
 
-import io
+import contextlib
 import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import numpy as np
 
 from preprocess.errors import StoreError
 from preprocess.images import decode
-from preprocess.store.format import HEADER_BYTES, check_header, seal
+from preprocess.store.format import HEADER_BYTES, check_header, kind_of
+from preprocess.store.index import IMAGES, Index, parse_index, read_index
 from preprocess.store.writer import image_checksum, map_checksum
 from preprocess.superpixels.scales import Scale
 
-IMAGES = "images"
 _OPEN_SHARDS = 64
-_inherited: list[object] = []  # shards that a parent process opened: kept, so that this process never closes them
+_inherited: list[object] = []  # files that a parent process opened: kept, so that this process never closes them
 
 
 @dataclass(frozen=True)
@@ -31,36 +31,76 @@ class Split:
     ----------
     starts : (shards + 1,) int64 array: shard i holds samples starts[i] to starts[i + 1] - 1.
     paths : column name -> paths of its shards, relative to the folder of the index.
+    places : (n, 2) int array of shard and row of every sample, where an update has moved some; else None.
     """
 
     starts: np.ndarray
     paths: dict[str, tuple[str, ...]]
+    places: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return int(self.starts[-1])
+        return int(self.starts[-1]) if self.places is None else len(self.places)
+
+    def find(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Shard and row of samples: two (n,) integer arrays."""
+        if self.places is not None:
+            return self.places[samples, 0], self.places[samples, 1]
+        shards = np.searchsorted(self.starts, samples, side="right") - 1
+        return shards, samples - self.starts[shards]
+
+
+@dataclass(frozen=True)
+class SuperpixelSet:
+    """Scales that training draws from together.
+
+    Parameters
+    ----------
+    name : for example ``slic-c10-30:40x4``: algorithm, compactness, counts asked for, number of scales.
+    algorithm : name in ``ALGORITHMS``.
+    compactness : None for an algorithm that has none.
+    scales : counts and draw weights.
+    columns : name of the column of each scale.
+    """
+
+    name: str
+    algorithm: str
+    compactness: float | None
+    scales: tuple[Scale, ...]
+    columns: tuple[str, ...]
 
 
 class Store:
-    """A store of images, labels and superpixel maps; open it with the path of its index.
+    """A store of images, labels and superpixel maps; open it with the path of its index, or of a packed store.
 
-    Opening reads the index alone. Shards open when they are first read, at most 64 at a time, once per process:
-    a store may be pickled, forked and sent to workers.
+    Opening reads the index alone: later builds may add columns to the store on the disk, this object keeps what it
+    saw. Shards open when they are first read, at most 64 at a time, once per process: a store may be pickled, forked
+    and sent to workers.
 
     Parameters
     ----------
     path : the index, for example ``data/cub.h5``.
+    superpixels : name of the set of superpixels whose maps are read; None takes the first that was built.
 
     Raises
     ------
-    StoreError : missing, foreign, damaged, or of another format version.
+    StoreError : missing, foreign, damaged, of another format version, or without such superpixels.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], superpixels: str | None = None) -> None:
         self.path = Path(path)
-        self.document = read_index(self.path)
-        entries = self.document["splits"]
-        self.splits = {name: _lay_out(entries[name]) for name in self.document["plan"]["splits"]}
+        self.packed = kind_of(self.path) == "pack"
+        self.index = _packed_index(self.path) if self.packed else read_index(self.path)
+        self.splits = {name: _lay_out(self.index, name) for name in self.document["splits"]}
+        sets = self.superpixel_sets
+        if superpixels is not None and superpixels not in sets:
+            raise StoreError(f"{self.path} has no superpixels {superpixels!r}; it has {', '.join(sets)}")
+        self.superpixels = sets[superpixels] if superpixels else next(iter(sets.values()))
         self._forget_shards()
+
+    @property
+    def document(self) -> dict:
+        """The index as plain data."""
+        return self.index.document
 
     @property
     def name(self) -> str:
@@ -70,7 +110,7 @@ class Store:
     @property
     def dataset(self) -> str:
         """Name of the adapter that listed the images (``cub``, ``folder``, ...)."""
-        return self.document["plan"]["dataset"]
+        return self.document["dataset"]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -78,14 +118,29 @@ class Store:
         return tuple(self.document["classes"])
 
     @property
-    def size(self) -> int:
-        """Side of the stored images, in pixels."""
-        return self.document["plan"]["images"]["size"]
+    def size(self) -> int | None:
+        """Side of the stored images in pixels; their short side if ``resize`` is ``short``; None if it is ``none``."""
+        return self.document["images"]["size"]
+
+    @property
+    def resize(self) -> str:
+        """How images came to their size: ``squash``, ``short`` or ``none``."""
+        return self.document["images"]["resize"]
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all images have one size."""
+        return self.resize == "squash"
+
+    @property
+    def superpixel_sets(self) -> dict[str, SuperpixelSet]:
+        """The sets of superpixels by name, in the order in which they were built."""
+        return {entry["name"]: _read_set(entry) for entry in self.document["superpixels"]}
 
     @property
     def scales(self) -> tuple[Scale, ...]:
-        """Stored segment counts with their draw weights, by rising count."""
-        return tuple(Scale(scale["segments"], scale["weight"]) for scale in self.document["plan"]["scales"])
+        """Segment counts of the chosen superpixels with their draw weights, by rising count."""
+        return self.superpixels.scales
 
     @property
     def map_dtype(self) -> np.dtype:
@@ -99,19 +154,41 @@ class Store:
 
     @property
     def region_count(self) -> int:
-        """K_half: the largest id in any map of the store, plus one."""
+        """K_half: the largest id in any map of the chosen superpixels, plus one."""
         return 1 + max(column["largest_id"] for column in self._map_columns())
 
     @property
     def content_keys(self) -> dict[str, str]:
-        """``split/column`` -> key of its content: equal keys, equal pixels and ids, however they are encoded."""
+        """``split/column`` -> key of its content, for the images and the chosen superpixels.
+
+        Equal keys, equal pixels and ids, however they are encoded.
+        """
+        chosen = {IMAGES, *self.superpixels.columns}
         return {
             f"{split}/{name}": column["content_key"]
             for split, entry in self.document["splits"].items()
             for name, column in entry["columns"].items()
+            if name in chosen
         }
 
-    def images(self, split: str, indices: Sequence[int]) -> np.ndarray:
+    def has_maps(self, split: str) -> bool:
+        """Whether a split has maps of all scales of the chosen superpixels."""
+        return set(self.superpixels.columns) <= self._layout(split).paths.keys()
+
+    def missing(self) -> list[str]:
+        """Paths of shards that are not in place with the size that the index states; empty for a whole store."""
+        if self.packed:
+            return []
+        return [path for path, record in self.records() if _bytes_of(self.path.parent / path) != record["bytes"]]
+
+    def records(self) -> Iterator[tuple[str, dict]]:
+        """Relative path of every shard, and its record in the index (path, bytes, sha256)."""
+        for entry in self.document["splits"].values():
+            for column in entry["columns"].values():
+                for record in column["files"]:
+                    yield record["path"], record
+
+    def images(self, split: str, indices: Sequence[int]) -> np.ndarray | list[np.ndarray]:
         """Read images.
 
         Parameters
@@ -121,173 +198,251 @@ class Store:
 
         Returns
         -------
-        (n, H, W, 3) uint8 array, RGB, in the order of ``indices``.
+        (n, H, W, 3) uint8 array, RGB, in the order of ``indices``. For images of varied sizes, a list of n arrays
+        (H, W, 3).
 
         Raises
         ------
         StoreError : an image does not match its checksum.
         """
-        out = np.empty((len(indices), self.size, self.size, 3), dtype=np.uint8)
+        out = np.empty((len(indices), self.size, self.size, 3), np.uint8) if self.uniform else [None] * len(indices)
         with self._lock:
             for place, shard, row in self._rows(split, IMAGES, indices):
-                shard.read_image(row, out[place])
+                out[place] = shard.read_image(row)
         return out
 
-    def maps(self, split: str, segments: int, indices: Sequence[int]) -> np.ndarray:
+    def maps(self, split: str, segments: int, indices: Sequence[int]) -> np.ndarray | list[np.ndarray]:
         """Read the superpixel maps of one segment count.
 
         Returns
         -------
-        (n, H, W) uint8 or uint16 array of ids, in the order of ``indices``.
+        (n, H, W) uint8 or uint16 array of ids, in the order of ``indices``. For images of varied sizes, a list of n
+        arrays (H, W).
 
         Raises
         ------
         StoreError : no such count, or a map does not match its checksum.
         """
-        column = self._column(segments)
-        self._layout(split)
-        dtype = self.document["splits"][split]["columns"][column]["dtype"]
-        out = np.empty((len(indices), self.size, self.size), dtype=dtype)
+        return self.column_maps(split, self._column(split, segments), indices)
+
+    def column_maps(self, split: str, column: str, indices: Sequence[int]) -> np.ndarray | list[np.ndarray]:
+        """Read maps as :meth:`maps` does, from any column of the store, for example ``slic-c10-36``."""
+        if self.uniform:
+            dtype = self.document["splits"][split]["columns"][column]["dtype"]
+            out = np.empty((len(indices), self.size, self.size), dtype)
+        else:
+            out = [None] * len(indices)
         with self._lock:
             for place, shard, row in self._rows(split, column, indices):
-                shard.read_map(row, out[place])
+                out[place] = shard.read_map(row)
         return out
 
     def labels(self, split: str) -> np.ndarray:
         """All labels of a split: (n,) int64 array."""
         parts = [shard.labels for shard in self._image_shards(split)]
-        return np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
+        return self._ordered(split, np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64))
 
     def keys(self, split: str) -> list[str]:
         """All keys of a split: stable names, for example ``train/daisy/image_0801.jpg``."""
-        return [key for shard in self._image_shards(split) for key in shard.keys]
+        keys = [key for shard in self._image_shards(split) for key in shard.keys]
+        return self._ordered(split, np.asarray(keys, dtype=object)).tolist()
 
     def close(self) -> None:
         """Close the shards that this process has opened; reading opens them again."""
         with self._lock:
             while self._shards:
-                self._shards.popitem()[1].file.close()
+                self._shards.popitem()[1].close()
+            if self._pack is not None:
+                self._pack.close()
+                self._pack = None
 
     def __getstate__(self) -> dict:
-        return {"path": self.path, "document": self.document, "splits": self.splits}
+        kept = ("path", "packed", "index", "splits", "superpixels")
+        return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self._forget_shards()
 
     def _forget_shards(self) -> None:
-        self._shards: OrderedDict[Path, _Shard] = OrderedDict()
+        self._shards: OrderedDict[str, Shard] = OrderedDict()
+        self._pack: h5py.File | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()
 
     def _map_columns(self) -> list[dict]:
-        splits = self.document["splits"].values()
-        return [column for split in splits for name, column in split["columns"].items() if name != IMAGES]
+        columns = [entry["columns"] for entry in self.document["splits"].values()]
+        return [present[name] for present in columns for name in self.superpixels.columns if name in present]
 
     def _layout(self, split: str) -> Split:
         if split not in self.splits:
             raise StoreError(f"{self.path} has no split {split!r}; it has {', '.join(self.splits)}")
         return self.splits[split]
 
-    def _column(self, segments: int) -> str:
-        counts = [scale.segments for scale in self.scales]
+    def _column(self, split: str, segments: int) -> str:
+        layout, counts = self._layout(split), [scale.segments for scale in self.scales]
         if segments not in counts:
             stored = ", ".join(map(str, counts))
-            raise StoreError(f"{self.path} holds no maps of {segments} segments; it holds {stored}")
-        return f"{self.document['plan']['maps']['algorithm']}-{segments}"
+            raise StoreError(
+                f"the superpixels {self.superpixels.name} of {self.path} have no maps of {segments} segments; "
+                f"they have {stored}"
+            )
+        column = self.superpixels.columns[counts.index(segments)]
+        if column not in layout.paths:
+            raise StoreError(f"split {split!r} of {self.path} has no maps {column}; build them for that split too")
+        return column
 
-    def _rows(self, split: str, column: str, indices: Sequence[int]) -> Iterator[tuple[int, "_Shard", int]]:
+    def _rows(self, split: str, column: str, indices: Sequence[int]) -> Iterator[tuple[int, "Shard", int]]:
         """Yield (place in the batch, shard, row in the shard), shard by shard."""
         layout = self._layout(split)
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(layout)):
             raise IndexError(f"sample numbers of {split} run from 0 to {len(layout) - 1}, got {wanted.tolist()}")
-        numbers = np.searchsorted(layout.starts, wanted, side="right") - 1
-        for place in np.argsort(wanted, kind="stable").tolist():
-            number = int(numbers[place])
-            shard = self._open(layout.paths[column][number])
-            yield place, shard, int(wanted[place] - layout.starts[number])
+        numbers, rows = layout.find(wanted)
+        for place in np.lexsort((rows, numbers)).tolist():
+            yield place, self.open_shard(layout.paths[column][numbers[place]]), int(rows[place])
 
-    def _image_shards(self, split: str) -> Iterator["_Shard"]:
+    def _image_shards(self, split: str) -> Iterator["Shard"]:
         with self._lock:
             for path in self._layout(split).paths[IMAGES]:
-                yield self._open(path)
+                yield self.open_shard(path)
 
-    def _open(self, relative: str) -> "_Shard":
+    def _ordered(self, split: str, stored: np.ndarray) -> np.ndarray:
+        """Bring values in the order of the shards into the order of the samples."""
+        layout = self.splits[split]
+        if layout.places is None:
+            return stored
+        return stored[layout.starts[layout.places[:, 0]] + layout.places[:, 1]]
+
+    def open_shard(self, relative: str) -> "Shard":
+        """Open one shard by its path in the index, or take the one that is open."""
         if self._pid != os.getpid():
-            _inherited.append(self._shards)
+            _inherited.append((self._shards, self._pack))
             self._forget_shards()
-        path = self.path.parent / relative
-        shard = self._shards.pop(path, None)
+        shard = self._shards.pop(relative, None)
         if shard is None:
             while len(self._shards) >= _OPEN_SHARDS:
-                self._shards.popitem(last=False)[1].file.close()
-            shard = _Shard(path)
-        self._shards[path] = shard
+                self._shards.popitem(last=False)[1].close()
+            shard = self._packed_shard(relative) if self.packed else Shard.open(self.path.parent / relative)
+        self._shards[relative] = shard
         return shard
 
+    def _packed_shard(self, relative: str) -> "Shard":
+        if self._pack is None:
+            self._pack = open_hdf5(self.path)
+        return Shard.within(self._pack, relative, self.path)
 
-class _Shard:
-    """One open shard: the big dataset stays on the disk, the small ones are read at once."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.keys: list[str] = []
-        try:
-            # No chunk cache (each chunk is one sample, read once) and no lock (shards never change).
-            self.file = h5py.File(path, "r", rdcc_nbytes=0, locking=False)
-            self._read_small()
-        except Exception as error:  # h5py answers damage with OSError, RuntimeError, KeyError, TypeError, ...
-            if hasattr(self, "file"):
-                self.file.close()
-            raise StoreError(f"shard {path} cannot be read ({error}); run: python -m preprocess verify") from None
+class Shard:
+    """One open shard: the big dataset stays on the disk, the small ones are read at once.
 
-    def _read_small(self) -> None:
-        big = next((name for name in ("maps", "images", "codes") if name in self.file), "maps")
-        self.data = self.file[big]
-        self.checksums: np.ndarray = self.file["checksums"][()]
-        self.offsets: np.ndarray | None = self.file["offsets"][()] if big == "codes" else None
-        self.labels: np.ndarray | None = None if big == "maps" else self.file["labels"][()]
-        if big != "maps":
-            self.keys = [key.decode() for key in self.file["keys"]]
+    Parameters
+    ----------
+    group : the HDF5 file of the shard, or its group in a packed store.
+    where : for messages.
+    """
+
+    def __init__(self, group: h5py.Group, where: str) -> None:
+        self.where = where
+        self.group: h5py.Group | None = group
+        big = next((name for name in ("maps", "images", "codes") if name in group), "maps")
+        self.data = group[big]
+        self.checksums: np.ndarray = group["checksums"][()]
+        self.offsets: np.ndarray | None = group["offsets"][()] if big == "codes" else None
+        self.sizes: np.ndarray | None = group["sizes"][()] if "sizes" in group else None
+        self.regions: np.ndarray | None = group["regions"][()] if big == "maps" else None
+        self.labels: np.ndarray | None = None if big == "maps" else group["labels"][()]
+        self.keys: list[str] = [] if big == "maps" else [key.decode() for key in group["keys"]]
         rows = {len(self.data) if self.offsets is None else len(self.offsets) - 1, len(self.checksums)}
-        if self.labels is not None:
-            rows |= {len(self.labels), len(self.keys)}
-        if len(rows) != 1:
+        rows |= {len(values) for values in (self.sizes, self.regions, self.labels) if values is not None}
+        if len(rows | ({len(self.keys)} if big != "maps" else set())) != 1:
             raise ValueError("its datasets differ in length")
 
-    def read_image(self, row: int, out: np.ndarray) -> None:
-        """Read one image into ``out`` (H, W, 3) and check it."""
-        if self.offsets is not None:
-            out[...] = np.asarray(decode(self._code(row)))
-            return
-        self._read_row(row, out)
-        self._check_image(row, memoryview(out).cast("B"))
+    @classmethod
+    def open(cls, path: Path) -> "Shard":
+        """Open the file of a shard.
 
-    def read_map(self, row: int, out: np.ndarray) -> None:
-        """Read one map into ``out`` (H, W) and check it."""
-        self._read_row(row, out)
-        if map_checksum(memoryview(out).cast("B")) != self.checksums[row]:
+        Raises
+        ------
+        StoreError : missing or damaged.
+        """
+        file = None
+        try:
+            file = open_hdf5(path)
+            return cls(file, f"{path}")
+        except Exception as error:  # h5py answers damage with OSError, RuntimeError, KeyError, TypeError, ...
+            if file is not None:
+                file.close()
+            raise StoreError(f"shard {path} cannot be read ({error}); run: python -m preprocess verify") from None
+
+    @classmethod
+    def within(cls, pack: h5py.File, relative: str, path: Path) -> "Shard":
+        """Open a shard inside of a packed store."""
+        try:
+            return cls(pack[relative], f"{relative} in {path}")
+        except Exception as error:
+            raise StoreError(
+                f"{relative} in {path} cannot be read ({error}); run: python -m preprocess verify"
+            ) from None
+
+    def __len__(self) -> int:
+        return len(self.checksums)
+
+    def close(self) -> None:
+        """Close the file, if the shard is one."""
+        if isinstance(self.group, h5py.File):
+            self.group.close()
+        self.group = self.data = None
+
+    def sources(self) -> list[bytes]:
+        """SHA-256 of the source file of every image."""
+        return [bytes(digest) for digest in self.group["sources"]]
+
+    def failed(self) -> list[dict[str, str]]:
+        """Key and reason of every image of the range that could not be used."""
+        return json.loads(self.group["failed"][()])
+
+    def read_image(self, row: int) -> np.ndarray:
+        """Read one image, (H, W, 3) uint8, and check it."""
+        if self.offsets is not None:
+            return np.asarray(decode(self.read_code(row)))
+        pixels = self._read(row, row)
+        self._check_image(row, memoryview(pixels).cast("B"))
+        return pixels
+
+    def read_map(self, row: int) -> np.ndarray:
+        """Read one map, (H, W), and check it."""
+        window: int | tuple = row
+        if self.sizes is not None:
+            height, width = self.sizes[row].tolist()
+            if not (0 < height <= self.data.shape[1] and 0 < width <= self.data.shape[2]):
+                raise StoreError(self._damaged(row))
+            window = np.s_[row, :height, :width]
+        ids = self._read(row, window)
+        if map_checksum(memoryview(ids).cast("B")) != self.checksums[row]:
             raise StoreError(self._damaged(row))
+        return ids
+
+    def read_code(self, row: int) -> bytes:
+        """Read the coded file of one image and check it."""
+        code = self._read(row, np.s_[self.offsets[row] : self.offsets[row + 1]]).tobytes()
+        self._check_image(row, code)
+        return code
 
     def check_row(self, row: int) -> None:
         """Read whatever this shard holds for one sample and compare it with its checksum."""
         if self.offsets is not None:
-            self._code(row)
+            self.read_code(row)
+        elif self.regions is not None:
+            self.read_map(row)
         else:
-            read = self.read_map if self.data.ndim == 3 else self.read_image
-            read(row, np.empty(self.data.shape[1:], self.data.dtype))
+            self.read_image(row)
 
-    def _read_row(self, row: int, out: np.ndarray) -> None:
+    def _read(self, row: int, window: int | tuple | slice) -> np.ndarray:
         try:
-            self.data.read_direct(out, np.s_[row])
+            return self.data[window]
         except Exception:
             raise StoreError(self._damaged(row)) from None
-
-    def _code(self, row: int) -> bytes:
-        code = self.data[self.offsets[row] : self.offsets[row + 1]].tobytes()
-        self._check_image(row, code)
-        return code
 
     def _check_image(self, row: int, stored: bytes | memoryview) -> None:
         if image_checksum(stored, self.labels[row], self.keys[row]) != self.checksums[row]:
@@ -295,69 +450,61 @@ class _Shard:
 
     def _damaged(self, row: int) -> str:
         name = f" ({self.keys[row]})" if self.keys else ""
-        return f"sample {row}{name} of {self.path} does not match its checksum; run: python -m preprocess verify"
+        return f"sample {row}{name} of {self.where} does not match its checksum; run: python -m preprocess verify"
 
 
-def read_index(path: Path) -> dict:
-    """Read and check the document of an index.
-
-    Raises
-    ------
-    StoreError : missing, foreign, damaged, or of another format version.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be opened: {error.strerror}; make a store with: python -m preprocess build"
-        ) from None
-    header, payload = data[:HEADER_BYTES], data[HEADER_BYTES:]
-    check_header(header, "index", path)
-    if seal(payload, "index")[0] != header:
-        raise StoreError(f"{path} is damaged: its bytes do not match their digest; build it again")
-    with h5py.File(io.BytesIO(payload), "r") as file:
-        return json.loads(file["document"][()])
+def open_hdf5(path: Path) -> h5py.File:
+    """Open a published file: no chunk cache (each chunk is one sample, read once), no lock (it never changes)."""
+    return h5py.File(path, "r", rdcc_nbytes=0, locking=False)
 
 
-def read_summary(path: Path) -> dict:
-    """Read what the shard at ``path`` says of itself for the index."""
-    with h5py.File(path, "r", locking=False) as file:
-        return json.loads(file["summary"][()])
+def packed_shards(store: Store) -> Iterator[Shard]:
+    """All shards inside of a packed store that can be opened."""
+    for path, _ in store.records():
+        with contextlib.suppress(StoreError):
+            yield store.open_shard(path)
 
 
-def read_sources(path: Path) -> dict[str, bytes]:
-    """SHA-256 of the source file of every image in a shard, by key."""
-    with h5py.File(path, "r", locking=False) as file:
-        return {key.decode(): bytes(digest) for key, digest in zip(file["keys"], file["sources"], strict=True)}
-
-
-def read_shard_images(path: Path, size: int) -> np.ndarray:
-    """Read all images of one shard: (n, size, size, 3) uint8 array, as training will see them."""
-    shard = _Shard(path)
-    with shard.file:
-        out = np.empty((len(shard.checksums), size, size, 3), dtype=np.uint8)
-        for row, image in enumerate(out):
-            shard.read_image(row, image)
-    return out
-
-
-def damaged_rows(path: Path) -> list[int]:
-    """Rows of a damaged shard whose own checksums fail; empty where HDF5 cannot open the file at all."""
-    try:
-        shard = _Shard(path)
-    except StoreError:
-        return []
+def damaged_rows(shards: Iterable[Shard]) -> list[tuple[Shard, int]]:
+    """Rows whose own checksums fail."""
     rows = []
-    with shard.file:
-        for row in range(len(shard.checksums)):
+    for shard in shards:
+        for row in range(len(shard)):
             try:
                 shard.check_row(row)
             except Exception:  # whatever it is, the row cannot be read
-                rows.append(row)
+                rows.append((shard, row))
     return rows
 
 
-def _lay_out(entry: dict) -> Split:
+def _packed_index(path: Path) -> Index:
+    try:
+        with path.open("rb") as file:
+            check_header(file.read(HEADER_BYTES), "pack", path)
+        with open_hdf5(path) as file:
+            data = file["index"][()].tobytes()
+    except Exception as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path} cannot be read ({error}); run: python -m preprocess verify") from None
+    return parse_index(data, path)
+
+
+def _lay_out(index: Index, split: str) -> Split:
+    entry = index.document["splits"][split]
     starts = np.cumsum([0, *entry["rows"]], dtype=np.int64)
     paths = {name: tuple(file["path"] for file in column["files"]) for name, column in entry["columns"].items()}
-    return Split(starts, paths)
+    return Split(starts, paths, index.places.get(split))
+
+
+def _read_set(entry: dict) -> SuperpixelSet:
+    scales = tuple(Scale(scale["segments"], scale["weight"]) for scale in entry["scales"])
+    columns = tuple(scale["column"] for scale in entry["scales"])
+    return SuperpixelSet(entry["name"], entry["algorithm"], entry["compactness"], scales, columns)
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

@@ -1,11 +1,12 @@
-"""Shards and indexes as bytes, built in memory.
+"""Shards as bytes, built in memory.
 
 HDF5 never writes to the disk here: a full disk met inside HDF5 can crash the process at exit. The core driver gives the
 bytes of the file, and :func:`preprocess.store.format.publish` writes them plainly.
 """
 
+import uuid
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,29 +15,37 @@ import numpy as np
 
 from preprocess.store.format import FORMAT_VERSION, canonical, publish, seal
 
-_GZIP_LEVEL = 4  # maps of 256x256: about 4 kB each; higher levels gain under 3 % and take twice the time
+_GZIP_LEVEL = 4  # `make bench ARGS=store` has the table: higher levels gain under 3 % and take twice the time
+_TILE = 256  # pixels: maps of varied sizes are cut into tiles, so that padding takes no space
 
 
 @dataclass(frozen=True)
-class ImageRows:
-    """The images of one range, as they are stored.
+class Sealed:
+    """A shard in memory, ready to be published.
 
     Parameters
     ----------
-    pixels : (n, H, W, 3) uint8 array.
-    labels : (n,) int32 array.
-    keys : n stable names, unique within the split.
-    sources : n SHA-256 digests of the source files, 32 bytes each.
+    header, payload : user block and HDF5 file.
+    digest : hexadecimal SHA-256 of the payload.
     """
 
-    pixels: np.ndarray
-    labels: np.ndarray
-    keys: Sequence[str]
-    sources: Sequence[bytes]
+    header: bytes
+    payload: bytes
+    digest: str
+
+    def publish(self, path: Path) -> int:
+        """Write the shard under its final name; returns its size in bytes."""
+        publish(path, self.header, self.payload)
+        return len(self.header) + len(self.payload)
+
+
+def memory_file() -> h5py.File:
+    """A new HDF5 file that never touches the disk; HDF5 wants names that differ among open files."""
+    return h5py.File(f"memory-{uuid.uuid4()}", "w", driver="core", backing_store=False)
 
 
 def image_checksum(stored: bytes | memoryview, label: int, key: str) -> int:
-    """CRC-32 over what is stored of one image (raw pixels or JPEG bytes), its label and its key."""
+    """CRC-32 over what is stored of one image (raw pixels or its coded file), its label and its key."""
     return zlib.crc32(key.encode(), zlib.crc32(int(label).to_bytes(4, "little", signed=True), zlib.crc32(stored)))
 
 
@@ -45,86 +54,130 @@ def map_checksum(stored: bytes | memoryview) -> int:
     return zlib.crc32(stored)
 
 
-def write_image_shard(path: Path, rows: ImageRows, codes: Sequence[bytes] | None, summary: dict) -> tuple[int, str]:
-    """Publish one shard of images.
+class _Shard:
+    """A file that grows in memory."""
+
+    def __init__(self) -> None:
+        self.file = memory_file()
+        self.file.attrs["format"] = np.bytes_("lgcoamix-shard")
+        self.file.attrs["version"] = FORMAT_VERSION
+        self.checksums: list[int] = []
+        self.sizes: list[tuple[int, int]] = []
+
+    def _finish(self, varied: bool) -> Sealed:
+        with self.file:
+            if varied:
+                self.file.create_dataset("sizes", data=np.asarray(self.sizes, np.int32).reshape(-1, 2))
+            self.file.create_dataset("checksums", data=np.asarray(self.checksums, np.uint32))
+            self.file.flush()
+            payload = self.file.id.get_file_image()
+        header, digest = seal(payload, "shard")
+        return Sealed(header, payload, digest)
+
+
+class ImageShard(_Shard):
+    """Images, labels and keys of one range, added one by one.
 
     Parameters
     ----------
-    path : final name.
-    rows : pixels, labels, keys, source digests.
-    codes : the images' JPEG files; None stores raw pixels.
-    summary : plain data that the index will want (rows, failures).
-
-    Returns
-    -------
-    Size in bytes and SHA-256.
+    most : how many images there can be.
+    shape : (H, W) of raw images; None for coded ones.
+    varied : the images have sizes of their own.
     """
-    count = len(rows.keys)
 
-    def fill(file: h5py.File) -> None:
-        if codes is None:
+    def __init__(self, most: int, shape: tuple[int, int] | None, varied: bool) -> None:
+        super().__init__()
+        self.varied = varied
+        self.codes: list[bytes] = []
+        self.labels: list[int] = []
+        self.keys: list[str] = []
+        self.sources: list[bytes] = []
+        self.raw = None
+        if shape is not None:
             # One sample a chunk: reading one image touches no other.
-            chunk = (1, *rows.pixels.shape[1:]) if count else None
-            file.create_dataset("images", data=rows.pixels, chunks=chunk)
-            stored: Sequence = [memoryview(np.ascontiguousarray(image)).cast("B") for image in rows.pixels]
+            layout = {"maxshape": (most, *shape, 3), "chunks": (1, *shape, 3)}
+            self.raw = self.file.create_dataset("images", (most, *shape, 3), np.uint8, **layout)
+
+    def add(self, stored: np.ndarray | bytes, size: tuple[int, int], label: int, key: str, source: bytes) -> None:
+        """Add an image.
+
+        Parameters
+        ----------
+        stored : (H, W, 3) uint8 pixels, or an image file.
+        size : (H, W).
+        label : class number.
+        key : stable name, unique within the split.
+        source : SHA-256 of the source file, 32 bytes.
+        """
+        if self.raw is not None:
+            pixels = np.ascontiguousarray(stored)
+            self.raw[len(self.keys)] = pixels
+            stored = memoryview(pixels).cast("B")
         else:
-            file.create_dataset("codes", data=np.frombuffer(b"".join(codes), np.uint8))
-            file.create_dataset("offsets", data=np.cumsum([0, *map(len, codes)], dtype=np.int64))
-            stored = codes
-        checksums = [image_checksum(*row) for row in zip(stored, rows.labels, rows.keys, strict=True)]
-        file.create_dataset("labels", data=rows.labels)
-        file.create_dataset("keys", data=_fixed_strings(rows.keys))
-        file.create_dataset("sources", data=np.frombuffer(b"".join(rows.sources), np.uint8).reshape(count, 32))
-        file.create_dataset("checksums", data=np.asarray(checksums, dtype=np.uint32))
-        file.create_dataset("summary", data=_fixed_strings([canonical(summary)])[0])
+            self.codes.append(stored)
+        self.checksums.append(image_checksum(stored, label, key))
+        self.labels.append(label)
+        self.keys.append(key)
+        self.sources.append(source)
+        self.sizes.append(size)
 
-    return _publish_hdf5(path, "shard", fill)
+    def finish(self, failed: list[dict[str, str]]) -> Sealed:
+        """Close the shard.
+
+        Parameters
+        ----------
+        failed : key and reason of every image of the range that could not be used.
+        """
+        count = len(self.keys)
+        if self.raw is not None:
+            self.raw.resize(count, axis=0)
+        else:
+            self.file.create_dataset("codes", data=np.frombuffer(b"".join(self.codes), np.uint8))
+            self.file.create_dataset("offsets", data=np.cumsum([0, *map(len, self.codes)], dtype=np.int64))
+        self.file.create_dataset("labels", data=np.asarray(self.labels, np.int32))
+        self.file.create_dataset("keys", data=_fixed_strings(self.keys))
+        self.file.create_dataset("sources", data=np.frombuffer(b"".join(self.sources), np.uint8).reshape(count, 32))
+        self.file.create_dataset("failed", data=_fixed_strings([canonical(failed)])[0])
+        return self._finish(self.varied)
 
 
-def write_map_shard(path: Path, maps: np.ndarray, summary: dict) -> tuple[int, str]:
-    """Publish one shard of superpixel maps of one scale.
+class MapShard(_Shard):
+    """The superpixel maps of one range at one scale, added one by one.
 
     Parameters
     ----------
-    path : final name.
-    maps : (n, H, W) uint8 or uint16 array of ids.
-    summary : plain data that the index will want (largest id, region counts).
-
-    Returns
-    -------
-    Size in bytes and SHA-256.
+    count : number of maps.
+    shape : (H, W) of all maps, or of the largest of maps of varied sizes; these are padded with the sentinel.
+    dtype : uint8 or uint16.
+    varied : the maps have sizes of their own.
     """
 
-    def fill(file: h5py.File) -> None:
-        packing = {"chunks": (1, *maps.shape[1:]), "compression": "gzip", "compression_opts": _GZIP_LEVEL}
-        file.create_dataset("maps", data=maps, **(packing if len(maps) else {}))
-        checksums = [map_checksum(memoryview(np.ascontiguousarray(ids)).cast("B")) for ids in maps]
-        file.create_dataset("checksums", data=np.asarray(checksums, dtype=np.uint32))
-        file.create_dataset("summary", data=_fixed_strings([canonical(summary)])[0])
+    def __init__(self, count: int, shape: tuple[int, int], dtype: str, varied: bool) -> None:
+        super().__init__()
+        self.varied = varied
+        self.regions: list[int] = []
+        packing = {"chunks": (1, *(min(side, _TILE) if varied else side for side in shape)), "compression": "gzip"}
+        self.maps = self.file.create_dataset(
+            "maps",
+            (count, *shape),
+            dtype,
+            fillvalue=np.iinfo(dtype).max,
+            **(packing | {"compression_opts": _GZIP_LEVEL} if count else {}),
+        )
 
-    return _publish_hdf5(path, "shard", fill)
+    def add(self, ids: np.ndarray) -> None:
+        """Add an (H, W) map, dense from 0."""
+        ids = np.ascontiguousarray(ids, self.maps.dtype)
+        height, width = ids.shape
+        self.maps[len(self.regions), :height, :width] = ids
+        self.checksums.append(map_checksum(memoryview(ids).cast("B")))
+        self.regions.append(int(ids.max()) + 1)
+        self.sizes.append(ids.shape)
 
-
-def write_index(path: Path, document: dict) -> None:
-    """Publish the index: the last step of a build."""
-
-    def fill(file: h5py.File) -> None:
-        file.create_dataset("document", data=_fixed_strings([canonical(document)])[0])
-
-    _publish_hdf5(path, "index", fill)
-
-
-def _publish_hdf5(path: Path, kind: str, fill: Callable[[h5py.File], None]) -> tuple[int, str]:
-    # A core file without a backing store never touches the disk; its name only has to be a string.
-    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
-        file.attrs["format"] = np.bytes_(f"lgcoamix-{kind}")
-        file.attrs["version"] = FORMAT_VERSION
-        fill(file)
-        file.flush()
-        payload = file.id.get_file_image()
-    header, digest = seal(payload, kind)
-    publish(path, header, payload)
-    return len(header) + len(payload), digest
+    def finish(self) -> Sealed:
+        """Close the shard."""
+        self.file.create_dataset("regions", data=np.asarray(self.regions, np.uint32))
+        return self._finish(self.varied)
 
 
 def _fixed_strings(texts: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ from preprocess.superpixels.agreement import adjusted_rand_index
 from preprocess.superpixels.algorithm import Algorithm
 from preprocess.superpixels.felzenszwalb import FELZENSZWALB, felzenszwalb
 from preprocess.superpixels.grid import GRID, grid
-from preprocess.superpixels.scales import Scale, choose_scales, parse_segments
+from preprocess.superpixels.scales import Scale, choose_scales, describe_counts, parse_segments
 from preprocess.superpixels.slic import SLIC, SLICO, slic, slic_multiscale, slico
 from preprocess.superpixels.watershed import WATERSHED, watershed
 
@@ -26,6 +26,7 @@ __all__ = [
     "Scale",
     "adjusted_rand_index",
     "choose_scales",
+    "describe_counts",
     "felzenszwalb",
     "grid",
     "parse_segments",

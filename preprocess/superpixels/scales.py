@@ -45,6 +45,13 @@ def parse_segments(text: str) -> range | tuple[int, ...]:
     return counts
 
 
+def describe_counts(counts: range | tuple[int, ...], scales: tuple[Scale, ...]) -> str:
+    """Write counts in short: ``25,50``, or for a range and the scales that stand for it ``30:40x4``."""
+    if isinstance(counts, range):
+        return f"{counts[0]}:{counts[-1]}x{len(scales)}"
+    return ",".join(map(str, counts))
+
+
 def choose_scales(counts: range | tuple[int, ...], shape: tuple[int, int], most: int | None) -> tuple[Scale, ...]:
     """Choose the counts to store.
 

@@ -1,5 +1,7 @@
 """Samples of a store: image, map and label belong together, and are functions of (seed, epoch, sample)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -107,8 +109,8 @@ def test_seeds_and_epochs_augment_apart(store):
 
 def test_the_scale_is_drawn_by_the_weights_of_the_store(flowers_store):
     store = Store(flowers_store)
-    for scale, weight in zip(store.document["plan"]["scales"], (0.2, 0.8), strict=True):
-        scale["weight"] = weight
+    scales = tuple(replace(scale, weight=weight) for scale, weight in zip(store.scales, (0.2, 0.8), strict=True))
+    store.superpixels = replace(store.superpixels, scales=scales)
     dataset, epochs = SuperpixelDataset(store, "train", seed=1), 100 if PROOF else 25
     coarse, total = 0, 36 * epochs
     maps = torch.from_numpy(store.maps("train", 12, range(36)))

@@ -93,10 +93,10 @@ def test_a_file_that_is_no_store_is_refused(tmp_path):
 
 def test_a_store_of_another_version_is_refused(flowers_store, tmp_path):
     path = tmp_path / "old.h5"
-    path.write_bytes(flowers_store.read_bytes().replace(b"version: 1\n", b"version: 9\n", 1))
+    path.write_bytes(flowers_store.read_bytes().replace(b"version: 2\n", b"version: 9\n", 1))
     done = _invoke("--shards", path)
     assert done.exit_code == 1
-    assert _matches(r"old.h5 has store format version 9, this program reads version 1; build", done.stderr)
+    assert _matches(r"old.h5 has store format version 9, this program reads version 2; build", done.stderr)
 
 
 def test_a_store_without_a_test_split_needs_a_held_out_share(painted: Path, tmp_path: Path):

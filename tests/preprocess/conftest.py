@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from preprocess.build import BuildSettings, build, make_plan
+from preprocess.build import build
 from preprocess.datasets import DATASETS
+from preprocess.plan import BuildSettings, make_plan
 from preprocess.store import Store
 from preprocess.superpixels import Scale
 

@@ -24,7 +24,8 @@ def test_a_folder_becomes_a_store(built_once):
 
 def test_the_summary_states_images_scales_and_maps(built_once):
     rows = [[cell.strip() for cell in line.split("│")[1:5]] for line in built_once.told.splitlines() if "│" in line]
-    assert rows == [["train", "10", "0", "4, 9"], ["test", "6", "0", "4, 9"]]
+    maps = "slic-c10-4, slic-c10-9"
+    assert rows == [["train", "10", "0", maps], ["test", "6", "0", maps]]
     assert ": 32 maps computed" in built_once.told
 
 
@@ -36,7 +37,7 @@ def test_a_second_run_does_nothing(built, run):
     assert all_files(built.out.parent) == before
 
 
-@pytest.mark.parametrize(("column", "computed"), [("images", 0), ("slic-9", 4)])
+@pytest.mark.parametrize(("column", "computed"), [("images", 0), ("slic-c10-9", 4)])
 def test_only_a_deleted_shard_is_made_again_and_with_the_same_bytes(built, run, column, computed):
     before = all_files(built.out.parent)
     (shard,) = built.out.with_suffix(".shards").glob(f"train/{column}/00001-*.h5")
@@ -63,7 +64,7 @@ def test_a_deleted_index_is_made_again_from_the_shards(built, run):
 
 def test_a_damaged_shard_that_has_lost_its_end_is_made_again(built, run):
     before = all_files(built.out.parent)
-    (shard,) = built.out.with_suffix(".shards").glob("test/slic-4/00000-*.h5")
+    (shard,) = built.out.with_suffix(".shards").glob("test/slic-c10-4/00000-*.h5")
     shard.write_bytes(shard.read_bytes()[:-100])
     done = run(*built.command)
     assert done.returncode == 0, done.stderr
@@ -81,9 +82,13 @@ def assert_refused(built, done, *differences: str) -> None:
 @pytest.mark.parametrize(
     ("options", "differences"),
     [
-        (("--size", "24"), ["images.size: stored 16, asked for 24"]),
-        (("--compactness", "5", "--codec", "jpeg"), ["maps.compactness: stored 10.0, asked for 5.0", "images.codec"]),
-        (("--segments", "4,12"), ["scales: stored 4, 9, asked for 4, 12"]),
+        (("--size", "24"), ["--size: stored 16, asked for 24"]),
+        (("--codec", "jpeg"), ["--codec: stored raw, asked for jpeg"]),
+        (
+            ("--resize", "short", "--codec", "png"),
+            ["--codec: stored raw, asked for png", "--resize: stored squash, asked for short"],
+        ),
+        (("--shard-size", "3"), ["--shard-size of train: stored 4, asked for 3"]),
     ],
 )
 def test_other_settings_on_the_same_store_are_refused_and_listed(built, run, options, differences):
@@ -104,7 +109,7 @@ def test_changed_pictures_on_the_same_store_are_refused(built, run, change):
         picture.unlink()
     before = all_files(built.out.parent)
     done = run(*built.command)
-    assert_refused(built, done, "image files")
+    assert_refused(built, done, "images of train", "take the changes in with --update")
     assert all_files(built.out.parent) == before
 
 

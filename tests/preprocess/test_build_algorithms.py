@@ -26,17 +26,18 @@ def test_the_stored_maps_are_those_of_the_algorithm_on_the_stored_pixels(noisy, 
         for image, ids in zip(store.images("train", indices), store.maps("train", count, indices), strict=True):
             np.testing.assert_array_equal(ids, ALGORITHMS[name].run(image, count, 10.0))
     # The dtype follows from the plan: what the algorithm can give, not what it gave.
+    superpixels = f"{name}-c10" if ALGORITHMS[name].uses_compactness else name
     for count in (4, 9, 200):
         bound = ALGORITHMS[name].largest_id((16, 16), count)
-        column = store.document["splits"]["train"]["columns"][f"{name}-{count}"]
+        column = store.document["splits"]["train"]["columns"][f"{superpixels}-{count}"]
         assert column["dtype"] == ("uint8" if bound < 255 else "uint16")
     told = run("-m", "preprocess", "inspect", out)
     assert told.returncode == 0, told.stderr
-    assert f"raw; {name}{', compactness 10' if ALGORITHMS[name].uses_compactness else ''}\n" in told.stdout
+    assert f"superpixels {superpixels}-4,9,200: counts (draw weights) 4 (0.333), 9 (0.333), 200 (0.333)" in told.stdout
     rows = [line.split("│")[2].strip() for line in told.stdout.splitlines() if line.startswith("│ train")]
-    assert rows == ["images", f"{name}-4", f"{name}-9", f"{name}-200"]  # so the next row is the next scale
-    recipe = json.loads(run("-m", "preprocess", "inspect", out, "--json").stdout)["plan"]["maps"]
-    assert recipe["compactness"] == (10.0 if ALGORITHMS[name].uses_compactness else None)
+    assert rows == ["images", *(f"{superpixels}-{count}" for count in (4, 9, 200))]  # so the next row is the next scale
+    (chosen,) = json.loads(run("-m", "preprocess", "inspect", out, "--json").stdout)["superpixels"]
+    assert chosen["compactness"] == (10.0 if ALGORITHMS[name].uses_compactness else None)
 
 
 def test_a_compiled_algorithm_is_compiled_once_and_not_by_the_workers(noisy, tmp_path, run):

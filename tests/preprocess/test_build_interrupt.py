@@ -64,4 +64,4 @@ def test_an_interrupted_build_says_so_and_the_next_run_finishes(much, tmp_path, 
 
 def finished(out: Path) -> list[Path]:
     """Shards of the last column: their ranges are done."""
-    return sorted(out.with_suffix(".shards").glob("train/slic-80/?????-*.h5"))
+    return sorted(out.with_suffix(".shards").glob("train/slic-c10-80/?????-*.h5"))

@@ -104,7 +104,7 @@ def test_a_file_name_that_is_not_utf8_is_one_message_or_no_trouble(noisy, tmp_pa
         pytest.skip("this file system takes UTF-8 names only")
     done = run(*build_command(tmp_path / "raw", tmp_path / "x.h5"))
     assert "Traceback" not in done.stderr
-    assert done.returncode == 0 or done.stderr.startswith("Error: ")
+    assert done.returncode == 0 or "Error: " in done.stderr
 
 
 def test_names_beyond_ascii_are_kept(noisy, tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ def _diff(run, left, right) -> tuple[int, str]:
 
 
 def test_a_store_equals_itself_and_another_encoding_of_it(small_store, noisy, tmp_path, run):
-    again = build_here(noisy, tmp_path / "again.h5", SMALL.__class__(**{**vars(SMALL), "shard_size": 3}))
+    again = build_here(noisy, tmp_path / "again.h5", replace(SMALL, shard_size=3))
     code, said = _diff(run, small_store.path, again.path)
     assert code == 0, said
     assert "hold the same content" in said
@@ -26,9 +27,9 @@ def test_a_store_equals_itself_and_another_encoding_of_it(small_store, noisy, tm
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"--segments": "4,16"}, ["scales: 4 (0.500), 9 (0.500) against 4 (0.500), 16 (0.500)"]),
+        ({"--segments": "4,16"}, ["slic-c10-4,9 4 (0.500), 9 (0.500) against slic-c10-4,16 4 (0.500), 16 (0.500)"]),
         ({"--size": "12"}, ["size: 16 against 12"]),
-        ({"--algorithm": "grid"}, ["algorithm: slic against grid"]),
+        ({"--algorithm": "grid"}, ["maps slic-c10-4, slic-c10-9 against grid-4, grid-9"]),
         ({"--splits": "test"}, ["splits: train, test against test"]),
         ({"--codec": "jpeg", "--quality": "30"}, ["train/images: 10 of 10 differ: train/a/", "... and 5 more"]),
     ],
@@ -82,7 +83,7 @@ def test_export_writes_what_the_store_holds(small_store, tmp_path, run):
             with Image.open(folder / "images" / f"{key}.png") as image:
                 np.testing.assert_array_equal(np.asarray(image), small_store.images(split, [index])[0])
             for count in (4, 9):
-                with Image.open(folder / f"slic-{count}" / f"{key}.png") as image:
+                with Image.open(folder / f"slic-c10-{count}" / f"{key}.png") as image:
                     np.testing.assert_array_equal(np.asarray(image), small_store.maps(split, count, [index])[0])
 
 

@@ -37,11 +37,11 @@ def test_the_forecast_holds_and_nothing_is_written(many, tmp_path, run, codec):
     assert list(tmp_path.iterdir()) == []
     done = run(*command, "--shard-size", "32")
     assert done.returncode == 0, done.stderr
-    columns = {"images": 0, "slic-9": 0, "slic-16": 0}
+    columns = {"images": 0, "slic-c10-9": 0, "slic-c10-16": 0}
     for path in (tmp_path / "new").rglob("*.h5"):
         if path.parent.name in columns:
             columns[path.parent.name] += path.stat().st_size
-    maps, everything = columns["slic-9"] + columns["slic-16"], sum(columns.values())
+    maps, everything = columns["slic-c10-9"] + columns["slic-c10-16"], sum(columns.values())
     assert _bytes(told.stdout, "of these, maps") == pytest.approx(maps, rel=0.15)
     assert _bytes(told.stdout, f"disk, --codec {codec}") == pytest.approx(everything, rel=0.15)
 

@@ -12,7 +12,7 @@ from tests.preprocess.test_algorithms import pair_counting
 def regions(store, split: str, count: int) -> np.ndarray:
     """Number of superpixels of every map of a column, counted with numpy."""
     counts = []
-    for path in shard_files(store, split, f"slic-{count}"):
+    for path in shard_files(store, split, f"slic-c10-{count}"):
         with open_plain(path) as file:
             counts += [len(np.unique(ids)) for ids in file["maps"][()]]
     return np.array(counts)
@@ -23,7 +23,7 @@ def mean_agreement(store, split: str) -> str:
     maps = []
     for count in (4, 9):
         column = []
-        for path in shard_files(store, split, f"slic-{count}"):
+        for path in shard_files(store, split, f"slic-c10-{count}"):
             with open_plain(path) as file:
                 column.extend(file["maps"][()])
         maps.append(column)
@@ -33,16 +33,17 @@ def mean_agreement(store, split: str) -> str:
 def test_the_table_shows_every_column_with_weights_and_counts(small_store, run):
     done = run("-m", "preprocess", "inspect", small_store.path)
     assert done.returncode == 0, done.stderr
-    assert "folder, 2 classes, 16x16 pixels, raw; slic, compactness 10" in done.stdout
+    assert "folder, 2 classes, 16x16 pixels, raw\n" in done.stdout
+    assert "superpixels slic-c10-4,9: counts (draw weights) 4 (0.500), 9 (0.500)  [default]\n" in done.stdout
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if "│" in line]
-    table = {(row[0], row[1]): row[2:9] for row in rows}
+    table = {(row[0], row[1]): row[2:8] for row in rows}
     assert len(table) == 6
-    assert table["train", "images"] == ["", "", "", "", "", "10", "3"]
+    assert table["train", "images"] == ["", "", "", "", "10", "3"]
     for split, samples, shards in (("train", "10", "3"), ("test", "6", "2")):
         for count, agreement in ((4, mean_agreement(small_store, split)), (9, "")):
             found = regions(small_store, split, count)
             spread = [str(found.min()), f"{found.mean():.1f}", str(found.max())]
-            assert table[split, f"slic-{count}"] == ["0.500", *spread, agreement, samples, shards]
+            assert table[split, f"slic-c10-{count}"] == [*spread, agreement, samples, shards]
 
 
 def test_json_holds_counts_weights_and_the_files(small_store, run):
@@ -51,11 +52,21 @@ def test_json_holds_counts_weights_and_the_files(small_store, run):
     document = json.loads(done.stdout)
     with h5py.File(small_store.path) as file:
         assert document == json.loads(file["document"][()])
-    assert document["plan"]["scales"] == [{"segments": 4, "weight": 0.5}, {"segments": 9, "weight": 0.5}]
+    assert document["superpixels"] == [
+        {
+            "name": "slic-c10-4,9",
+            "algorithm": "slic",
+            "compactness": 10.0,
+            "scales": [
+                {"segments": 4, "weight": 0.5, "column": "slic-c10-4"},
+                {"segments": 9, "weight": 0.5, "column": "slic-c10-9"},
+            ],
+        }
+    ]
     assert document["classes"] == ["a", "b"]
     assert document["splits"]["train"]["rows"] == [4, 4, 2]
     assert document["splits"]["test"]["rows"] == [4, 2]
-    column = document["splits"]["train"]["columns"]["slic-9"]
+    column = document["splits"]["train"]["columns"]["slic-c10-9"]
     found = regions(small_store, "train", 9)
     assert (column["least_regions"], column["regions"]) == (found.min(), found.sum())
     assert column["largest_id"] == found.max() - 1

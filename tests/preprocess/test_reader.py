@@ -113,7 +113,7 @@ def test_a_sample_number_out_of_range_is_refused_with_the_range(small_store, ind
 
 
 def test_a_missing_shard_is_named(own_store):
-    (shard,) = own_store.path.with_suffix(".shards").glob("test/slic-4/00001-*.h5")
+    (shard,) = own_store.path.with_suffix(".shards").glob("test/slic-c10-4/00001-*.h5")
     shard.unlink()
     own_store.maps("test", 4, range(4))
     with pytest.raises(StoreError, match=shard.name):

@@ -59,7 +59,7 @@ def test_images_equal_pillows_squash_of_the_photographs(store, photographs, spli
 @pytest.mark.parametrize("split", TAKEN)
 def test_maps_equal_scikit_images_on_the_stored_pixels(store, split, count):
     expected = maps_of(column(store, split, "images", "images"), count)
-    np.testing.assert_array_equal(column(store, split, f"slic-{count}", "maps"), expected)
+    np.testing.assert_array_equal(column(store, split, f"slic-c10-{count}", "maps"), expected)
     np.testing.assert_array_equal(store.maps(split, count, range(len(expected))), expected)
 
 
@@ -85,7 +85,7 @@ def test_maps_of_a_photograph_at_full_size_equal_scikit_images(flowers, tmp_path
     images = column(store, "train", "images", "images")
     assert images.shape == (1, 256, 256, 3)
     for count in (30, 40):
-        np.testing.assert_array_equal(column(store, "train", f"slic-{count}", "maps"), maps_of(images, count))
+        np.testing.assert_array_equal(column(store, "train", f"slic-c10-{count}", "maps"), maps_of(images, count))
 
 
 def test_jpeg_maps_belong_to_the_decoded_pixels(noisy, small_store, tmp_path):
@@ -101,7 +101,7 @@ def test_jpeg_maps_belong_to_the_decoded_pixels(noisy, small_store, tmp_path):
     np.testing.assert_array_equal(store.images("train", range(10)), decoded)
     for count in (4, 9):
         expected = maps_of(decoded, count)
-        np.testing.assert_array_equal(column(store, "train", f"slic-{count}", "maps"), expected)
+        np.testing.assert_array_equal(column(store, "train", f"slic-c10-{count}", "maps"), expected)
         assert not np.array_equal(expected, maps_of(raw, count))
 
 
@@ -110,7 +110,7 @@ def test_jpeg_maps_belong_to_the_decoded_pixels(noisy, small_store, tmp_path):
 def test_the_sentinel_is_the_highest_value_and_never_an_id(noisy, tmp_path, count, sentinel):
     store = build_here(noisy, tmp_path / "one.h5", replace(SMALL, scales=(Scale(count, 1.0),), size=32))
     assert store.sentinel == sentinel
-    maps = [column(store, split, f"slic-{count}", "maps") for split in ("train", "test")]
+    maps = [column(store, split, f"slic-c10-{count}", "maps") for split in ("train", "test")]
     assert {np.iinfo(part.dtype).max for part in maps} == {sentinel}
     assert max(part.max() for part in maps) < sentinel
 
@@ -123,5 +123,5 @@ def test_maps_of_few_segments_stay_narrow_beside_maps_of_many(noisy, tmp_path):
 
 
 def test_the_region_count_is_one_above_the_largest_id_of_all_splits_and_scales(store):
-    maps = [column(store, split, f"slic-{count}", "maps") for split in TAKEN for count in (12, 30)]
+    maps = [column(store, split, f"slic-c10-{count}", "maps") for split in TAKEN for count in (12, 30)]
     assert store.region_count == 1 + max(int(part.max()) for part in maps)

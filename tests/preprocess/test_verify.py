@@ -18,7 +18,7 @@ def test_a_sound_store_is_called_sound(small_store, run):
     assert done.stdout == f"{small_store.path} is sound: 15 shards match their digests\n"
 
 
-@pytest.mark.parametrize(("column", "dataset"), [("images", "images"), ("slic-9", "maps")])
+@pytest.mark.parametrize(("column", "dataset"), [("images", "images"), ("slic-c10-9", "maps")])
 def test_a_flipped_bit_is_found_with_its_shard_and_sample(own_store, run, column, dataset):
     shard = shard_files(own_store, "train", column)[1]
     with open_plain(shard) as file:
@@ -29,13 +29,15 @@ def test_a_flipped_bit_is_found_with_its_shard_and_sample(own_store, run, column
     assert f"{shard} is damaged" in done.stderr
     assert f"{shard}: sample 2 is damaged" in done.stderr
     assert "sample 1" not in done.stderr
-    assert "run the same build command again" in done.stderr
+    assert f"mend it: python -m preprocess verify {own_store.path} --repair" in done.stderr
     others = {path.name for path in shard.parent.parent.rglob("*.h5")} - {shard.name}
     assert not any(name in done.stderr for name in others)
 
 
 def test_damage_in_several_shards_is_all_named(own_store, run):
-    in_block, cut, missing = (shard_files(own_store, "test", name)[0] for name in ("images", "slic-4", "slic-9"))
+    in_block, cut, missing = (
+        shard_files(own_store, "test", name)[0] for name in ("images", "slic-c10-4", "slic-c10-9")
+    )
     flip(in_block, 300)
     cut.write_bytes(cut.read_bytes()[:-50])
     missing.unlink()
@@ -51,7 +53,7 @@ def test_damage_in_several_shards_is_all_named(own_store, run):
 
 
 def test_a_whole_shard_of_another_store_is_found(own_store, small_store, run):
-    first, second = shard_files(own_store, "train", "slic-4")[:2]
+    first, second = shard_files(own_store, "train", "slic-c10-4")[:2]
     first.write_bytes(second.read_bytes())
     done = verify(run, own_store)
     assert done.returncode == 1

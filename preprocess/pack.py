@@ -1,0 +1,104 @@
+"""A whole store in one file."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import h5py
+import numpy as np
+
+from preprocess.errors import StoreError
+from preprocess.store import Store
+from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, header_of, writing_aside
+from preprocess.store.index import index_bytes
+from preprocess.store.reader import open_hdf5
+
+_BLOCK = 1 << 22
+
+
+def pack(store: Store, out: Path, advance: Callable[[int], None]) -> None:
+    """Copy the index and all shards of a store into one HDF5 file, chunk by chunk as they are.
+
+    Parameters
+    ----------
+    store : what to pack.
+    out : the file; must not exist.
+    advance : is called with 1 after each shard.
+
+    Raises
+    ------
+    StoreError : the store is packed already or lacks shards, or the file exists.
+    """
+    if store.packed:
+        raise StoreError(f"{store.path} is packed already")
+    if out.exists():
+        raise StoreError(f"{out} exists; give another name, or remove it")
+    lost = store.missing()
+    if lost:
+        raise StoreError(f"{store.path} lacks {len(lost)} shards, the first is {lost[0]}; build it again")
+    with writing_aside(out) as file:
+        file.write(bytes(HEADER_BYTES))
+        view = _Behind(file)
+        with h5py.File(view, "w") as packed:
+            packed.attrs["format"] = np.bytes_("lgcoamix-pack")
+            packed.attrs["version"] = FORMAT_VERSION
+            packed.create_dataset("index", data=np.frombuffer(index_bytes(store.index), np.uint8))
+            for path, _ in store.records():
+                if view.failure is not None:
+                    break
+                with open_hdf5(store.path.parent / path) as shard:
+                    shard.copy("/", packed, path)
+                advance(1)
+        if view.failure is not None:
+            raise view.failure
+        file.seek(HEADER_BYTES)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        file.write(header_of("pack", digest))
+
+
+class _Behind(io.RawIOBase):
+    """A file as HDF5 sees it: without the user block, and with a disk that is never full.
+
+    HDF5 that meets a full disk can crash the process when it ends. So the first failure is kept, and what HDF5 writes
+    after it goes nowhere.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.failure: OSError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.file.seek(offset + HEADER_BYTES if whence == io.SEEK_SET else offset, whence) - HEADER_BYTES
+
+    def tell(self) -> int:
+        return self.file.tell() - HEADER_BYTES
+
+    def readinto(self, buffer: memoryview) -> int:
+        return self.file.readinto(buffer)
+
+    def write(self, data: memoryview) -> int:
+        if self.failure is None:
+            try:
+                self.file.write(data)
+                self.file.flush()
+            except OSError as error:
+                self.failure = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self.tell() if size is None else size
+        if self.failure is None:
+            self.file.truncate(size + HEADER_BYTES)
+        return size

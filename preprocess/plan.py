@@ -1,0 +1,440 @@
+"""What is to be done: a listing, settings and the store in place -> tasks."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from preprocess.datasets import Listing, Sample
+from preprocess.errors import BuildError
+from preprocess.store.format import canonical, key_of
+from preprocess.store.index import IMAGES, Index
+from preprocess.store.reader import Shard
+from preprocess.superpixels import ALGORITHMS, Scale
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class MapColumn:
+    """All that decides the maps of one column, besides the stored pixels.
+
+    Parameters
+    ----------
+    algorithm : name in ``ALGORITHMS``.
+    compactness : as for :func:`preprocess.superpixels.slic`; None for an algorithm that has none.
+    segments : the count asked for.
+    dtype : of the ids; its highest value is the sentinel and never an id.
+    """
+
+    algorithm: str
+    compactness: float | None
+    segments: int
+    dtype: str
+
+    @property
+    def name(self) -> str:
+        """For example ``slic-c10-36``."""
+        return f"{superpixels_name(self.algorithm, self.compactness)}-{self.segments}"
+
+    def recipe(self) -> dict:
+        """What equal maps share; the library's version belongs to it, as it may change labels."""
+        return {
+            "algorithm": self.algorithm,
+            "compactness": self.compactness,
+            "segments": self.segments,
+            "scikit-image": version("scikit-image"),
+        }
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What decides the content of a store, and how it is encoded.
+
+    Parameters
+    ----------
+    dataset : name of the adapter.
+    scales : segment counts and draw weights.
+    size : side of the stored square, or the short side, in pixels; None where images keep their sizes.
+    resize : how images come to that size: ``squash``, ``short`` or ``none`` (:func:`preprocess.images.load`).
+    algorithm, compactness : of the superpixels.
+    codec : ``raw`` pixels, ``jpeg`` or ``png``; images of varied sizes cannot be raw.
+    quality : JPEG quality, 1 to 100.
+    shard_size : samples in a shard; None chooses for each split.
+    asked : the counts in short, for the name of these superpixels; empty for the counts themselves.
+    """
+
+    dataset: str
+    scales: tuple[Scale, ...]
+    size: int | None = 256
+    resize: str = "squash"
+    algorithm: str = "slic"
+    compactness: float | None = 10.0
+    codec: str = "raw"
+    quality: int = 95
+    shard_size: int | None = None
+    asked: str = ""
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all images have one size."""
+        return self.resize == "squash"
+
+    @property
+    def columns(self) -> tuple[MapColumn, ...]:
+        """One column of maps for each scale."""
+        return tuple(
+            MapColumn(self.algorithm, self.compactness, scale.segments, self._dtype(scale)) for scale in self.scales
+        )
+
+    def _dtype(self, scale: Scale) -> str:
+        """Dtype of all maps of one scale, known before the first of them."""
+        if not self.uniform:
+            return "uint16"
+        bound = ALGORITHMS[self.algorithm].largest_id((self.size, self.size), scale.segments)
+        if bound >= np.iinfo(np.uint16).max:
+            raise BuildError(
+                f"{scale.segments} segments may give ids up to {bound}, more than 16 bits hold; ask for fewer"
+            )
+        return "uint8" if bound < np.iinfo(np.uint8).max else "uint16"
+
+    def image_recipe(self) -> dict:
+        """All that decides the stored pixels, besides the source files."""
+        jpeg = {"quality": self.quality} if self.codec == "jpeg" else {}
+        return {
+            "size": self.size,
+            "resize": self.resize,
+            "codec": self.codec,
+            **jpeg,
+            "pillow": version("pillow"),
+        }
+
+    def superpixel_set(self) -> dict:
+        """The scales that training draws from together, as the index lists them."""
+        name = superpixels_name(self.algorithm, self.compactness)
+        return {
+            "name": f"{name}-{self.asked or ','.join(str(scale.segments) for scale in self.scales)}",
+            "algorithm": self.algorithm,
+            "compactness": self.compactness,
+            "scales": [
+                {**asdict(scale), "column": column.name}
+                for scale, column in zip(self.scales, self.columns, strict=True)
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Task:
+    """The work on one range of one split.
+
+    Parameters
+    ----------
+    split, number : the shard, counted within the split.
+    samples : what its images are made from; empty where they are in place.
+    key : key of the image shard, if every image is good.
+    columns : the maps that are wanted.
+    known : column name -> its record in the index, for what was published before.
+    """
+
+    split: str
+    number: int
+    samples: tuple[Sample, ...]
+    key: str
+    columns: tuple[MapColumn, ...]
+    known: dict[str, dict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shards of one split, those in place and those to come.
+
+    Parameters
+    ----------
+    samples : key of the names, labels and file sizes of its images, in order.
+    shard_size : samples in a shard that is cut from the listing.
+    known : for each shard, column name -> record; empty for a shard to come.
+    rows : for each shard, the number of its samples; -1 for a shard to come.
+    homes : (n, 2) int array: shard of every listed sample, and its place among the samples of that shard; None where
+        the samples lie in the shards in order.
+    """
+
+    samples: str
+    shard_size: int
+    known: tuple[dict[str, dict], ...]
+    rows: tuple[int, ...]
+    homes: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole build, decided before the first image is read.
+
+    Parameters
+    ----------
+    home : folder of the index.
+    stem : name of the store without ``.h5``.
+    listing, settings : the data set and the settings.
+    base : the index in place, None for a new store.
+    layouts : split -> its shards.
+    tasks : all that is not in place.
+    """
+
+    home: Path
+    stem: str
+    listing: Listing
+    settings: BuildSettings
+    base: Index | None
+    layouts: dict[str, Layout]
+    tasks: tuple[Task, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the store in place holds all that was asked for."""
+        if self.base is None or self.tasks:
+            return False
+        document = self.base.document
+        same = document["classes"] == list(self.listing.classes) and all(
+            split in document["splits"] and layout.samples == document["splits"][split]["samples"]
+            for split, layout in self.layouts.items()
+        )
+        sets = [entry["name"] for entry in document["superpixels"]]
+        return same and self.settings.superpixel_set()["name"] in sets
+
+
+def make_plan(out: Path, listing: Listing, settings: BuildSettings, base: Index | None = None) -> Plan:
+    """Compare what is asked for with the store in place, and list what is to be done.
+
+    Parameters
+    ----------
+    out : path of the index; the shards go into the folder ``<stem>.shards`` beside it.
+    listing, settings : what is asked for.
+    base : the index in place.
+
+    Raises
+    ------
+    BuildError : the store in place has other images; the message lists the differences.
+    """
+    home, stem = out.parent, out.with_suffix("").name
+    layouts, tasks = {}, []
+    if base is not None:
+        refuse_differences(out, listing, settings, base)
+    for split, samples in listing.splits.items():
+        if base is not None and split in base.document["splits"]:
+            layout = layout_in_place(base, split)
+            _refuse_edited(out, base, split, samples)
+            tasks += list(_missing(home, split, samples, layout, settings, base, split in base.places))
+        else:
+            size = settings.shard_size or default_shard_size(len(samples))
+            fresh = list(cut(split, samples, size, settings))
+            layout = Layout(fingerprint(split, samples), size, ({},) * len(fresh), (-1,) * len(fresh))
+            tasks += fresh
+        layouts[split] = layout
+    return Plan(home, stem, listing, settings, base, layouts, tuple(tasks))
+
+
+def cut(split: str, samples: tuple[Sample, ...], size: int, settings: BuildSettings) -> Iterator[Task]:
+    """Cut samples into ranges and name every image shard by the key of what it will hold."""
+    for number, start in enumerate(range(0, len(samples), size)):
+        part = samples[start : start + size]
+        yield Task(split, number, part, _range_key(part, settings), settings.columns)
+
+
+def layout_in_place(base: Index, split: str) -> Layout:
+    """The shards of a split as the index lists them."""
+    entry = base.document["splits"][split]
+    known = tuple(
+        {name: column["files"][number] for name, column in entry["columns"].items()}
+        for number in range(len(entry["rows"]))
+    )
+    return Layout(entry["samples"], entry["shard_size"], known, tuple(entry["rows"]), base.places.get(split))
+
+
+def columns_of(base: Index, split: str) -> tuple[MapColumn, ...]:
+    """The columns of maps that a split has."""
+    columns = base.document["splits"][split]["columns"].values()
+    return tuple(
+        MapColumn(recipe["algorithm"], recipe["compactness"], recipe["segments"], column["dtype"])
+        for column in columns
+        if (recipe := column.get("recipe")) is not None
+    )
+
+
+def with_others(wanted: Iterable[MapColumn], others: Iterable[MapColumn]) -> tuple[MapColumn, ...]:
+    """Both, each once."""
+    return tuple({column.name: column for column in (*others, *wanted)}.values())
+
+
+def fingerprint(split: str, samples: Iterable[Sample]) -> str:
+    """Key of names, labels and file sizes, in order."""
+    everything = hashlib.sha256()
+    for sample in samples:
+        everything.update(canonical([split, *_identity(sample)]).encode())
+    return everything.hexdigest()[:16]
+
+
+def superpixels_name(algorithm: str, compactness: float | None) -> str:
+    """For example ``slic-c10``."""
+    return algorithm if compactness is None else f"{algorithm}-c{compactness:g}"
+
+
+def default_shard_size(samples: int) -> int:
+    """About 64 shards a split, for even work and a lively progress bar, but neither tiny nor large ones."""
+    return min(512, max(32, 2 ** round(math.log2(max(1, samples / 64)))))
+
+
+def refuse_differences(out: Path, listing: Listing, settings: BuildSettings, base: Index, update: bool = False) -> None:
+    """Raise a BuildError that lists what the store in place has otherwise.
+
+    Parameters
+    ----------
+    update : images and classes may differ: they are taken in.
+    """
+    lines = list(_differences(listing, settings, base.document, update))
+    if lines:
+        remedies = [f"give another --out, or remove {out} and build it anew"]
+        if not update and all(line.startswith(("images of ", "classes: ")) for line in lines):
+            remedies.insert(0, "take the changes in with --update")
+        raise BuildError(f"{out} is another store:\n  " + "\n  ".join(lines) + "\n" + ", or ".join(remedies))
+
+
+def _differences(listing: Listing, settings: BuildSettings, document: dict, update: bool) -> Iterator[str]:
+    def line(what: str, stored: object, asked: object) -> Iterator[str]:
+        if stored != asked:
+            yield f"{what}: stored {stored}, asked for {asked}"
+
+    yield from line("data set", document["dataset"], settings.dataset)
+    stored, asked = document["images"], settings.image_recipe()
+    for name in sorted((stored.keys() | asked.keys()) - {"pillow"}):
+        yield from line(f"--{name}", stored.get(name), asked.get(name))
+    wanted = settings.superpixel_set()
+    for entry in document["superpixels"]:
+        if entry["name"] == wanted["name"] and entry != wanted:
+            yield f"superpixels {entry['name']}: stored other draw weights than asked for"
+    if not update or document["splits"].keys() - listing.splits.keys():
+        yield from line("classes", ", ".join(document["classes"]), ", ".join(listing.classes))
+    for split in listing.splits.keys() & document["splits"].keys():
+        entry = document["splits"][split]
+        if settings.shard_size is not None:
+            yield from line(f"--shard-size of {split}", entry["shard_size"], settings.shard_size)
+        if not update and fingerprint(split, listing.splits[split]) != entry["samples"]:
+            yield f"images of {split}: other names, labels or file sizes than were stored"
+
+
+def _missing(
+    home: Path,
+    split: str,
+    samples: tuple[Sample, ...],
+    layout: Layout,
+    settings: BuildSettings,
+    base: Index,
+    updated: bool,
+) -> Iterator[Task]:
+    """List the tasks for columns and files that a split in place lacks."""
+    present = {column.name: column for column in columns_of(base, split)}
+    wanted = [column for column in settings.columns if column.name not in present]
+    size = layout.shard_size
+    for number, known in enumerate(layout.known):
+        lost = {name for name, record in known.items() if bytes_of(home / record["path"]) != record["bytes"]}
+        if lost or wanted:
+            part: tuple[Sample, ...] = ()
+            if IMAGES in lost and updated:
+                raise BuildError(f"{home / known[IMAGES]['path']} is missing; make its images again with --update")
+            if IMAGES in lost:
+                part = samples[number * size : (number + 1) * size]
+            again = [column for name, column in present.items() if name in lost]
+            yield Task(split, number, part, shard_key(known[IMAGES]["path"]), (*again, *wanted), known)
+
+
+def _refuse_edited(out: Path, base: Index, split: str, samples: tuple[Sample, ...]) -> None:
+    """Refuse a store whose source files were edited since, though names and sizes are the same."""
+    entry = base.document["splits"][split]
+    paths = [out.parent / file["path"] for file in entry["columns"][IMAGES]["files"]]
+    oldest = min((published(path) for path in paths), default=0)
+    touched = [sample for sample in samples if touched_at(sample.path) >= oldest]
+    if not touched:
+        return
+    wanted, known = {sample.key for sample in touched}, {}
+    for path in paths:
+        if path.exists():
+            known.update((key, digest) for key, digest in sources_of(path).items() if key in wanted)
+    edited = [sample.key for sample in touched if known.get(sample.key, b"") not in (b"", digest_of(sample.path))]
+    if edited:
+        names = ", ".join(edited[:_SHOWN])
+        raise BuildError(
+            f"{len(edited)} images changed since {out} was built: {names}; take the changes in with --update, "
+            f"or give another --out"
+        )
+
+
+def edited(samples: Iterable[Sample], shard: Path) -> list[str]:
+    """Keys of the images whose files no longer hold what an image shard was made from.
+
+    Only files that were touched since the shard was published are read: a change of content always moves ctime, which
+    no copying tool sets back.
+    """
+    touched = [sample for sample in samples if touched_at(sample.path) >= published(shard)]
+    known = sources_of(shard) if touched else {}
+    return [sample.key for sample in touched if sample.key in known and known[sample.key] != digest_of(sample.path)]
+
+
+def sources_of(shard: Path) -> dict[str, bytes]:
+    """SHA-256 of the source file of every image in a shard, by key."""
+    opened = Shard.open(shard)
+    try:
+        return dict(zip(opened.keys, opened.sources(), strict=True))
+    finally:
+        opened.close()
+
+
+def shard_key(path: str) -> str:
+    """The key in the name of a shard."""
+    return Path(path).stem.split("-", 1)[1]
+
+
+def bytes_of(path: Path) -> int:
+    """Size of a file; -1 if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def digest_of(path: Path) -> bytes:
+    """SHA-256 of a file; empty if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return b""
+
+
+def touched_at(path: Path) -> int:
+    """Time of the last change, -1 if there is no such file."""
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return -1
+
+
+def published(path: Path) -> int:
+    """Time at which a shard was published, -1 if there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return -1
+
+
+def _range_key(samples: Iterable[Sample], settings: BuildSettings) -> str:
+    return key_of({"images": settings.image_recipe(), "samples": [_identity(sample) for sample in samples]})
+
+
+def _identity(sample: Sample) -> list:
+    try:
+        sample.key.encode()
+    except UnicodeEncodeError:
+        raise BuildError(f"the file name {sample.key!a} is not UTF-8; rename the file") from None
+    return [sample.key, sample.label, bytes_of(sample.path)]

@@ -1,0 +1,113 @@
+"""Making damaged shards again, and nothing else."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from preprocess.build import run_tasks
+from preprocess.datasets import Listing
+from preprocess.errors import BuildError
+from preprocess.plan import BuildSettings, Layout, Plan, Task, columns_of, fingerprint, layout_in_place, shard_key
+from preprocess.store.index import IMAGES, Index, replace_index
+
+
+def needs_sources(index: Index, damaged: set[str]) -> bool:
+    """Whether images are among the damaged shards: these are made from the raw data, maps from the images."""
+    columns = (split["columns"][IMAGES] for split in index.document["splits"].values())
+    return any(file["path"] in damaged for column in columns for file in column["files"])
+
+
+def repair(
+    out: Path,
+    index: Index,
+    damaged: set[str],
+    listing: Listing | None,
+    jobs: int,
+    backend: str,
+    advance: Callable[[int], None],
+) -> None:
+    """Make the damaged shards again, with the bytes that they had.
+
+    Parameters
+    ----------
+    out : the index file.
+    index : what it holds.
+    damaged : paths of shards, relative to the folder of the index.
+    listing : the raw data; may be None if no images are damaged.
+    jobs, backend : as for :func:`preprocess.build.build`.
+    advance : is called with the number of images of each shard that is done.
+
+    Raises
+    ------
+    BuildError : the raw data or the libraries are not those that the store was built from.
+    """
+    layouts = {split: layout_in_place(index, split) for split in index.document["splits"]}
+    tasks = [task for split, layout in layouts.items() for task in _tasks(index, split, layout, damaged, listing, out)]
+    plan = Plan(
+        out.parent, out.with_suffix("").name, listing or Listing((), {}), _settings(index), index, layouts, tuple(tasks)
+    )
+    reports = run_tasks(plan, jobs, advance, backend, None)
+    splits = dict(index.document["splits"])
+    for (split, number), report in reports.items():
+        for name, record in report.records.items():
+            column = splits[split]["columns"][name]
+            if column["files"][number] != record:  # the same maps, packed by another version of zlib
+                files = [*column["files"]]
+                files[number] = record
+                columns = splits[split]["columns"] | {name: column | {"files": files}}
+                splits[split] = splits[split] | {"columns": columns}
+    repaired = replace(index, document=index.document | {"splits": splits})
+    if repaired.document != index.document and not replace_index(out, repaired, index):
+        raise BuildError(f"another build changed {out} meanwhile; run the same command again")
+
+
+def _tasks(
+    index: Index, split: str, layout: Layout, damaged: set[str], listing: Listing | None, out: Path
+) -> list[Task]:
+    tasks = []
+    for number, known in enumerate(layout.known):
+        bad = {name for name, record in known.items() if record["path"] in damaged}
+        if not bad:
+            continue
+        samples = ()
+        if IMAGES in bad:
+            samples = _range(index, split, layout, number, listing, out)
+        columns = tuple(column for column in columns_of(index, split) if column.name in bad)
+        _refuse_other_library(index, split, [column.name for column in columns])
+        tasks.append(Task(split, number, samples, shard_key(known[IMAGES]["path"]), columns, known))
+    return tasks
+
+
+def _range(index: Index, split: str, layout: Layout, number: int, listing: Listing | None, out: Path) -> tuple:
+    samples = listing.splits.get(split, ()) if listing else ()
+    if layout.homes is not None or fingerprint(split, samples) != layout.samples:
+        raise BuildError(
+            f"images of {split} are damaged, and the raw data is not what {out} was built from; "
+            "take it in as it is now with build --update"
+        )
+    return samples[number * layout.shard_size : (number + 1) * layout.shard_size]
+
+
+def _refuse_other_library(index: Index, split: str, columns: list[str]) -> None:
+    installed = version("scikit-image")
+    for name in columns:
+        stored = index.document["splits"][split]["columns"][name]["recipe"]["scikit-image"]
+        if stored != installed:
+            raise BuildError(
+                f"{split}/{name} was made with scikit-image {stored}, {installed} is installed and may cut otherwise; "
+                f"install scikit-image=={stored}"
+            )
+
+
+def _settings(index: Index) -> BuildSettings:
+    """The settings of the stored images; each task says for itself which maps it wants."""
+    images = index.document["images"]
+    return BuildSettings(
+        dataset=index.document["dataset"],
+        scales=(),
+        size=images["size"],
+        resize=images["resize"],
+        codec=images["codec"],
+        quality=images.get("quality", 95),
+    )

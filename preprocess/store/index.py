@@ -1,0 +1,115 @@
+"""The index: what a store holds, in one small file that is replaced as a whole."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from preprocess.errors import StoreError
+from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_header, lock, publish, seal
+from preprocess.store.writer import memory_file
+
+IMAGES = "images"
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a store holds.
+
+    Parameters
+    ----------
+    document : plain data; preprocess/README.md lists its fields.
+    places : split -> (n, 2) int32 array: shard and row of every sample. Only for splits that were updated; in others
+        the samples lie in the shards in order.
+    digest : SHA-256 of the index file behind its user block; empty before it is written.
+    """
+
+    document: dict
+    places: dict[str, np.ndarray] = field(default_factory=dict)
+    digest: str = ""
+
+
+def read_index(path: Path) -> Index:
+    """Read and check an index.
+
+    Raises
+    ------
+    StoreError : missing, foreign, damaged, or of another format version.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be opened: {error.strerror}; make a store with: python -m preprocess build"
+        ) from None
+    return parse_index(data, path)
+
+
+def parse_index(data: bytes, path: Path) -> Index:
+    """Read and check the bytes of an index file; ``path`` is for messages."""
+    digest = check_header(data[:HEADER_BYTES], "index", path)
+    if hashlib.sha256(memoryview(data)[HEADER_BYTES:]).hexdigest() != digest:
+        raise StoreError(f"{path} is damaged: its bytes do not match their digest; build it again")
+    with h5py.File(io.BytesIO(data[HEADER_BYTES:]), "r") as file:
+        places = {name: file["places"][name][()] for name in file.get("places", ())}
+        return Index(json.loads(file["document"][()]), places, digest)
+
+
+def index_bytes(index: Index) -> bytes:
+    """The file of an index: user block and HDF5."""
+    with memory_file() as file:
+        file.attrs["format"] = np.bytes_("lgcoamix-index")
+        file.attrs["version"] = FORMAT_VERSION
+        # Not sorted: the order of the splits is part of what it says.
+        text = json.dumps(index.document, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+        file.create_dataset("document", data=np.asarray(text, h5py.string_dtype("utf-8", len(text))))
+        for name, places in index.places.items():
+            file.create_dataset(f"places/{name}", data=places)
+        file.flush()
+        payload = file.id.get_file_image()
+    return seal(payload, "index")[0] + payload
+
+
+def replace_index(path: Path, index: Index, base: Index | None) -> bool:
+    """Publish an index, if it is still ``base`` that it replaces.
+
+    Returns
+    -------
+    False if another process published meanwhile: then read its index and begin again from there.
+
+    Notes
+    -----
+    A lock on the file in place keeps two writers apart. Where a file system has no locks, one of two indexes that are
+    published within the same instant can be lost; its shards are not, and the same command names them again.
+    """
+    data = index_bytes(index)
+    header, payload = data[:HEADER_BYTES], data[HEADER_BYTES:]
+    if base is None:
+        return publish(path, header, payload, new=True)
+    with _locked(path):
+        if _digest_in_place(path) != base.digest:
+            return False
+        return publish(path, header, payload)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of the file that has this name now, not of one that was replaced while we waited."""
+    while True:
+        with path.open("r+b") as file:
+            lock(file)
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                yield
+                return
+
+
+def _digest_in_place(path: Path) -> str:
+    with path.open("rb") as file:
+        return check_header(file.read(HEADER_BYTES), "index", path)

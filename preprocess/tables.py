@@ -1,0 +1,107 @@
+"""What the commands print: tables of a store, of a build, of a forecast."""
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from preprocess.forecast import Forecast
+from preprocess.store import Store
+from preprocess.superpixels import adjusted_rand_index
+
+COMPARED = 32  # images whose scales are compared
+
+
+def describe(store: Store) -> Iterator[str]:
+    """Lines on a store as a whole, its superpixels and the images that were left out."""
+    sizes = {"squash": f"{store.size}x{store.size} pixels", "short": f"short side {store.size} pixels"}
+    size, codec = sizes.get(store.resize, "images of their own sizes"), store.document["images"]["codec"]
+    yield f"{store.path}: {store.dataset}, {len(store.classes)} classes, {size}, {codec}"
+    for name, chosen in store.superpixel_sets.items():
+        draws = ", ".join(f"{scale.segments} ({scale.weight:.3f})" for scale in chosen.scales)
+        yield f"superpixels {name}: counts (draw weights) {draws}" + (
+            "  [default]" if chosen == store.superpixels else ""
+        )
+    for split, entry in store.document["splits"].items():
+        if entry["failed"]:
+            names = ", ".join(failure["key"] for failure in entry["failed"])
+            yield f"{split}: {len(entry['failed'])} images left out: {names}"
+
+
+def columns(store: Store) -> Table:
+    """One row for each column of each split."""
+    table = Table(
+        "split", "column", "superpixels: least", "mean", "most", "agreement with next", "samples", "shards", "bytes",
+        "content key",
+    )  # fmt: skip
+    for split, layout in store.splits.items():
+        entry, agreements = store.document["splits"][split], _agreements(store, split)
+        for name, column in sorted(entry["columns"].items(), key=_by_count):
+            regions = [""] * 4
+            if "recipe" in column:
+                mean = column["regions"] / max(1, len(layout))
+                most = column["largest_id"] + 1
+                regions = [str(column["least_regions"]), f"{mean:.1f}", str(most), agreements.get(name, "")]
+            size = decimal(sum(file["bytes"] for file in column["files"]))
+            shards = str(len(column["files"]))
+            table.add_row(split, name, *regions, str(len(layout)), shards, size, column["content_key"])
+    return table
+
+
+def forecast(found: Forecast, jobs: int) -> Table:
+    """What a build will take."""
+    table = Table("what a build takes", "", show_header=False)
+    table.add_row("images", f"{found.images}, {found.measured} measured, {found.failed} of them not usable")
+    table.add_row(
+        "time", f"about {_duration(found.seconds / jobs)} with {jobs} jobs, {_duration(found.seconds)} with one"
+    )
+    table.add_row("disk, --codec raw", decimal(int(found.raw_bytes + found.map_bytes)))
+    table.add_row("disk, --codec jpeg", decimal(int(found.jpeg_bytes + found.map_bytes)))
+    table.add_row("of these, maps", decimal(int(found.map_bytes)))
+    table.add_row("memory", f"at most {decimal(int(found.worker_bytes))} for each job, beside the programs")
+    return table
+
+
+def splits(store: Store) -> Table:
+    """One row for each split of a store."""
+    table = Table("split", "images", "left out", "maps", "bytes")
+    for split, layout in store.splits.items():
+        entry = store.document["splits"][split]
+        size = sum(file["bytes"] for column in entry["columns"].values() for file in column["files"])
+        maps = ", ".join(sorted(name for name, column in entry["columns"].items() if "recipe" in column))
+        table.add_row(split, str(len(layout)), str(len(entry["failed"])), maps, decimal(size))
+    return table
+
+
+def show(table: Table) -> None:
+    """Print a table; one that is piped into a file is not squeezed into 80 columns."""
+    (Console() if sys.stdout.isatty() else Console(width=160)).print(table)
+
+
+def _by_count(item: tuple[str, dict]) -> tuple:
+    recipe = item[1].get("recipe", {})
+    return recipe.get("algorithm", ""), recipe.get("compactness") or 0.0, recipe.get("segments", 0)
+
+
+def _agreements(store: Store, split: str) -> dict[str, str]:
+    """Column -> how alike its maps and those of the next scale are, over images spread evenly."""
+    number = len(store.splits[split])
+    chosen = sorted({place * number // COMPARED for place in range(COMPARED)}) if number else []
+    found = {}
+    for each in store.superpixel_sets.values():
+        if not chosen or not set(each.columns) <= store.splits[split].paths.keys():
+            continue
+        maps = [store.column_maps(split, column, chosen) for column in each.columns]
+        for column, mine, following in zip(each.columns, maps, maps[1:], strict=False):
+            alike = np.mean([adjusted_rand_index(*pair) for pair in zip(mine, following, strict=True)])
+            found.setdefault(column, f"{alike:.2f}")
+    return found
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

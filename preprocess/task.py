@@ -1,0 +1,177 @@
+"""What a worker does: the shards of one range."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from preprocess.datasets import Sample
+from preprocess.errors import BuildError, ImageError, StoreError
+from preprocess.images import encode, load
+from preprocess.plan import BuildSettings, MapColumn, Task, edited, shard_key
+from preprocess.store.format import check_file, key_of
+from preprocess.store.index import IMAGES
+from preprocess.store.reader import Shard
+from preprocess.store.writer import ImageShard, MapShard, Sealed
+from preprocess.superpixels import ALGORITHMS
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a finished task tells: plain data, small.
+
+    Parameters
+    ----------
+    task : split and number of the range.
+    records : column name -> path, bytes and sha256 of its shard.
+    rows : number of images in the range that could be used.
+    failed : key and reason of the others.
+    regions : column name -> (rows,) array: number of superpixels in every map.
+    maps_computed : number of maps that this run computed, not kept from before.
+    """
+
+    task: tuple[str, int]
+    records: dict[str, dict]
+    rows: int
+    failed: list[dict[str, str]]
+    regions: dict[str, np.ndarray]
+    maps_computed: int
+
+
+def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Report:
+    """Store what is missing of one range. Depends on nothing but its arguments."""
+    images = _store_images(task, home, stem, settings)
+    key = shard_key(images["path"])
+    records: dict[str, dict] = {IMAGES: images}
+    paths = {}
+    for column in task.columns:
+        known = task.known.get(column.name)
+        planned = key_of({"maps": column.recipe(), "images": key})
+        paths[column.name] = known["path"] if known else place(stem, task, column.name, planned)
+        kept = _kept(home, paths[column.name], known)
+        if kept is not None:
+            records[column.name] = kept
+    missing = [column for column in task.columns if column.name not in records]
+    shard = Shard.open(home / images["path"])
+    try:
+        for column, sealed in _cut(shard, missing, settings):
+            records[column.name] = _published(home, paths[column.name], sealed)
+        regions = {column.name: regions_of(home / records[column.name]["path"]) for column in task.columns}
+        return Report(
+            (task.split, task.number), records, len(shard), shard.failed(), regions, len(missing) * len(shard)
+        )
+    finally:
+        shard.close()
+
+
+def place(stem: str, task: Task, column: str, key: str) -> str:
+    """Path of a shard, relative to the folder of the index."""
+    return f"{stem}.shards/{task.split}/{column}/{task.number:05d}-{key}.h5"
+
+
+def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) -> dict:
+    """Return the record of the image shard, made now if it is not in place."""
+    known = task.known.get(IMAGES)
+    path = known["path"] if known else place(stem, task, IMAGES, task.key)
+    images = _kept(home, path, known)
+    changed = known is None and images is not None and bool(edited(task.samples, home / path))
+    if images is not None and not changed:
+        return images
+    if known is not None and not task.samples:
+        raise BuildError(
+            f"{home / path} is missing or damaged; make its images again: build --update, or verify --repair"
+        )
+    shard, failed = _read_sources(task.samples, settings)
+    if known is None and (failed or changed):
+        # Other content than the plain key promises, so another shard: it must not be taken for the planned one.
+        without = [failure["key"] for failure in failed]
+        sources = [digest.hex() for digest in shard.sources]
+        path = place(stem, task, IMAGES, key_of({"of": task.key, "without": without, "sources": sources}))
+        images = _kept(home, path, None)
+        if images is not None:
+            return images
+    sealed = shard.finish(failed)
+    if known is not None and sealed.digest != known["sha256"]:
+        raise BuildError(
+            f"{home / path} cannot be made again as it was: its source images were edited since, or other versions "
+            "of Pillow or HDF5 are installed; take the images in as they are now with build --update"
+        )
+    return _published(home, path, sealed)
+
+
+def _read_sources(samples: Iterable[Sample], settings: BuildSettings) -> tuple[ImageShard, list[dict[str, str]]]:
+    """Decode the images of a range: the shard of the good ones, and the failures."""
+    samples = list(samples)
+    shape = (settings.size, settings.size) if settings.codec == "raw" else None
+    shard, failed = ImageShard(len(samples), shape, varied=not settings.uniform), []
+    for sample in samples:
+        try:
+            data = sample.path.read_bytes()
+            stored, size = _stored_form(data, settings)
+        except OSError as error:
+            failed.append({"key": sample.key, "reason": f"cannot be read: {error.strerror}"})
+        except ImageError as error:
+            failed.append({"key": sample.key, "reason": str(error)})
+        else:
+            shard.add(stored, size, sample.label, sample.key, hashlib.sha256(data).digest())
+    return shard, failed
+
+
+def _stored_form(data: bytes, settings: BuildSettings) -> tuple[np.ndarray | bytes, tuple[int, int]]:
+    if settings.codec == "raw":
+        pixels = load(data, settings.size, settings.resize)
+        return pixels, pixels.shape[:2]
+    return encode(data, settings.size, settings.resize, settings.codec, settings.quality)
+
+
+def _cut(shard: Shard, columns: list[MapColumn], settings: BuildSettings) -> list[tuple[MapColumn, Sealed]]:
+    """Cut every stored image at every wanted scale. The images are those that training will see."""
+    if not columns:
+        return []
+    varied = not settings.uniform
+    shape = shard.sizes.max(axis=0, initial=1) if varied else (settings.size, settings.size)
+    shards = {column.name: MapShard(len(shard), tuple(map(int, shape)), column.dtype, varied) for column in columns}
+    alike = [list(group) for _, group in groupby(sorted(columns, key=_way), key=_way)]
+    for row in range(len(shard)):
+        image = shard.read_image(row)
+        for group in alike:
+            counts = tuple(column.segments for column in group)
+            found = ALGORITHMS[group[0].algorithm].segment(image, counts, group[0].compactness)
+            for column, ids in zip(group, found, strict=True):
+                _check_ids(column, ids)
+                shards[column.name].add(ids)
+    return [(column, shards[column.name].finish()) for column in columns]
+
+
+def _way(column: MapColumn) -> tuple[str, float]:
+    return column.algorithm, column.compactness or 0.0
+
+
+def _check_ids(column: MapColumn, ids: np.ndarray) -> None:
+    if not 0 <= ids.min() <= ids.max() < np.iinfo(column.dtype).max:
+        raise BuildError(f"{column.algorithm} gave ids {ids.min()} to {ids.max()}, which {column.dtype} cannot hold")
+
+
+def _kept(home: Path, path: str, known: dict | None) -> dict | None:
+    """Return the record of a shard that an earlier run published, if it is whole (and the one that the index names)."""
+    try:
+        size, digest = check_file(home / path, "shard")
+    except StoreError:
+        return None
+    if known is not None and digest != known["sha256"]:
+        return None
+    return {"path": path, "bytes": size, "sha256": digest}
+
+
+def _published(home: Path, path: str, sealed: Sealed) -> dict:
+    return {"path": path, "bytes": sealed.publish(home / path), "sha256": sealed.digest}
+
+
+def regions_of(path: Path) -> np.ndarray:
+    """Number of superpixels in every map of a shard: (rows,) array."""
+    shard = Shard.open(path)
+    shard.close()
+    return shard.regions

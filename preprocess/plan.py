@@ -228,6 +228,8 @@ def make_plan(out: Path, listing: Listing, settings: BuildSettings, base: Index 
             _refuse_edited(out, base, split, samples)
             tasks += list(_missing(home, split, samples, layout, settings, base, split in base.places))
         else:
+            if base is not None:
+                refuse_other_pillow(base, settings)
             size = settings.shard_size or default_shard_size(len(samples))
             fresh = list(cut(split, samples, size, settings))
             layout = Layout(fingerprint(split, samples), size, ({},) * len(fresh), (-1,) * len(fresh))
@@ -324,6 +326,28 @@ def _differences(listing: Listing, settings: BuildSettings, document: dict, upda
             yield f"images of {split}: other names, labels or file sizes than were stored"
 
 
+def refuse_other_pillow(base: Index, settings: BuildSettings) -> None:
+    """Refuse to store images beside others that another version of Pillow decoded."""
+    stored, installed = base.document["images"]["pillow"], settings.image_recipe()["pillow"]
+    if stored != installed:
+        raise BuildError(
+            f"the images were stored with Pillow {stored}, {installed} is installed and may decode otherwise; "
+            f"install pillow=={stored}, or build the store anew"
+        )
+
+
+def refuse_other_scikit_image(base: Index, split: str, columns: Iterable[MapColumn]) -> None:
+    """Refuse to make maps for a column that another version of scikit-image cut."""
+    for column in columns:
+        stored = base.document["splits"][split]["columns"][column.name]["recipe"]["scikit-image"]
+        installed = column.recipe()["scikit-image"]
+        if stored != installed:
+            raise BuildError(
+                f"{split}/{column.name} was made with scikit-image {stored}, {installed} is installed and may cut "
+                f"otherwise; install scikit-image=={stored}"
+            )
+
+
 def _missing(
     home: Path,
     split: str,
@@ -346,6 +370,7 @@ def _missing(
             if IMAGES in lost:
                 part = samples[number * size : (number + 1) * size]
             again = [column for name, column in present.items() if name in lost]
+            refuse_other_scikit_image(base, split, again)
             yield Task(split, number, part, shard_key(known[IMAGES]["path"]), (*again, *wanted), known)
 
 

@@ -2,13 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 from preprocess.build import run_tasks
 from preprocess.datasets import Listing
 from preprocess.errors import BuildError
-from preprocess.plan import BuildSettings, Layout, Plan, Task, columns_of, fingerprint, layout_in_place, shard_key
+from preprocess.plan import (
+    BuildSettings,
+    Layout,
+    Plan,
+    Task,
+    columns_of,
+    fingerprint,
+    layout_in_place,
+    refuse_other_scikit_image,
+    shard_key,
+)
 from preprocess.store.index import IMAGES, Index, replace_index
 
 
@@ -74,7 +83,7 @@ def _tasks(
         if IMAGES in bad:
             samples = _range(index, split, layout, number, listing, out)
         columns = tuple(column for column in columns_of(index, split) if column.name in bad)
-        _refuse_other_library(index, split, [column.name for column in columns])
+        refuse_other_scikit_image(index, split, columns)
         tasks.append(Task(split, number, samples, shard_key(known[IMAGES]["path"]), columns, known))
     return tasks
 
@@ -87,17 +96,6 @@ def _range(index: Index, split: str, layout: Layout, number: int, listing: Listi
             "take it in as it is now with build --update"
         )
     return samples[number * layout.shard_size : (number + 1) * layout.shard_size]
-
-
-def _refuse_other_library(index: Index, split: str, columns: list[str]) -> None:
-    installed = version("scikit-image")
-    for name in columns:
-        stored = index.document["splits"][split]["columns"][name]["recipe"]["scikit-image"]
-        if stored != installed:
-            raise BuildError(
-                f"{split}/{name} was made with scikit-image {stored}, {installed} is installed and may cut otherwise; "
-                f"install scikit-image=={stored}"
-            )
 
 
 def _settings(index: Index) -> BuildSettings:

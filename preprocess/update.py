@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 
 from preprocess.datasets import Listing, Sample
-from preprocess.errors import BuildError, StoreError
+from preprocess.errors import StoreError
 from preprocess.plan import (
     BuildSettings,
     Layout,
@@ -22,6 +22,8 @@ from preprocess.plan import (
     layout_in_place,
     make_plan,
     refuse_differences,
+    refuse_other_pillow,
+    refuse_other_scikit_image,
     shard_key,
     with_others,
 )
@@ -70,8 +72,6 @@ def plan_update(
         if split not in fresh:
             layouts[split], more = _update_split(out.parent, split, samples, settings, base, jobs, advance)
             tasks += more
-    if any(task.samples for task in tasks):
-        _refuse_other_libraries(document, settings)
     ordered = {split: layouts[split] for split in listing.splits}
     return replace(plan, listing=listing, layouts=ordered, tasks=tuple(tasks))
 
@@ -103,6 +103,9 @@ def _update_split(
     for place, image in kept.items():
         homes[place] = numbers[image.shard], image.row
     new = list(cut(split, tuple(samples[place] for place in changed), size, settings))
+    if new:
+        refuse_other_pillow(base, settings)
+        refuse_other_scikit_image(base, split, columns_of(base, split))
     for task in new:
         part = changed[task.number * size :][: len(task.samples)]
         # Names and sizes may be those of an older version: the content belongs into the key.
@@ -167,12 +170,3 @@ def _in_order(layout: Layout, samples: int) -> bool:
     if not np.array_equal(layout.homes, np.stack([ranges // size, ranges % size], axis=1)):
         return False
     return all(rows in (-1, min(size, samples - shard * size)) for shard, rows in enumerate(layout.rows))
-
-
-def _refuse_other_libraries(document: dict, settings: BuildSettings) -> None:
-    stored, installed = document["images"]["pillow"], settings.image_recipe()["pillow"]
-    if stored != installed:
-        raise BuildError(
-            f"the images were stored with Pillow {stored}, {installed} is installed and may decode otherwise; "
-            f"install pillow=={stored}, or build the store anew"
-        )

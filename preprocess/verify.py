@@ -31,7 +31,7 @@ def verify(store: Store, jobs: int, advance: Callable[[int], None]) -> list[Faul
     Parameters
     ----------
     store : an index with shards, or a packed store, which is read in one piece.
-    jobs : worker processes.
+    jobs : threads; hashing leaves Python's lock.
     advance : is called with 1 after each shard.
 
     Returns
@@ -49,7 +49,7 @@ def verify(store: Store, jobs: int, advance: Callable[[int], None]) -> list[Faul
         faults[fault.path] = fault
         advance(1)
 
-    run_parallel(check_shard, ((home, record) for record in records.values()), done, jobs, "loky")
+    run_parallel(check_shard, ((home, record) for record in records.values()), done, jobs, "threading")
     return [faults[path] for path in records if faults[path].lines]
 
 

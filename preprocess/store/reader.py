@@ -19,7 +19,12 @@ from preprocess.store.index import IMAGES, Index, parse_index, read_index
 from preprocess.store.writer import image_checksum, map_checksum
 from preprocess.superpixels.scales import Scale
 
-_OPEN_SHARDS = 64
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+_MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each; all shards of a set like CUB stay open
 _inherited: list[object] = []  # files that a parent process opened: kept, so that this process never closes them
 
 
@@ -73,7 +78,7 @@ class Store:
     """A store of images, labels and superpixel maps; open it with the path of its index, or of a packed store.
 
     Opening reads the index alone: later builds may add columns to the store on the disk, this object keeps what it
-    saw. Shards open when they are first read, at most 64 at a time, once per process: a store may be pickled, forked
+    saw. Shards open when they are first read, at most 256 at a time, once per process: a store may be pickled, forked
     and sent to workers.
 
     Parameters
@@ -321,7 +326,7 @@ class Store:
             self._forget_shards()
         shard = self._shards.pop(relative, None)
         if shard is None:
-            while len(self._shards) >= _OPEN_SHARDS:
+            while len(self._shards) >= _open_shards():
                 self._shards.popitem(last=False)[1].close()
             shard = self._packed_shard(relative) if self.packed else Shard.open(self.path.parent / relative)
         self._shards[relative] = shard
@@ -352,10 +357,11 @@ class Shard:
         self.sizes: np.ndarray | None = group["sizes"][()] if "sizes" in group else None
         self.regions: np.ndarray | None = group["regions"][()] if big == "maps" else None
         self.labels: np.ndarray | None = None if big == "maps" else group["labels"][()]
-        self.keys: list[str] = [] if big == "maps" else [key.decode() for key in group["keys"]]
+        # Read in one piece: HDF5 takes 40 us for each element that it is asked for.
+        self._keys: np.ndarray | None = None if big == "maps" else group["keys"][()]
         rows = {len(self.data) if self.offsets is None else len(self.offsets) - 1, len(self.checksums)}
-        rows |= {len(values) for values in (self.sizes, self.regions, self.labels) if values is not None}
-        if len(rows | ({len(self.keys)} if big != "maps" else set())) != 1:
+        others = (self.sizes, self.regions, self.labels, self._keys)
+        if len(rows | {len(values) for values in others if values is not None}) != 1:
             raise ValueError("its datasets differ in length")
 
     @classmethod
@@ -394,9 +400,14 @@ class Shard:
             self.group.close()
         self.group = self.data = None
 
+    @property
+    def keys(self) -> list[str]:
+        """Keys of all images; empty for maps."""
+        return [] if self._keys is None else [key.decode() for key in self._keys.tolist()]
+
     def sources(self) -> list[bytes]:
         """SHA-256 of the source file of every image."""
-        return [bytes(digest) for digest in self.group["sources"]]
+        return [bytes(digest) for digest in self.group["sources"][()]]
 
     def failed(self) -> list[dict[str, str]]:
         """Key and reason of every image of the range that could not be used."""
@@ -445,12 +456,18 @@ class Shard:
             raise StoreError(self._damaged(row)) from None
 
     def _check_image(self, row: int, stored: bytes | memoryview) -> None:
-        if image_checksum(stored, self.labels[row], self.keys[row]) != self.checksums[row]:
+        if image_checksum(stored, self.labels[row], self._keys[row]) != self.checksums[row]:
             raise StoreError(self._damaged(row))
 
     def _damaged(self, row: int) -> str:
-        name = f" ({self.keys[row]})" if self.keys else ""
+        name = "" if self._keys is None else f" ({self._keys[row].decode(errors='replace')})"
         return f"sample {row}{name} of {self.where} does not match its checksum; run: python -m preprocess verify"
+
+
+def _open_shards() -> int:
+    """How many shards may be open: a quarter of the files that the system allows this process."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1
+    return _MOST_OPEN_SHARDS if limit < 0 else max(1, min(_MOST_OPEN_SHARDS, limit // 4))
 
 
 def open_hdf5(path: Path) -> h5py.File:

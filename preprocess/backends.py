@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import logging
 import signal
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -124,6 +125,8 @@ def _on_ray(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | 
         raise BuildError("--backend ray needs Ray: pip install 'lgcoamix[ray]'") from None
     local = {} if scheduler else {"num_cpus": jobs, "include_dashboard": False}
     try:
+        if scheduler:
+            _knock(scheduler)  # ray.init would try for many minutes
         ray.init(address=scheduler or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise BuildError(f"the Ray head {scheduler or ''} cannot be reached: {error}") from None
@@ -137,6 +140,12 @@ def _on_ray(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | 
                 yield from run(part)
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise an OSError or ValueError if nobody listens at ``HOST:PORT`` or ``ray://HOST:PORT``."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    socket.create_connection((host, int(port)), _REACH_SECONDS).close()
 
 
 def _away_from_signals(work: Callable[[], None]) -> None:

@@ -135,13 +135,13 @@ def _places(layout: Layout, reports: list[Report | None], samples: tuple[Sample,
     """Shard and row of every good sample; in a new shard some samples may have failed, so that later ones move up."""
     if layout.homes is None:
         return None
-    failed = {failure["key"] for report in reports if report for failure in report.failed}
-    new = {number for number, rows in enumerate(layout.rows) if rows < 0}
-    places, lost = [], dict.fromkeys(new, 0)
+    failed = {failure["key"] for failure in _new_failures(layout, reports)}
+    lost = dict.fromkeys((number for number, rows in enumerate(layout.rows) if rows < 0), 0)
+    places = []
     for sample, (shard, place) in zip(samples, layout.homes.tolist(), strict=True):
-        if shard in new and sample.key in failed:
+        if shard in lost and sample.key in failed:
             lost[shard] += 1
-        else:
+        elif shard >= 0:
             places.append((shard, place - lost.get(shard, 0)))
     return np.asarray(places, np.int32).reshape(-1, 2)
 
@@ -155,11 +155,7 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
     images = [record[IMAGES] for record in records]
     same = before is not None and _same_images(plan, split, images, places)
     image_recipe = plan.base.document["images"] if plan.base else settings.image_recipe()
-    if same:
-        sources, failed = before["sources"], before["failed"]
-    else:
-        sources = _sources_key(plan.home, images, rows, places)
-        failed = [failure for report in reports if report for failure in report.failed]
+    sources = before["sources"] if same else _sources_key(plan.home, images, rows, places)
     content = {"sources": sources, "images": _content(image_recipe)}
     packing = {"codec": image_recipe["codec"], "shard_size": layout.shard_size}
     columns = {IMAGES: _column(images, content, packing)}
@@ -179,9 +175,15 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
         "sources": sources,
         "shard_size": layout.shard_size,
         "rows": rows,
-        "failed": failed,
+        "failed": [*layout.failed, *_new_failures(layout, reports)],
         "columns": columns,
     }
+
+
+def _new_failures(layout: Layout, reports: list[Report | None]) -> list[dict[str, str]]:
+    """The unusable images among those of new shards; a report on an older shard repeats what is known."""
+    pairs = zip(reports, layout.rows, strict=True)
+    return [failure for report, rows in pairs if report and rows < 0 for failure in report.failed]
 
 
 def _same_images(plan: Plan, split: str, images: list[dict], places: np.ndarray | None) -> bool:
@@ -212,7 +214,7 @@ def _sources_key(home: Path, images: list[dict], rows: list[int], places: np.nda
     everything = []
     for record in images:
         shard = Shard.open(home / record["path"])
-        everything += zip(shard.keys, shard.labels.tolist(), shard.sources(), strict=True)
+        everything += zip(shard.keys, shard.labels.tolist(), shard.sources, strict=True)
         shard.close()
     if places is not None:
         starts = np.cumsum([0, *rows])

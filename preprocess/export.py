@@ -1,6 +1,8 @@
 """A store as plain files: PNG images, PNG label maps, a table of labels."""
 
 import csv
+import secrets
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -29,7 +31,18 @@ def export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
     """
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} is not empty; give a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    aside.mkdir()
+    try:
+        _export(store, aside, advance)
+        aside.replace(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["split", "key", "label", "class"])

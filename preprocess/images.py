@@ -13,6 +13,7 @@ from preprocess.errors import ImageError
 
 RESIZES = ("squash", "short", "none")
 CODECS = ("raw", "jpeg", "png")
+_LONGEST_JPEG = 65500
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -94,6 +95,8 @@ def encode(data: bytes, size: int | None, resize: str, codec: str, quality: int)
     width, height = target = _stored_size(image.size, size, resize)
     if codec == "jpeg" and image.size == target and _is_jpeg(data):
         return data, (height, width)
+    if codec == "jpeg" and max(target) > _LONGEST_JPEG:
+        raise ImageError(f"{width}x{height} pixels, and JPEG takes {_LONGEST_JPEG} a side; --codec png has no limit")
     resized = _resized(image, target)
     return (encode_png(resized) if codec == "png" else encode_jpeg(resized, quality)), (height, width)
 
@@ -145,10 +148,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow's own conversion clips 16-bit values at 255; a 16-bit PNG or TIFF opens as I;16 or I.
         values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((np.clip(values, 0, 65535) // 257).astype(np.uint8))
+        grey = (np.clip(values, 0, 65535) // 257).astype(np.uint8)
+        grey[values == image.info.get("transparency", -1)] = 255  # the one transparent value, on white
+        image = Image.fromarray(grey)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, "white")
         canvas.alpha_composite(image)
         image = canvas
-    return image.convert("RGB")
+    image = image.convert("RGB")
+    image.info.clear()  # comments, profiles: encoders would copy them, or fail on them
+    return image

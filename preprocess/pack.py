@@ -1,5 +1,6 @@
 """A whole store in one file."""
 
+import glob
 import hashlib
 import io
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 
 from preprocess.errors import StoreError
 from preprocess.store import Store
-from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, header_of, writing_aside
+from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_file, header_of, sweep, writing_aside
 from preprocess.store.index import index_bytes
 from preprocess.store.reader import open_hdf5
 
@@ -29,7 +30,7 @@ def pack(store: Store, out: Path, advance: Callable[[int], None]) -> None:
 
     Raises
     ------
-    StoreError : the store is packed already or lacks shards, or the file exists.
+    StoreError : the store is packed already, lacks shards or is damaged, or the file exists.
     """
     if store.packed:
         raise StoreError(f"{store.path} is packed already")
@@ -38,6 +39,7 @@ def pack(store: Store, out: Path, advance: Callable[[int], None]) -> None:
     lost = store.missing()
     if lost:
         raise StoreError(f"{store.path} lacks {len(lost)} shards, the first is {lost[0]}; build it again")
+    sweep(out.parent.glob(f".{glob.escape(out.name)}.*.tmp"))
     with writing_aside(out) as file:
         file.write(bytes(HEADER_BYTES))
         view = _Behind(file)
@@ -45,11 +47,10 @@ def pack(store: Store, out: Path, advance: Callable[[int], None]) -> None:
             packed.attrs["format"] = np.bytes_("lgcoamix-pack")
             packed.attrs["version"] = FORMAT_VERSION
             packed.create_dataset("index", data=np.frombuffer(index_bytes(store.index), np.uint8))
-            for path, _ in store.records():
+            for path, record in store.records():
                 if view.failure is not None:
                     break
-                with open_hdf5(store.path.parent / path) as shard:
-                    shard.copy("/", packed, path)
+                _copy(store.path.parent / path, record, packed)
                 advance(1)
         if view.failure is not None:
             raise view.failure
@@ -57,6 +58,13 @@ def pack(store: Store, out: Path, advance: Callable[[int], None]) -> None:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         file.write(header_of("pack", digest))
+
+
+def _copy(path: Path, record: dict, packed: h5py.File) -> None:
+    if check_file(path, "shard") != (record["bytes"], record["sha256"]):
+        raise StoreError(f"{path} is another shard than the index names")
+    with open_hdf5(path) as shard:
+        shard.copy("/", packed, record["path"])
 
 
 class _Behind(io.RawIOBase):

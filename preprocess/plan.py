@@ -1,5 +1,6 @@
 """What is to be done: a listing, settings and the store in place -> tasks."""
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Iterable, Iterator
@@ -10,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from preprocess.datasets import Listing, Sample
-from preprocess.errors import BuildError
-from preprocess.store.format import canonical, key_of
+from preprocess.errors import BuildError, StoreError
+from preprocess.store.format import canonical, check_file, key_of
 from preprocess.store.index import IMAGES, Index
 from preprocess.store.reader import Shard
 from preprocess.superpixels import ALGORITHMS, Scale
@@ -158,14 +159,16 @@ class Layout:
     shard_size : samples in a shard that is cut from the listing.
     known : for each shard, column name -> record; empty for a shard to come.
     rows : for each shard, the number of its samples; -1 for a shard to come.
-    homes : (n, 2) int array: shard of every listed sample, and its place among the samples of that shard; None where
-        the samples lie in the shards in order.
+    failed : images that are known to be unusable as they are: key, reason, SHA-256.
+    homes : (n, 2) int array: shard of every listed sample, and its place among the samples of that shard, or -1 for one
+        that is known to be unusable; None where every shard holds its range of the listing.
     """
 
     samples: str
     shard_size: int
     known: tuple[dict[str, dict], ...]
     rows: tuple[int, ...]
+    failed: tuple[dict[str, str], ...] = ()
     homes: np.ndarray | None = None
 
 
@@ -225,7 +228,7 @@ def make_plan(out: Path, listing: Listing, settings: BuildSettings, base: Index 
     for split, samples in listing.splits.items():
         if base is not None and split in base.document["splits"]:
             layout = layout_in_place(base, split)
-            _refuse_edited(out, base, split, samples)
+            _refuse_edited(out, layout, samples)
             tasks += list(_missing(home, split, samples, layout, settings, base, split in base.places))
         else:
             if base is not None:
@@ -252,7 +255,8 @@ def layout_in_place(base: Index, split: str) -> Layout:
         {name: column["files"][number] for name, column in entry["columns"].items()}
         for number in range(len(entry["rows"]))
     )
-    return Layout(entry["samples"], entry["shard_size"], known, tuple(entry["rows"]), base.places.get(split))
+    rows, failed = tuple(entry["rows"]), tuple(entry["failed"])
+    return Layout(entry["samples"], entry["shard_size"], known, rows, failed, base.places.get(split))
 
 
 def columns_of(base: Index, split: str) -> tuple[MapColumn, ...]:
@@ -280,7 +284,9 @@ def fingerprint(split: str, samples: Iterable[Sample]) -> str:
 
 def superpixels_name(algorithm: str, compactness: float | None) -> str:
     """For example ``slic-c10``."""
-    return algorithm if compactness is None else f"{algorithm}-c{compactness:g}"
+    if compactness is None:
+        return algorithm
+    return f"{algorithm}-c{int(compactness) if compactness == int(compactness) else compactness}"
 
 
 def default_shard_size(samples: int) -> int:
@@ -374,25 +380,60 @@ def _missing(
             yield Task(split, number, part, shard_key(known[IMAGES]["path"]), (*again, *wanted), known)
 
 
-def _refuse_edited(out: Path, base: Index, split: str, samples: tuple[Sample, ...]) -> None:
+def _refuse_edited(out: Path, layout: Layout, samples: tuple[Sample, ...]) -> None:
     """Refuse a store whose source files were edited since, though names and sizes are the same."""
-    entry = base.document["splits"][split]
-    paths = [out.parent / file["path"] for file in entry["columns"][IMAGES]["files"]]
-    oldest = min((published(path) for path in paths), default=0)
+    oldest = min((published(out.parent / known[IMAGES]["path"]) for known in layout.known), default=0)
     touched = [sample for sample in samples if touched_at(sample.path) >= oldest]
-    if not touched:
-        return
-    wanted, known = {sample.key for sample in touched}, {}
-    for path in paths:
-        if path.exists():
-            known.update((key, digest) for key, digest in sources_of(path).items() if key in wanted)
-    edited = [sample.key for sample in touched if known.get(sample.key, b"") not in (b"", digest_of(sample.path))]
+    known = {key: image.source for key, image in stored_images(out.parent, layout).items()} if touched else {}
+    edited = [sample.key for sample in touched if sample.key in known and known[sample.key] != digest_of(sample.path)]
     if edited:
         names = ", ".join(edited[:_SHOWN])
         raise BuildError(
             f"{len(edited)} images changed since {out} was built: {names}; take the changes in with --update, "
             f"or give another --out"
         )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One image in a store.
+
+    Parameters
+    ----------
+    shard, row : where it lies.
+    label : class number.
+    source : SHA-256 of its source file.
+    """
+
+    shard: int
+    row: int
+    label: int
+    source: bytes
+
+
+def stored_images(home: Path, layout: Layout, checked: bool = False) -> dict[str, Stored]:
+    """What the shards of a split hold now, by key. Shards that cannot be read hold nothing.
+
+    Parameters
+    ----------
+    checked : read every shard and compare its digest.
+    """
+    found: dict[str, Stored] = {}
+    current = None if layout.homes is None else {tuple(place) for place in layout.homes.tolist()}
+    for number, known in enumerate(layout.known):
+        path, record = home / known[IMAGES]["path"], known[IMAGES]
+        try:
+            if checked and check_file(path, "shard") != (record["bytes"], record["sha256"]):
+                continue
+            shard = Shard.open(path)
+        except StoreError:
+            continue
+        with contextlib.closing(shard), contextlib.suppress(StoreError):
+            listed = zip(shard.keys, shard.labels.tolist(), shard.sources, strict=True)
+            for row, (key, label, source) in enumerate(listed):
+                if current is None or (number, row) in current:
+                    found[key] = Stored(number, row, label, source)
+    return found
 
 
 def edited(samples: Iterable[Sample], shard: Path) -> list[str]:
@@ -410,7 +451,7 @@ def sources_of(shard: Path) -> dict[str, bytes]:
     """SHA-256 of the source file of every image in a shard, by key."""
     opened = Shard.open(shard)
     try:
-        return dict(zip(opened.keys, opened.sources(), strict=True))
+        return dict(zip(opened.keys, opened.sources, strict=True))
     finally:
         opened.close()
 
@@ -431,6 +472,8 @@ def bytes_of(path: Path) -> int:
 def digest_of(path: Path) -> bytes:
     """SHA-256 of a file; empty if it cannot be read."""
     try:
+        if not path.is_file():
+            return b""
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError:

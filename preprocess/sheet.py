@@ -1,5 +1,6 @@
 """Contact sheets: images with the boundaries of their superpixels at every stored scale."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from skimage.segmentation import mark_boundaries
 
 from preprocess.errors import StoreError
 from preprocess.store import Store
+from preprocess.store.format import writing_aside
 
 _LINE_SCALE = 384  # side, in pixels, to which a small picture is enlarged before boundaries are drawn
 
@@ -41,7 +43,10 @@ def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
         for row, (image, ids) in enumerate(zip(images, maps, strict=True)):
             axes[row, column].imshow(_with_boundaries(image, ids.astype(int)))
             axes[row, column].set_title(f"{scale.segments} asked, {ids.max() + 1} found", fontsize=8)
-    figure.savefig(out, dpi=110)
+    picture = io.BytesIO()  # drawn first: a full disk leaves no half of a file
+    figure.savefig(picture, dpi=110, format=out.suffix[1:])
+    with writing_aside(out) as file:
+        file.write(picture.getvalue())
 
 
 def _with_boundaries(image: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What a worker does: the shards of one range."""
 
 import hashlib
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -28,7 +29,7 @@ class Report:
     task : split and number of the range.
     records : column name -> path, bytes and sha256 of its shard.
     rows : number of images in the range that could be used.
-    failed : key and reason of the others.
+    failed : key, reason and SHA-256 of the others.
     regions : column name -> (rows,) array: number of superpixels in every map.
     maps_computed : number of maps that this run computed, not kept from before.
     """
@@ -108,16 +109,25 @@ def _read_sources(samples: Iterable[Sample], settings: BuildSettings) -> tuple[I
     shape = (settings.size, settings.size) if settings.codec == "raw" else None
     shard, failed = ImageShard(len(samples), shape, varied=not settings.uniform), []
     for sample in samples:
+        source = b""
         try:
-            data = sample.path.read_bytes()
+            data = _read(sample.path)
+            source = hashlib.sha256(data).digest()
             stored, size = _stored_form(data, settings)
         except OSError as error:
-            failed.append({"key": sample.key, "reason": f"cannot be read: {error.strerror}"})
+            reason = f"cannot be read: {error.strerror}"
+            failed.append({"key": sample.key, "reason": reason, "source": source.hex()})
         except ImageError as error:
-            failed.append({"key": sample.key, "reason": str(error)})
+            failed.append({"key": sample.key, "reason": str(error), "source": source.hex()})
         else:
-            shard.add(stored, size, sample.label, sample.key, hashlib.sha256(data).digest())
+            shard.add(stored, size, sample.label, sample.key, source)
     return shard, failed
+
+
+def _read(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ImageError("not a regular file")  # a pipe would wait for a writer
+    return path.read_bytes()
 
 
 def _stored_form(data: bytes, settings: BuildSettings) -> tuple[np.ndarray | bytes, tuple[int, int]]:

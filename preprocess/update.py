@@ -1,14 +1,13 @@
 """Taking changed images into a store: what is unchanged stays where it is, the rest goes into new shards."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
 import numpy as np
 
 from preprocess.datasets import Listing, Sample
-from preprocess.errors import StoreError
 from preprocess.plan import (
     BuildSettings,
     Layout,
@@ -25,28 +24,11 @@ from preprocess.plan import (
     refuse_other_pillow,
     refuse_other_scikit_image,
     shard_key,
+    stored_images,
     with_others,
 )
 from preprocess.store.format import key_of
 from preprocess.store.index import IMAGES, Index
-from preprocess.store.reader import Shard
-
-
-@dataclass(frozen=True)
-class Stored:
-    """One image in a store.
-
-    Parameters
-    ----------
-    shard, row : where it lies.
-    label : class number.
-    source : SHA-256 of its source file.
-    """
-
-    shard: int
-    row: int
-    label: int
-    source: bytes
 
 
 def plan_update(
@@ -86,20 +68,24 @@ def _update_split(
     advance: Callable[[int], None],
 ) -> tuple[Layout, list[Task]]:
     layout = layout_in_place(base, split)
-    stored = _stored(home, layout)
-    digests = _digests(samples, stored, jobs, advance)
-    kept = {
-        place: stored[sample.key]
-        for place, (sample, digest) in enumerate(zip(samples, digests, strict=True))
-        if sample.key in stored and (sample.label, digest) == (stored[sample.key].label, stored[sample.key].source)
-    }
+    stored = stored_images(home, layout, checked=True)
+    digests = _digests(samples, jobs, advance)
+    bad = {failure["key"]: failure for failure in layout.failed}
+    kept, failed, changed = {}, {}, []
+    for place, (sample, digest) in enumerate(zip(samples, digests, strict=True)):
+        image = stored.get(sample.key)
+        if image is not None and (sample.label, digest) == (image.label, image.source):
+            kept[place] = image
+        elif sample.key in bad and bad[sample.key]["source"] == digest.hex():
+            failed[place] = bad[sample.key]
+        else:
+            changed.append(place)
     shards = sorted({image.shard for image in kept.values()})
     numbers = {shard: number for number, shard in enumerate(shards)}
-    changed = [place for place in range(len(samples)) if place not in kept]
     size, columns = layout.shard_size, with_others(settings.columns, columns_of(base, split))
 
     tasks = list(_columns_to_add(home, split, layout, shards, columns))
-    homes = np.empty((len(samples), 2), np.int32)
+    homes = np.full((len(samples), 2), -1, np.int32)
     for place, image in kept.items():
         homes[place] = numbers[image.shard], image.row
     new = list(cut(split, tuple(samples[place] for place in changed), size, settings))
@@ -114,32 +100,11 @@ def _update_split(
         homes[part] = [(len(shards) + task.number, position) for position in range(len(part))]
     known = tuple(layout.known[shard] for shard in shards) + ({},) * len(new)
     rows = tuple(layout.rows[shard] for shard in shards) + (-1,) * len(new)
-    done = Layout(fingerprint(split, samples), size, known, rows, homes)
-    return (replace(done, homes=None) if _in_order(done, len(samples)) else done), tasks
+    done = Layout(fingerprint(split, samples), size, known, rows, tuple(failed.values()), homes)
+    return (replace(done, homes=None) if _in_ranges(done) else done), tasks
 
 
-def _stored(home: Path, layout: Layout) -> dict[str, Stored]:
-    """What the store holds now, by key. Shards that cannot be read hold nothing."""
-    found: dict[str, Stored] = {}
-    current = None if layout.homes is None else {tuple(place) for place in layout.homes.tolist()}
-    for number, known in enumerate(layout.known):
-        path = home / known[IMAGES]["path"]
-        if bytes_of(path) != known[IMAGES]["bytes"]:
-            continue
-        try:
-            shard = Shard.open(path)
-        except StoreError:
-            continue
-        for row, (key, source) in enumerate(zip(shard.keys, shard.sources(), strict=True)):
-            if current is None or (number, row) in current:
-                found[key] = Stored(number, row, int(shard.labels[row]), source)
-        shard.close()
-    return found
-
-
-def _digests(
-    samples: tuple[Sample, ...], stored: dict[str, Stored], jobs: int, advance: Callable[[int], None]
-) -> list[bytes]:
+def _digests(samples: tuple[Sample, ...], jobs: int, advance: Callable[[int], None]) -> list[bytes]:
     """SHA-256 of every source file; hashing leaves Python's lock, so threads do."""
     run = joblib.Parallel(n_jobs=jobs, backend="threading", return_as="generator", batch_size=16)
     digests = []
@@ -163,10 +128,15 @@ def _columns_to_add(home: Path, split: str, layout: Layout, shards: list[int], c
     return tasks
 
 
-def _in_order(layout: Layout, samples: int) -> bool:
-    """Whether the samples simply lie in the shards one after the other, in ranges of the listing."""
-    ranges = np.arange(samples)
+def _in_ranges(layout: Layout) -> bool:
+    """Whether every shard holds its range of the listing: all of it, but for images that are known to be unusable."""
     size = layout.shard_size
-    if not np.array_equal(layout.homes, np.stack([ranges // size, ranges % size], axis=1)):
+    ranges = [layout.homes[start : start + size] for start in range(0, len(layout.homes), size)]
+    if len(ranges) != len(layout.rows):
         return False
-    return all(rows in (-1, min(size, samples - shard * size)) for shard, rows in enumerate(layout.rows))
+    for shard, (homes, rows) in enumerate(zip(ranges, layout.rows, strict=True)):
+        good = homes if rows < 0 else homes[homes[:, 0] >= 0]
+        expected = [(shard, row) for row in range(len(good))]
+        if rows not in (-1, len(good)) or good.tolist() != [list(pair) for pair in expected]:
+            return False
+    return True

@@ -74,7 +74,7 @@ def check_header(header: bytes, kind: str, path: Path) -> str:
             "build the store again, or use the program that wrote it"
         )
     if header != header_of(kind, digest):
-        raise StoreError(f"{path} is damaged in its first {HEADER_BYTES} bytes; build it again")
+        raise StoreError(f"{path} is damaged in its first {HEADER_BYTES} bytes")
     return digest
 
 
@@ -107,7 +107,7 @@ def check_file(path: Path, kind: str) -> tuple[int, str]:
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from None
     if found != stated:
-        raise StoreError(f"{path} is damaged: its bytes do not match their digest; build it again")
+        raise StoreError(f"{path} is damaged: its bytes do not match their digest")
     return size, found
 
 

@@ -16,7 +16,7 @@ from preprocess.errors import StoreError
 from preprocess.images import decode
 from preprocess.store.format import HEADER_BYTES, check_header, kind_of
 from preprocess.store.index import IMAGES, Index, parse_index, read_index
-from preprocess.store.writer import image_checksum, map_checksum
+from preprocess.store.writer import image_checksum, listing_checksum, map_checksum
 from preprocess.superpixels.scales import Scale
 
 try:
@@ -25,6 +25,7 @@ except ImportError:  # Windows
     resource = None
 
 _MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each; all shards of a set like CUB stay open
+_VERIFY = "run: python -m preprocess verify"
 _inherited: list[object] = []  # files that a parent process opened: kept, so that this process never closes them
 
 
@@ -349,6 +350,7 @@ class Shard:
 
     def __init__(self, group: h5py.Group, where: str) -> None:
         self.where = where
+        self._listed = False
         self.group: h5py.Group | None = group
         big = next((name for name in ("maps", "images", "codes") if name in group), "maps")
         self.data = group[big]
@@ -356,11 +358,11 @@ class Shard:
         self.offsets: np.ndarray | None = group["offsets"][()] if big == "codes" else None
         self.sizes: np.ndarray | None = group["sizes"][()] if "sizes" in group else None
         self.regions: np.ndarray | None = group["regions"][()] if big == "maps" else None
-        self.labels: np.ndarray | None = None if big == "maps" else group["labels"][()]
+        self._labels: np.ndarray | None = None if big == "maps" else group["labels"][()]
         # Read in one piece: HDF5 takes 40 us for each element that it is asked for.
         self._keys: np.ndarray | None = None if big == "maps" else group["keys"][()]
         rows = {len(self.data) if self.offsets is None else len(self.offsets) - 1, len(self.checksums)}
-        others = (self.sizes, self.regions, self.labels, self._keys)
+        others = (self.sizes, self.regions, self._labels, self._keys)
         if len(rows | {len(values) for values in others if values is not None}) != 1:
             raise ValueError("its datasets differ in length")
 
@@ -401,12 +403,21 @@ class Shard:
         self.group = self.data = None
 
     @property
-    def keys(self) -> list[str]:
-        """Keys of all images; empty for maps."""
-        return [] if self._keys is None else [key.decode() for key in self._keys.tolist()]
+    def labels(self) -> np.ndarray:
+        """Labels of all images, checked: (n,) int32 array."""
+        self._check_listing()
+        return self._labels
 
+    @property
+    def keys(self) -> list[str]:
+        """Keys of all images, checked."""
+        self._check_listing()
+        return [key.decode() for key in self._keys.tolist()]
+
+    @property
     def sources(self) -> list[bytes]:
-        """SHA-256 of the source file of every image."""
+        """SHA-256 of the source file of every image, checked."""
+        self._check_listing()
         return [bytes(digest) for digest in self.group["sources"][()]]
 
     def failed(self) -> list[dict[str, str]]:
@@ -455,13 +466,22 @@ class Shard:
         except Exception:
             raise StoreError(self._damaged(row)) from None
 
+    def _check_listing(self) -> None:
+        if self._listed:
+            return
+        with contextlib.suppress(Exception):  # damage makes h5py raise anything
+            sources, stated = self.group["sources"][()], self.group["listing_checksum"][()]
+            self._listed = listing_checksum(self._labels, self._keys, sources) == stated
+        if not self._listed:
+            raise StoreError(f"labels or keys of {self.where} do not match their checksum; {_VERIFY}")
+
     def _check_image(self, row: int, stored: bytes | memoryview) -> None:
-        if image_checksum(stored, self.labels[row], self._keys[row]) != self.checksums[row]:
+        if image_checksum(stored, self._labels[row], self._keys[row]) != self.checksums[row]:
             raise StoreError(self._damaged(row))
 
     def _damaged(self, row: int) -> str:
         name = "" if self._keys is None else f" ({self._keys[row].decode(errors='replace')})"
-        return f"sample {row}{name} of {self.where} does not match its checksum; run: python -m preprocess verify"
+        return f"sample {row}{name} of {self.where} does not match its checksum; {_VERIFY}"
 
 
 def _open_shards() -> int:

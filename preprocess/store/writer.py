@@ -49,6 +49,14 @@ def image_checksum(stored: bytes | memoryview, label: int, key: bytes) -> int:
     return zlib.crc32(key, zlib.crc32(int(label).to_bytes(4, "little", signed=True), zlib.crc32(stored)))
 
 
+def listing_checksum(labels: np.ndarray, keys: np.ndarray, sources: np.ndarray) -> np.uint32:
+    """CRC-32 over all labels, keys and source digests of a shard, for those who read them without the images."""
+    checksum = 0
+    for values in (labels, keys, sources):
+        checksum = zlib.crc32(np.ascontiguousarray(values).tobytes(), checksum)
+    return np.uint32(checksum)
+
+
 def map_checksum(stored: bytes | memoryview) -> int:
     """CRC-32 over the ids of one map."""
     return zlib.crc32(stored)
@@ -134,9 +142,12 @@ class ImageShard(_Shard):
         else:
             self.file.create_dataset("codes", data=np.frombuffer(b"".join(self.codes), np.uint8))
             self.file.create_dataset("offsets", data=np.cumsum([0, *map(len, self.codes)], dtype=np.int64))
-        self.file.create_dataset("labels", data=np.asarray(self.labels, np.int32))
-        self.file.create_dataset("keys", data=_fixed_strings(self.keys))
-        self.file.create_dataset("sources", data=np.frombuffer(b"".join(self.sources), np.uint8).reshape(count, 32))
+        labels, keys = np.asarray(self.labels, np.int32), _fixed_strings(self.keys)
+        sources = np.frombuffer(b"".join(self.sources), np.uint8).reshape(count, 32)
+        self.file.create_dataset("labels", data=labels)
+        self.file.create_dataset("keys", data=keys)
+        self.file.create_dataset("sources", data=sources)
+        self.file.create_dataset("listing_checksum", data=listing_checksum(labels, keys, sources))
         self.file.create_dataset("failed", data=_fixed_strings([canonical(failed)])[0])
         return self._finish(self.varied)
 

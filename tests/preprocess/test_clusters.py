@@ -1,0 +1,179 @@
+"""Every engine writes the same bytes: processes, threads, Dask and Ray, on this machine and on a running cluster."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROOF, ROOT, Run
+from tests.preprocess.conftest import build_command
+
+START_SECONDS = 60
+
+
+def relative_build(out: str, *options: str) -> tuple[str, ...]:
+    """A build whose paths hold only in the folder in which the command starts."""
+    return build_command(Path("raw"), Path(out), *options)
+
+
+def store_bytes(home: Path) -> dict[str, bytes]:
+    """Everything that a build of ``home/x.h5`` left."""
+    paths = [home / "x.h5", *(path for path in (home / "x.shards").rglob("*") if path.is_file())]
+    return {path.relative_to(home).as_posix(): path.read_bytes() for path in paths}
+
+
+def assert_refused(done: subprocess.CompletedProcess, code: int, *parts: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("Error: ") == 1
+    for part in parts:
+        assert part in done.stderr
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def home(noisy, tmp_path_factory) -> Path:
+    """The folder in which builds start; the data lies in it as ``raw``."""
+    home = tmp_path_factory.mktemp("engines")
+    (home / "raw").symlink_to(noisy)
+    return home
+
+
+def build(run: Run, home: Path, folder: str, *options: str) -> dict[str, bytes]:
+    done = run(*relative_build(f"{folder}/x.h5", *options), cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return store_bytes(home / folder)
+
+
+@pytest.fixture(scope="module")
+def by_processes(home, run) -> dict[str, bytes]:
+    written = build(run, home, "processes", "--jobs", "2", "--backend", "loky")
+    assert len(written) == 1 + 3 * (3 + 2)  # the index, and images and two columns of 10 and 6 pictures by 4
+    return written
+
+
+@pytest.mark.parametrize("backend", ["threading", "dask", "ray"])
+def test_every_backend_on_this_machine_writes_the_bytes_that_processes_write(home, by_processes, run, backend):
+    pytest.importorskip(backend)
+    assert build(run, home, backend, "--jobs", "2", "--backend", backend) == by_processes
+
+
+def dask_program(folder: Path, *arguments: str) -> subprocess.Popen:
+    """Start a program of Dask; its words go into a file in its folder."""
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (folder / "told.txt").open("wb") as told:
+        command = [sys.executable, "-m", "dask", *arguments]
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=told, stderr=subprocess.STDOUT)
+
+
+def wait_for(program: subprocess.Popen, folder: Path, words: str) -> str:
+    """Wait until a program has said some words; give all that it said."""
+    end = time.monotonic() + START_SECONDS
+    while words not in (said := (folder / "told.txt").read_text()):
+        assert program.poll() is None, said
+        assert time.monotonic() < end, said
+        time.sleep(0.1)
+    return said
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[str]:
+    """Address of a Dask scheduler with two workers, each a process with a folder of its own."""
+    pytest.importorskip("distributed")
+    home = tmp_path_factory.mktemp("cluster")
+    address = f"tcp://127.0.0.1:{free_port()}"
+    here = ("--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0")
+    programs = []
+    try:
+        programs.append(dask_program(home / "scheduler", "scheduler", *here, "--port", address.rsplit(":")[-1]))
+        wait_for(programs[0], home / "scheduler", "Scheduler at:")
+        work = ("--nthreads", "1", "--no-nanny", "--local-directory", ".", "--death-timeout", "60")
+        names = ["first", "second"]
+        programs += [dask_program(home / name, "worker", address, *here, *work, "--name", name) for name in names]
+        for program, name in zip(programs[1:], names, strict=True):
+            wait_for(program, home / name, "Registered to:")
+        yield address
+    finally:
+        for program in reversed(programs):
+            program.terminate()
+        for program in programs:
+            try:
+                program.wait(20)
+            except subprocess.TimeoutExpired:
+                program.kill()
+                program.wait()
+
+
+def test_workers_of_a_running_cluster_in_other_folders_write_the_same_bytes(home, by_processes, cluster, run):
+    options = ("--backend", "dask", "--scheduler", cluster)
+    assert build(run, home, "cluster", *options) == by_processes
+
+
+@pytest.mark.skipif(not PROOF, reason="two builds more")
+def test_a_cluster_continues_what_processes_began_and_leaves_what_is_there(home, by_processes, cluster, run):
+    first = run(*relative_build("both/x.h5", "--splits", "test", "--segments", "4"), cwd=home)
+    assert first.returncode == 0, first.stderr
+    kept = {path: path.stat().st_mtime_ns for path in (home / "both/x.shards").rglob("*.h5")}
+    assert kept
+    written = build(run, home, "both", "--backend", "dask", "--scheduler", cluster)
+    shards = by_processes.keys() - {"x.h5"}
+    assert {path: written[path] for path in shards} == {path: by_processes[path] for path in shards}
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_a_bad_picture_is_named_by_a_cluster_as_by_processes(home, cluster, run):
+    folder = home / "bad/train/a"
+    folder.mkdir(parents=True)
+    (folder / "good.png").write_bytes((home / "raw/train/a/0.png").read_bytes())
+    (folder / "bad.png").write_bytes(b"no picture")
+    command = build_command(Path("bad"), Path("bad.h5"), "--backend", "dask", "--scheduler", cluster)
+    done = run(*command, cwd=home)
+    assert_refused(done, 1, "1 of 2 images", "train/a/bad.png: not an image")
+    assert not (home / "bad.h5").exists()
+
+
+@pytest.mark.skipif(not PROOF, reason="takes half a minute: the time in which a scheduler may answer")
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:PORT", "127.0.0.1:PORT"])
+def test_a_scheduler_that_does_not_answer_ends_the_build_with_one_message(home, tmp_path, run, address):
+    address = address.replace("PORT", str(free_port()))
+    begin = time.monotonic()
+    out = tmp_path / "x.h5"
+    done = run(*build_command(home / "raw", out, "--backend", "dask", "--scheduler", address))
+    assert time.monotonic() - begin < 60  # 30 seconds, and the start of Python on a busy machine
+    assert_refused(done, 1, address, "cannot be reached")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("address", ["nonsense://nowhere:1", "127.0.0.1", "tcp://no-such-host.invalid:8786", "a b"])
+@pytest.mark.skipif(not PROOF, reason="some take half a minute each")
+def test_an_address_that_cannot_be_is_refused_with_one_message(home, tmp_path, run, address):
+    done = run(*build_command(home / "raw", tmp_path / "x.h5", "--backend", "dask", "--scheduler", address))
+    assert_refused(done, 1, address, "cannot be reached")
+
+
+@pytest.mark.skipif(not PROOF, reason="Ray looks for its head for a long time")
+def test_a_ray_head_that_does_not_answer_ends_the_build_with_one_message(home, tmp_path, run):
+    pytest.importorskip("ray")
+    address = f"127.0.0.1:{free_port()}"
+    done = run(*build_command(home / "raw", tmp_path / "x.h5", "--backend", "ray", "--scheduler", address))
+    assert_refused(done, 1, address, "cannot be reached")
+
+
+@pytest.mark.parametrize("backend", [(), ("--backend", "loky"), ("--backend", "threading")], ids=" ".join)
+def test_a_scheduler_without_a_cluster_is_a_usage_error(home, tmp_path, run, backend):
+    done = run(*build_command(home / "raw", tmp_path / "x.h5", "--scheduler", "127.0.0.1:8786", *backend))
+    assert_refused(done, 2, "--scheduler", "needs --backend dask or ray")
+    assert list(tmp_path.iterdir()) == []

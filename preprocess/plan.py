@@ -1,6 +1,5 @@
 """What is to be done: a listing, settings and the store in place -> tasks."""
 
-import contextlib
 import hashlib
 import math
 from collections.abc import Iterable, Iterator
@@ -11,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from preprocess.datasets import Listing, Sample
-from preprocess.errors import BuildError, StoreError
-from preprocess.store.format import canonical, check_file, key_of
+from preprocess.errors import BuildError
+from preprocess.sources import digest_of, published_at, stored_images, touched_at
+from preprocess.store.format import bytes_of, canonical, key_of
 from preprocess.store.index import IMAGES, Index
-from preprocess.store.reader import Shard
 from preprocess.superpixels import ALGORITHMS, Scale
 
 _SHOWN = 10
@@ -382,9 +381,13 @@ def _missing(
 
 def _refuse_edited(out: Path, layout: Layout, samples: tuple[Sample, ...]) -> None:
     """Refuse a store whose source files were edited since, though names and sizes are the same."""
-    oldest = min((published(out.parent / known[IMAGES]["path"]) for known in layout.known), default=0)
+    oldest = min((published_at(out.parent / known[IMAGES]["path"]) for known in layout.known), default=0)
     touched = [sample for sample in samples if touched_at(sample.path) >= oldest]
-    known = {key: image.source for key, image in stored_images(out.parent, layout).items()} if touched else {}
+    known = (
+        {key: image.source for key, image in stored_images(out.parent, layout.known, layout.homes).items()}
+        if touched
+        else {}
+    )
     edited = [sample.key for sample in touched if sample.key in known and known[sample.key] != digest_of(sample.path)]
     if edited:
         names = ", ".join(edited[:_SHOWN])
@@ -394,106 +397,9 @@ def _refuse_edited(out: Path, layout: Layout, samples: tuple[Sample, ...]) -> No
         )
 
 
-@dataclass(frozen=True)
-class Stored:
-    """One image in a store.
-
-    Parameters
-    ----------
-    shard, row : where it lies.
-    label : class number.
-    source : SHA-256 of its source file.
-    """
-
-    shard: int
-    row: int
-    label: int
-    source: bytes
-
-
-def stored_images(home: Path, layout: Layout, checked: bool = False) -> dict[str, Stored]:
-    """What the shards of a split hold now, by key. Shards that cannot be read hold nothing.
-
-    Parameters
-    ----------
-    checked : read every shard and compare its digest.
-    """
-    found: dict[str, Stored] = {}
-    current = None if layout.homes is None else {tuple(place) for place in layout.homes.tolist()}
-    for number, known in enumerate(layout.known):
-        path, record = home / known[IMAGES]["path"], known[IMAGES]
-        try:
-            if checked and check_file(path, "shard") != (record["bytes"], record["sha256"]):
-                continue
-            shard = Shard.open(path)
-        except StoreError:
-            continue
-        with contextlib.closing(shard), contextlib.suppress(StoreError):
-            listed = zip(shard.keys, shard.labels.tolist(), shard.sources, strict=True)
-            for row, (key, label, source) in enumerate(listed):
-                if current is None or (number, row) in current:
-                    found[key] = Stored(number, row, label, source)
-    return found
-
-
-def edited(samples: Iterable[Sample], shard: Path) -> list[str]:
-    """Keys of the images whose files no longer hold what an image shard was made from.
-
-    Only files that were touched since the shard was published are read: a change of content always moves ctime, which
-    no copying tool sets back.
-    """
-    touched = [sample for sample in samples if touched_at(sample.path) >= published(shard)]
-    known = sources_of(shard) if touched else {}
-    return [sample.key for sample in touched if sample.key in known and known[sample.key] != digest_of(sample.path)]
-
-
-def sources_of(shard: Path) -> dict[str, bytes]:
-    """SHA-256 of the source file of every image in a shard, by key."""
-    opened = Shard.open(shard)
-    try:
-        return dict(zip(opened.keys, opened.sources, strict=True))
-    finally:
-        opened.close()
-
-
 def shard_key(path: str) -> str:
     """The key in the name of a shard."""
     return Path(path).stem.split("-", 1)[1]
-
-
-def bytes_of(path: Path) -> int:
-    """Size of a file; -1 if there is none."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
-
-
-def digest_of(path: Path) -> bytes:
-    """SHA-256 of a file; empty if it cannot be read."""
-    try:
-        if not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
-        return b""
-
-
-def touched_at(path: Path) -> int:
-    """Time of the last change, -1 if there is no such file."""
-    try:
-        return path.stat().st_ctime_ns
-    except OSError:
-        return -1
-
-
-def published(path: Path) -> int:
-    """Time at which a shard was published, -1 if there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return -1
 
 
 def _range_key(samples: Iterable[Sample], settings: BuildSettings) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from preprocess.datasets import Sample
 from preprocess.errors import BuildError, ImageError, StoreError
 from preprocess.images import encode, load
-from preprocess.plan import BuildSettings, MapColumn, Task, edited, shard_key
+from preprocess.plan import BuildSettings, MapColumn, Task, shard_key
+from preprocess.sources import edited
 from preprocess.store.format import check_file, key_of
 from preprocess.store.index import IMAGES
 from preprocess.store.reader import Shard

@@ -13,10 +13,8 @@ from preprocess.plan import (
     Layout,
     Plan,
     Task,
-    bytes_of,
     columns_of,
     cut,
-    digest_of,
     fingerprint,
     layout_in_place,
     make_plan,
@@ -24,10 +22,10 @@ from preprocess.plan import (
     refuse_other_pillow,
     refuse_other_scikit_image,
     shard_key,
-    stored_images,
     with_others,
 )
-from preprocess.store.format import key_of
+from preprocess.sources import digest_of, stored_images
+from preprocess.store.format import bytes_of, key_of
 from preprocess.store.index import IMAGES, Index
 
 
@@ -68,7 +66,7 @@ def _update_split(
     advance: Callable[[int], None],
 ) -> tuple[Layout, list[Task]]:
     layout = layout_in_place(base, split)
-    stored = stored_images(home, layout, checked=True)
+    stored = stored_images(home, layout.known, layout.homes, checked=True)
     digests = _digests(samples, jobs, advance)
     bad = {failure["key"]: failure for failure in layout.failed}
     kept, failed, changed = {}, {}, []

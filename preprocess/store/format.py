@@ -199,6 +199,14 @@ def _link(aside: Path, path: Path) -> bool:
     return True
 
 
+def bytes_of(path: Path) -> int:
+    """Size of a file; -1 if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
 def sweep(leftovers: Iterable[Path]) -> None:
     """Remove files that killed builders wrote aside, but not those of living ones, which hold a lock.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from preprocess.errors import StoreError
 from preprocess.images import decode
-from preprocess.store.format import HEADER_BYTES, check_header, kind_of
+from preprocess.store.format import HEADER_BYTES, bytes_of, check_header, kind_of
 from preprocess.store.index import IMAGES, Index, parse_index, read_index
 from preprocess.store.writer import image_checksum, listing_checksum, map_checksum
 from preprocess.superpixels.scales import Scale
@@ -185,7 +185,7 @@ class Store:
         """Paths of shards that are not in place with the size that the index states; empty for a whole store."""
         if self.packed:
             return []
-        return [path for path, record in self.records() if _bytes_of(self.path.parent / path) != record["bytes"]]
+        return [path for path, record in self.records() if bytes_of(self.path.parent / path) != record["bytes"]]
 
     def records(self) -> Iterator[tuple[str, dict]]:
         """Relative path of every shard, and its record in the index (path, bytes, sha256)."""
@@ -538,10 +538,3 @@ def _read_set(entry: dict) -> SuperpixelSet:
     scales = tuple(Scale(scale["segments"], scale["weight"]) for scale in entry["scales"])
     columns = tuple(scale["column"] for scale in entry["scales"])
     return SuperpixelSet(entry["name"], entry["algorithm"], entry["compactness"], scales, columns)
-
-
-def _bytes_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1

@@ -8,9 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
 
 from preprocess.build import build
+from preprocess.cli import main
 from preprocess.datasets import DATASETS
 from preprocess.plan import BuildSettings, make_plan
 from preprocess.store import Store
@@ -42,6 +44,15 @@ def flip(path: Path, offset: int, bit: int = 0) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 1 << bit
     path.write_bytes(data)
+
+
+# Not SLIC: its compiled part takes a second to load in every process.
+QUICK = ("--algorithm", "watershed")
+
+
+def here(*arguments: object) -> Result:
+    """The command in this process, which has imported all it needs."""
+    return CliRunner().invoke(main, list(map(str, arguments)))
 
 
 def all_files(folder: Path) -> dict[Path, tuple[bytes, int]]:
@@ -116,3 +127,29 @@ def built(built_once: Built, tmp_path: Path) -> Built:
     shutil.copytree(built_once.out.parent, tmp_path / "home")
     root, out = tmp_path / "home" / "raw", tmp_path / "home" / "pictures.h5"
     return Built(root, out, build_command(root, out))
+
+
+@pytest.fixture(scope="session")
+def plain_once(noisy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pixel maps in ``raw``, whose edits keep their lengths, and a store of them; read-only."""
+    home = tmp_path_factory.mktemp("plain")
+    for path in noisy.rglob("*.png"):
+        picture = home / "raw" / path.relative_to(noisy).with_suffix(".ppm")
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).save(picture)
+    done = here(*build_command(home / "raw", home / "store" / "x.h5", *QUICK)[2:])
+    assert done.exit_code == 0, done.output
+    return home
+
+
+@pytest.fixture
+def home(plain_once: Path, tmp_path: Path) -> Built:
+    """A copy, times of files included, that a test may change."""
+    shutil.copytree(plain_once, tmp_path / "home")
+    return built_in(tmp_path / "home")
+
+
+def built_in(home: Path) -> Built:
+    """The store of ``plain_once`` in another folder."""
+    root, out = home / "raw", home / "store" / "x.h5"
+    return Built(root, out, build_command(root, out, *QUICK))

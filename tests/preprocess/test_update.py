@@ -6,46 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from preprocess.cli import main
 from preprocess.store import Store
-from tests.preprocess.conftest import Built, all_files, build_command, open_plain
+from tests.preprocess.conftest import QUICK, Built, all_files, build_command, here, open_plain
 
-# Not SLIC: its compiled part takes a second to load in every process.
-QUICK = ("--algorithm", "watershed")
 SCALES = 2
-
-
-def here(*arguments: object):
-    """The command in this process, which has imported all it needs."""
-    return CliRunner().invoke(main, list(map(str, arguments)))
-
-
-@pytest.fixture(scope="module")
-def first(noisy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pixel maps in ``raw``, whose edits keep their lengths, and a store of them."""
-    home = tmp_path_factory.mktemp("first")
-    for path in noisy.rglob("*.png"):
-        picture = home / "raw" / path.relative_to(noisy).with_suffix(".ppm")
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        Image.open(path).save(picture)
-    done = here(*build_command(home / "raw", home / "store" / "x.h5", *QUICK)[2:])
-    assert done.exit_code == 0, done.output
-    return home
-
-
-@pytest.fixture
-def home(first: Path, tmp_path: Path) -> Built:
-    """A copy, times of files included, that a test may change."""
-    shutil.copytree(first, tmp_path / "home")
-    return built_in(tmp_path / "home")
-
-
-def built_in(home: Path) -> Built:
-    root, out = home / "raw", home / "store" / "x.h5"
-    return Built(root, out, build_command(root, out, *QUICK))
 
 
 def edit(root: Path, *keys: str) -> set[str]:

@@ -48,7 +48,7 @@ def build(
     advance: Callable[[int], None],
     backend: str = "loky",
     scheduler: str | None = None,
-) -> tuple[Index, list[Report]] | None:
+) -> list[Report] | None:
     """Run the plan and publish the index.
 
     Parameters
@@ -61,7 +61,7 @@ def build(
 
     Returns
     -------
-    The index and the reports, or None if another build published an index meanwhile: what was made is kept, plan again
+    The report of every task, or None if another build published an index meanwhile: what was made is kept, plan again
     with that index.
 
     Raises
@@ -75,10 +75,8 @@ def build(
     total = sum(map(len, plan.listing.splits.values()))
     if failed and (not skip_bad or len(failed) == total):
         raise BuildError(_failure_text(failed, total))
-    index = assemble(plan, reports)
-    if not replace_index(plan.home / f"{plan.stem}.h5", index, plan.base):
-        return None
-    return index, list(reports.values())
+    replaced = replace_index(plan.home / f"{plan.stem}.h5", assemble(plan, reports), plan.base)
+    return list(reports.values()) if replaced else None
 
 
 def run_tasks(plan: Plan, jobs: int, advance: Callable[[int], None], backend: str, scheduler: str | None) -> _Reports:

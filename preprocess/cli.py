@@ -223,10 +223,9 @@ def _build_once(
     with _progress("images") as progress:
         bar = progress.add_task(f"{settings.dataset} -> {out}", total=images_to_do(plan))
         advance = functools.partial(progress.advance, bar)
-        done = build(plan, workers.jobs, skip_bad, advance, workers.backend, workers.scheduler)
-    if done is None:
+        reports = build(plan, workers.jobs, skip_bad, advance, workers.backend, workers.scheduler)
+    if reports is None:
         return False
-    _, reports = done
     seconds, computed = time.perf_counter() - begin, sum(report.maps_computed for report in reports)
     tables.show(tables.splits(Store(out)))
     click.echo(f"wrote {out} in {seconds:.1f} s: {computed} maps computed, {computed / seconds:.1f} maps/s")

@@ -3,7 +3,10 @@
 import io
 import json
 import os
+import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,8 +18,8 @@ from PIL import Image, ImageOps, features
 from skimage.segmentation import slic
 
 from preprocess.store import Store
-from tests.conftest import PROOF, Run
-from tests.preprocess.conftest import open_plain, shard_files
+from tests.conftest import PROOF, ROOT, Run
+from tests.preprocess.conftest import build_command, open_plain, shard_files
 
 SIDE, COUNTS = 16, (4, 9)
 FORMS = [("raw", "squash"), ("png", "squash"), ("jpeg", "squash"), ("png", "none"), ("jpeg", "none")]
@@ -304,3 +307,29 @@ def test_a_picture_too_long_for_jpeg_is_named_with_that_reason(tmp_path, run):
     # The file is sound and was read: the reason is its size.
     assert "cannot be read" not in line
     assert any(word in line for word in ("large", "long", "70000", "65535", "65500")), line
+
+
+def test_a_file_without_permission_is_named_and_its_like_are_stored(noisy, tmp_path):
+    root = tmp_path / "raw"
+    shutil.copytree(noisy, root)
+    closed = root / "train" / "a" / "1.png"
+    closed.chmod(0)
+    prefix = []
+    if os.geteuid() == 0:  # whom permissions do not bind, unless these two powers are taken away
+        if shutil.which("setpriv") is None:
+            pytest.skip("root reads every file, and there is no setpriv")
+        prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    command = [*prefix, sys.executable, *build_command(root, tmp_path / "x.h5")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "train/a/1.png: cannot be read: Permission denied" in done.stderr
+    assert not (tmp_path / "x.h5").exists()
+    done = subprocess.run([*command, "--skip-bad"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    store = Store(tmp_path / "x.h5")
+    assert "train/a/1.png" not in store.keys("train")
+    assert len(store.keys("train")) == 9
+    closed.chmod(0o644)
+    done = subprocess.run([*command, "--update"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(Store(tmp_path / "x.h5").keys("train")) == 10

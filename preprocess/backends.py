@@ -11,9 +11,6 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from typing import Any
 
-import joblib
-from joblib.externals.loky import get_reusable_executor
-
 from preprocess.errors import BuildError, ThreadsInterrupted
 from preprocess.superpixels import ALGORITHMS
 
@@ -74,12 +71,16 @@ def run_parallel(
     except KeyboardInterrupt as interrupt:
         if backend != "loky" or jobs == 1:
             raise ThreadsInterrupted from interrupt
+        from joblib.externals.loky import get_reusable_executor
+
         logging.getLogger("concurrent.futures").disabled = True  # it would report what the killed workers left undone
         get_reusable_executor(reuse=True).shutdown(kill_workers=True)
         raise
 
 
 def _in_processes(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: None) -> Iterator:
+    import joblib  # here and below: the command line asks this module for its names before any work
+
     run = joblib.Parallel(
         jobs,
         backend="loky",
@@ -102,6 +103,8 @@ def _in_threads(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: No
 
 
 def _on_dask(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | None) -> Iterator:
+    import joblib
+
     try:
         from distributed import Client, LocalCluster
     except ImportError:
@@ -118,6 +121,8 @@ def _on_dask(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str |
 
 
 def _on_ray(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | None) -> Iterator:
+    import joblib
+
     try:
         import ray
         from ray.util.joblib import register_ray

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import joblib
 import numpy as np
 
+from preprocess.backends import run_parallel
 from preprocess.datasets import Listing, Sample
 from preprocess.plan import (
     BuildSettings,
@@ -104,12 +104,19 @@ def _update_split(
 
 def _digests(samples: tuple[Sample, ...], jobs: int, advance: Callable[[int], None]) -> list[bytes]:
     """SHA-256 of every source file; hashing leaves Python's lock, so threads do."""
-    run = joblib.Parallel(n_jobs=jobs, backend="threading", return_as="generator", batch_size=16)
-    digests = []
-    for digest in run(joblib.delayed(digest_of)(sample.path) for sample in samples):
-        digests.append(digest)
+    digests = [b""] * len(samples)
+
+    def done(found: tuple[int, bytes]) -> None:
+        place, digest = found
+        digests[place] = digest
         advance(1)
+
+    run_parallel(_digest_at, ((place, sample.path) for place, sample in enumerate(samples)), done, jobs, "threading")
     return digests
+
+
+def _digest_at(place: int, path: Path) -> tuple[int, bytes]:
+    return place, digest_of(path)
 
 
 def _columns_to_add(home: Path, split: str, layout: Layout, shards: list[int], columns: tuple) -> list[Task]:

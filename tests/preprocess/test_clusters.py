@@ -164,7 +164,6 @@ def test_an_address_that_cannot_be_is_refused_with_one_message(home, tmp_path, r
     assert_refused(done, 1, address, "cannot be reached")
 
 
-@pytest.mark.skipif(not PROOF, reason="Ray looks for its head for a long time")
 def test_a_ray_head_that_does_not_answer_ends_the_build_with_one_message(home, tmp_path, run):
     pytest.importorskip("ray")
     address = f"127.0.0.1:{free_port()}"

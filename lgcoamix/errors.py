@@ -7,3 +7,11 @@ class SettingsError(ValueError):
 
 class RunError(RuntimeError):
     """A run cannot start or go on: the world is not as it must be."""
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the run stopped where it was told to
+    """A run was told to stop by a signal, and saved where it is."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

@@ -1,10 +1,6 @@
-"""The command line: ``train`` (also as ``train.py``) and ``demo``.
-
-Help and usage errors answer before torch is imported: everything heavy is imported inside the commands.
-"""
+"""``python -m lgcoamix train``, also ``train.py``."""
 
 import functools
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lgcoamix import __version__
+from lgcoamix.cli.common import CONTEXT, console, friendly
 from lgcoamix.config import Settings, suggest
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.methods import METHOD_OPTIONS
@@ -27,52 +23,17 @@ if TYPE_CHECKING:
     from preprocess.store import Store
 
 
-def friendly(command: Callable) -> Callable:
-    """Turn the failures that a user can mend into one message: exit code 2 for usage, 1 for failure, 130 for Ctrl-C."""
-
-    @functools.wraps(command)
-    def wrapped(*args: object, **kwargs: object) -> object:
-        from preprocess.errors import PreprocessError
-
-        try:
-            return command(*args, **kwargs)
-        except SettingsError as error:
-            raise click.UsageError(str(error)) from None
-        except (RunError, PreprocessError) as error:
-            raise click.ClickException(_message(error)) from None
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}") from None
-        except KeyboardInterrupt:
-            click.echo("\ninterrupted; a run folder keeps the epochs that were finished", err=True)
-            sys.exit(130)
-
-    return wrapped
-
-
-def _message(error: Exception) -> str:
-    """The error's own text. From a loading process torch gives it at the end of that process's traceback."""
-    text = str(error).strip()
-    return text.splitlines()[-1].partition(": ")[2] if "Original Traceback" in text else text
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
-def main() -> None:
-    """Train image classifiers with superpixel mixing."""
-
-
 def _print_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted:
         return
     table = Table("recipe", "what", "reported", "source")
     for name, recipe in RECIPES.items():
         table.add_row(name, recipe.summary, recipe.reported or "", recipe.source)
-    _console().print(table)
+    console().print(table)
     context.exit()
 
 
-@main.command(short_help="Train and evaluate from a store.", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(short_help="Train and evaluate from a store.", context_settings=CONTEXT)
 @click.option(
     "--shards",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -150,23 +111,6 @@ def train(
     click.echo("wrote " + ", ".join(str(out / file) for file in ("curves.png", "mixed.png", "last.pt", "best.pt")))
 
 
-@main.command(short_help="The whole path on a generated data set, in minutes on a CPU.")
-@friendly
-def demo() -> None:
-    """Generate beetles, preprocess them, train plain and LGCOAMix on the CPU and compare."""
-    from lgcoamix.demo import run_demo
-
-    results, pictures = run_demo(Path("data"), Path("runs"), click.echo)
-    table = Table("method", "top-1", "images/s")
-    for method, result in results.items():
-        table.add_row(method, f"{result['test_top1']['last']:.2f} %", f"{result['images_per_second']:.0f}")
-    _console().print(table)
-    click.echo(
-        "top-1 after the last epoch, on the 320 test images; chance is 12.5 %. One seed: not a comparison of methods."
-    )
-    click.echo("pictures:\n  " + "\n  ".join(map(str, pictures)))
-
-
 def _train(store: "Store", settings: Settings, options: "RunOptions") -> dict:
     from lgcoamix.models import BackboneError, WeightsError
     from lgcoamix.run import train as run
@@ -213,9 +157,4 @@ def _print_results(results: dict[str, dict]) -> None:
                 f"{top['median_of_last_10']:.2f} %",
                 f"{result['images_per_second']:.0f}",
             )
-    _console().print(table)
-
-
-def _console() -> Console:
-    # A table that is piped into a file is not squeezed into 80 columns.
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    console().print(table)

@@ -1,0 +1,23 @@
+"""The command line: ``python -m lgcoamix COMMAND``, and ``train`` also as ``train.py``. One command, one file.
+
+Help and usage errors answer before torch is imported: everything heavy is imported inside the commands.
+"""
+
+import click
+
+from lgcoamix import __version__
+from lgcoamix.cli.common import CONTEXT
+from lgcoamix.cli.demo import demo
+from lgcoamix.cli.train import train
+
+__all__ = ["main", "train"]
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__)
+def main() -> None:
+    """Train image classifiers with superpixel mixing."""
+
+
+for command in (train, demo):
+    main.add_command(command)

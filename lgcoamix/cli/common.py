@@ -1,0 +1,49 @@
+"""What the commands share: friendly failures, tables, the progress bar."""
+
+import functools
+import sys
+from collections.abc import Callable
+
+import click
+from rich.console import Console
+
+from lgcoamix.errors import Interrupted, RunError, SettingsError
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+
+def friendly(command: Callable) -> Callable:
+    """Turn the failures that a user can mend into one message: exit code 2 for usage, 1 for failure, 128 + signal."""
+
+    @functools.wraps(command)
+    def wrapped(*args: object, **kwargs: object) -> object:
+        from preprocess.errors import PreprocessError
+
+        try:
+            return command(*args, **kwargs)
+        except SettingsError as error:
+            raise click.UsageError(str(error)) from None
+        except (RunError, PreprocessError) as error:
+            raise click.ClickException(_message(error)) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from None
+        except Interrupted as stop:
+            click.echo(f"\n{stop}", err=True)
+            sys.exit(128 + stop.signal)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted", err=True)
+            sys.exit(130)
+
+    return wrapped
+
+
+def _message(error: Exception) -> str:
+    """The error's own text. From a loading process torch gives it at the end of that process's traceback."""
+    text = str(error).strip()
+    return text.splitlines()[-1].partition(": ")[2] if "Original Traceback" in text else text
+
+
+def console() -> Console:
+    """Standard output. A table that is piped into a file is not squeezed into 80 columns."""
+    return Console() if sys.stdout.isatty() else Console(width=140)

@@ -1,0 +1,92 @@
+"""``python -m lgcoamix compare``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+from rich.table import Column, Table
+
+from lgcoamix.cli.common import CONTEXT, console, friendly
+
+if TYPE_CHECKING:
+    from lgcoamix.compare import Comparison, Group, Summary
+
+METRIC = click.option(
+    "--metric",
+    type=click.Choice(["last", "best", "median_of_last_10"]),
+    default="last",
+    show_default=True,
+    help="What is sorted by and drawn.",
+)
+
+
+@click.command(short_help="Finished runs over seeds: mean, spread, picture.", context_settings=CONTEXT)
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@METRIC
+@click.option("--out", type=click.Path(path_type=Path), help="Write comparison.csv, comparison.json, compare.png here.")
+@click.option("--across-protocols", is_flag=True, help="Show runs of different protocols side by side, never merged.")
+@friendly
+def compare(runs: tuple[Path, ...], metric: str, out: Path | None, across_protocols: bool) -> None:
+    """Group finished runs by recipe, method and options, and compare them over seeds.
+
+    RUNS are run folders, or folders of run folders. Runs whose figures do not compare (other images, classes, data,
+    model or optimiser settings, another choice of the best epoch) are refused, and the differences named.
+
+    \b
+    Examples:
+      python -m lgcoamix compare runs/*
+      python -m lgcoamix compare runs/sweep --metric median_of_last_10 --out comparison
+    """
+    from lgcoamix.compare import check_writable, write
+    from lgcoamix.compare import compare as compare_runs
+
+    if out:
+        check_writable(out)
+    comparison = compare_runs(runs, metric, across_protocols)
+    print_comparison(comparison)
+    if out:
+        click.echo("wrote " + ", ".join(map(str, write(comparison, out))))
+
+
+def print_comparison(comparison: "Comparison") -> None:
+    """Show warnings on standard error, and one table for each evaluated split."""
+    for line in comparison.warnings:
+        click.echo(f"warning: {line}", err=True)
+    for split in comparison.splits:
+        console().print(_table(comparison, split))
+    if comparison.differences:
+        for letter, text in comparison.legend().items():
+            click.echo(f"protocol {letter}: {text}")
+    click.echo(
+        "±: sample standard deviation over seeds (- for one seed). best: of the epoch that was chosen on the split "
+        f"{_chosen_on(comparison)}. With few seeds, differences within the spread say nothing."
+    )
+
+
+def _table(comparison: "Comparison", split: str) -> Table:
+    several = bool(comparison.differences)
+    names = (*(["protocol"] if several else []), "n (seeds)", "last")
+    table = Table(
+        Column("group", overflow="fold"), *names, f"best (chosen on {_chosen_on(comparison)})", "median of last 10"
+    )
+    table.title = f"top-1 (%) on the split {split}, sorted by {comparison.metric.replace('_', ' ')}"
+    for group in comparison.ranked(split):
+        figures = (_figure(group.summary(split, metric)) for metric in ("last", "best", "median_of_last_10"))
+        table.add_row(escape(group.label), *([group.protocol] if several else []), _seeds(group), *figures)
+    return table
+
+
+def _figure(summary: "Summary") -> str:
+    spread = "-" if summary.deviation is None else f"{summary.deviation:.2f}"
+    return f"{summary.mean:.2f} ± {spread}"
+
+
+def _seeds(group: "Group") -> str:
+    seeds = [str(run.seed) for run in group.runs]
+    return f"{len(seeds)} ({', '.join(seeds[:6])}{', ...' if len(seeds) > 6 else ''})"
+
+
+def _chosen_on(comparison: "Comparison") -> str:
+    names = dict.fromkeys(protocol["best_chosen_on"] for protocol in comparison.protocols.values())
+    return " or ".join(names)

@@ -1,0 +1,496 @@
+"""Comparing finished runs: which of them are one group, which may be compared at all, and their figures over seeds.
+
+Reads ``config.json`` and ``results.json`` of run folders; no torch in here.
+"""
+
+import csv
+import io
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lgcoamix.errors import RunError
+
+METRICS = ("last", "best", "median_of_last_10")
+FILES = ("comparison.csv", "comparison.json", "compare.png")
+_SECTIONS = ("data", "model", "optim", "compute")  # of the settings; method and mixer are what is compared
+_ABSENT = "not recorded"  # a run of an older version of this program
+_SHOWN = 3  # names in a message before "and N more"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Parameters
+    ----------
+    folder : its run folder.
+    recipe, method : names.
+    options : the method's, by name.
+    superpixels : name of the maps that it was trained with.
+    seed : of everything that is random.
+    protocol : all that must be equal for a fair comparison, by path.
+    surroundings : versions, device type, number of training processes and commit: they may differ, and that is said.
+    maps : content keys of the superpixel maps, by split and column.
+    results : ``results.json``, nested keys joined by dots.
+    """
+
+    folder: Path
+    recipe: str
+    method: str
+    options: Mapping[str, Any]
+    superpixels: str | None
+    seed: int
+    protocol: Mapping[str, Any]
+    surroundings: Mapping[str, Any]
+    maps: Mapping[str, str]
+    results: Mapping[str, Any]
+
+    def figure(self, split: str, metric: str) -> float | None:
+        """Top-1 in percent, or None where the run was not evaluated on the split."""
+        return self.results.get(f"{split}_top1.{metric}")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean over seeds and sample standard deviation, None for a single seed; in percent."""
+
+    mean: float
+    deviation: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but their seed.
+
+    Parameters
+    ----------
+    label : how tables and pictures call it.
+    protocol : letter of the protocol that its runs follow.
+    options : those that tell it from other groups of its recipe and method.
+    runs : sorted by seed.
+    """
+
+    label: str
+    recipe: str
+    method: str
+    protocol: str
+    options: Mapping[str, Any]
+    runs: tuple[Run, ...]
+
+    def summary(self, split: str, metric: str) -> Summary | None:
+        """Figures over the seeds; None where the runs were not evaluated on the split."""
+        values = [run.figure(split, metric) for run in self.runs]
+        if None in values:
+            return None
+        deviation = statistics.stdev(values) if len(values) > 1 else None
+        return Summary(statistics.mean(values), deviation, len(values))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One path at which runs part.
+
+    Parameters
+    ----------
+    path : for example ``optim.lr``.
+    values : text of a value -> the runs that have it.
+    """
+
+    path: str
+    values: Mapping[str, tuple[Run, ...]]
+
+    def __str__(self) -> str:
+        return f"{self.path}: " + ", ".join(f"{text} ({_names(runs)})" for text, runs in self.values.items())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups, best mean first, and what has to be known about them.
+
+    Parameters
+    ----------
+    groups : sorted by the mean of ``metric``, falling.
+    metric : one of ``METRICS``.
+    protocols : letter -> protocol.
+    differences : paths at which the protocols part; empty for one protocol.
+    warnings : lines of text.
+    """
+
+    groups: tuple[Group, ...]
+    metric: str
+    protocols: Mapping[str, Mapping[str, Any]]
+    differences: tuple[Difference, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The evaluated splits; the one to judge by comes first."""
+        return tuple(name for name in ("test", "val") if any(self.ranked(name)))
+
+    def ranked(self, split: str) -> tuple[Group, ...]:
+        """Those groups that were evaluated on a split, best mean first."""
+        return _ranked((group for group in self.groups if group.summary(split, self.metric)), split, self.metric)
+
+    def legend(self) -> dict[str, str]:
+        """What each protocol has where they part: letter -> text."""
+        return {
+            letter: ", ".join(f"{part.path} {_value_in(part, protocol, self.protocols)}" for part in self.differences)
+            for letter, protocol in self.protocols.items()
+        }
+
+
+def compare(paths: Iterable[Path], metric: str = "last", across_protocols: bool = False) -> Comparison:
+    """Read runs and group them over seeds.
+
+    Parameters
+    ----------
+    paths : run folders, or folders of run folders. Files among them (of ``runs/*``) are passed over.
+    metric : what groups are sorted by.
+    across_protocols : compare runs that followed different protocols, each in a group of its own protocol.
+
+    Raises
+    ------
+    RunError : no finished run; different protocols; two runs of one group with the same seed.
+    """
+    runs, warnings = _read_all(paths)
+    protocols: list[Mapping[str, Any]] = []
+    for run in runs:
+        if run.protocol not in protocols:
+            protocols.append(run.protocol)
+    differences = _differences(runs, lambda run: run.protocol)
+    if differences and not across_protocols:
+        lines = "".join(f"\n  {part}" for part in differences)
+        raise RunError(
+            f"these runs follow {len(protocols)} protocols, their figures do not compare:{lines}\n"
+            "give runs of one protocol, or --across-protocols to see them side by side"
+        )
+    letters = [_letter(number) for number in range(len(protocols))]
+    groups = _groups(runs, {id(run): letters[protocols.index(run.protocol)] for run in runs})
+    warnings += [f"{part}" for part in _differences(runs, lambda run: run.surroundings)]
+    warnings += [line for group in groups for line in _maps_differ(group)]
+    split = "test" if any(group.summary("test", metric) for group in groups) else "val"
+    ordered = _ranked(groups, split, metric)
+    return Comparison(ordered, metric, dict(zip(letters, protocols, strict=True)), differences, tuple(warnings))
+
+
+def check_writable(out: Path, own: bool = False) -> None:
+    """Refuse a folder in which a comparison would be mixed with other files, or take their place.
+
+    Parameters
+    ----------
+    out : the folder; it may be missing.
+    own : the folder is the caller's: other files may lie beside the comparison.
+
+    Raises
+    ------
+    RunError : it holds something, and no comparison of this program.
+    """
+    if not out.exists() or _is_comparison(out / "comparison.json"):
+        return
+    if not out.is_dir():
+        raise RunError(f"{out} is a file; give a folder")
+    in_the_way = sorted(path.name for path in out.iterdir() if not own or path.name in FILES)
+    if in_the_way:
+        raise RunError(
+            f"{out} holds {_listed(in_the_way)} and no comparison of this program; give an empty or a new folder"
+        )
+
+
+def write(comparison: Comparison, out: Path) -> list[Path]:
+    """Write ``comparison.csv`` (one row a run), ``comparison.json`` (groups) and ``compare.png``.
+
+    The JSON file, by which the folder is recognised, comes first. Call :func:`check_writable` before.
+
+    Returns
+    -------
+    The files.
+    """
+    from lgcoamix.comparison_picture import picture_of  # matplotlib
+    from preprocess.store.format import writing_aside
+
+    contents = {
+        "comparison.json": (json.dumps(_document(comparison), indent=2, ensure_ascii=False) + "\n").encode(),
+        "comparison.csv": _table(comparison).encode(),
+        "compare.png": picture_of(comparison),
+    }
+    for name, content in contents.items():
+        with writing_aside(out / name) as file:
+            file.write(content)
+    return [out / name for name in FILES]
+
+
+def _read_all(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
+    """All finished runs, and a warning for what was left out."""
+    runs, unfinished, unreadable = [], [], []
+    for folder in _folders(paths):
+        if not (folder / "config.json").is_file():
+            unreadable.append(f"{folder} (no config.json)")
+        elif not (folder / "results.json").is_file():
+            unfinished.append(str(folder))
+        else:
+            try:
+                runs.append(_read(folder))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+                unreadable.append(f"{folder} ({reason})")
+    warnings = [f"left out, not finished: {', '.join(unfinished)}"] if unfinished else []
+    if unreadable:
+        warnings.append(f"left out, no run: {', '.join(unreadable)}")
+    if not runs:
+        raise RunError(
+            "expected folders of finished runs (with config.json and results.json), found none"
+            + "".join(f"; {line}" for line in warnings)
+        )
+    return runs, warnings
+
+
+def _folders(paths: Iterable[Path]) -> list[Path]:
+    """The given folders; one that only holds runs stands for its children. Each folder once."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if not path.is_dir():
+            continue
+        children = sorted(child for child in path.iterdir() if child.is_dir())
+        is_parent = not (path / "config.json").exists() and any((child / "config.json").exists() for child in children)
+        for folder in children if is_parent else [path]:
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
+
+
+def _read(folder: Path) -> Run:
+    config, results = (json.loads((folder / name).read_text("utf-8")) for name in ("config.json", "results.json"))
+    settings, store = config["settings"], config["store"]
+    flat = _flat(results)
+    _check_figures(flat)
+    if not isinstance(config["seed"], int):
+        raise ValueError(f"seed is {config['seed']!r}, no integer")
+    return Run(
+        folder,
+        config["recipe"],
+        settings["method"],
+        dict(settings["mixer"]),
+        store.get("superpixels"),
+        config["seed"],
+        _protocol(config, results),
+        _surroundings(config),
+        {name: key for name, key in store["keys"].items() if not name.endswith("/images")},
+        flat,
+    )
+
+
+def _check_figures(flat: Mapping[str, Any]) -> None:
+    splits = [name.removesuffix(".last") for name in flat if name.endswith("_top1.last")]
+    if not splits:
+        raise ValueError("results.json has no top-1")
+    for path in (f"{split}.{metric}" for split in splits for metric in METRICS):
+        value = flat[path]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{path} is {value!r}, no number")
+
+
+def _protocol(config: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    keys, test_split = config["store"]["keys"], config["test_split"]
+    protocol = {
+        "training images": keys["train/images"],
+        "test images": keys[f"{test_split}/images"] if test_split else None,
+        "test_split": test_split,
+        "classes": config["classes"],
+        "val_fraction": config["val_fraction"],
+        "best_chosen_on": results["best_chosen_on"],
+    }
+    for section in _SECTIONS:
+        protocol |= _flat(config["settings"].get(section, {}), f"{section}.")
+    return protocol
+
+
+def _surroundings(config: Mapping[str, Any]) -> dict[str, Any]:
+    versions = config.get("versions", {})
+    return {
+        "torch": versions.get("torch"),
+        "timm": versions.get("timm"),
+        "device": config["device"].partition(":")[0],
+        "processes": config.get("world", 1),
+        "commit": config.get("commit"),
+    }
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _differences(runs: Sequence[Run], part: Callable[[Run], Mapping[str, Any]]) -> tuple[Difference, ...]:
+    """Where runs part in what ``part`` takes of them."""
+    found = []
+    for path in dict.fromkeys(path for run in runs for path in part(run)):
+        values = _distinct(part(run).get(path, _ABSENT) for run in runs)
+        if len(values) > 1:
+            by_text = dict(zip(_texts(values), values, strict=True))
+            who = {
+                text: tuple(run for run in runs if part(run).get(path, _ABSENT) == value)
+                for text, value in by_text.items()
+            }
+            found.append(Difference(path, who))
+    return tuple(found)
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    """Short texts of different values, all different."""
+    common = [name for name in values[0] if _in_all(name, values)] if isinstance(values[0], list) else []
+    texts = [_text(value, common) for value in values]
+    return [text if texts.count(text) == 1 else f"{text} [{number}]" for number, text in enumerate(texts, start=1)]
+
+
+def _in_all(name: object, values: Sequence[Any]) -> bool:
+    return all(isinstance(value, list) and name in value for value in values)
+
+
+def _text(value: Any, common: Sequence[Any] = ()) -> str:
+    if isinstance(value, list) and len(value) > 2:
+        own = [str(item) for item in value if item not in common]
+        return f"{len(value)} names, only here {_listed(own)}" if own else f"{len(value)} names"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _value_in(part: Difference, protocol: Mapping[str, Any], protocols: Mapping[str, Mapping[str, Any]]) -> str:
+    return next(text for text, runs in part.values.items() if any(run.protocol == protocol for run in runs))
+
+
+def _groups(runs: Sequence[Run], letters: Mapping[int, str]) -> list[Group]:
+    several_recipes = len({run.recipe for run in runs}) > 1
+    groups = []
+    for recipe, method in dict.fromkeys((run.recipe, run.method) for run in runs):
+        members = [run for run in runs if (run.recipe, run.method) == (recipe, method)]
+        names = [part.path for part in _differences(members, _identity)]
+        keys = [(letters[id(run)], {name: _identity(run).get(name, _ABSENT) for name in names}) for run in members]
+        for letter, options in _distinct(keys):
+            own = [run for run, key in zip(members, keys, strict=True) if key == (letter, options)]
+            text = ", ".join(f"{name}={_text(value)}" for name, value in options.items())
+            label = (f"{recipe}: " if several_recipes else "") + method + (f" ({text})" if text else "")
+            groups.append(Group(label, recipe, method, letter, options, tuple(sorted(own, key=lambda run: run.seed))))
+    for group in groups:
+        _refuse_equal_seeds(group)
+    return groups
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    """What makes a group within a recipe and method."""
+    return {**run.options, "superpixels": run.superpixels}
+
+
+def _refuse_equal_seeds(group: Group) -> None:
+    seen: dict[int, Run] = {}
+    for run in group.runs:
+        other = seen.setdefault(run.seed, run)
+        if other is not run:
+            raise RunError(
+                f"{other.folder} and {run.folder} are both {group.label} with seed {run.seed}: a seed counts once; "
+                "leave one of them out"
+            )
+
+
+def _ranked(groups: Iterable[Group], split: str, metric: str) -> tuple[Group, ...]:
+    def place(group: Group) -> tuple[float, str, str]:
+        summary = group.summary(split, metric)
+        return (-summary.mean if summary else math.inf), group.label, group.protocol
+
+    return tuple(sorted(groups, key=place))
+
+
+def _maps_differ(group: Group) -> list[str]:
+    parts = _differences(group.runs, lambda run: run.maps)
+    return [f"{group.label} was trained with maps of one name and different content: {parts[0]}"] if parts else []
+
+
+def _letter(number: int) -> str:
+    return chr(ord("A") + number) if number < 26 else f"P{number + 1}"
+
+
+def _names(runs: Sequence[Run]) -> str:
+    return _listed([str(run.folder) for run in runs])
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _is_comparison(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and {"metric", "groups"} <= document.keys()
+
+
+def _document(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "metric": comparison.metric,
+        "spread": "sample standard deviation over seeds, null for one seed",
+        "groups": [_describe(group) for group in comparison.groups],
+        "protocols": dict(comparison.protocols),
+        "differences": [part.path for part in comparison.differences],
+        "warnings": list(comparison.warnings),
+    }
+
+
+def _describe(group: Group) -> dict[str, Any]:
+    figures = {}
+    for split in ("test", "val"):
+        summaries = {metric: group.summary(split, metric) for metric in METRICS}
+        if all(summaries.values()):
+            figures[f"{split}_top1"] = {
+                metric: {"mean": summary.mean, "deviation": summary.deviation} for metric, summary in summaries.items()
+            }
+    return {
+        "group": group.label,
+        "recipe": group.recipe,
+        "method": group.method,
+        "options": dict(group.options),
+        "protocol": group.protocol,
+        "seeds": [run.seed for run in group.runs],
+        "runs": [str(run.folder) for run in group.runs],
+        **figures,
+    }
+
+
+def _table(comparison: Comparison) -> str:
+    """One row a run."""
+    rows = [_row(group, run) for group in comparison.groups for run in group.runs]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(group: Group, run: Run) -> dict[str, Any]:
+    return {
+        "run": str(run.folder),
+        "group": group.label,
+        "recipe": run.recipe,
+        "method": run.method,
+        "superpixels": run.superpixels,
+        "seed": run.seed,
+        "protocol": group.protocol,
+        **{name: value for name, value in run.results.items() if not isinstance(value, list)},
+        **{f"mixer.{name}": value for name, value in run.options.items()},
+        **run.surroundings,
+    }

@@ -1,0 +1,64 @@
+"""The picture of a comparison: every seed as a point, mean and spread of every group."""
+
+import io
+import textwrap
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lgcoamix.compare import Comparison, Group
+
+_NAMES = {"last": "last epoch", "best": "best epoch", "median_of_last_10": "median of the last 10 epochs"}
+_LABEL = 44  # characters of a line of a group's name
+_COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink", "tab:olive")
+
+
+def picture_of(comparison: Comparison) -> bytes:
+    """Draw the metric of the comparison, and beside it another: the median of the last 10 epochs, or the last.
+
+    Parameters
+    ----------
+    comparison : of any number of groups; the picture grows with them.
+
+    Returns
+    -------
+    A PNG file.
+    """
+    split = comparison.splits[0]
+    groups = comparison.ranked(split)
+    labels = [_label(group, comparison) for group in groups]
+    metrics = tuple(dict.fromkeys((comparison.metric, "median_of_last_10", "last")))[:2]
+    lines = sum(label.count("\n") + 1 for label in labels)
+    figure = Figure(figsize=(11.5, 1.4 + 0.26 * len(groups) + 0.19 * lines), layout="constrained")
+    axes = figure.subplots(1, len(metrics), sharex=True, sharey=True)
+    methods = list(dict.fromkeys(sorted(group.method for group in groups)))
+    colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(methods)}
+    for axis, metric in zip(axes, metrics, strict=True):
+        for row, group in enumerate(groups):
+            _draw_group(axis, row, group, split, metric, colours[group.method])
+        axis.set_xlabel(f"top-1 (%) on the split {split}, {_NAMES[metric]}")
+        axis.use_sticky_edges = False  # room to the left of the lowest bar
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].set_yticks(range(len(groups)), labels, fontsize=9)
+    axes[0].set_ylim(len(groups) - 0.5, -0.5)  # the best on top
+    figure.suptitle("each seed (circle), mean (line) and ± sample standard deviation (bar)", fontsize=10)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110, format="png")
+    return picture.getvalue()
+
+
+def _label(group: Group, comparison: Comparison) -> str:
+    letter = f", protocol {group.protocol}" if comparison.differences else ""
+    lines = textwrap.wrap(f"{group.label}{letter}, n={len(group.runs)}", _LABEL, break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+def _draw_group(axis: Axes, row: int, group: Group, split: str, metric: str, colour: str) -> None:
+    summary = group.summary(split, metric)
+    if summary.deviation is not None:
+        axis.barh(row, 2 * summary.deviation, 0.5, summary.mean - summary.deviation, color=colour, alpha=0.25)
+        axis.vlines(summary.mean, row - 0.3, row + 0.3, color=colour, linewidth=2)
+    values = [run.figure(split, metric) for run in group.runs]
+    axis.plot(
+        values, [row] * len(values), "o", color=colour, markersize=5, markeredgecolor="white", markeredgewidth=0.6
+    )

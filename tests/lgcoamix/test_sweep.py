@@ -1,0 +1,368 @@
+"""``sweep``: one command over methods and seeds, continued cell by cell.
+
+What concerns processes alone runs with a stand-in for train; one test trains.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lgcoamix.cli import main
+from lgcoamix.errors import Interrupted, SettingsError
+from lgcoamix.sweep import Cell, Variant, make_cells, parse_seeds, parse_variants, run_cells
+from tests.conftest import ROOT, Run
+
+# Takes the options of train. --fail CODE, --wait and --say are its own.
+STAND_IN = """
+import json, os, signal, sys, time
+from pathlib import Path
+
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+out = Path(given["--out"])
+out.mkdir(exist_ok=True)
+(out / "config.json").write_text("{}")
+with (out / "calls.jsonl").open("a") as file:
+    file.write(json.dumps([sys.argv[1:], os.environ.get("OMP_NUM_THREADS")]) + "\\n")
+print("I train", out.name, flush=True)
+if given.get("--wait") == out.name:
+    def note(number, frame):
+        time.sleep(0.3)  # saves where it is; a second signal would end it here, as it does train
+        (out / "told").write_text(str(number))
+        sys.exit(128 + number)
+    def first(number, frame):
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, lambda *_: os._exit(77))
+        note(number, frame)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, first)
+    (out / "ready").touch()
+    time.sleep(60)
+name, _, code = given.get("--fail", "").partition(":")
+if name == out.name:
+    if code == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.exit(int(code))
+(out / "results.json").write_text("{}")
+"""
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Callable[..., tuple[Cell, ...]]:
+    """Cells of none and cutmix, whose command is the stand-in."""
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+
+    def make(*options: str, seeds: tuple[int, ...] = (0, 1)) -> tuple[Cell, ...]:
+        command = (sys.executable, str(tmp_path / "stand_in.py"))
+        return make_cells(
+            Path("store.h5"), parse_variants("none,cutmix", ()), seeds, tmp_path / "out", options, command
+        )
+
+    return make
+
+
+def _calls(cell: Cell) -> list[tuple[list[str], str | None]]:
+    return [tuple(json.loads(line)) for line in (cell.folder / "calls.jsonl").read_text().splitlines()]
+
+
+def _sweep(*arguments: object) -> Result:
+    done = CliRunner().invoke(main, ["sweep", *map(str, arguments)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+    return done
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("0", (0,)), ("2,0,1", (2, 0, 1)), ("0:3", (0, 1, 2)), ("0:2,7", (0, 1, 7)), ("4:5", (4,))]
+)
+def test_seeds_are_numbers_and_half_open_ranges(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1,", "-1", "1.5", "0:", "3:3", "0,0", "0:3,2", "0:2:1"])
+def test_other_seeds_are_refused(text):
+    with pytest.raises(SettingsError, match="--seeds"):
+        parse_seeds(text)
+
+
+def test_a_cell_has_options_of_its_own():
+    variants = parse_variants("none", ["pre=--mixer lgcoamix --set 'mixer.score=pre_norm'", "p4=--mixer=mixup"])
+    assert variants == (
+        Variant("none", ("--mixer", "none")),
+        Variant("pre", ("--mixer", "lgcoamix", "--set", "mixer.score=pre_norm")),
+        Variant("p4", ("--mixer=mixup",)),
+    )
+
+
+def test_every_cell_is_the_real_command(tmp_path):
+    variants = parse_variants("none", ["pre=--mixer lgcoamix --set mixer.score=pre_norm"])
+    cells = make_cells(Path("a.h5"), variants, (3, 4), tmp_path, ("--epochs", "2"))
+    assert [cell.name for cell in cells] == ["none-s3", "pre-s3", "none-s4", "pre-s4"]
+    start = [sys.executable, "-m", "lgcoamix", "train", "--shards", "a.h5"]
+    own = ["--mixer", "lgcoamix", "--set", "mixer.score=pre_norm", "--seed", "4", "--out", f"{tmp_path / 'pre-s4'}"]
+    assert list(cells[3].command) == [*start, *own, "--resume", "auto", "--epochs", "2"]
+
+
+MISTAKES = {
+    "mixer": (("--mixers", "none,cutmicks"), "no mixer 'cutmicks'; did you mean cutmix"),
+    "mixer of a cell": (("--cell", "a=--mixer lgcomix"), "no mixer 'lgcomix'; did you mean lgcoamix"),
+    "a cell without mixer": (("--cell", "a=--epochs 3"), "--cell a must name one mixer"),
+    "a cell with two": (("--cell", "a=--mixer none --mixer=mixup"), "--cell a must name one mixer"),
+    "a cell without name": (("--cell", "--mixer none"), "expected --cell NAME="),
+    "a cell outside of out": (("--cell", "../a=--mixer none"), "expected --cell NAME="),
+    "an open quote": (("--cell", "a=--mixer 'none"), "--cell a: No closing quotation"),
+    "seed in a cell": (("--cell", "a=--mixer none --seed 3"), "--seed cannot be given in --cell a"),
+    "nothing": ((), "nothing to train: give --mixers none,lgcoamix, or --cell"),
+    "a mixer twice": (("--mixers", "none,none"), "'none' is given twice"),
+    "a name twice": (("--mixers", "none", "--cell", "none=--mixer mixup"), "'none' is given twice"),
+    "options twice": (("--mixers", "none", "--cell", "a=--mixer none"), "none and a are the same options"),
+    "seeds": (("--mixers", "none", "--seeds", "x"), "--seeds takes numbers and ranges such as 0,1,2 or 0:3, got 'x'"),
+    "no dashes": (("--mixers", "none", "--epochs", "3"), "No such option '--epochs'"),
+    "a stray word": (("--mixers", "none", "--seeds", "0", "1"), "expected options of train, such as -- --epochs 20"),
+    "jobs": (("--mixers", "none", "--jobs", "0"), "--jobs"),
+    **{
+        name: (("--mixers", "none", "--", "--epochs", "1", *words), f"{words[0][:6]}")
+        for name, words in {
+            "--shards": ("--shards", "b.h5"),
+            "--mixer": ("--mixer=none",),
+            "--seed": ("--seed", "1"),
+            "--out": ("--out", "x"),
+            "--resume": ("--resume=auto",),
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_a_usage_error_before_anything_starts(options, message, tmp_path):
+    store = tmp_path / "store.h5"
+    store.touch()
+    done = _sweep("--shards", store, "--out", tmp_path / "out", *options)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    if "--" in options:
+        assert "cannot be given after --: the sweep sets it" in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_foreign_comparison_is_not_overwritten(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "comparison.csv").write_text("mine")
+    (tmp_path / "store.h5").touch()
+    done = _sweep("--shards", tmp_path / "store.h5", "--out", tmp_path / "out", "--mixers", "none")
+    assert done.exit_code == 1
+    assert "holds comparison.csv and no comparison" in " ".join(done.stderr.split())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["comparison.csv"]
+
+
+def test_cells_run_one_after_the_other_and_finished_ones_are_said_to_be(cells, monkeypatch, capfd):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    names = ("none-s0", "cutmix-s0", "none-s1", "cutmix-s1")
+    lines: list[str] = []
+    assert run_cells(cells(), 1, lines.append) == ()
+    out = cells()[0].folder.parent
+    assert lines == [line for name in names for line in (f"{name}: training -> {out / name}", f"{name}: done")]
+    assert capfd.readouterr().out.splitlines() == [f"I train {name}" for name in names]
+    for cell in cells():
+        ((words, threads),) = _calls(cell)
+        assert words == list(cell.command[2:])
+        assert threads is None
+        assert not cell.log.exists()
+    lines.clear()
+    assert run_cells(cells(), 1, lines.append) == ()
+    assert lines == [f"{name}: finished, taken as it is" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("1", "exit code 1"), ("2", "exit code 2"), ("0", "it ended without results.json"),
+                        ("killed", "exit code 137")]
+)  # fmt: skip
+def test_a_cell_that_fails_is_named_and_does_not_hold_up_the_others(how, reason, cells):
+    lines: list[str] = []
+    mine = cells("--fail", f"cutmix-s0:{how}")
+    (failure,) = run_cells(mine, 1, lines.append)
+    assert failure.cell.name == "cutmix-s0"
+    assert f"cutmix-s0: failed, {reason}" in lines
+    assert str(failure).startswith(f"cutmix-s0 ({reason}): {sys.executable} ")
+    assert "--mixer cutmix --seed 0" in str(failure)
+    assert [cell.finished for cell in mine] == [True, False, True, True]
+
+
+def test_a_command_that_cannot_start_is_a_failure(tmp_path):
+    cells = make_cells(Path("s"), parse_variants("none", ()), (0,), tmp_path, (), (str(tmp_path / "missing"),))
+    (failure,) = run_cells(cells, 1, lambda line: None)
+    assert "missing" in failure.reason
+
+
+def test_several_at_a_time_share_the_cores_and_write_logs(cells, monkeypatch, capfd):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(9)), raising=False)
+    (failure,) = run_cells(cells("--fail", "none-s1:1"), 2, lambda line: None)
+    assert "none-s1.log" in str(failure)
+    for cell in cells():
+        assert cell.log.read_text() == f"I train {cell.name}\n"
+        assert _calls(cell)[0][1] == "4"  # 9 // 2
+    assert capfd.readouterr().out == ""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert run_cells(cells(), 2, lambda line: None) == ()
+    assert _calls(cells()[0])[1][1] == "3"
+    assert cells()[2].log.read_text() == "I train none-s1\n" * 2  # of the failed and of the good run
+
+
+@pytest.mark.parametrize("code", [130, 143])
+def test_a_cell_that_was_stopped_stops_the_sweep_with_its_code(code, cells):
+    mine = cells("--fail", f"cutmix-s0:{code}")
+    with pytest.raises(Interrupted, match=r"1 of 4 cells finished; run the same command to continue") as stopped:
+        run_cells(mine, 1, lambda line: None)
+    assert stopped.value.signal == code - 128
+    assert not mine[2].folder.exists()
+
+
+def test_cells_that_a_stop_kept_from_starting_leave_no_log(cells):
+    lines: list[str] = []
+    mine = cells("--fail", "cutmix-s0:130", seeds=tuple(range(6)))
+    with pytest.raises(Interrupted):
+        run_cells(mine, 2, lines.append)
+    started = {line.partition(":")[0] for line in lines if ": training" in line}
+    assert {cell.name for cell in mine if cell.log.exists()} == started
+    assert len(started) < len(mine)
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from lgcoamix.cli.common import friendly
+from lgcoamix.sweep import make_cells, parse_variants, run_cells
+
+home, jobs = Path(sys.argv[1]), int(sys.argv[2])
+
+@friendly
+def main():
+    command = (sys.executable, str(home / "stand_in.py"))
+    variants = parse_variants("none,cutmix", ())
+    run_cells(make_cells(Path("s"), variants, (0, 1), home / "out", sys.argv[3:], command), jobs, print)
+
+main()
+"""
+
+
+@pytest.fixture
+def driven(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start a sweep of stand-ins in a process group of its own; it is gone at the end of the test."""
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    started: list[subprocess.Popen] = []
+
+    def start(jobs: int, *options: str) -> subprocess.Popen:
+        command = [sys.executable, "-c", textwrap.dedent(DRIVER), str(tmp_path), str(jobs), *options]
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.terminate()  # reaches its cells
+            process.wait(30)
+        process.stderr.close()
+
+
+def _wait_for(path: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_reaches_every_running_cell_once_and_ends_the_sweep(number, jobs, driven, tmp_path):
+    process = driven(jobs, "--wait", "cutmix-s0")
+    _wait_for(tmp_path / "out" / "cutmix-s0" / "ready", process)
+    if jobs == 2:  # the other place goes through the rest meanwhile
+        _wait_for(tmp_path / "out" / "cutmix-s1" / "results.json", process)
+    os.killpg(process.pid, number)  # as a terminal does it
+    stderr = process.communicate(timeout=30)[1]
+    assert process.returncode == 128 + number, stderr
+    done = 1 if jobs == 1 else 3
+    assert f"stopped with {done} of 4 cells finished; run the same command to continue" in stderr
+    assert "Traceback" not in stderr
+    assert (tmp_path / "out" / "cutmix-s0" / "told").read_text() == str(int(number))
+    assert (tmp_path / "out" / "none-s1").exists() == (jobs == 2)
+
+
+def test_a_lost_terminal_ends_the_cells_too(driven, tmp_path):
+    process = driven(1, "--wait", "none-s0")
+    _wait_for(tmp_path / "out" / "none-s0" / "ready", process)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert (tmp_path / "out" / "none-s0" / "told").read_text() == "15"
+
+
+def test_failed_cells_end_with_1_their_commands_and_no_traceback(run: Run, tmp_path):
+    store = tmp_path / "store.h5"
+    store.write_text("no store")
+    done = run(
+        *("-m", "lgcoamix", "sweep", "--shards", store, "--mixers", "none,mixup", "--out", tmp_path / "out"),
+        *("--", "--epochs", "0"),  # train itself refuses it
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "none-s0: failed, exit code 2" in done.stdout
+    assert "2 of 2 cells failed:" in done.stderr
+    for mixer in ("none", "mixup"):
+        line = rf"  {mixer}-s0 \(exit code 2\): \S+ -m lgcoamix train .* --mixer {mixer} --seed 0 .*--epochs 0\n"
+        assert re.search(line, done.stderr)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_help_and_mistakes_answer_before_torch_is_imported(run: Run, tmp_path):
+    (tmp_path / "store.h5").touch()
+    script = (
+        "import sys\nfrom lgcoamix.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n"
+        "    print('exit', end.code, *(name in sys.modules for name in ('torch', 'matplotlib', 'h5py')))"
+    )
+    for code, options in ((0, ("--help",)), (2, ("--shards", tmp_path / "store.h5", "--out", "x", "--mixers", "nil"))):
+        done = run("-c", script, "sweep", *options)
+        assert f"exit {code} False False False" in done.stdout, done.stderr
+
+
+SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "12", "--device", "cpu")
+
+
+def test_a_sweep_trains_compares_and_is_taken_as_finished_the_next_time(run: Run, flowers_store: Path, tmp_path: Path):
+    out = tmp_path / "sweep"
+    command = ("-m", "lgcoamix", "sweep", "--shards", flowers_store, "--mixers", "none,lgcoamix", "--out", out)
+    options = ("--", *SMALL, "--epochs", 1, "--workers", 0)
+    first = run(*command, *options, OMP_NUM_THREADS="1")
+    assert first.returncode == 0, first.stderr
+    names = {path.name for path in out.iterdir()}
+    assert names == {"none-s0", "lgcoamix-s0", "comparison.csv", "comparison.json", "compare.png"}
+    groups = json.loads((out / "comparison.json").read_text())["groups"]
+    for group in groups:
+        results = json.loads((out / f"{group['method']}-s0" / "results.json").read_text())
+        assert group["test_top1"]["last"] == {"mean": results["test_top1"]["last"], "deviation": None}
+    assert {group["group"] for group in groups} == {"none", "lgcoamix"}
+    weights = {name: (out / name / "last.pt").stat().st_mtime_ns for name in ("none-s0", "lgcoamix-s0")}
+
+    second = run(*command, *options, OMP_NUM_THREADS="1")
+    assert second.returncode == 0, second.stderr
+    for name, written in weights.items():
+        assert f"{name}: finished, taken as it is" in second.stdout
+        assert (out / name / "last.pt").stat().st_mtime_ns == written
+    assert second.stdout.count("± -") == first.stdout.count("± -") == 6
+
+    other = run(*command, "--", *SMALL, "--epochs", 2, "--workers", 0, OMP_NUM_THREADS="1")
+    assert other.returncode == 1
+    assert "2 of 2 cells failed" in other.stderr  # train knows that these are other runs
+    assert json.loads((out / "comparison.json").read_text())["groups"] == groups

@@ -3,6 +3,10 @@
 import io
 import os
 import secrets
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +14,47 @@ import torch
 
 from lgcoamix.errors import RunError
 
+FORMAT = 1
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+
+def save_checkpoint(path: Path, state: dict[str, Any], keep: int = 1) -> None:
     """Replace ``path`` by a complete checkpoint, or leave it as it was.
 
     Parameters
     ----------
     state : tensors and plain data only.
+    keep : checkpoints that stay: the one before becomes ``NAME-1.pt``, the one before that ``NAME-2.pt``, and so on.
+
+    Raises
+    ------
+    RunError : it cannot be written; what was there is whole.
     """
     buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_whole(path, buffer.getvalue())
+    torch.save({"format": FORMAT, **state}, buffer)
+    try:
+        with _aside(path, buffer.getbuffer()) as aside:
+            names = generations(path, keep)
+            # The oldest first: a kill in between loses none, and leaves a gap that generations are read across.
+            for newer, older in reversed(list(pairwise(names))):
+                if newer.exists():
+                    newer.replace(older)
+            aside.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"checkpoint {path} cannot be written: {error.strerror}; those before it are whole. Mend this, "
+            "then go on with --resume auto"
+        ) from error
+
+
+def generations(path: Path, keep: int) -> list[Path]:
+    """Names of the last ``keep`` checkpoints, the newest first."""
+    return [path, *(path.with_stem(f"{path.stem}-{age}") for age in range(1, keep))]
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest ``last.pt`` or ``last-K.pt`` of a run folder; None where there is none."""
+    older = sorted(folder.glob("last-*.pt"), key=lambda path: (len(path.name), path.name))
+    return next((path for path in (folder / "last.pt", *older) if path.exists()), None)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -28,25 +62,48 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    RunError : missing, damaged, or holding more than tensors and plain data.
+    RunError : missing, damaged, of another program, or holding more than tensors and plain data.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums that it writes
+            damaged = archive.testzip()
+        if damaged:
+            raise RunError(f"checkpoint {path} is damaged: {damaged} does not match its checksum")
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise RunError(f"checkpoint {path} cannot be opened: {error.strerror}") from None
-    except Exception as error:  # torch raises many types on damage: zip, pickle, runtime errors
-        raise RunError(f"{path} is not a checkpoint of this program: {str(error).splitlines()[0]}") from None
+    except RunError:
+        raise
+    except Exception as error:  # zip, zlib, pickle, runtime errors
+        reason = str(error).strip().split("\n")[0]
+        raise RunError(f"{path} is damaged, or not a checkpoint of this program: {reason}") from None
+    if not isinstance(state, dict) or not {"format", "model", "config"} <= state.keys():
+        raise RunError(f"{path} is not a checkpoint of this program: it has no format, model and config")
+    if state["format"] != FORMAT:
+        raise RunError(f"{path} has checkpoint format {state['format']}, this program reads {FORMAT}")
+    return state
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Put bytes under a final name at once: write aside, fsync, rename."""
+    with _aside(path, data) as aside:
+        aside.replace(path)
+
+
+@contextmanager
+def _aside(path: Path, data: bytes | memoryview) -> Iterator[Path]:
+    """Give a synced file beside ``path`` that holds ``data``; what is not moved away is removed."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with aside.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
+        yield aside
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
         aside.unlink(missing_ok=True)
-        raise

@@ -88,35 +88,73 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class OptimSettings:
-    """Stochastic gradient descent and its schedule.
+    """The optimiser and its schedule.
 
     Parameters
     ----------
-    epochs, batch_size : of training; a batch of one can neither be mixed nor, at small maps, be normalised.
-    lr, momentum, weight_decay : of SGD; the decay acts on every parameter, as in the papers.
-    nesterov : Nesterov's momentum.
+    epochs, batch_size : of training; the size is that of all devices together. A batch of one can neither be mixed
+        nor, at small maps, be normalised.
+    optimiser : ``sgd``, or any name that timm knows.
+    lr, momentum, weight_decay, nesterov : of the optimiser, where it has them.
+    decay : what the weight decay acts on: ``all`` parameters, as in the papers, or the ``weights`` alone, not biases,
+        normalisation layers and what the backbone excludes.
     schedule : name in ``lgcoamix.schedules.SCHEDULES``.
+    warmup : first epochs, in which the rate rises linearly; None takes the schedule's own.
+    clip : largest norm of the gradient; 0 leaves it as it is.
+    accumulate : parts into which a batch is cut, one after the other, to save memory; images are mixed within a part.
+    ema : decay of an average of the weights, which is then what is evaluated; 0 keeps none.
+    plain_epochs : last epochs, in which nothing is mixed.
     """
 
     epochs: int = 100
     batch_size: int = 32
+    optimiser: str = "sgd"
     lr: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
     nesterov: bool = False
+    decay: str = "all"
     schedule: str = "cosine"
+    warmup: int | None = None
+    clip: float = 0.0
+    accumulate: int = 1
+    ema: float = 0.0
+    plain_epochs: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self, "epochs", "batch_size", "lr")
+        _positive(self, "epochs", "batch_size", "lr", "accumulate")
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0, got 0")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must lie in [0, 1), got {self.ema}")
+        for name in ("weight_decay", "clip", "warmup", "plain_epochs"):
+            if not 0 <= (getattr(self, name) or 0) < math.inf:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        _one_of("decay", self.decay, ("all", "weights"))
         _one_of("schedule", self.schedule, tuple(SCHEDULES))
+
+
+@dataclass(frozen=True)
+class ComputeSettings:
+    """How the step is computed: it changes the speed, and the last digits.
+
+    Parameters
+    ----------
+    amp : ``off``: float32; ``bf16`` or ``fp16``: convolutions and matrix products in half precision, the losses not.
+    channels_last : memory order of images and maps; faster on most devices.
+    compile : through torch.compile; the first steps take minutes.
+    """
+
+    amp: str = "off"
+    channels_last: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("amp", self.amp, ("off", "bf16", "fp16"))
 
 
 @dataclass(frozen=True)
@@ -127,7 +165,7 @@ class Settings:
     ----------
     method : name in ``lgcoamix.methods.METHOD_OPTIONS``.
     mixer : the method's options.
-    data, model, optim : see their classes.
+    data, model, optim, compute : see their classes.
     """
 
     method: str = "lgcoamix"
@@ -135,6 +173,7 @@ class Settings:
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
 
     def with_method(self, name: str) -> "Settings":
         """Switch to another method, with its default options.
@@ -181,7 +220,7 @@ class Settings:
         return settings
 
 
-SECTIONS = ("mixer", "data", "model", "optim")
+SECTIONS = ("mixer", "data", "model", "optim", "compute")
 
 
 def suggest(word: str, choices: object) -> str:
@@ -208,6 +247,7 @@ def from_plain(document: dict[str, Any]) -> Settings:
         data=section(DataSettings, document["data"]),
         model=section(ModelSettings, document["model"]),
         optim=section(OptimSettings, document["optim"]),
+        compute=section(ComputeSettings, document["compute"]),
     )
 
 

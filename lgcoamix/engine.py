@@ -1,19 +1,27 @@
 """Training and evaluation. Knows no method by name."""
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from lgcoamix.config import ComputeSettings
+from lgcoamix.data.loader import EpochBatches, on_device, split_evenly
 from lgcoamix.errors import RunError
-from lgcoamix.inputs import to_inputs
+from lgcoamix.inputs import Statistics, to_inputs
 from lgcoamix.mixing import Batch, Mixed, Mixer, unmixed
 from lgcoamix.output import Output
+from lgcoamix.ranks import Ranks
 from lgcoamix.seeding import derive_seed
 
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -22,65 +30,197 @@ class Step:
 
     Parameters
     ----------
-    model, mixer, optimiser : the parts.
-    statistics : mean and standard deviation of the inputs.
-    device : where the step runs.
+    network : the network, as it is saved and evaluated.
+    mixer, optimiser : the parts.
+    statistics : mean and standard deviation of the inputs, on the device.
+    ranks : this process and its device.
     seed : of the run.
+    compute : precision, memory order, compilation.
+    clip, accumulate : see :class:`lgcoamix.config.OptimSettings`.
+    average : of the weights, or None.
     """
 
-    model: nn.Module
+    network: nn.Module
     mixer: Mixer
     optimiser: torch.optim.Optimizer
     statistics: Statistics
-    device: torch.device
-    seed: int
+    ranks: Ranks
+    seed: int = 0
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    clip: float = 0.0
+    accumulate: int = 1
+    average: ModelEmaV3 | None = None
+    model: nn.Module = field(init=False)
+    mix: Callable[..., Mixed] = field(init=False)
+    loss: Callable[..., dict[str, Tensor]] = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Wrap what computes: for several ranks, for compilation, for half precision."""
+        model: nn.Module = self.network
+        if self.ranks.world > 1:
+            # Unmixed steps run neither decoder nor local head; the gate is common, so all ranks leave out the same.
+            model = nn.parallel.DistributedDataParallel(model, find_unused_parameters=self.mixer.needs_maps)
+        mix, loss = self.mixer.mix, self.mixer.loss
+        if self.compute.compile:
+            model, mix, loss = (torch.compile(part, dynamic=False) for part in (model, mix, loss))
+        scaler = torch.amp.GradScaler(self.ranks.device.type, enabled=self.compute.amp == "fp16")
+        for name, value in (("model", model), ("mix", mix), ("loss", loss), ("scaler", scaler)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the step runs."""
+        return self.ranks.device
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is evaluated: the average of the weights, where there is one."""
+        return self.network if self.average is None else self.average.module
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Memory order of the inputs."""
+        return torch.channels_last if self.compute.channels_last else torch.contiguous_format
+
+    def autocast(self) -> AbstractContextManager:
+        """Half precision, where it is wanted."""
+        if self.compute.amp == "off":
+            return nullcontext()
+        return torch.autocast(self.device.type, _HALF[self.compute.amp])
 
 
 class Means:
     """Running means of named scalars, kept on the device: reading them is the only synchronisation."""
 
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._weights: dict[str, float] = {}
+    def __init__(self, sums: dict[str, float] | None = None, weights: dict[str, float] | None = None) -> None:
+        self._sums: dict[str, Any] = dict(sums or {})
+        self._weights = dict(weights or {})
 
     def add(self, values: dict[str, Tensor], weight: float = 1.0) -> None:
         """Add one observation of every value."""
         for name, value in values.items():
-            term = value.detach().double() * weight if value.device.type != "mps" else value.detach() * weight
+            term = _precise(value.detach()) * weight
             self._sums[name] = self._sums[name] + term if name in self._sums else term
             self._weights[name] = self._weights.get(name, 0.0) + weight
 
-    def read(self) -> dict[str, float]:
-        """Return the means so far."""
-        return {name: float(total) / self._weights[name] for name, total in self._sums.items()}
+    def totals(self, ranks: Ranks) -> tuple[dict[str, float], dict[str, float]]:
+        """Sums and weights over all ranks, which must have seen the same names."""
+        names = list(self._sums)
+        sums = torch.tensor([float(self._sums[name]) for name in names], dtype=torch.float64)
+        weights = torch.tensor([self._weights[name] for name in names], dtype=torch.float64)
+        both = ranks.total(torch.stack([sums, weights])).tolist()
+        return dict(zip(names, both[0], strict=True)), dict(zip(names, both[1], strict=True))
+
+    def read(self, ranks: Ranks) -> dict[str, float]:
+        """Means so far, over all ranks."""
+        sums, weights = self.totals(ranks)
+        return {name: sums[name] / weights[name] for name in sums if weights[name]}
 
 
-def mix_batch(step: Step, batch: Batch, epoch: int, number: int) -> tuple[Mixed, bool]:
-    """Normalise and mix one batch as step ``number`` of ``epoch`` does.
+def _precise(values: Tensor) -> Tensor:
+    return values.float() if values.device.type == "mps" else values.double()
 
-    Returns
-    -------
-    The mixed batch, and whether the gate was open.
+
+class Waiting:
+    """Time that steps spend waiting for their data.
+
+    Notes
+    -----
+    On CUDA the host runs ahead of the device, so events are put into the device's own queue: before the next batch is
+    asked for and after it came. Between the two the device has nothing to do. Elsewhere a clock does.
     """
-    batch = batch.to(step.device, non_blocking=True)
-    batch = replace(batch, images=to_inputs(batch.images, *step.statistics))
-    generator = torch.Generator().manual_seed(derive_seed("mix", step.seed, epoch, number))
-    plan = step.mixer.plan(batch, generator, step.model)
-    return (unmixed(batch), False) if plan is None else (step.mixer.mix(batch, plan), True)
+
+    def __init__(self, device: torch.device) -> None:
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] | None = [] if device.type == "cuda" else None
+        self._seconds = 0.0
+
+    def around(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Give the same batches, and measure."""
+        while True:
+            begin = self._now()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            end = self._now()
+            if self._events is None:
+                self._seconds += end - begin
+            else:
+                self._events.append((begin, end))
+            yield batch
+
+    def seconds(self) -> float:
+        """Seconds so far. On CUDA it waits for the device."""
+        if self._events:
+            self._events[-1][1].synchronize()
+            self._seconds += sum(begin.elapsed_time(end) for begin, end in self._events) / 1000
+            self._events.clear()
+        return self._seconds
+
+    def _now(self) -> Any:
+        if self._events is None:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
 
 
-def train_one_epoch(
-    step: Step, batches: Iterable[Batch], epoch: int, rate: float, advance: Callable[[int], None]
-) -> dict[str, float]:
-    """Train for one epoch.
+@dataclass
+class Progress:
+    """Where an epoch is, and what it saw so far.
 
     Parameters
     ----------
-    step : model, mixer, optimiser and the rest.
-    batches : the epoch's batches in order.
-    epoch : 0-based.
-    rate : learning rate.
-    advance : is called with the size of each finished batch.
+    epoch, number : the next step.
+    means : of losses and monitors.
+    lams : the monitors of mixed steps that are not written yet: (step, {name: value of this rank's share}).
+    waiting : clock of the loader.
+    """
+
+    epoch: int
+    number: int
+    means: Means
+    waiting: Waiting
+    lams: list[tuple[int, dict[str, Tensor]]] = field(default_factory=list)
+
+
+def mix_batch(step: Step, batch: Batch, epoch: int, number: int, is_mixed: bool = True, part: int = 0) -> Mixed:
+    """Normalise and mix one part of a batch as step ``number`` of ``epoch`` does.
+
+    Parameters
+    ----------
+    is_mixed : whether the gate is open.
+    part : which of the step's parts, where gradients are accumulated.
+    """
+    batch = replace(batch, images=to_inputs(batch.images, *step.statistics, step.memory_format))
+    seed = derive_seed("mix", step.seed, epoch, number, step.ranks.rank, part)
+    plan = step.mixer.plan(batch, torch.Generator().manual_seed(seed), step.network, is_mixed)
+    return unmixed(batch) if plan is None else step.mix(batch, plan)
+
+
+def is_mixed(step: Step, epoch: int, number: int) -> bool:
+    """Draw the gate of a step: the same on all ranks."""
+    return step.mixer.gate(torch.Generator().manual_seed(derive_seed("gate", step.seed, epoch, number)))
+
+
+def train_one_epoch(
+    step: Step,
+    loader: Iterable[Batch],
+    batches: EpochBatches,
+    progress: Progress,
+    after_step: Callable[[int], None],
+    mixing: bool = True,
+) -> dict[str, float]:
+    """Train from where ``progress`` is to the end of its epoch.
+
+    Parameters
+    ----------
+    step : model, mixer, optimiser and the rest; the learning rate is set.
+    loader : this rank's batches from ``progress.number`` on.
+    batches : the order that the loader follows.
+    progress : is kept up to date; between steps it and the parts of ``step`` are a complete state.
+    after_step : is called after every step with the size of its batch over all ranks.
+    mixing : False leaves every batch as it is.
 
     Returns
     -------
@@ -89,56 +229,100 @@ def train_one_epoch(
 
     Raises
     ------
-    RunError : the loss of the epoch is not finite.
+    RunError : a loss is not finite.
     """
-    for group in step.optimiser.param_groups:
-        group["lr"] = rate
-    step.model.train()
-    means = Means()
-    for number, batch in enumerate(batches):
-        torch.manual_seed(derive_seed("layers", step.seed, epoch, number))  # for dropout and drop path
-        mixed, was_mixed = mix_batch(step, batch, epoch, number)
-        output: Output = step.model(mixed.images, mixed.regions, mixed.count)
-        terms = step.mixer.loss(output, mixed)
-        loss = torch.stack(list(terms.values())).sum()
-        step.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        step.optimiser.step()
+    step.network.train()
+    for batch in progress.waiting.around(on_device(loader, step.device)):
+        epoch, number = progress.epoch, progress.number
+        torch.manual_seed(derive_seed("layers", step.seed, epoch, number, step.ranks.rank))  # dropout, drop path
+        _run_step(step, batch, progress, batches.weight(number), mixing and is_mixed(step, epoch, number))
+        progress.number += 1
+        after_step(batches.size(number))
+    return read_finite(progress, step.ranks)
+
+
+def _run_step(step: Step, batch: Batch, progress: Progress, weight: float, is_open: bool) -> None:
+    shares = split_evenly(len(batch.labels), step.accumulate)
+    lams: dict[str, Tensor] = {}
+    for place, (begin, end) in enumerate(shares):
+        share = weight * (end - begin) / len(batch.labels)
+        part = batch if len(shares) == 1 else batch.part(begin, end)
+        mixed = mix_batch(step, part, progress.epoch, progress.number, is_open, place)
+        last = place == len(shares) - 1
+        with nullcontext() if last or step.ranks.world == 1 else step.model.no_sync():
+            with step.autocast():
+                output: Output = step.model(mixed.images, mixed.regions, mixed.count)
+                terms = step.loss(output, mixed)
+                loss = torch.stack(list(terms.values())).sum()
+            # Gradients are summed over parts and averaged over ranks: together, the mean over the whole batch.
+            step.scaler.scale(loss * (share * step.ranks.world)).backward()
         with torch.no_grad():
-            means.add({"loss": loss, **terms})
-            means.add({"mixed": torch.tensor(float(was_mixed))})
-            if was_mixed:
-                means.add(step.mixer.monitors(output, mixed))
-        advance(len(batch.labels))
-    result = means.read()
-    if not torch.isfinite(torch.tensor(result["loss"])):
-        raise RunError(f"the loss of epoch {epoch} is {result['loss']}; try a smaller --set optim.lr=...")
-    return result
+            progress.means.add({"loss": loss, **terms}, share)
+            progress.means.add({"mixed": torch.tensor(float(is_open))}, share)
+            if is_open:
+                monitors = step.mixer.monitors(output, mixed)
+                progress.means.add(monitors, share)
+                lams = {name: lams.get(name, 0.0) + value.detach() * share for name, value in monitors.items()}
+    if step.clip:
+        step.scaler.unscale_(step.optimiser)
+        nn.utils.clip_grad_norm_(step.network.parameters(), step.clip)
+    step.scaler.step(step.optimiser)
+    step.scaler.update()
+    step.optimiser.zero_grad(set_to_none=True)
+    if step.average is not None:
+        step.average.update(step.network)
+    if lams:
+        progress.lams.append((progress.number, lams))
+
+
+def read_finite(progress: Progress, ranks: Ranks) -> dict[str, float]:
+    """The means of an epoch so far.
+
+    Raises
+    ------
+    RunError : the loss is not finite.
+    """
+    means = progress.means.read(ranks)
+    if not math.isfinite(means.get("loss", 0.0)):
+        raise RunError(
+            f"the loss is {means['loss']} by step {progress.number} of epoch {progress.epoch + 1}; try a smaller "
+            "--set optim.lr=..., or --set optim.clip=5; with --amp fp16 try bf16"
+        )
+    return means
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, batches: Iterable[Batch], statistics: Statistics, device: torch.device
+    model: nn.Module,
+    loader: Iterable[Batch],
+    statistics: Statistics,
+    ranks: Ranks,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
 ) -> dict[str, float]:
     """Classify unmixed images.
 
     Returns
     -------
-    ``top1``, in percent, and ``loss``, the mean cross-entropy; each sample counts once.
+    ``top1``, in percent, and ``loss``, the mean cross-entropy; each sample of each rank counts once.
     """
-    means = Means()
-    for logits, labels in predictions(model, batches, statistics, device):
-        right = (logits.argmax(dim=1) == labels).float().mean() * 100
+    means = Means({"top1": 0.0, "loss": 0.0}, {"top1": 0.0, "loss": 0.0})  # a rank may have no sample
+    for logits, labels in predictions(model, loader, statistics, ranks.device, autocast):
+        right = _precise(logits.argmax(dim=1) == labels).mean() * 100
         means.add({"top1": right, "loss": F.cross_entropy(logits, labels)}, weight=len(labels))
-    return means.read()
+    return means.read(ranks)
 
 
 @torch.no_grad()
 def predictions(
-    model: nn.Module, batches: Iterable[Batch], statistics: Statistics, device: torch.device
+    model: nn.Module,
+    loader: Iterable[Batch],
+    statistics: Statistics,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (B, N) float32 logits and (B,) labels, batch by batch."""
     model.eval()
-    for batch in batches:
-        batch = batch.to(device, non_blocking=True)
-        yield model(to_inputs(batch.images, *statistics)).logits.float(), batch.labels
+    for batch in on_device(loader, device):
+        with autocast():
+            logits = model(to_inputs(batch.images, *statistics)).logits
+        yield logits.float(), batch.labels

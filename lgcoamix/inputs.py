@@ -3,53 +3,47 @@
 import torch
 from torch import Tensor
 
-from lgcoamix.errors import SettingsError
+from lgcoamix.config import Settings
+from lgcoamix.models.backbone import data_statistics
+
+Statistics = tuple[Tensor, Tensor]
 
 
-def to_inputs(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def to_inputs(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.memory_format | None = None) -> Tensor:
     """Scale and normalise.
 
     Parameters
     ----------
     images : (B, 3, H, W) uint8 tensor.
-    mean, std : per channel, in [0, 1]; 0 and 1 leave inputs in [0, 1].
+    mean, std : (1, 3, 1, 1) float32 tensors on the device of the images, in [0, 1]; 0 and 1 leave inputs in [0, 1].
+    memory_format : of the result; None: contiguous.
 
     Returns
     -------
-    (B, 3, H, W) float32 tensor, contiguous.
+    (B, 3, H, W) float32 tensor.
     """
-    scaled = images.float().div(255).contiguous()
-    if not any(mean) and set(std) == {1.0}:
-        return scaled
+    scaled = images.float().div(255).contiguous(memory_format=memory_format or torch.contiguous_format)
+    return (scaled - mean) / std
+
+
+def make_statistics(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device | str = "cpu") -> Statistics:
+    """Mean and standard deviation of the inputs, for each channel, as (1, 3, 1, 1) tensors on a device."""
     shape = (1, 3, 1, 1)
-    return (scaled - scaled.new_tensor(mean).view(shape)) / scaled.new_tensor(std).view(shape)
+    return torch.tensor(mean).view(shape).to(device), torch.tensor(std).view(shape).to(device)
 
 
-def no_normalisation() -> tuple[tuple[float, ...], tuple[float, ...]]:
+def no_normalisation(device: torch.device | str = "cpu") -> Statistics:
     """Mean and standard deviation that change nothing."""
-    return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return make_statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), device)
 
 
-def to_picture(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def statistics_of(settings: Settings, device: torch.device | str = "cpu") -> Statistics:
+    """Mean and standard deviation that a recipe asks for."""
+    if settings.data.normalise == "none":
+        return no_normalisation(device)
+    return make_statistics(*data_statistics(settings.model.backbone), device)
+
+
+def to_picture(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """The inverse of :func:`to_inputs`, as (B, H, W, 3) float32 values in [0, 1]."""
-    shape = (1, 3, 1, 1)
-    values = images * images.new_tensor(std).view(shape) + images.new_tensor(mean).view(shape)
-    return values.clamp(0, 1).permute(0, 2, 3, 1)
-
-
-def pick_device(name: str) -> torch.device:
-    """Resolve ``auto`` to cuda, mps or cpu, whichever is there first.
-
-    Raises
-    ------
-    SettingsError : this machine has no such device.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device, available in there.items() if available)
-    if not there[name]:
-        found = ", ".join(device for device, available in there.items() if available)
-        raise SettingsError(
-            f"this machine has no device {name!r} that torch {torch.__version__} can use; it has {found}"
-        )
-    return torch.device(name)
+    return (images * std + mean).clamp(0, 1).permute(0, 2, 3, 1)

@@ -1,6 +1,7 @@
-"""The pictures of a run: learning curves and a mixed batch."""
+"""The pictures of a run: learning curves, a mixed batch, λ by area and by attention."""
 
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,20 +12,20 @@ from skimage.segmentation import mark_boundaries
 
 from lgcoamix.engine import Step
 from lgcoamix.inputs import to_inputs, to_picture
-from lgcoamix.mixing import Batch
+from lgcoamix.mixing import Batch, Mixed, Plan
+from lgcoamix.output import Output
 from lgcoamix.seeding import derive_seed
 
 _SHOWN = 6
 _LINE_SCALE = 384  # side, in pixels, to which a small picture is enlarged before boundaries are drawn
 
 
-def draw_curves(rows: list[dict[str, float]], out: Path, title: str) -> None:
-    """Draw losses, accuracies and, where the method has one, λ over the epochs.
+def curves_figure(rows: list[dict[str, float]], title: str) -> Figure:
+    """Plot losses, accuracies and, where the method has one, λ over the epochs.
 
     Parameters
     ----------
     rows : one dictionary an epoch, as in ``metrics.csv``.
-    out : picture file.
     title : above the picture.
     """
     panels = {
@@ -44,7 +45,7 @@ def draw_curves(rows: list[dict[str, float]], out: Path, title: str) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    figure.savefig(out, dpi=110)
+    return figure
 
 
 def _ever(rows: list[dict[str, float]], name: str) -> bool:
@@ -52,31 +53,23 @@ def _ever(rows: list[dict[str, float]], name: str) -> bool:
 
 
 @torch.no_grad()
-def draw_mixed(step: Step, batch: Batch, classes: tuple[str, ...], out: Path) -> None:
-    """Draw how a batch is mixed: both sources, the mask, the mixed image with its regions, and every λ.
+def mixed_figure(step: Step, batch: Batch, classes: tuple[str, ...]) -> Figure:
+    """Show how a batch is mixed: both sources, the mask, the mixed image with its regions, and every λ.
 
     Parameters
     ----------
-    step : model and mixer; the first open gate is taken.
+    step : model and mixer; the gate is taken as open.
     batch : a batch from the training loader.
     classes : class names.
-    out : picture file.
     """
-    batch = batch.to(step.device)
-    batch = Batch(to_inputs(batch.images, *step.statistics), batch.labels, batch.maps, batch.count)
-    plan = None
-    for attempt in range(100):  # the gate of a method may be closed most of the time
-        generator = torch.Generator().manual_seed(derive_seed("picture", step.seed, attempt))
-        plan = step.mixer.plan(batch, generator, step.model)
-        if plan is not None:
-            break
-    if plan is None:
-        _draw_unmixed(step, batch, classes, out)
-        return
-    mixed = step.mixer.mix(batch, plan)
-    step.model.eval()
-    output = step.model(mixed.images, mixed.regions, mixed.count)
+    batch = _some(batch, _SHOWN).to(step.device)
+    batch = replace(batch, images=to_inputs(batch.images, *step.statistics))
+    pair = _mix(step, batch, 0)
+    if pair is None:
+        return _unmixed_figure(step, batch, classes)
+    plan, mixed = pair
     lams = {"area": mixed.lam}
+    output = _forward(step, mixed)
     if output.local is not None:
         lams["attention"] = step.mixer.attention(output.local, mixed)
     own = to_picture(batch.images, *step.statistics).cpu().numpy()
@@ -85,10 +78,9 @@ def draw_mixed(step: Step, batch: Batch, classes: tuple[str, ...], out: Path) ->
     pasted = (mixed.images != batch.images).any(dim=1).cpu().numpy()
     if mixed.regions is not None:
         pasted = (mixed.regions >= mixed.count // 2).cpu().numpy()
-    rows = range(min(_SHOWN, len(own)))
-    figure = Figure(figsize=(9.2, 2.45 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), 4, squeeze=False)
-    for row in rows:
+    figure = Figure(figsize=(9.2, 2.45 * len(own)), layout="constrained")
+    axes = figure.subplots(len(own), 4, squeeze=False)
+    for row in range(len(own)):
         partner = other[row]
         text = ", ".join(f"λ {name} {float(lam[row]):.2f}" for name, lam in lams.items())
         _show(axes[row, 0], own[row], f"a: {classes[int(batch.labels[row])]}")
@@ -96,7 +88,59 @@ def draw_mixed(step: Step, batch: Batch, classes: tuple[str, ...], out: Path) ->
         _show(axes[row, 2], pasted[row].astype(float), "pasted from b")
         regions = None if mixed.regions is None else mixed.regions[row].cpu().numpy()
         _show(axes[row, 3], blend[row] if regions is None else _with_boundaries(blend[row], regions), text)
-    figure.savefig(out, dpi=110)
+    return figure
+
+
+@torch.no_grad()
+def lambda_figure(step: Step, batches: Iterable[Batch], title: str) -> Figure | None:
+    """Plot λ by attention against λ by area, one point an image.
+
+    Parameters
+    ----------
+    step : model as it is now, and mixer; the gate is taken as open.
+    batches : batches of training images.
+
+    Returns
+    -------
+    None for a method without attention.
+    """
+    points: list[tuple[np.ndarray, np.ndarray]] = []
+    for number, batch in enumerate(batches):
+        batch = batch.to(step.device)
+        pair = _mix(step, replace(batch, images=to_inputs(batch.images, *step.statistics)), number)
+        output = None if pair is None else _forward(step, pair[1])
+        if output is None or output.local is None:
+            return None
+        attention = step.mixer.attention(output.local, pair[1])
+        points.append((pair[1].lam.cpu().numpy(), attention.cpu().numpy()))
+    area, attention = (np.concatenate(values) for values in zip(*points, strict=True))
+    figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color="0.7", linewidth=1, zorder=0)
+    axis.scatter(area, attention, s=8, alpha=0.5)
+    axis.set(xlabel="λ by area", ylabel="λ by attention", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    difference = np.abs(attention - area).mean()
+    axis.set_title(f"{title}\n{len(area)} images, mean |difference| {difference:.4f}", fontsize=9)
+    axis.grid(alpha=0.3)
+    return figure
+
+
+def _mix(step: Step, batch: Batch, number: int) -> tuple[Plan, Mixed] | None:
+    """Mix a batch for a picture; None for a method that mixes nothing."""
+    if not step.mixer.mix_prob:
+        return None
+    generator = torch.Generator().manual_seed(derive_seed("picture", step.seed, number))
+    plan = step.mixer.plan(batch, generator, step.network, is_open=True)
+    return None if plan is None else (plan, step.mixer.mix(batch, plan))
+
+
+def _forward(step: Step, mixed: Mixed) -> Output:
+    network = step.evaluated.eval()
+    return network(mixed.images, mixed.regions, mixed.count)
+
+
+def _some(batch: Batch, count: int) -> Batch:
+    return batch if len(batch.labels) <= count else batch.part(0, count)
 
 
 def _with_boundaries(picture: np.ndarray, regions: np.ndarray) -> np.ndarray:
@@ -106,16 +150,16 @@ def _with_boundaries(picture: np.ndarray, regions: np.ndarray) -> np.ndarray:
     return mark_boundaries(enlarged, regions.repeat(factor, axis=0).repeat(factor, axis=1), color=(1, 1, 0))
 
 
-def _draw_unmixed(step: Step, batch: Batch, classes: tuple[str, ...], out: Path) -> None:
-    pictures = to_picture(batch.images, *step.statistics).cpu().numpy()[: 2 * _SHOWN]
-    figure = Figure(figsize=(9.2, 3.4), layout="constrained")
+def _unmixed_figure(step: Step, batch: Batch, classes: tuple[str, ...]) -> Figure:
+    pictures = to_picture(batch.images, *step.statistics).cpu().numpy()
+    figure = Figure(figsize=(9.2, 1.9), layout="constrained")
     figure.suptitle("this method mixes nothing: inputs as they are")
-    axes = figure.subplots(2, _SHOWN, squeeze=False).ravel()
+    axes = figure.subplots(1, _SHOWN, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     for axis, picture, label in zip(axes, pictures, batch.labels.tolist(), strict=False):
         _show(axis, picture, classes[label])
-    figure.savefig(out, dpi=110)
+    return figure
 
 
 def _show(axis: Axes, picture: np.ndarray, title: str) -> None:

@@ -1,11 +1,16 @@
 """What can be refused before torch is imported, and before anything is written."""
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lgcoamix.config import Settings
+from lgcoamix.config import Settings, to_plain
 from lgcoamix.errors import RunError, SettingsError
 from preprocess.store import Store
+
+_NONE = "not set"
 
 
 @dataclass(frozen=True)
@@ -14,12 +19,18 @@ class RunOptions:
 
     Parameters
     ----------
-    out : run folder; must not exist.
+    out : run folder.
     recipe : name of the recipe that the settings started from.
     seed : of everything that is random.
     device : ``auto``, ``cpu``, ``cuda``, ``mps``.
-    workers : loading processes.
+    workers : loading processes, of each rank.
     val_fraction : share of each training class that is held out for choosing the best epoch.
+    loader : ``streaming``, ``resident``, or ``auto``: resident on a GPU whose memory has room for it.
+    resume : None starts in a new folder; ``auto`` continues what the folder holds; or the path of a checkpoint in it.
+    checkpoint_every : steps between checkpoints; there is one after every epoch as well.
+    keep : checkpoints that stay, besides the best.
+    tensorboard : write scalars and mixed batches for TensorBoard.
+    wandb : project of Weights & Biases, or None.
     """
 
     out: Path
@@ -28,6 +39,86 @@ class RunOptions:
     device: str = "auto"
     workers: int = 2
     val_fraction: float = 0.0
+    loader: str = "auto"
+    resume: str | None = None
+    checkpoint_every: int = 500
+    keep: int = 2
+    tensorboard: bool = True
+    wandb: str | None = None
+
+
+def identity(store: Store, settings: Settings, options: RunOptions) -> dict[str, Any]:
+    """What decides the outcome of a run: two runs that agree here are the same run."""
+    return {
+        "recipe": options.recipe,
+        "settings": to_plain(settings),
+        "seed": options.seed,
+        "val_fraction": options.val_fraction,
+        "test_split": test_split(store),  # what the tables call "test"
+        "store": {"superpixels": store.superpixels.name, "keys": store.content_keys},
+        "classes": list(store.classes),
+    }
+
+
+def refuse_other_run(mine: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
+    """Compare this run's identity with what a folder's run was started with.
+
+    Raises
+    ------
+    RunError : they differ; the message names each difference.
+    """
+    mine, config = json.loads(json.dumps([mine, config]))  # lists and tuples alike
+    here = _flat(mine)
+    there = _flat({**{key: config.get(key) for key in mine}, "store": _only(mine["store"], config.get("store") or {})})
+    differ = [name for name in here | there if here.get(name, _NONE) != there.get(name, _NONE)]
+    if differ:
+        lines = [f"{name} is {here.get(name, _NONE)} here, {there.get(name, _NONE)} in the run" for name in differ[:5]]
+        more = f" (and {len(differ) - 5} more)" if len(differ) > 5 else ""
+        raise RunError(
+            f"{folder} holds another run: {'; '.join(lines)}{more}. Give the options that it was started with, or "
+            "another --out"
+        )
+
+
+def finished_results(store: Store, settings: Settings, options: RunOptions) -> dict[str, Any] | None:
+    """Results of a run that is to be resumed and was finished already; None for any other.
+
+    Raises
+    ------
+    RunError : the folder holds another run.
+    """
+    finished = options.out / "results.json"
+    if options.resume is None or not finished.exists():
+        return None
+    config = json.loads((options.out / "config.json").read_text())
+    refuse_other_run(identity(store, settings, options), config, options.out)
+    return json.loads(finished.read_text())
+
+
+def _only(wanted: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    return {key: given.get(key) for key in wanted}
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted names."""
+    if not isinstance(value, dict) or not value:
+        return {name: value}
+    return {
+        path: inner
+        for key, part in value.items()
+        for path, inner in _flat(part, f"{name}.{key}" if name else key).items()
+    }
+
+
+def _refuse_folder(options: RunOptions) -> None:
+    """Refuse a folder that would be overwritten, or that holds something else."""
+    out = options.out
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if out.exists() and options.resume is None:
+        remedy = "; to continue what it holds, add --resume auto" if "config.json" in names else ""
+        raise RunError(f"the run folder {out} exists; give another --out, or remove it{remedy}")
+    if options.resume and names - {".lock"} and "config.json" not in names:
+        raise RunError(f"{out} holds something else than a run (it has no config.json); give another --out")
 
 
 def check(store: Store, settings: Settings, options: RunOptions) -> None:
@@ -38,8 +129,8 @@ def check(store: Store, settings: Settings, options: RunOptions) -> None:
     SettingsError : settings that do not fit the store.
     RunError : the run folder exists, or the store lacks a split.
     """
-    if options.out.exists():
-        raise RunError(f"the run folder {options.out} exists; give another --out, or remove it")
+    if int(os.environ.get("RANK", 0)) == 0:  # the others would see the folder that the first has made
+        _refuse_folder(options)
     if "train" not in store.splits or len(store.splits["train"]) < 2:
         raise RunError(f"{store.path} has no split 'train' of at least 2 images; build it with that split")
     if options.val_fraction == 0 and not test_split(store):

@@ -1,46 +1,42 @@
 """One run: a store and settings in, a folder with a trained, evaluated model out."""
 
-import csv
 import json
 import platform
-import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from timm.utils import distribute_bn
 
-from lgcoamix.checkpoint import save_checkpoint, write_whole
-from lgcoamix.config import Settings, to_plain
-from lgcoamix.data import EpochBatches, SuperpixelDataset, hold_out, make_loader, make_transform
-from lgcoamix.engine import Statistics, Step, evaluate, train_one_epoch
-from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.inputs import no_normalisation, pick_device
+from lgcoamix.checkpoint import load_checkpoint
+from lgcoamix.config import Settings
+from lgcoamix.data import EpochBatches, make_loader
+from lgcoamix.engine import Means, Progress, Step, Waiting, evaluate, predictions, read_finite, train_one_epoch
+from lgcoamix.errors import Interrupted, RunError, SettingsError
+from lgcoamix.folder import RunFolder
+from lgcoamix.inputs import statistics_of
+from lgcoamix.loaders import Loaders, make_loaders
+from lgcoamix.logs import Logs
 from lgcoamix.mixing import MIXERS, Mixer
 from lgcoamix.models import LocalGlobalNet
-from lgcoamix.models.backbone import data_statistics
-from lgcoamix.pictures import draw_curves, draw_mixed
-from lgcoamix.preflight import RunOptions, check, test_split
+from lgcoamix.optim import make_average, make_optimiser
+from lgcoamix.preflight import RunOptions, check, finished_results, identity, refuse_other_run
+from lgcoamix.ranks import Ranks, joined
 from lgcoamix.schedules import learning_rate
 from lgcoamix.seeding import derive_seed
+from lgcoamix.stopping import Stop, command_to_continue, listening
 from preprocess.store import Store
 
-_LAST_EPOCHS = 10  # results name the median of this many last epochs
 _PACKAGES = ("torch", "timm", "numpy", "h5py", "albumentations", "opencv-python-headless", "scikit-image", "pillow")
-
-
-@dataclass(frozen=True)
-class Loaders:
-    """The run's loaders: training, and every split that is evaluated after each epoch, by name."""
-
-    train: DataLoader
-    batches: EpochBatches
-    tests: dict[str, DataLoader]
+_TERMS = ("loss", "global", "local", "contrast")  # of the progress line
+_LAMBDA_IMAGES = 512  # points in lambda.png
+_SHOW_EVERY = 50  # steps between two looks at the losses, each of which waits for the device
 
 
 @dataclass(frozen=True)
@@ -51,15 +47,26 @@ class Report:
     ----------
     start : called with a description and a number of images when a pass over data begins; returns the function that
         counts finished images.
-    say : called with a line of text.
+    show : called with a line about the pass in hand, which replaces the one before.
+    say : called with a line of text that stays.
     """
 
     start: Callable[[str, int], Callable[[int], None]]
+    show: Callable[[str], None]
     say: Callable[[str], None]
 
 
+def silent() -> Report:
+    """What all ranks but the first report to."""
+    return Report(lambda _, __: lambda _: None, lambda _: None, lambda _: None)
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error
+    """A signal came; raised where the state is complete."""
+
+
 def train(store: Store, settings: Settings, options: RunOptions, report: Report) -> dict[str, Any]:
-    """Train, evaluate after every epoch, and write the run folder.
+    """Train, evaluate after every epoch, and write the run folder; or go on where it stopped.
 
     Returns
     -------
@@ -68,156 +75,365 @@ def train(store: Store, settings: Settings, options: RunOptions, report: Report)
     Raises
     ------
     SettingsError : settings that do not fit each other or the store.
-    RunError : the run folder exists, the store is incomplete or has nothing to evaluate on, the loss is not finite.
+    RunError : the folder holds another run, the store is incomplete or has nothing to evaluate on, the loss is not
+        finite, a checkpoint cannot be written or read.
+    Interrupted : a signal came; the run is saved.
     """
     check(store, settings, options)
-    device = pick_device(options.device)
+    finished = finished_results(store, settings, options)
+    if finished is not None:
+        return finished
+    with joined(options.device) as ranks:
+        report = report if ranks.first else silent()
+        step = _make_step(store, settings, options, ranks, report)
+        loaders = make_loaders(store, settings, options, step.mixer.needs_maps, ranks)
+        report.say(f"{ranks.world} x {ranks.device.type}, {loaders.kind} loader" if ranks.world > 1 else loaders.notice)
+        trainer = _Trainer(store, settings, options, ranks, step, loaders, report)
+        if not ranks.first:
+            return trainer.fit(None)
+        with RunFolder(options.out, next(iter(loaders.tests)), options.keep) as folder:
+            return trainer.fit(folder)
+
+
+class _Trainer:
+    """The epochs of a run, and the state between them."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        options: RunOptions,
+        ranks: Ranks,
+        step: Step,
+        loaders: Loaders,
+        report: Report,
+    ) -> None:
+        self.store, self.settings, self.options = store, settings, options
+        self.ranks, self.step, self.loaders, self.report = ranks, step, loaders, report
+        self.config = _describe(store, settings, options, ranks)
+        self.progress = Progress(0, 0, Means(), Waiting(ranks.device))
+        self.seconds = self.waited = 0.0  # of this epoch, before this process took it up
+        self.folder: RunFolder | None = None
+        self.stop = Stop()
+
+    def fit(self, folder: RunFolder | None) -> dict[str, Any]:
+        """Run the epochs that are left. ``folder`` is None on all ranks but the first."""
+        self.folder = folder
+        self._take_up(self.ranks.from_first(self._checkpoint_to_take_up() if folder else None))
+        self.begun_at, self.done = time.perf_counter(), 0
+        logs = Logs(self.options, self.config, self.progress.epoch) if folder else None
+        with listening(alone=self.ranks.world == 1) as self.stop:
+            try:
+                for epoch in range(self.progress.epoch, self.settings.optim.epochs):
+                    self._run_epoch(epoch, logs)
+            except _Stopped:
+                raise self._interrupted() from None
+            except RuntimeError as error:
+                # A loading process that was killed with us ends the loader between two steps.
+                if self.stop.signal is None or "DataLoader" not in str(error):
+                    raise
+                raise self._interrupted() from None
+        return self._finish(logs) if folder else {}
+
+    def _interrupted(self) -> Interrupted:
+        self._save()
+        place = f"step {self.progress.number} of epoch {self.progress.epoch + 1}"
+        line = f"interrupted; saved after {place}, to continue:\n  {command_to_continue(self.ranks.world)}"
+        return Interrupted(line, self.stop.signal or SIGTERM)
+
+    def _checkpoint_to_take_up(self) -> str | None:
+        """On rank 0: the checkpoint to go on from, or None after a new folder was begun."""
+        out, newest = self.options.out, self.folder.newest()
+        if self.options.resume not in (None, "auto"):
+            newest = Path(self.options.resume)
+        if newest is not None:
+            return str(newest)
+        if (out / "config.json").exists():  # killed before its first checkpoint
+            config = json.loads((out / "config.json").read_text())
+            refuse_other_run(identity(self.store, self.settings, self.options), config, out)
+        self.folder.begin(self.config)
+        return None
+
+    def _take_up(self, path: str | None) -> None:
+        if path is None:
+            return
+        try:
+            state = load_checkpoint(Path(path))
+        except RunError as error:
+            raise RunError(f"{error}; an older one can be taken with --resume {self._older_than(path)}") from None
+        mine = identity(self.store, self.settings, self.options)
+        refuse_other_run(mine, state["config"], self.options.out)
+        if "position" not in state:
+            raise RunError(f"{path} holds weights, not the state of a run: take last.pt or last-1.pt")
+        step = self.step
+        step.network.load_state_dict(state["model"])
+        step.optimiser.load_state_dict(state["optimiser"])
+        step.scaler.load_state_dict(state["scaler"])
+        if step.average is not None:
+            step.average.module.load_state_dict(state["model_ema"])
+        place = state["position"]
+        means = self._from_here_on(state["means"]["sums"], state["means"]["weights"])
+        self.progress = Progress(place["epoch"], place["step"], means, Waiting(self.ranks.device))
+        self.seconds, self.waited = place["seconds"], place["waited"]
+        if self.folder:
+            self.folder.restore(state)
+        for name in ("versions", "device", "threads", "world"):
+            if state["config"].get(name) != self.config[name]:
+                self.report.say(
+                    f"note: {name} was {state['config'].get(name)}, now {self.config[name]}: digits may differ"
+                )
+        self.report.say(f"going on after step {place['step']} of epoch {place['epoch'] + 1}")
+
+    def _older_than(self, path: str) -> str:
+        older = [str(other) for other in sorted(Path(path).parent.glob("last*.pt")) if str(other) != path]
+        return older[0] if older else "FILE"
+
+    def _run_epoch(self, epoch: int, logs: Logs | None) -> None:
+        optim, step, batches = self.settings.optim, self.step, self.loaders.batches
+        if epoch != self.progress.epoch:
+            self.progress = Progress(epoch, 0, Means(), Waiting(self.ranks.device))
+            self.seconds = self.waited = 0.0
+        batches.epoch, batches.first = epoch, self.progress.number
+        rate = learning_rate(optim.schedule, optim.lr, epoch, optim.epochs, optim.warmup)
+        for group in step.optimiser.param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+        advance = self.report.start(f"epoch {epoch + 1}/{optim.epochs}", batches.length)
+        advance(self.progress.number * batches.batch_size)
+        self.begin = time.perf_counter()
+
+        def after_step(count: int) -> None:
+            advance(count)
+            self._after_step(count)
+
+        mixing = epoch < optim.epochs - optim.plain_epochs
+        trained = train_one_epoch(step, self.loaders.train, batches, self.progress, after_step, mixing)
+        timing = self._timing()
+        row: dict[str, float] = {"epoch": epoch, "lr": rate, **trained}
+        begin = time.perf_counter()
+        row |= self._evaluate()
+        timing["test_seconds"] = time.perf_counter() - begin
+        self._finish_epoch(row, timing, logs)
+
+    def _after_step(self, count: int) -> None:
+        number = self.progress.number
+        self.done += count
+        if self.ranks.any(self.stop.signal is not None):
+            raise _Stopped
+        if number % self.options.checkpoint_every == 0 and number < len(self.loaders.batches):
+            self._save()
+        elif number % _SHOW_EVERY == 0 and self.ranks.world == 1:
+            read_finite(self.progress, self.ranks)
+        if number % _SHOW_EVERY == 0 or number == 1:
+            self._show()
+
+    def _show(self) -> None:
+        alone = Ranks(self.ranks.device)  # a look at this rank's own part: no talk among ranks
+        if not self.ranks.first:
+            return
+        means = self.progress.means.read(alone)
+        terms = ", ".join(
+            f"{name} {means[name]:.3f}" for name in ("loss", "global", "local", "contrast") if name in means
+        )
+        timing = self._timing()
+        self.report.show(f"{terms}, {timing['images_per_second']:.0f} images/s, {_share(timing)}, {self._time_left()}")
+
+    def _timing(self) -> dict[str, float]:
+        """How fast this epoch is so far."""
+        waited = self.waited + self.progress.waiting.seconds()
+        seconds = self.seconds + time.perf_counter() - self.begin
+        images = min(self.progress.number * self.loaders.batches.batch_size, self.loaders.batches.length)
+        return {
+            "epoch": self.progress.epoch,
+            "train_seconds": seconds,
+            "images_per_second": images / max(seconds, 1e-9),
+            "waiting": waited / max(seconds, 1e-9),
+        }
+
+    def _time_left(self) -> str:
+        batches = self.loaders.batches
+        total = self.settings.optim.epochs * batches.length
+        seen = self.progress.epoch * batches.length + self.progress.number * batches.batch_size
+        seconds = (total - seen) * (time.perf_counter() - self.begun_at) / max(1, self.done)
+        hours, minutes = divmod(round(max(0.0, seconds) / 60), 60)
+        return f"{hours}:{minutes:02d} h left"
+
+    def _evaluate(self) -> dict[str, float]:
+        step = self.step
+        row: dict[str, float] = {}
+        if self.ranks.world > 1:
+            distribute_bn(step.network, self.ranks.world, reduce=False)  # rank 0's, which are the ones that are saved
+            if step.average is not None:
+                distribute_bn(step.average.module, self.ranks.world, reduce=False)
+        for name, loader in self.loaders.tests.items():
+            batches = self._until_stopped(loader)
+            measured = evaluate(step.evaluated, batches, step.statistics, self.ranks, step.autocast)
+            row |= {f"{name}_{key}": value for key, value in measured.items()}
+        return row
+
+    def _until_stopped(self, loader: Iterable) -> Iterable:
+        for batch in loader:
+            # Several ranks finish first: they may be at different batches.
+            if self.stop.signal is not None and self.ranks.world == 1:
+                raise _Stopped
+            yield batch
+
+    def _finish_epoch(self, row: dict[str, float], timing: dict[str, float], logs: Logs | None) -> None:
+        lams = self._lambdas()
+        epoch, folder = self.progress.epoch, self.folder
+        self.progress = Progress(epoch + 1, 0, Means(), Waiting(self.ranks.device))
+        self.seconds = self.waited = 0.0
+        if folder is None:
+            return
+        folder.rows.append(row)
+        folder.timings.append(timing)
+        folder.append_lambdas(lams)
+        weights = self._weights()
+        folder.save_best({**weights, "epoch": epoch, "metrics": row})
+        folder.save({**weights, **self._rest({"sums": {}, "weights": {}}, 0.0, 0.0)})
+        folder.write_tables()
+        logs.add_epoch(row, timing)
+        sheet_every = max(1, self.settings.optim.epochs // 10)
+        if logs.wants_pictures and epoch % sheet_every == 0:
+            logs.add_figure("mixed", self._mixed_figure(epoch), epoch)
+        tops = ", ".join(f"{name} top-1 {row[f'{name}_top1']:.2f} %" for name in self.loaders.tests)
+        self.report.say(
+            f"epoch {epoch + 1}/{self.settings.optim.epochs}: loss {row['loss']:.4f}, {tops}, "
+            f"{timing['images_per_second']:.0f} images/s, {_share(timing)}"
+            + (f", {self._time_left()}" if epoch + 1 < self.settings.optim.epochs else "")
+        )
+
+    def _save(self) -> None:
+        """Write a checkpoint in the middle of an epoch. All ranks take part, the first writes."""
+        read_finite(self.progress, self.ranks)
+        sums, weights = self.progress.means.totals(self.ranks)
+        lams = self._lambdas()
+        timing = self._timing()
+        self.progress.means = self._from_here_on(sums, weights)
+        if self.folder is not None:
+            self.folder.append_lambdas(lams)
+            seconds = timing["train_seconds"]
+            means = {"sums": sums, "weights": weights}
+            self.folder.save({**self._weights(), **self._rest(means, seconds, timing["waiting"] * seconds)})
+
+    def _from_here_on(self, sums: dict[str, float], weights: dict[str, float]) -> Means:
+        """The means of all ranks so far become rank 0's part."""
+        nothing = dict.fromkeys(sums, 0.0)
+        return Means(sums, weights) if self.ranks.first else Means(nothing, nothing)
+
+    def _weights(self) -> dict[str, Any]:
+        average = self.step.average
+        return {
+            "model": self.step.network.state_dict(),
+            "model_ema": None if average is None else average.module.state_dict(),
+            "config": self.config,
+        }
+
+    def _rest(self, means: dict[str, Any], seconds: float, waited: float) -> dict[str, Any]:
+        rows = self.folder.rows
+        return {
+            "optimiser": self.step.optimiser.state_dict(),
+            "scaler": self.step.scaler.state_dict(),
+            "position": {
+                "epoch": self.progress.epoch,
+                "step": self.progress.number,
+                "seconds": seconds,
+                "waited": waited,
+            },
+            "means": means,
+            "epoch": rows[-1]["epoch"] if rows else -1,
+            "metrics": rows[-1] if rows else {},
+        }
+
+    def _lambdas(self) -> list[dict[str, float]]:
+        """Take the monitors of the mixed steps since the last call, over all ranks."""
+        lams, self.progress.lams = self.progress.lams, []
+        if not lams:
+            return []
+        names = list(lams[0][1])
+        values = torch.stack([torch.stack([values[name].double() for name in names]) for _, values in lams]).cpu()
+        rows = self.ranks.total(values).tolist()
+        epoch = self.progress.epoch
+        return [
+            {"epoch": epoch, "step": number, **dict(zip(names, row, strict=True))}
+            for (number, _), row in zip(lams, rows, strict=True)
+        ]
+
+    def _mixed_figure(self, epoch: int) -> Any:
+        from lgcoamix.pictures import mixed_figure  # draws with scikit-image, which training does without
+
+        return mixed_figure(self.step, next(self.loaders.first_batches(epoch)), self.store.classes)
+
+    def _finish(self, logs: Logs) -> dict[str, Any]:
+        from lgcoamix.pictures import curves_figure, lambda_figure
+
+        results, last = self.folder.results(), self.settings.optim.epochs - 1
+        title = f"{self.store.name}, {self.settings.method}, {self.settings.model.backbone}"
+        figures = {
+            "curves": curves_figure(self.folder.rows, title),
+            "mixed": self._mixed_figure(last),
+            "lambda": lambda_figure(self.step, self.loaders.first_batches(last, _LAMBDA_IMAGES), title),
+        }
+        for name, figure in figures.items():
+            if figure is not None:
+                figure.savefig(self.options.out / f"{name}.png", dpi=110)
+                logs.add_figure(name, figure, last)
+        self._draw_test(title)
+        logs.close(results)
+        self.folder.write_json("results.json", results)
+        return results
+
+    def _draw_test(self, title: str) -> None:
+        """Draw how the last weights do on the test split, or on the validation share where there is none."""
+        from lgcoamix.evaluate import draw_predictions
+
+        name, loader = list(self.loaders.tests.items())[-1]
+        dataset = loader.dataset
+        everything = make_loader(dataset, EpochBatches(len(dataset), self.settings.optim.batch_size, None), 0)
+        step = self.step
+        found = predictions(step.evaluated, everything, step.statistics, step.device, step.autocast)
+        logits, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+        draw_predictions(self.options.out, dataset, self.store.classes, logits, labels, f"{title}, {name}")
+
+
+def _share(timing: dict[str, float]) -> str:
+    return f"{100 * timing['waiting']:.0f} % waiting for data"
+
+
+def _make_step(store: Store, settings: Settings, options: RunOptions, ranks: Ranks, report: Report) -> Step:
     mixer: Mixer = MIXERS[settings.method](**asdict(settings.mixer))
     if mixer.needs_maps and not store.has_maps("train"):
         raise RunError(
             f"{store.path} has no superpixels {store.superpixels.name} for the split 'train'; build them for it, or "
             "choose others with --superpixels"
         )
-    if settings.model.weights == "pretrained":
-        report.say(f"fetching the weights of {settings.model.backbone}, unless they are in the cache")
+    model, compute, optim = settings.model, settings.compute, settings.optim
+    if model.weights == "pretrained":
+        report.say(f"fetching the weights of {model.backbone}, unless they are in the cache")
     torch.manual_seed(derive_seed("weights", options.seed))
-    model = LocalGlobalNet(
-        settings.model.backbone,
+    network = LocalGlobalNet(
+        model.backbone,
         len(store.classes),
-        settings.model.weights,
+        model.weights,
         settings.data.image_size,
         local=mixer.needs_maps,
-        width=settings.model.width,
-        skip=settings.model.skip,
-        pool_stem=settings.model.pool_stem,
+        width=model.width,
+        skip=model.skip,
+        pool_stem=model.pool_stem,
     )
-    _try_input(model, settings)
-    model.to(device)
-    step = Step(model, mixer, _optimiser(model, settings), _statistics(settings), device, options.seed)
-    loaders = _loaders(store, settings, options, mixer.needs_maps, device)
-    folder = _RunFolder(options.out, loaders.tests)
-    folder.write_config(_describe(store, settings, options, device))
-    for epoch in range(settings.optim.epochs):
-        _run_epoch(epoch, step, loaders, settings, folder, report)
-    results = folder.results()
-    draw_curves(folder.rows, options.out / "curves.png", f"{store.name}, {settings.method}, {settings.model.backbone}")
-    loaders.batches.epoch = 0
-    draw_mixed(step, next(iter(loaders.train)), store.classes, options.out / "mixed.png")
-    folder.write_json("results.json", results)
-    return results
-
-
-def _run_epoch(
-    epoch: int, step: Step, loaders: Loaders, settings: Settings, folder: "_RunFolder", report: Report
-) -> None:
-    optim = settings.optim
-    loaders.batches.epoch = epoch
-    rate = learning_rate(optim.schedule, optim.lr, epoch, optim.epochs)
-    advance = report.start(f"epoch {epoch + 1}/{optim.epochs}", loaders.batches.length)
-    begin = time.perf_counter()
-    trained = train_one_epoch(step, loaders.train, epoch, rate, advance)
-    seconds = time.perf_counter() - begin
-    row: dict[str, float] = {"epoch": epoch, "lr": rate, **trained}
-    begin = time.perf_counter()
-    for name, loader in loaders.tests.items():
-        measured = evaluate(step.model, loader, step.statistics, step.device)
-        row |= {f"{name}_{key}": value for key, value in measured.items()}
-    timing = {
-        "epoch": epoch,
-        "train_seconds": seconds,
-        "images_per_second": loaders.batches.length / seconds,
-        "test_seconds": time.perf_counter() - begin,
-    }
-    state = {"model": step.model.state_dict(), "config": folder.config, "epoch": epoch, "metrics": row}
-    folder.finish_epoch(row, timing, state)
-    tops = ", ".join(f"{name} top-1 {row[f'{name}_top1']:.2f} %" for name in loaders.tests)
-    report.say(
-        f"epoch {epoch + 1}/{optim.epochs}: loss {row['loss']:.4f}, {tops}, {timing['images_per_second']:.0f} images/s"
+    _try_input(network, settings)
+    network.to(ranks.device, memory_format=torch.channels_last if compute.channels_last else None)
+    return Step(
+        network,
+        mixer,
+        make_optimiser(network, optim),
+        statistics_of(settings, ranks.device),
+        ranks,
+        options.seed,
+        compute,
+        optim.clip,
+        optim.accumulate,
+        make_average(network, optim),
     )
-
-
-class _RunFolder:
-    """The files of a run, and what they hold so far."""
-
-    def __init__(self, path: Path, tests: dict[str, DataLoader]) -> None:
-        path.mkdir(parents=True)
-        self.path = path
-        self.rows: list[dict[str, float]] = []
-        self.timings: list[dict[str, float]] = []
-        self.config: dict[str, Any] = {}
-        self.chosen_on = next(iter(tests))  # validation comes first where there is one
-
-    def write_config(self, config: dict[str, Any]) -> None:
-        self.config = config
-        self.write_json("config.json", config)
-
-    def write_json(self, name: str, document: dict[str, Any]) -> None:
-        write_whole(self.path / name, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
-
-    def finish_epoch(self, row: dict[str, float], timing: dict[str, float], state: dict[str, Any]) -> None:
-        """Write the tables and checkpoints of a finished epoch."""
-        best_before = max((row[f"{self.chosen_on}_top1"] for row in self.rows), default=-1.0)
-        self.rows.append(row)
-        self.timings.append(timing)
-        state["chosen_on"] = self.chosen_on
-        save_checkpoint(self.path / "last.pt", state)
-        if row[f"{self.chosen_on}_top1"] > best_before:
-            save_checkpoint(self.path / "best.pt", state)
-        self._write_table("metrics.csv", self.rows)
-        self._write_table("timing.csv", self.timings)
-
-    def results(self) -> dict[str, Any]:
-        """Last, best and median of the last epochs, for every evaluated split."""
-        best = max(self.rows, key=lambda row: row[f"{self.chosen_on}_top1"])  # the first of equals
-        speeds = [timing["images_per_second"] for timing in self.timings]
-        names = [key for key in best if key.endswith("_top1")]
-        return {
-            name: {
-                "last": self.rows[-1][name],
-                "best": best[name],
-                "median_of_last_10": statistics.median(row[name] for row in self.rows[-_LAST_EPOCHS:]),
-            }
-            for name in names
-        } | {
-            "best_epoch": best["epoch"],
-            "best_chosen_on": self.chosen_on,
-            "epochs": len(self.rows),
-            "images_per_second": statistics.median(speeds),
-            "lam_difference": self.rows[-1].get("lam_difference"),
-        }
-
-    def _write_table(self, name: str, rows: list[dict[str, float]]) -> None:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        aside = self.path / f".{name}.tmp"
-        with aside.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        aside.replace(self.path / name)
-
-
-def _loaders(store: Store, settings: Settings, options: RunOptions, maps: bool, device: torch.device) -> Loaders:
-    transforms = {train: make_transform(settings.data, train, store.sentinel) for train in (True, False)}
-    pin = device.type == "cuda"
-    train = SuperpixelDataset(store, "train", transforms[True], options.seed, maps)
-    held = None
-    if options.val_fraction:
-        kept, held = hold_out(train.labels.numpy(), options.val_fraction)
-        if not len(held) or not len(kept):
-            raise RunError(f"--val-fraction {options.val_fraction:g} leaves no samples on one side; choose another")
-        train = SuperpixelDataset(store, "train", transforms[True], options.seed, maps, kept)
-    batch_size = settings.optim.batch_size
-    batches = EpochBatches(len(train), batch_size, options.seed)
-
-    def test_loader(split: str, subset: object = None) -> DataLoader:
-        dataset = SuperpixelDataset(store, split, transforms[False], maps=False, subset=subset)
-        return make_loader(dataset, EpochBatches(len(dataset), batch_size, None), options.workers, pin)
-
-    tests = {"val": test_loader("train", held)} if held is not None else {}
-    split = test_split(store)
-    if split:
-        tests["test"] = test_loader(split)
-    return Loaders(make_loader(train, batches, options.workers, pin), batches, tests)
 
 
 @torch.no_grad()
@@ -232,44 +448,23 @@ def _try_input(model: LocalGlobalNet, settings: Settings) -> None:
         raise SettingsError(f"{settings.model.backbone} cannot take inputs of {size}x{size}: {reason}") from error
 
 
-def _optimiser(model: torch.nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    optim = settings.optim
-    return torch.optim.SGD(
-        model.parameters(),
-        optim.lr,
-        momentum=optim.momentum,
-        weight_decay=optim.weight_decay,
-        nesterov=optim.nesterov,
-    )
-
-
-def _statistics(settings: Settings) -> Statistics:
-    if settings.data.normalise == "none":
-        return no_normalisation()
-    return data_statistics(settings.model.backbone)
-
-
-def _describe(store: Store, settings: Settings, options: RunOptions, device: torch.device) -> dict[str, Any]:
+def _describe(store: Store, settings: Settings, options: RunOptions, ranks: Ranks) -> dict[str, Any]:
+    decisive = identity(store, settings, options)
     return {
-        "recipe": options.recipe,
-        "settings": to_plain(settings),
-        "seed": options.seed,
-        "val_fraction": options.val_fraction,
-        "test_split": test_split(store),  # what the tables call "test"
+        **decisive,
+        "store": {"path": str(store.path), "name": store.name, "dataset": store.dataset, **decisive["store"]},
         "workers": options.workers,
-        "device": str(device),
+        "device": str(ranks.device.type),
+        "hardware": _hardware(ranks.device),
+        "world": ranks.world,
         "threads": torch.get_num_threads(),
-        "store": {
-            "path": str(store.path),
-            "name": store.name,
-            "dataset": store.dataset,
-            "superpixels": store.superpixels.name,
-            "keys": store.content_keys,
-        },
-        "classes": list(store.classes),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "commit": _commit(),
     }
+
+
+def _hardware(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

@@ -39,7 +39,7 @@ SCHEDULES: dict[str, Divisors | None] = {
 }
 
 
-def learning_rate(schedule: str, base: float, epoch: int, epochs: int) -> float:
+def learning_rate(schedule: str, base: float, epoch: int, epochs: int, warmup: int | None = None) -> float:
     """The learning rate of one epoch.
 
     Parameters
@@ -49,15 +49,18 @@ def learning_rate(schedule: str, base: float, epoch: int, epochs: int) -> float:
     base : the recipe's rate.
     epoch : 0-based.
     epochs : length of the run.
+    warmup : epochs of the linear rise, if not the schedule's own.
     """
     table = SCHEDULES[schedule]
     if table is None:
-        rise = min(5, epochs // 20)
+        rise = min(5, epochs // 20) if warmup is None else warmup
         if epoch < rise:
             return base * (epoch + 1) / (rise + 1)
         return base * (1 + math.cos(math.pi * (epoch - rise) / (epochs - rise))) / 2
+    if warmup is not None and epoch < warmup:
+        return base * (epoch + 1) / warmup
     published = epoch * table.length / epochs
-    if published < table.warmup:
+    if warmup is None and published < table.warmup:
         return base * min(1.0, (int(published) + 1) / table.warmup)
     place = bisect.bisect_right([first for first, _ in table.steps], published) - 1
-    return base / table.steps[place][1]
+    return base / table.steps[max(0, place)][1]

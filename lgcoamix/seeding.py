@@ -1,6 +1,11 @@
-"""Random seeds as functions of (seed, epoch, step) or (seed, epoch, sample): no state, nothing to restore."""
+"""Random numbers as functions of (seed, epoch, step) or (seed, epoch, sample): no state, nothing to restore."""
 
 import hashlib
+
+import numpy as np
+
+_STRIDE = np.uint64(64)  # numbers that a sample may use
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -16,3 +21,31 @@ def derive_seed(*parts: int | str) -> int:
     """
     text = "/".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def uniforms(name: str, seed: int, epochs: np.ndarray, samples: np.ndarray, count: int) -> np.ndarray:
+    """Draw a few numbers for each of many samples at once.
+
+    Parameters
+    ----------
+    name, seed : of the stream.
+    epochs, samples : (n,) integer arrays: each sample of each epoch has numbers of its own, whatever else is drawn.
+    count : numbers for a sample, at most 64.
+
+    Returns
+    -------
+    (n, count) float64 array in [0, 1).
+
+    References
+    ----------
+    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, doi:10.1145/2660193.2660195), which can be entered at any place.
+    """
+    if count > 64:
+        raise ValueError(f"count must be at most {_STRIDE}, got {count}")
+    unique, places = np.unique(epochs, return_inverse=True)
+    starts = np.array([derive_seed(name, seed, int(epoch)) for epoch in unique], dtype=np.uint64)[places]
+    steps = np.asarray(samples).astype(np.uint64)[:, None] * _STRIDE + np.arange(1, count + 1, dtype=np.uint64)
+    bits = starts[:, None] + steps * _GOLDEN
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((bits ^ (bits >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53

@@ -7,7 +7,10 @@ import click
 
 from lgcoamix import __version__
 from lgcoamix.cli.common import CONTEXT
+from lgcoamix.cli.compare import compare
 from lgcoamix.cli.demo import demo
+from lgcoamix.cli.evaluate import evaluate
+from lgcoamix.cli.sweep import sweep
 from lgcoamix.cli.train import train
 
 __all__ = ["main", "train"]
@@ -19,5 +22,5 @@ def main() -> None:
     """Train image classifiers with superpixel mixing."""
 
 
-for command in (train, demo):
+for command in (train, evaluate, sweep, compare, demo):
     main.add_command(command)

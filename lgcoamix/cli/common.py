@@ -1,6 +1,7 @@
 """What the commands share: friendly failures, tables, the progress bar."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 
@@ -29,7 +30,8 @@ def friendly(command: Callable) -> Callable:
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}") from None
         except Interrupted as stop:
-            click.echo(f"\n{stop}", err=True)
+            if os.environ.get("RANK", "0") == "0":  # every rank stops, one says it
+                click.echo(f"\n{stop}", err=True)
             sys.exit(128 + stop.signal)
         except KeyboardInterrupt:
             click.echo("\ninterrupted", err=True)

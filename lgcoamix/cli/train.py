@@ -1,6 +1,7 @@
 """``python -m lgcoamix train``, also ``train.py``."""
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
@@ -48,8 +49,20 @@ def _print_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> 
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's]")
 @click.option("--batch-size", type=click.IntRange(2), help="[default: the recipe's]")
 @click.option("--image-size", type=click.IntRange(8), help="Side of the network's input.  [default: the recipe's]")
+@click.option("--amp", type=click.Choice(["off", "bf16", "fp16"]), help="Half precision.  [default: the recipe's]")
+@click.option("--channels-last/--no-channels-last", default=None, help="Memory order.  [default: the recipe's]")
+@click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile.  [default: the recipe's]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
-@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Loading processes.")
+@click.option(
+    "--loader",
+    type=click.Choice(["auto", "streaming", "resident"]),
+    default="auto",
+    show_default=True,
+    help="Stream from the store, or keep all images in the device's memory; auto: resident on a GPU with room.",
+)
+@click.option(
+    "--workers", type=click.IntRange(0), default=2, show_default=True, help="Loading processes, of each device."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
     "--val-fraction",
@@ -59,6 +72,11 @@ def _print_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> 
     help="Share of the training images on which the best epoch is chosen; 0: it is chosen on the test split.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/STORE-MIXER-BACKBONE-sSEED]")
+@click.option("--resume", metavar="auto|FILE", help="Continue what the run folder holds, if anything.")
+@click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True, help="Steps.")
+@click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="Last checkpoints that stay.")
+@click.option("--tensorboard/--no-tensorboard", default=True, show_default=True, help="Write OUT/tensorboard.")
+@click.option("--wandb", metavar="PROJECT", help="Log to Weights & Biases as well.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting; repeatable."
 )
@@ -76,11 +94,20 @@ def train(
     epochs: int | None,
     batch_size: int | None,
     image_size: int | None,
+    amp: str | None,
+    channels_last: bool | None,
+    compiled: bool | None,
     device: str,
+    loader: str,
     workers: int,
     seed: int,
     val_fraction: float,
     out: Path | None,
+    resume: str | None,
+    checkpoint_every: int,
+    keep: int,
+    tensorboard: bool,
+    wandb: str | None,
     assignments: tuple[str, ...],
 ) -> None:
     """Train from a store and evaluate after every epoch.
@@ -89,8 +116,9 @@ def train(
     Examples:
       train.py --shards data/cub.h5
       train.py --shards data/cub.h5 --mixer cutmix --set mixer.alpha=0.5 --set optim.lr=0.01
+      torchrun --nproc-per-node 4 train.py --shards data/cub.h5 --amp bf16 --resume auto
     """
-    from lgcoamix.preflight import RunOptions, check
+    from lgcoamix.preflight import RunOptions, check, finished_results
     from preprocess.store import Store
 
     store = Store(shards, superpixels)
@@ -101,17 +129,41 @@ def train(
     settings = settings.with_method(mixer or settings.method)
     settings = settings.with_values("model", backbone=backbone, weights=weights)
     settings = settings.with_values("optim", epochs=epochs, batch_size=batch_size)
+    settings = settings.with_values("compute", amp=amp, channels_last=channels_last, compile=compiled)
     settings = settings.with_values("data", image_size=image_size).with_assignments(assignments)
-    name = f"{store.name}-{settings.method}-{Path(settings.model.backbone).name}-s{seed}"
-    out = out or Path("runs") / name
-    options = RunOptions(out, recipe, seed, device, workers, val_fraction)
+    out = out or _run_folder(resume, f"{store.name}-{settings.method}-{Path(settings.model.backbone).name}-s{seed}")
+    options = RunOptions(
+        out,
+        recipe,
+        seed,
+        device,
+        workers,
+        val_fraction,
+        loader,
+        resume,
+        checkpoint_every,
+        keep,
+        tensorboard,
+        wandb,
+    )
     check(store, settings, options)
-    results = _train(store, settings, options)
-    _print_results({out.name: results})
-    click.echo("wrote " + ", ".join(str(out / file) for file in ("curves.png", "mixed.png", "last.pt", "best.pt")))
+    results = finished_results(store, settings, options)
+    if results is not None:
+        click.echo(f"{out} is finished: taken as it is", err=True)
+    results = _train(store, settings, options) if results is None else results
+    if results:  # rank 0 alone has them
+        _print_results({out.name: results})
+        click.echo("wrote " + ", ".join(str(out / file) for file in ("curves.png", "mixed.png", "last.pt", "best.pt")))
+
+
+def _run_folder(resume: str | None, name: str) -> Path:
+    """Run folder where none is given: the one of the checkpoint to go on from, or one named after what is trained."""
+    return Path("runs") / name if resume in (None, "auto") else Path(resume).parent
 
 
 def _train(store: "Store", settings: Settings, options: "RunOptions") -> dict:
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # torch warns on every rank where the first batch is a mixed one
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from lgcoamix.models import BackboneError, WeightsError
     from lgcoamix.run import train as run
 
@@ -129,22 +181,28 @@ def _report() -> "Iterator[Report]":
     """Show one progress bar for the pass in hand, and lines above it."""
     from lgcoamix.run import Report
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[line]}"),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bars: list = []
+        task = progress.add_task("", total=None, line="")
 
         def start(description: str, total: int) -> Callable[[int], None]:
-            while bars:
-                progress.remove_task(bars.pop())
-            bars.append(progress.add_task(description, total=total))
-            return functools.partial(progress.advance, bars[0])
+            progress.reset(task, description=description, total=total, line="")
+            return functools.partial(progress.advance, task)
 
-        yield Report(start, lambda line: progress.console.print(line, highlight=False))
+        def show(line: str) -> None:
+            progress.update(task, line=line)
+
+        yield Report(start, show, lambda line: progress.console.print(line, highlight=False, soft_wrap=True))
 
 
 def _print_results(results: dict[str, dict]) -> None:
     """One row a run and evaluated split."""
-    table = Table("run", "split", "last", "best", "best epoch, chosen on", "median of last 10", "images/s")
+    table = Table("run", "split", "last", "best", "best epoch, chosen on", "median of last 10", "images/s", "waiting")
     for name, result in results.items():
         for key in (key for key in result if key.endswith("_top1")):
             top = result[key]
@@ -156,5 +214,6 @@ def _print_results(results: dict[str, dict]) -> None:
                 f"{result['best_epoch'] + 1}, {result['best_chosen_on']}",
                 f"{top['median_of_last_10']:.2f} %",
                 f"{result['images_per_second']:.0f}",
+                f"{100 * result['waiting']:.0f} %",
             )
     console().print(table)

@@ -1,7 +1,8 @@
-"""From the store to batches: dataset, joint transforms, order, loader. The only bridge to ``preprocess.store``."""
+"""From the store to batches: data sets, windows, order, loader. The only bridge to ``preprocess.store``."""
 
 from lgcoamix.data.dataset import SuperpixelDataset
-from lgcoamix.data.loader import EpochBatches, hold_out, make_loader
-from lgcoamix.data.transforms import JointTransform, make_transform
+from lgcoamix.data.loader import EpochBatches, hold_out, make_loader, on_device
+from lgcoamix.data.resident import ResidentDataset
+from lgcoamix.data.windows import View
 
-__all__ = ["EpochBatches", "JointTransform", "SuperpixelDataset", "hold_out", "make_loader", "make_transform"]
+__all__ = ["EpochBatches", "ResidentDataset", "SuperpixelDataset", "View", "hold_out", "make_loader", "on_device"]

@@ -1,18 +1,35 @@
 """The streaming data set: image, superpixel map and label of a sample, read together."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from lgcoamix.data.transforms import JointTransform
+from lgcoamix.data.windows import DRAWS, View, Windows
 from lgcoamix.mixing import Batch
-from lgcoamix.seeding import derive_seed
+from lgcoamix.seeding import uniforms
 from preprocess.store import Store
 
 Index = int | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All that is random about the samples of a batch.
+
+    Parameters
+    ----------
+    samples : (B,) int64 array of sample numbers.
+    scales : (B,) int64 array: places in ``store.scales`` of the maps to read.
+    uniforms : (B, DRAWS) float64 array for the windows.
+    """
+
+    samples: np.ndarray
+    scales: np.ndarray
+    uniforms: np.ndarray
 
 
 class SuperpixelDataset(Dataset):
@@ -22,14 +39,14 @@ class SuperpixelDataset(Dataset):
     ----------
     store : an open store, or its path.
     split : name of the split.
-    transform : joint transform; None gives the stored image and map.
-    seed : seed of augmentation and of the drawn scale.
+    view : which windows are shown; None gives the stored image and map.
+    seed : seed of the windows and of the drawn scale.
     maps : read superpixel maps.
     subset : (n,) int64 array of sample numbers to keep; None keeps all.
 
     Notes
     -----
-    An index is a place in the subset, or a pair (epoch, place): augmentation and scale are functions of (seed, epoch,
+    An index is a place in the subset, or a pair (epoch, place): window and scale are functions of (seed, epoch,
     sample number), so they do not depend on workers, and any sample of any epoch can be had again. The data set may be
     pickled and forked: the store opens its shards once per process, when they are read.
     """
@@ -38,16 +55,16 @@ class SuperpixelDataset(Dataset):
         self,
         store: Store | str,
         split: str = "train",
-        transform: JointTransform | None = None,
+        view: View | None = None,
         seed: int = 0,
         maps: bool = True,
         subset: np.ndarray | None = None,
     ) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
-        if transform is None and not self.store.uniform:
-            raise ValueError(f"images of {self.store.path} have sizes of their own: give a transform to one size")
+        if view is None and not self.store.uniform:
+            raise ValueError(f"images of {self.store.path} have sizes of their own: give a view of one size")
         self.split = split
-        self.transform = transform
+        self.view = view
         self.seed = seed
         self.with_maps = maps
         self.labels = torch.from_numpy(self.store.labels(split))
@@ -75,41 +92,51 @@ class SuperpixelDataset(Dataset):
         -------
         Batch of (B, 3, H, W) uint8 images in channels-last memory order, (B, H, W) ids and (B,) labels.
         """
-        pairs = [index if isinstance(index, tuple) else (0, index) for index in indices]
-        numbers = self.samples[[place for _, place in pairs]]
-        images = self.store.images(self.split, numbers)
-        seeds = [
-            derive_seed("sample", self.seed, epoch, number) for (epoch, _), number in zip(pairs, numbers, strict=True)
-        ]
-        ids = self._draw_maps(numbers, seeds) if self.with_maps else None
-        if self.transform is not None:
-            places = range(len(numbers))
-            done = [self.transform(images[i], None if ids is None else ids[i], seeds[i]) for i in places]
-            images = np.stack([image for image, _ in done])
-            ids = None if ids is None else [map_ids for _, map_ids in done]
-        samples = torch.from_numpy(numbers)
+        draws = self.draw(indices)
+        images = self.store.images(self.split, draws.samples)
+        ids = self._read_maps(draws) if self.with_maps else None
+        if self.view is not None:
+            windows = self.view.windows([image.shape[:2] for image in images], draws.uniforms)
+            images, ids = self._show(images, ids, windows)
+        samples = torch.from_numpy(draws.samples)
         return Batch(
             images=torch.from_numpy(images).permute(0, 3, 1, 2),
             labels=self.labels[samples],
             maps=None if ids is None else torch.from_numpy(np.stack(ids)),
-            count=self._count,
+            count=self.count,
             samples=samples,
         )
 
+    def draw(self, indices: Sequence[Index]) -> Draws:
+        """Make the draws for some samples, without reading them."""
+        pairs = np.array([index if isinstance(index, tuple) else (0, index) for index in indices]).reshape(-1, 2)
+        samples = self.samples[pairs[:, 1]]
+        weights = np.cumsum([scale.weight for scale in self.store.scales])
+        chance = uniforms("scale", self.seed, pairs[:, 0], samples, 1)[:, 0] * weights[-1]
+        scales = np.minimum(np.searchsorted(weights, chance, side="right"), len(weights) - 1)
+        return Draws(samples, scales, uniforms("window", self.seed, pairs[:, 0], samples, DRAWS))
+
     @cached_property
-    def _count(self) -> int:
+    def count(self) -> int:
+        """K_half, the static bound on the ids; 0 without maps."""
         return self.store.region_count if self.with_maps else 0
 
-    def _draw_maps(self, numbers: np.ndarray, seeds: list[int]) -> list[np.ndarray]:
-        """Read for each sample the map of one scale, drawn by the store's weights: (H, W) ids."""
-        scales = self.store.scales
-        weights = np.cumsum([scale.weight for scale in scales])
-        # A stream of its own: the transform draws from the same seed.
-        draws = [np.random.default_rng([seed, 1]).random() * weights[-1] for seed in seeds]
-        chosen = np.minimum(np.searchsorted(weights, draws, side="right"), len(scales) - 1)
+    def _read_maps(self, draws: Draws) -> list[np.ndarray]:
+        """Read for each sample the map of its scale: (H, W) ids."""
         dtype, out = self.store.map_dtype, {}
-        for place in np.unique(chosen):
-            rows = np.flatnonzero(chosen == place)
-            maps = self.store.maps(self.split, scales[place].segments, numbers[rows])
+        for place in np.unique(draws.scales):
+            rows = np.flatnonzero(draws.scales == place)
+            maps = self.store.maps(self.split, self.store.scales[place].segments, draws.samples[rows])
             out.update((row, ids.astype(dtype, copy=False)) for row, ids in zip(rows.tolist(), maps, strict=True))
-        return [out[row] for row in range(len(numbers))]
+        return [out[row] for row in range(len(draws.samples))]
+
+    def _show(
+        self, images: Sequence[np.ndarray], ids: Sequence[np.ndarray] | None, windows: Windows
+    ) -> tuple[np.ndarray, list[np.ndarray] | None]:
+        # Imported here: the resident loader works where OpenCV and albumentations are missing.
+        from lgcoamix.data.transforms import show_map, show_window
+
+        size, places = self.view.size, range(len(images))
+        shown = np.stack([show_window(images[i], windows[i], size) for i in places])
+        sentinel = self.store.sentinel
+        return shown, None if ids is None else [show_map(ids[i], windows[i], size, sentinel) for i in places]

@@ -1,52 +1,88 @@
 """Which samples come when: a function of (seed, epoch), whatever the number of workers."""
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lgcoamix.data.dataset import SuperpixelDataset
 from lgcoamix.mixing import Batch
 from lgcoamix.seeding import derive_seed
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, place) pairs. Set ``epoch`` before iterating.
+    """Batches of (epoch, place) pairs. Set ``epoch``, and ``first`` to enter in the middle, before iterating.
 
     Parameters
     ----------
     length : number of samples.
-    batch_size : B; a last batch of a single sample is left out, as BatchNorm could not use it.
+    batch_size : B of all ranks together; a last batch of a single sample is left out, as BatchNorm could not use it.
     seed : of the order; None keeps the order and every sample, for evaluation.
+    rank, world : this process and the number of processes. The order does not depend on them: in training every batch
+        is cut into their shares; for evaluation each takes every ``world``-th sample.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int | None) -> None:
+    def __init__(self, length: int, batch_size: int, seed: int | None, rank: int = 0, world: int = 1) -> None:
         self.length, self.batch_size, self.seed = length, batch_size, seed
-        self.epoch = 0
+        self.rank, self.world = rank, world
+        self.epoch = self.first = 0
 
     def __len__(self) -> int:
+        if self.seed is None:
+            return -(-len(range(self.rank, self.length, self.world)) // self.batch_size)
         full, rest = divmod(self.length, self.batch_size)
-        return full + (rest > (0 if self.seed is None else 1))
+        return full + (rest > 1)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = range(self.length)
-        if self.seed is not None:
+        if self.seed is None:
+            places = range(self.rank, self.length, self.world)
+        else:
             generator = torch.Generator().manual_seed(derive_seed("order", self.seed, self.epoch))
-            order = torch.randperm(self.length, generator=generator).tolist()
-        for batch in range(len(self)):
-            places = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [(self.epoch, place) for place in places]
+            places = torch.randperm(self.length, generator=generator).tolist()
+        for number in range(self.first, len(self)):
+            batch = places[number * self.batch_size : (number + 1) * self.batch_size]
+            if self.seed is not None:
+                begin, end = self._share(number)
+                # A rank without a share still takes part, with two samples that count for nothing.
+                batch = batch[begin:end] or batch[:2]
+            yield [(self.epoch, place) for place in batch]
+
+    def size(self, number: int) -> int:
+        """Samples in batch ``number`` of all ranks."""
+        return min(self.batch_size, self.length - number * self.batch_size)
+
+    def weight(self, number: int) -> float:
+        """This rank's share of batch ``number``, in [0, 1]."""
+        begin, end = self._share(number)
+        return (end - begin) / self.size(number)
+
+    def _share(self, number: int) -> tuple[int, int]:
+        shares = split_evenly(self.size(number), self.world)
+        return shares[self.rank] if self.rank < len(shares) else (0, 0)
+
+
+def split_evenly(count: int, parts: int) -> list[tuple[int, int]]:
+    """Cut ``count`` samples into at most ``parts`` runs of nearly equal length, of at least two samples each.
+
+    Returns
+    -------
+    (begin, end) pairs; one pair alone where there are fewer than four samples.
+    """
+    parts = min(parts, max(1, count // 2))
+    edges = [count * part // parts for part in range(parts + 1)]
+    return list(pairwise(edges))
 
 
 def make_loader(
-    dataset: SuperpixelDataset, batches: EpochBatches, workers: int, pin_memory: bool = False, start: str | None = None
+    dataset: Dataset, batches: EpochBatches, workers: int, pin_memory: bool = False, start: str | None = None
 ) -> DataLoader:
     """Stream batches.
 
     Parameters
     ----------
-    dataset, batches : what, and in which order.
+    dataset, batches : what, and in which order. A resident data set needs no workers.
     workers : loading processes; 0 loads in this one.
     pin_memory : for transfers to a GPU that overlap with computing.
     start : how workers start: ``fork``, ``spawn``, ``forkserver``; None takes the platform's default.
@@ -58,8 +94,28 @@ def make_loader(
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        worker_init_fn=_leave_ctrl_c_to_the_parent,
         multiprocessing_context=start if workers else None,
     )
+
+
+def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """Copy batches to a device, on CUDA each one while the step before it computes."""
+    if device.type != "cuda":
+        yield from (batch.to(device) for batch in batches)
+        return
+    stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    ahead = None
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            moved = batch.to(device, non_blocking=True)
+        if ahead is not None:
+            yield ahead
+        current.wait_stream(stream)
+        moved.record_stream(current)
+        ahead = moved
+    if ahead is not None:
+        yield ahead
 
 
 def hold_out(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -85,3 +141,8 @@ def hold_out(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 def _as_it_is(batch: Batch) -> Batch:
     return batch
+
+
+def _leave_ctrl_c_to_the_parent(_: int) -> None:
+    # It reaches every process of the terminal; the parent saves first, then ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lgcoamix.device import to_device
 from lgcoamix.losses import mixed_cross_entropy
 from lgcoamix.output import Output
 
@@ -48,6 +49,15 @@ class Batch:
     def pin_memory(self) -> Self:
         """Pin every tensor, for transfers that overlap with computing; called by torch's DataLoader."""
         return replace(self, **{name: t.pin_memory() for name, t in self._tensors()})
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory of every tensor until ``stream`` has used it."""
+        for _, tensor in self._tensors():
+            tensor.record_stream(stream)
+
+    def part(self, begin: int, end: int) -> Self:
+        """Samples ``begin`` to ``end``."""
+        return replace(self, **{name: tensor[begin:end] for name, tensor in self._tensors()})
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
         pairs = [(field.name, getattr(self, field.name)) for field in fields(self)]
@@ -119,7 +129,13 @@ class Mixer(ABC):
     needs_maps: ClassVar[bool] = False
     mix_prob: float
 
-    def plan(self, batch: Batch, generator: torch.Generator, model: nn.Module | None = None) -> Plan | None:
+    def gate(self, generator: torch.Generator) -> bool:
+        """Draw whether a batch is mixed; one draw serves all ranks and all parts of a batch."""
+        return float(torch.rand((), generator=generator)) < self.mix_prob
+
+    def plan(
+        self, batch: Batch, generator: torch.Generator, model: nn.Module | None = None, is_open: bool | None = None
+    ) -> Plan | None:
         """Make every random draw for one batch.
 
         Parameters
@@ -127,15 +143,16 @@ class Mixer(ABC):
         batch : the batch to be mixed; only its shapes matter, unless the method looks at it with ``model``.
         generator : a CPU generator, so that CPU and GPU draw alike.
         model : the network in training, for methods that need a forward pass of their own.
+        is_open : the gate, where it was drawn already; None draws it here.
 
         Returns
         -------
         The plan; None where the gate leaves the batch unmixed, and for a batch of one.
         """
-        gate = float(torch.rand((), generator=generator))
-        if gate >= self.mix_prob or len(batch.labels) < 2:
+        is_open = self.gate(generator) if is_open is None else is_open
+        if not is_open or len(batch.labels) < 2:
             return None
-        permutation = torch.randperm(len(batch.labels), generator=generator).to(batch.labels.device)
+        permutation = to_device(torch.randperm(len(batch.labels), generator=generator), batch.labels.device)
         return self.draw(batch, permutation, generator, model)
 
     @abstractmethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lgcoamix.device import to_device
 from lgcoamix.methods import CutMixOptions
 from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, weight_dtype
 
@@ -39,9 +40,8 @@ class CutMix(CutMixOptions, Mixer):
             centre = int(torch.randint(length, (), generator=generator))
             edges += [max(0, centre - side // 2), min(length, centre + side // 2)]
         device = batch.labels.device
-        return CutMixPlan(
-            permutation, torch.tensor(edges).to(device), torch.tensor(cut, dtype=torch.float64).to(device)
-        )
+        drawn = torch.tensor(cut, dtype=torch.float64)
+        return CutMixPlan(permutation, to_device(torch.tensor(edges), device), to_device(drawn, device))
 
     def mix(self, batch: Batch, plan: CutMixPlan) -> Mixed:
         """Paste."""

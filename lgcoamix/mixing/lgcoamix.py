@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from lgcoamix.device import to_device
 from lgcoamix.losses import local_contrast, local_cross_entropy, mixed_cross_entropy
 from lgcoamix.methods import LGCOAMixOptions
 from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, weight_dtype
@@ -36,7 +37,7 @@ class LGCOAMix(LGCOAMixOptions, Mixer):
     ) -> SuperpixelPlan:
         """Select every superpixel of b independently, with probability ``select_prob``."""
         chances = torch.rand(len(batch.labels), batch.count, generator=generator)
-        return SuperpixelPlan(permutation, (chances < self.select_prob).to(batch.labels.device))
+        return SuperpixelPlan(permutation, to_device(chances < self.select_prob, batch.labels.device))
 
     def mix(self, batch: Batch, plan: SuperpixelPlan) -> Mixed:
         """Paste the selected superpixels, and merge both maps: ids of b are moved up by K_half."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lgcoamix.device import to_device
 from lgcoamix.methods import MixupOptions
 from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, weight_dtype
 
@@ -28,7 +29,7 @@ class Mixup(MixupOptions, Mixer):
     def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> MixupPlan:
         """Draw λ."""
         lam = torch.tensor(1 - draw_beta(self.alpha, generator), dtype=torch.float64)
-        return MixupPlan(permutation, lam.to(batch.labels.device))
+        return MixupPlan(permutation, to_device(lam, batch.labels.device))
 
     def mix(self, batch: Batch, plan: MixupPlan) -> Mixed:
         """Blend."""

@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.table import Table
 
 from lgcoamix.config import DataSettings
-from lgcoamix.data import SuperpixelDataset, make_transform
+from lgcoamix.data import SuperpixelDataset, View
 from preprocess.datasets import Sample
 from preprocess.images import CODECS
 from preprocess.plan import BuildSettings, Task
@@ -112,11 +112,11 @@ def _loading(home: Path) -> Table:
     for codec in CODECS:
         store = _build(home, codec)
         size = sum(record["bytes"] for _, record in store.records()) / _IMAGES
-        for what, transform in (
+        for what, view in (
             ("image and one map", None),
-            ("the same, cropped to 224 and flipped", make_transform(DataSettings(), True, store.sentinel)),
+            ("the same, cropped to 224 and flipped", View(DataSettings(), train=True)),
         ):
-            dataset = SuperpixelDataset(store, "train", transform)
+            dataset = SuperpixelDataset(store, "train", view)
             seconds = median_seconds(lambda dataset=dataset: _read_all(dataset)) / _IMAGES
             table.add_row(f"{codec}: {what}", f"{1e3 * seconds:.2f}", f"{size:.0f}")
     return table

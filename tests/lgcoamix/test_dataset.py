@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lgcoamix.config import DataSettings
-from lgcoamix.data import EpochBatches, SuperpixelDataset, make_loader, make_transform
+from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader
 from lgcoamix.mixing import Batch
 from preprocess.store import Store
 from tests.conftest import PROOF
@@ -21,8 +21,8 @@ def store(flowers_store) -> Store:
 
 
 def _dataset(store: Store, **options: object) -> SuperpixelDataset:
-    transform = make_transform(DataSettings(image_size=32, crop="resized"), True, store.sentinel)
-    return SuperpixelDataset(store, "train", transform, **{"seed": 7, **options})
+    view = View(DataSettings(image_size=32, crop="resized"), train=True)
+    return SuperpixelDataset(store, "train", view, **{"seed": 7, **options})
 
 
 def _epoch(dataset: SuperpixelDataset, workers: int, start: str | None = None, epoch: int = EPOCH) -> list[Batch]:
@@ -123,7 +123,7 @@ def test_the_scale_is_drawn_by_the_weights_of_the_store(flowers_store):
 def test_the_scale_does_not_depend_on_the_crop(store):
     # Both are drawn from the seed of the sample; with streams of their own they are independent.
     plain = SuperpixelDataset(store, "train", seed=7)
-    flips = make_transform(DataSettings(image_size=64, crop="random", flip=0.5), True, store.sentinel)
+    flips = View(DataSettings(image_size=64, crop="random", flip=0.5), train=True)
     moved = SuperpixelDataset(store, "train", flips, seed=7)
     coarse = store.maps("train", 12, range(36))
     table = np.zeros((2, 2))

@@ -5,15 +5,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lgcoamix.engine import Step, evaluate, mix_batch, train_one_epoch
+from lgcoamix.data import EpochBatches
+from lgcoamix.engine import Means, Progress, Step, Waiting, evaluate, mix_batch, train_one_epoch
 from lgcoamix.errors import RunError
-from lgcoamix.inputs import no_normalisation, to_inputs, to_picture
+from lgcoamix.inputs import make_statistics, no_normalisation, to_inputs, to_picture
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.output import Output
+from lgcoamix.ranks import Ranks
 from lgcoamix.seeding import derive_seed
 
-CPU = torch.device("cpu")
-MEAN, STD = (0.5, 0.25, 0.1), (0.5, 0.25, 0.2)
+ALONE = Ranks(torch.device("cpu"))
+MEAN, STD = make_statistics((0.5, 0.25, 0.1), (0.5, 0.25, 0.2))
 
 
 class Toy(nn.Module):
@@ -39,11 +41,20 @@ def _batches(sizes: tuple[int, ...] = (4, 4, 3)) -> list[Batch]:
     ]
 
 
+def _train(step: Step, batches: list[Batch], seen: list[int] | None = None, rate: float = 0.1) -> dict[str, float]:
+    """One epoch over batches that a full order would give."""
+    order = EpochBatches(sum(len(batch.labels) for batch in batches), len(batches[0].labels), seed=0)
+    for group in step.optimiser.param_groups:
+        group["lr"] = rate
+    progress = Progress(0, 0, Means(), Waiting(step.device))
+    return train_one_epoch(step, batches, order, progress, ([] if seen is None else seen).append)
+
+
 def test_bytes_become_numbers_between_0_and_1_or_normalised_ones():
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     assert to_inputs(images, *no_normalisation()).flatten().tolist() == pytest.approx([0, 0.2, 1])
     assert to_inputs(images, MEAN, STD).flatten().tolist() == pytest.approx([-1, -0.2, 4.5])
-    assert to_inputs(images, (0.0, 0.0, 0.0), STD).flatten().tolist() == pytest.approx([0, 0.8, 5])
+    assert to_inputs(images, torch.zeros_like(MEAN), STD).flatten().tolist() == pytest.approx([0, 0.8, 5])
 
 
 def test_a_picture_is_what_went_in():
@@ -54,7 +65,7 @@ def test_a_picture_is_what_went_in():
 
 def test_evaluation_counts_every_sample_once_whatever_the_batches():
     batches, model = _batches(), Toy()
-    found = evaluate(model, batches, (MEAN, STD), CPU)
+    found = evaluate(model, batches, (MEAN, STD), ALONE)
     images, labels = torch.cat([b.images for b in batches]), torch.cat([b.labels for b in batches])
     logits = model(to_inputs(images, MEAN, STD)).logits
     assert found["top1"] == pytest.approx(100 * int((logits.argmax(dim=1) == labels).sum()) / 11)
@@ -65,8 +76,8 @@ def test_an_epoch_of_plain_training_is_stochastic_gradient_descent():
     batches, model, twin = _batches(), Toy(), Toy()
     optimiser = torch.optim.SGD(model.parameters(), 123.0, momentum=0.9)
     seen = []
-    step = Step(model, MIXERS["none"](), optimiser, no_normalisation(), CPU, 0)
-    row = train_one_epoch(step, batches, 0, 0.1, seen.append)
+    step = Step(model, MIXERS["none"](), optimiser, no_normalisation(), ALONE)
+    row = _train(step, batches, seen)
     by_hand, losses = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9), []
     for batch in batches:
         loss = F.cross_entropy(twin(batch.images / 255).logits, batch.labels)
@@ -86,8 +97,8 @@ def test_layers_that_draw_depend_on_the_seed_of_the_run_alone():
         model = Toy()
         model.linear = nn.Sequential(nn.Dropout(0.5), model.linear)
         torch.manual_seed(state)
-        step = Step(model, MIXERS["none"](), torch.optim.SGD(model.parameters(), 1.0), no_normalisation(), CPU, seed)
-        train_one_epoch(step, _batches(), 0, 0.1, lambda _: None)
+        step = Step(model, MIXERS["none"](), torch.optim.SGD(model.parameters(), 1.0), no_normalisation(), ALONE, seed)
+        _train(step, _batches())
         return model.linear[1].weight.flatten().tolist()
 
     assert weights(0, 1) == weights(0, 2)
@@ -99,8 +110,8 @@ def test_a_batch_is_mixed_by_seed_epoch_and_step_alone():
 
     def images(seed: int, epoch: int, number: int) -> torch.Tensor:
         model = Toy()
-        step = Step(model, MIXERS["cutmix"](), torch.optim.SGD(model.parameters(), 1.0), (MEAN, STD), CPU, seed)
-        return mix_batch(step, batch, epoch, number)[0].images
+        step = Step(model, MIXERS["mixup"](), torch.optim.SGD(model.parameters(), 1.0), (MEAN, STD), ALONE, seed)
+        return mix_batch(step, batch, epoch, number).images
 
     first = images(0, 0, 0)
     assert torch.equal(first, images(0, 0, 0))
@@ -111,9 +122,9 @@ def test_a_batch_is_mixed_by_seed_epoch_and_step_alone():
 def test_a_loss_that_is_not_finite_ends_the_run_with_a_remedy():
     model = Toy()
     torch.nn.init.constant_(model.linear.bias, float("inf"))
-    step = Step(model, MIXERS["none"](), torch.optim.SGD(model.parameters(), 1.0), no_normalisation(), CPU, 0)
-    with pytest.raises(RunError, match=r"loss of epoch 0 .*--set optim.lr"):
-        train_one_epoch(step, _batches(), 0, 0.1, lambda _: None)
+    step = Step(model, MIXERS["none"](), torch.optim.SGD(model.parameters(), 1.0), no_normalisation(), ALONE)
+    with pytest.raises(RunError, match=r"loss is (nan|inf) .*epoch 1; try a smaller --set optim.lr"):
+        _train(step, _batches())
 
 
 def test_seeds_differ_by_every_part_and_never_change():

@@ -9,7 +9,8 @@ from lgcoamix.engine import Step
 from lgcoamix.inputs import no_normalisation
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
-from lgcoamix.pictures import draw_mixed
+from lgcoamix.pictures import mixed_figure
+from lgcoamix.ranks import Ranks
 
 COLOURS = [(250, 10, 10), (10, 250, 10), (10, 10, 250)]
 
@@ -20,9 +21,9 @@ def test_the_sheet_of_a_mixed_batch_shows_every_source(name, tmp_path):
     maps = (torch.arange(32) // 8).expand(3, 32, 32)
     mixer = MIXERS[name]()
     model = LocalGlobalNet("resnet10t", 3, local=mixer.needs_maps, width=8)
-    step = Step(model, mixer, torch.optim.SGD(model.parameters(), 0.1), no_normalisation(), torch.device("cpu"), 0)
+    step = Step(model, mixer, torch.optim.SGD(model.parameters(), 0.1), no_normalisation(), Ranks(torch.device("cpu")))
     batch = Batch(images, torch.arange(3), maps if mixer.needs_maps else None, 4 if mixer.needs_maps else 0)
-    draw_mixed(step, batch, ("red", "green", "blue"), tmp_path / "mixed.png")
+    mixed_figure(step, batch, ("red", "green", "blue")).savefig(tmp_path / "mixed.png", dpi=110)
     sheet = np.asarray(Image.open(tmp_path / "mixed.png").convert("RGB")).astype(int)
     for colour in COLOURS:
         assert (np.abs(sheet - colour).max(axis=2) <= 2).sum() > 1000

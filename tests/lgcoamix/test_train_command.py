@@ -79,8 +79,9 @@ def _check_pictures(folder: Path) -> None:
 def test_the_run_folder_holds_what_is_promised_and_nothing_else(folder):
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        *("config.json", "metrics.csv", "timing.csv", "last.pt", "best.pt"),
-        *("curves.png", "mixed.png", "results.json"),
+        *("config.json", "metrics.csv", "timing.csv", "lambdas.csv", "last.pt", "last-1.pt", "best.pt", ".lock"),
+        *("curves.png", "mixed.png", "lambda.png", "confusion.png", "per_class.png", "mistakes.png"),
+        *("results.json", "tensorboard"),
     }
     _check_pictures(folder)
 

@@ -1,12 +1,17 @@
 """Image and map go through the same window: pixels that encode their superpixel still do so afterwards."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from lgcoamix.config import DataSettings
-from lgcoamix.data import make_transform
+from lgcoamix.data import View
+from lgcoamix.data.transforms import show_map, show_window
+from lgcoamix.data.windows import DRAWS
+from lgcoamix.seeding import uniforms
 from tests.conftest import PROOF
 
 SIZE, SENTINEL = 40, 255
@@ -26,6 +31,22 @@ SEEDS = range(200 if PROOF else 12)
 kinds = pytest.mark.parametrize(("settings", "train"), KINDS.values(), ids=KINDS)
 
 
+Transform = Callable[[np.ndarray, np.ndarray | None, int], tuple[np.ndarray, np.ndarray | None]]
+
+
+def _transform(settings: DataSettings, train: bool, sentinel: int) -> Transform:
+    """Image, map and a seed in, both through the window of that seed out: as the streaming data set does it."""
+    view = View(settings, train)
+
+    def through(image: np.ndarray, ids: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        draws = uniforms("window", 5, np.array([0]), np.array([seed]), DRAWS)
+        window = view.windows([image.shape[:2]], draws)[0]
+        shown = show_window(image, window, settings.image_size)
+        return shown, None if ids is None else show_map(ids, window, settings.image_size, sentinel)
+
+    return through
+
+
 def _painted(dtype: type = np.uint8) -> tuple[np.ndarray, np.ndarray]:
     """A map of 5x4 unequal blocks and the image that gives every id a colour of its own."""
     rows, columns = np.searchsorted([7, 19, 24, 33], np.arange(SIZE), side="right"), np.arange(SIZE) // 11
@@ -36,7 +57,7 @@ def _painted(dtype: type = np.uint8) -> tuple[np.ndarray, np.ndarray]:
 @kinds
 def test_colours_still_name_their_superpixels(settings, train):
     image, ids = _painted()
-    transform, shares = make_transform(settings, train, SENTINEL), []
+    transform, shares = _transform(settings, train, SENTINEL), []
     for seed in SEEDS:
         moved, map_ids = transform(image, ids, seed)
         assert moved.shape == (settings.image_size, settings.image_size, 3)
@@ -56,7 +77,7 @@ def test_boundaries_of_image_and_map_fall_on_the_same_pixels(settings, train, ax
     ids = np.zeros((SIZE, SIZE), np.uint8)
     ids[(slice(17, None), slice(None))[:: 1 if axis == 0 else -1]] = 1
     image = np.repeat(ids[:, :, None] * 200 + 20, 3, axis=2).astype(np.uint8)
-    transform = make_transform(settings, train, SENTINEL)
+    transform = _transform(settings, train, SENTINEL)
     for seed in SEEDS:
         moved, map_ids = transform(image, ids, seed)
         clear = (np.abs(moved[:, :, 0].astype(int) - 120) > 5) & (map_ids != SENTINEL)
@@ -67,7 +88,7 @@ def test_boundaries_of_image_and_map_fall_on_the_same_pixels(settings, train, ax
 def test_no_id_appears_that_was_not_there(settings, train):
     image, ids = _painted()
     ids = ids * 12  # gaps between the ids, which interpolation would fill
-    transform = make_transform(settings, train, SENTINEL)
+    transform = _transform(settings, train, SENTINEL)
     for seed in SEEDS:
         _, map_ids = transform(image, ids, seed)
         assert set(np.unique(map_ids)) <= {*np.unique(ids), *([SENTINEL] if settings.crop == "pad" and train else [])}
@@ -76,7 +97,7 @@ def test_no_id_appears_that_was_not_there(settings, train):
 @kinds
 def test_the_image_does_not_depend_on_whether_a_map_goes_along(settings, train):
     image, ids = _painted()
-    transform = make_transform(settings, train, SENTINEL)
+    transform = _transform(settings, train, SENTINEL)
     for seed in SEEDS:
         alone, nothing = transform(image, None, seed)
         assert nothing is None
@@ -87,7 +108,7 @@ def test_the_image_does_not_depend_on_whether_a_map_goes_along(settings, train):
 def test_inputs_stay_unchanged_and_types_are_kept(settings, train):
     image, ids = _painted(np.uint16)
     before = image.copy(), ids.copy()
-    moved, map_ids = make_transform(settings, train, 65535)(image, ids, 3)
+    moved, map_ids = _transform(settings, train, 65535)(image, ids, 3)
     assert moved.dtype == np.uint8
     assert map_ids.dtype == np.uint16
     np.testing.assert_array_equal(image, before[0])
@@ -97,7 +118,7 @@ def test_inputs_stay_unchanged_and_types_are_kept(settings, train):
 @pytest.mark.parametrize(("dtype", "sentinel"), [(np.uint8, 255), (np.uint16, 65535)])
 def test_padding_is_black_and_belongs_to_no_superpixel(dtype, sentinel):
     image, ids = _painted(dtype)
-    transform = make_transform(DataSettings(image_size=40, crop="pad", padding=6), True, sentinel)
+    transform = _transform(DataSettings(image_size=40, crop="pad", padding=6), True, sentinel)
     padded = 0
     for seed in SEEDS:
         moved, map_ids = transform(image, ids, seed)
@@ -112,13 +133,13 @@ def test_the_test_protocol_is_the_same_for_every_seed():
     image, ids = _painted()
     for settings, train in KINDS.values():
         if not train:
-            transform = make_transform(settings, train, SENTINEL)
+            transform = _transform(settings, train, SENTINEL)
             np.testing.assert_array_equal(transform(image, ids, 0)[0], transform(image, ids, 1)[0])
 
 
 def test_the_centre_crop_takes_the_centre():
     image, ids = _painted()
-    moved, map_ids = make_transform(DataSettings(image_size=30, test="center"), False, SENTINEL)(image, ids, 0)
+    moved, map_ids = _transform(DataSettings(image_size=30, test="center"), False, SENTINEL)(image, ids, 0)
     np.testing.assert_array_equal(moved, image[5:35, 5:35])
     np.testing.assert_array_equal(map_ids, ids[5:35, 5:35])
 
@@ -128,7 +149,7 @@ def test_an_image_that_shrinks_is_averaged_and_does_not_alias(train):
     # Columns of 200, 0, 0, 200 at a quarter of the size: the mean is 100, while bilinear would see the zeros alone.
     image = np.tile(np.array([200, 0, 0, 200], np.uint8)[None, :, None], (40, 10, 3))
     settings = DataSettings(image_size=10, crop="resized", scale=(1, 1), ratio=(1, 1))
-    moved = make_transform(settings, train, SENTINEL)(image, None, 0)[0]
+    moved = _transform(settings, train, SENTINEL)(image, None, 0)[0]
     np.testing.assert_array_equal(moved, np.full((10, 10, 3), 100))
 
 
@@ -136,7 +157,7 @@ def _windows(settings: DataSettings, side: int, draws: int) -> np.ndarray:
     """(draws, 3) rows of top, left and whether flipped, read off a map of coordinates."""
     places = np.arange(side * side, dtype=np.uint16).reshape(side, side)
     picture = np.zeros((side, side, 3), np.uint8)
-    transform, rows = make_transform(settings, True, 65535), []
+    transform, rows = _transform(settings, True, 65535), []
     for seed in range(draws):
         line = transform(picture, places, seed)[1][0].astype(int)
         rows.append((line[0] // side, line.min() % side, line[0] > line[-1]))
@@ -169,7 +190,7 @@ def test_resized_windows_keep_to_their_bounds():
     ramp = np.linspace(0, 255, 200).round().astype(np.uint8)
     image = np.dstack([np.tile(ramp, (200, 1)), np.tile(ramp[:, None], (1, 200)), np.zeros((200, 200), np.uint8)])
     settings = DataSettings(image_size=50, crop="resized", scale=(0.25, 0.5), ratio=(0.8, 1.25), flip=0.0)
-    transform, shares, ratios = make_transform(settings, True, SENTINEL), [], []
+    transform, shares, ratios = _transform(settings, True, SENTINEL), [], []
     for seed in range(300):
         out = transform(image, None, seed)[0].astype(float)
         width = (out[:, -1, 0] - out[:, 0, 0]).mean() / 255 * 50 / 49

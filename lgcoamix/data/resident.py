@@ -1,0 +1,82 @@
+"""The resident data set: images and maps in the device's memory, cropped and mirrored there in batches."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from lgcoamix.data.dataset import Index, SuperpixelDataset
+from lgcoamix.data.resample import resample_images, resample_maps
+from lgcoamix.device import to_device
+from lgcoamix.errors import RunError
+from lgcoamix.mixing import Batch
+
+_CHUNK = 256  # samples that are read at a time while the data set is filled
+
+
+class ResidentDataset(Dataset):
+    """A streaming data set, held in a device's memory: the same samples, windows and pixels, bit for bit.
+
+    Parameters
+    ----------
+    source : what is held; its store must have images of one size.
+    device : where.
+
+    Raises
+    ------
+    RunError : images have sizes of their own.
+    """
+
+    def __init__(self, source: SuperpixelDataset, device: torch.device) -> None:
+        store = source.store
+        if not store.uniform:
+            raise RunError(f"the images of {store.path} have their own sizes: take --loader streaming")
+        self.source, self.device = source, device
+        size, scales = store.size, store.scales if source.with_maps else ()
+        dtype = torch.from_numpy(np.zeros(0, store.map_dtype)).dtype
+        self._images = torch.empty(len(source), size, size, 3, dtype=torch.uint8, device=device)
+        self._maps = torch.empty(len(scales), len(source), size, size, dtype=dtype, device=device)
+        self._labels = source.labels.to(device)
+        for start in range(0, len(source), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            samples = source.samples[rows]
+            self._images[rows] = torch.from_numpy(store.images(source.split, samples)).to(device)
+            for place, scale in enumerate(scales):
+                maps = store.maps(source.split, scale.segments, samples).astype(store.map_dtype, copy=False)
+                self._maps[place, rows] = torch.from_numpy(maps).to(device)
+        store.close()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitems__(self, indices: Sequence[Index]) -> Batch:
+        """A whole batch on the device: see :meth:`SuperpixelDataset.__getitems__`."""
+        source = self.source
+        draws = source.draw(indices)
+        places = [index[1] if isinstance(index, tuple) else index for index in indices]
+        rows = to_device(torch.tensor(places), self.device)
+        samples = to_device(torch.from_numpy(draws.samples), self.device)
+        images, maps = self._images[rows].permute(0, 3, 1, 2), None
+        if source.with_maps:
+            maps = _pick(self._maps, to_device(torch.from_numpy(draws.scales), self.device), rows)
+        if source.view is not None:
+            windows = source.view.windows([images.shape[2:]] * len(places), draws.uniforms)
+            images = resample_images(images, windows, source.view.size)
+            if maps is not None:
+                maps = resample_maps(maps, windows, source.view.size, source.store.sentinel)
+        return Batch(images, self._labels[samples], maps, source.count, samples)
+
+
+def resident_bytes(source: SuperpixelDataset) -> int:
+    """Memory that a :class:`ResidentDataset` takes, in bytes; without reading anything."""
+    store = source.store
+    maps = len(store.scales) * np.dtype(store.map_dtype).itemsize if source.with_maps else 0
+    return len(source) * store.size**2 * (3 + maps)
+
+
+def _pick(maps: torch.Tensor, scales: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Gather maps[scales, rows]; torch gathers uint16 on few devices, but any two bytes alike."""
+    if maps.dtype == torch.uint16:
+        return maps.view(torch.int16)[scales, rows].view(torch.uint16)
+    return maps[scales, rows]

@@ -1,0 +1,106 @@
+"""Which part of a stored image is shown, and whether mirrored: drawn here once, carried out by both loaders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lgcoamix.config import DataSettings
+
+_ATTEMPTS = 10
+DRAWS = 3 + 2 * _ATTEMPTS  # uniform numbers for one sample: flip, top, left, and area and ratio for each attempt
+
+
+@dataclass(frozen=True)
+class Windows:
+    """One window for each of B samples, cut out, resized to the input's size, then mirrored.
+
+    Parameters
+    ----------
+    top, left, height, width : (B,) int64 arrays, in stored pixels; a window may reach out of its image only where it
+        is not resized.
+    flip : (B,) bool array: mirror left and right.
+    """
+
+    top: np.ndarray
+    left: np.ndarray
+    height: np.ndarray
+    width: np.ndarray
+    flip: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.flip)
+
+    def __getitem__(self, place: int) -> tuple[int, int, int, int, bool]:
+        """Top, left, height, width and flip of one sample."""
+        numbers = (int(values[place]) for values in (self.top, self.left, self.height, self.width))
+        return *numbers, bool(self.flip[place])
+
+
+@dataclass(frozen=True)
+class View:
+    """What a pass over the data shows of every image.
+
+    Parameters
+    ----------
+    settings : which kind of window.
+    train : random windows and mirroring; otherwise the protocol of evaluation.
+    """
+
+    settings: DataSettings
+    train: bool
+
+    @property
+    def size(self) -> int:
+        """Side of what is shown, in pixels."""
+        return self.settings.image_size
+
+    def windows(self, sizes: Sequence[tuple[int, int]], uniforms: np.ndarray) -> Windows:
+        """One window for each image: see :func:`draw_windows`."""
+        return draw_windows(self.settings, sizes, uniforms) if self.train else fixed_windows(self.settings, sizes)
+
+
+def draw_windows(settings: DataSettings, sizes: Sequence[tuple[int, int]], uniforms: np.ndarray) -> Windows:
+    """Windows of training: random crops and flips.
+
+    Parameters
+    ----------
+    settings : which kind of window.
+    sizes : (height, width) of each stored image.
+    uniforms : (B, DRAWS) float64 array of draws in [0, 1).
+    """
+    sizes = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
+    if settings.crop == "resized":
+        sides = _resized_sides(settings, sizes, uniforms[:, 3:])
+        border = 0
+    else:
+        sides = np.full_like(sizes, settings.image_size)
+        border = settings.padding if settings.crop == "pad" else 0
+    places = np.floor(uniforms[:, 1:3] * (sizes + 2 * border - sides + 1)).astype(np.int64) - border
+    return Windows(places[:, 0], places[:, 1], sides[:, 0], sides[:, 1], uniforms[:, 0] < settings.flip)
+
+
+def fixed_windows(settings: DataSettings, sizes: Sequence[tuple[int, int]]) -> Windows:
+    """Windows of evaluation: the whole image, or its centre; nothing is drawn."""
+    sizes = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
+    sides = sizes if settings.test == "resize" else np.full_like(sizes, settings.image_size)
+    places = (sizes - sides) // 2
+    return Windows(places[:, 0], places[:, 1], sides[:, 0], sides[:, 1], np.zeros(len(sizes), dtype=bool))
+
+
+def _resized_sides(settings: DataSettings, sizes: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """(B, 2) heights and widths: area and ratio are drawn until the window fits, at most ten times.
+
+    An image in which none fits gives the largest window in its middle whose ratio is allowed.
+    """
+    low, high = settings.scale
+    least, most = np.log(settings.ratio)
+    areas = (low + (high - low) * uniforms[:, 0::2]) * sizes.prod(axis=1, keepdims=True)
+    ratios = np.exp(least + (most - least) * uniforms[:, 1::2])
+    tries = np.rint(np.stack([np.sqrt(areas / ratios), np.sqrt(areas * ratios)], axis=2)).astype(np.int64)
+    fits = ((tries > 0) & (tries <= sizes[:, None])).all(axis=2)
+    chosen = tries[np.arange(len(tries)), fits.argmax(axis=1)]
+    shape = np.clip(sizes[:, 1] / sizes[:, 0], *settings.ratio)
+    largest = np.stack([np.minimum(sizes[:, 0], np.rint(sizes[:, 1] / shape)), np.rint(sizes[:, 0] * shape)], axis=1)
+    largest = np.clip(largest, 1, sizes).astype(np.int64)
+    return np.where(fits.any(axis=1)[:, None], chosen, largest)

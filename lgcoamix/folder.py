@@ -1,0 +1,142 @@
+"""The files of a run: configuration, tables, checkpoints, results. Rank 0 alone writes them."""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import statistics
+from pathlib import Path
+from typing import Any, Self
+
+from lgcoamix.checkpoint import newest_checkpoint, save_checkpoint, write_whole
+from lgcoamix.errors import RunError
+
+_LAST_EPOCHS = 10  # results name the median of this many last epochs
+
+
+class RunFolder:
+    """The folder of one run, held by one process at a time.
+
+    Parameters
+    ----------
+    path : is made.
+    chosen_on : split on which the best epoch is chosen.
+    keep : checkpoints that stay.
+
+    Raises
+    ------
+    RunError : another process trains in it.
+    """
+
+    def __init__(self, path: Path, chosen_on: str, keep: int = 2) -> None:
+        self.path, self.chosen_on, self.keep = path, chosen_on, keep
+        self.rows: list[dict[str, float]] = []
+        self.timings: list[dict[str, float]] = []
+        self.lambda_bytes = 0
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = (path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise RunError(f"another process trains in {path}; wait for it, or give another --out") from None
+        for leftover in path.glob(".*.tmp"):
+            leftover.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()  # the file stays: removing it could let two others in at once
+
+    def newest(self) -> Path | None:
+        """The checkpoint to go on from."""
+        return newest_checkpoint(self.path)
+
+    def write_json(self, name: str, document: dict[str, Any]) -> None:
+        """Write one document."""
+        write_whole(self.path / name, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Start a new run; what an earlier start left behind is removed."""
+        self.restore({"rows": [], "timings": [], "lambda_bytes": 0})
+        self.write_json("config.json", config)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must know of the tables."""
+        return {"rows": self.rows, "timings": self.timings, "lambda_bytes": self.lambda_bytes}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the tables back to where a checkpoint was written.
+
+        Raises
+        ------
+        RunError : ``lambdas.csv`` is shorter than it was then.
+        """
+        self.rows, self.timings = list(state["rows"]), list(state["timings"])
+        self.lambda_bytes = state["lambda_bytes"]
+        lambdas = self.path / "lambdas.csv"
+        found = lambdas.stat().st_size if lambdas.exists() else 0
+        if found < self.lambda_bytes:
+            raise RunError(f"{lambdas} has {found} bytes, at the checkpoint it had {self.lambda_bytes}: bring it back")
+        if self.lambda_bytes:
+            os.truncate(lambdas, self.lambda_bytes)
+        else:
+            lambdas.unlink(missing_ok=True)
+        self.write_tables()
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the newest checkpoint."""
+        save_checkpoint(self.path / "last.pt", {**state, **self.state(), "chosen_on": self.chosen_on}, self.keep)
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        """Write ``best.pt`` if the last row is the best so far; the first of equals stays."""
+        tops = [row[f"{self.chosen_on}_top1"] for row in self.rows]
+        if tops[-1] > max(tops[:-1], default=-1.0):
+            save_checkpoint(self.path / "best.pt", {**state, "chosen_on": self.chosen_on})
+
+    def append_lambdas(self, rows: list[dict[str, float]]) -> None:
+        """Add rows to ``lambdas.csv``; a checkpoint that is written next will count them."""
+        if not rows:
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        if not self.lambda_bytes:
+            writer.writeheader()
+        writer.writerows(rows)
+        with (self.path / "lambdas.csv").open("ab") as file:
+            file.write(text.getvalue().encode())
+            file.flush()
+            os.fsync(file.fileno())
+            self.lambda_bytes = file.tell()
+
+    def write_tables(self) -> None:
+        """Write ``metrics.csv`` and ``timing.csv``."""
+        for name, rows in (("metrics.csv", self.rows), ("timing.csv", self.timings)):
+            if rows:
+                text = io.StringIO()
+                writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
+                writer.writeheader()
+                writer.writerows(rows)
+                write_whole(self.path / name, text.getvalue().encode())
+
+    def results(self) -> dict[str, Any]:
+        """Last, best and median of the last epochs, for every evaluated split."""
+        best = max(self.rows, key=lambda row: row[f"{self.chosen_on}_top1"])  # the first of equals
+        names = [key for key in best if key.endswith("_top1")]
+        return {
+            name: {
+                "last": self.rows[-1][name],
+                "best": best[name],
+                "median_of_last_10": statistics.median(row[name] for row in self.rows[-_LAST_EPOCHS:]),
+            }
+            for name in names
+        } | {
+            "best_epoch": best["epoch"],
+            "best_chosen_on": self.chosen_on,
+            "epochs": len(self.rows),
+            "images_per_second": statistics.median(row["images_per_second"] for row in self.timings),
+            "waiting": statistics.median(row["waiting"] for row in self.timings),
+            "lam_difference": self.rows[-1].get("lam_difference"),
+        }

@@ -1,0 +1,107 @@
+"""The loaders of a run: training, and every split that is evaluated after an epoch."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader
+
+from lgcoamix.config import Settings
+from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, hold_out, make_loader
+from lgcoamix.data.resident import resident_bytes
+from lgcoamix.errors import RunError
+from lgcoamix.mixing import Batch
+from lgcoamix.preflight import RunOptions, test_split
+from lgcoamix.ranks import Ranks
+from preprocess.store import Store
+
+_ROOM = 0.5  # share of a GPU's free memory that images and maps may take; the rest is the network's
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The run's loaders.
+
+    Parameters
+    ----------
+    train : this rank's batches, in the order of ``batches``.
+    tests : by name; validation comes first where there is one.
+    kind : ``streaming`` or ``resident``.
+    notice : a line about it.
+    """
+
+    train: DataLoader
+    batches: EpochBatches
+    tests: dict[str, DataLoader]
+    kind: str
+    notice: str
+
+    def first_batches(self, epoch: int, count: int = 1) -> Iterator[Batch]:
+        """This rank's first batches of an epoch, with ``count`` images or a few more, read in this process."""
+        places = ("length", "batch_size", "seed", "rank", "world")
+        order = EpochBatches(*(getattr(self.batches, name) for name in places))
+        order.epoch, seen = epoch, 0
+        for indices in order:
+            yield self.train.dataset.__getitems__(indices)
+            seen += len(indices)
+            if seen >= count:
+                return
+
+
+def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bool, ranks: Ranks) -> Loaders:
+    """Build the loaders of a run.
+
+    Parameters
+    ----------
+    maps : whether the method needs superpixel maps.
+
+    Raises
+    ------
+    RunError : nothing is left to train on or to choose the best epoch on; images of different sizes cannot be resident.
+    """
+    train = SuperpixelDataset(store, "train", View(settings.data, train=True), options.seed, maps)
+    tests = {}
+    if options.val_fraction:
+        kept, held = hold_out(train.labels.numpy(), options.val_fraction)
+        if not len(held) or not len(kept):
+            raise RunError(f"--val-fraction {options.val_fraction:g} leaves no samples on one side; choose another")
+        train = SuperpixelDataset(store, "train", train.view, options.seed, maps, kept)
+        tests["val"] = _test_set(store, "train", settings, held)
+    split = test_split(store)
+    if split:
+        tests["test"] = _test_set(store, split, settings)
+    size = settings.optim.batch_size
+    batches = EpochBatches(len(train), size, options.seed, ranks.rank, ranks.world)
+    if len(batches) == 0:
+        raise RunError(f"the split 'train' of {store.path} has {len(train)} sample, a batch needs 2")
+    sets: dict[str, SuperpixelDataset | ResidentDataset] = {"train": train, **tests}
+    resident, notice = _choose(options.loader, sets.values(), ranks.device)
+    if resident:
+        sets = {name: ResidentDataset(source, ranks.device) for name, source in sets.items()}
+    workers, pin = (0, False) if resident else (options.workers, ranks.device.type == "cuda")
+    loaders = {}
+    for name, data in sets.items():
+        order = batches if name == "train" else EpochBatches(len(data), size, None, ranks.rank, ranks.world)
+        loaders[name] = make_loader(data, order, workers, pin)
+    return Loaders(loaders.pop("train"), batches, loaders, "resident" if resident else "streaming", notice)
+
+
+def _test_set(store: Store, split: str, settings: Settings, subset: object = None) -> SuperpixelDataset:
+    return SuperpixelDataset(store, split, View(settings.data, train=False), maps=False, subset=subset)
+
+
+def _choose(wanted: str, sources: Iterable[SuperpixelDataset], device: torch.device) -> tuple[bool, str]:
+    """Whether the data set is to be resident, and a line that says why."""
+    sources = list(sources)
+    if wanted == "streaming" or (wanted == "auto" and (device.type != "cuda" or not sources[0].store.uniform)):
+        return False, f"{device.type}, streaming loader"
+    if not sources[0].store.uniform:
+        raise RunError(f"the images of {sources[0].store.path} have their own sizes: take --loader streaming")
+    needed = sum(map(resident_bytes, sources))
+    line = f"{device.type}, resident loader: images and maps take {needed / 1e9:.2f} GB of its memory"
+    if wanted == "resident":
+        return True, line
+    free = torch.cuda.mem_get_info(device)[0]
+    if needed <= _ROOM * free:
+        return True, line
+    return False, f"{device.type}, streaming loader: {needed / 1e9:.1f} GB would not fit half of the free memory"

@@ -1,0 +1,83 @@
+"""Scalars and pictures of a run for TensorBoard and Weights & Biases."""
+
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lgcoamix.errors import RunError
+from lgcoamix.preflight import RunOptions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Logs:
+    """What is written besides the run's own tables.
+
+    Parameters
+    ----------
+    options : says what is wanted, and where the run folder is.
+    config : of the run.
+    epoch : first epoch that will be added: what was logged for it and later ones is replaced.
+
+    Raises
+    ------
+    RunError : Weights & Biases is wanted and not installed, or does not start.
+    """
+
+    def __init__(self, options: RunOptions, config: dict[str, Any], epoch: int) -> None:
+        self._board, self._wandb = None, None
+        if options.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(options.out / "tensorboard"), purge_step=epoch)
+        if options.wandb:
+            self._wandb = _start_wandb(options.wandb, options.out, config)
+
+    @property
+    def wants_pictures(self) -> bool:
+        """Whether anything shows pictures."""
+        return self._board is not None or self._wandb is not None
+
+    def add_epoch(self, row: dict[str, float], timing: dict[str, float]) -> None:
+        """Log the figures of one epoch."""
+        epoch = int(row["epoch"])
+        values = {name: value for name, value in {**row, **timing}.items() if name != "epoch"}
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, epoch)
+            self._board.flush()
+        if self._wandb is not None:
+            self._wandb.log(values, step=epoch)
+
+    def add_figure(self, name: str, figure: "Figure", epoch: int) -> None:
+        """Log one picture."""
+        if self._board is not None:
+            self._board.add_figure(name, figure, epoch)
+        if self._wandb is not None:
+            self._wandb.log({name: sys.modules["wandb"].Image(figure)}, step=epoch)
+
+    def close(self, results: dict[str, Any]) -> None:
+        """Write what is left, and the results."""
+        if self._board is not None:
+            self._board.close()
+        if self._wandb is not None:
+            self._wandb.summary.update(results)
+            self._wandb.finish()
+
+
+def _start_wandb(project: str, out: Path, config: dict[str, Any]) -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise RunError("--wandb needs Weights & Biases: pip install 'lgcoamix[wandb]'") from None
+    name = out / ".wandb-id"
+    if not name.exists():  # a run that is resumed goes on under its name
+        name.write_text(secrets.token_hex(4))
+    try:
+        return wandb.init(
+            project=project, name=out.name, id=name.read_text().strip(), dir=out, config=config, resume="allow"
+        )
+    except Exception as error:  # wandb raises types of its own, of its transport, and of its server
+        raise RunError(f"Weights & Biases does not start: {error}; WANDB_MODE=offline needs no account") from error

@@ -1,0 +1,39 @@
+"""The optimiser of a recipe and the average of its weights: timm's."""
+
+import torch
+from timm.optim import create_optimizer_v2, list_optimizers
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from lgcoamix.config import OptimSettings, suggest
+from lgcoamix.errors import SettingsError
+
+
+def make_optimiser(model: nn.Module, settings: OptimSettings) -> torch.optim.Optimizer:
+    """Build the optimiser.
+
+    Raises
+    ------
+    SettingsError : timm has no such optimiser.
+    """
+    name = settings.optimiser
+    if name not in list_optimizers():
+        raise SettingsError(f"no optimiser {name!r}; {suggest(name, list_optimizers())}")
+    if name == "sgd" and not settings.nesterov:
+        name = "momentum"  # timm's name of the plain form: its sgd is Nesterov's
+    try:
+        return create_optimizer_v2(
+            model,
+            name,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            momentum=settings.momentum,
+            filter_bias_and_bn=settings.decay == "weights",
+        )
+    except (ImportError, TypeError, AssertionError, RuntimeError) as error:  # some need packages, or a GPU
+        raise SettingsError(f"optim.optimiser={name}: {error}") from error
+
+
+def make_average(model: nn.Module, settings: OptimSettings) -> ModelEmaV3 | None:
+    """Start the average of the weights, where the recipe has one."""
+    return ModelEmaV3(model, decay=settings.ema) if settings.ema else None

@@ -1,0 +1,60 @@
+"""Ctrl-C and SIGTERM: noted when they come, obeyed between two steps."""
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+
+class Stop:
+    """Whether this process was told to stop, and by which signal."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def note(self, number: int, _: FrameType | None) -> None:
+        """Remember the first signal; a second Ctrl-C ends at once."""
+        if self.signal == number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = self.signal or number
+        # A loading process that got the signal too must not interrupt a step: torch's handler raises wherever we are.
+        # The loader notices by itself, between two steps.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+
+@contextmanager
+def listening(alone: bool) -> Iterator[Stop]:
+    """Note signals instead of dying of them.
+
+    Parameters
+    ----------
+    alone : a single process; under torchrun, which repeats Ctrl-C to every rank, a second one is not the user's.
+    """
+    stop = Stop()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if alone or stop.signal is None:
+            stop.note(number, frame)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def command_to_continue(world: int) -> str:
+    """The command line of this process, with ``--resume auto``."""
+    program = Path(sys.argv[0])
+    python = "python" if world == 1 else f"torchrun --nproc-per-node {world}"
+    start = [*python.split(), "-m", "lgcoamix"] if program.name == "__main__.py" else [*python.split(), str(program)]
+    given = sys.argv[1:]
+    if "--resume" in given:
+        place = given.index("--resume")
+        given = given[:place] + given[place + 2 :]
+    given = [text for text in given if not text.startswith("--resume=")]
+    return shlex.join([*start, *given, "--resume", "auto"])

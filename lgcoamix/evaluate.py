@@ -1,0 +1,418 @@
+"""One evaluation: a checkpoint and a store in, a folder of figures, tables and pictures out."""
+
+import csv
+import hashlib
+import json
+import platform
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from lgcoamix.checkpoint import load_checkpoint, write_whole
+from lgcoamix.config import Settings, from_plain
+from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader, on_device
+from lgcoamix.device import pick_device
+from lgcoamix.errors import RunError, SettingsError
+from lgcoamix.evaluation import Figures, confidences, measure, mistakes, to_plain
+from lgcoamix.evaluation_pictures import (
+    Curve,
+    Mistake,
+    draw_confusion,
+    draw_mistakes,
+    draw_per_class,
+    draw_reliability,
+    draw_robustness,
+)
+from lgcoamix.inputs import Statistics, statistics_of, to_inputs
+from lgcoamix.models import BackboneError, LocalGlobalNet
+from lgcoamix.robustness import ascent, black, drop_patches, perturb
+from lgcoamix.seeding import derive_seed
+from preprocess.store import Store
+
+_SHOWN = 24  # mistakes in the picture
+_PACKAGES = ("lgcoamix", "torch", "torchmetrics", "timm", "numpy")
+_BACKBONE = "backbone."  # inference needs no other part of the network
+
+Condition = tuple[str, float]  # ("clean", 0), ("fgsm", epsilon in 1/255), ("drop", share)
+_CLEAN: Condition = ("clean", 0.0)
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is evaluated, and how.
+
+    Parameters
+    ----------
+    checkpoint : checkpoint file, or run folder: then its ``best.pt``.
+    split : name of a split of the store.
+    out : folder for the results.
+    force : replace an evaluation of the same checkpoint, store and split in ``out``.
+    device : ``auto``, ``cpu``, ``cuda``, ``mps``.
+    batch_size : None takes the one of the training.
+    workers : loading processes.
+    fgsm : rising epsilons in 1/255; none: no attack.
+    drop : rising shares of dropped patches, in (0, 1]; none: no attack.
+    drop_grid : patches a side.
+    seed : decides which patches are dropped.
+    """
+
+    checkpoint: Path
+    split: str
+    out: Path
+    force: bool = False
+    device: str = "auto"
+    batch_size: int | None = None
+    workers: int = 2
+    fgsm: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    drop: tuple[float, ...] = (0.25, 0.5, 0.75)
+    drop_grid: int = 7
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint file holds.
+
+    Parameters
+    ----------
+    path : of the file.
+    config : as in ``config.json``.
+    settings : of the run.
+    when : how far the training was, for example "epoch 8" or "step 500 of epoch 9".
+    weights : name of the state dict that was taken.
+    state : names and tensors.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    settings: Settings
+    when: str
+    weights: str
+    state: dict[str, Tensor]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; logit i is of ``classes[i]``."""
+        return tuple(self.config["classes"])
+
+
+def evaluate_checkpoint(
+    store: Store, options: EvaluationOptions, start: Callable[[str, int], Callable[[int], None]]
+) -> dict[str, Any]:
+    """Evaluate a checkpoint on a split, clean and under attacks, and write the folder.
+
+    Parameters
+    ----------
+    store : an open store with the classes of the checkpoint.
+    options : the rest.
+    start : is called with a description and the number of images; returns what counts finished images.
+
+    Returns
+    -------
+    The content of ``evaluation.json``.
+
+    Notes
+    -----
+    All is computed in float32, also where the training was in half precision: its own figures may differ a little.
+
+    Raises
+    ------
+    SettingsError : no such device, or a grid that is finer than the inputs.
+    RunError : the checkpoint cannot be used, does not fit the store, or gives numbers that are not finite; the split is
+        empty; the store is incomplete; the folder is in use.
+    """
+    path = options.checkpoint / "best.pt" if options.checkpoint.is_dir() else options.checkpoint
+    _check_folder(options, path, store)
+    device = pick_device(options.device)
+    trained = _read(path)
+    _check_store(store, options, trained)
+    model = _build(trained).to(device)
+    loader = _loader(store, options, trained.settings, device)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=f".{options.out.name}.") as aside:
+        advance = start(f"{store.name} {options.split}", len(loader.dataset))
+        logits, labels = _classify(model, loader, statistics_of(trained.settings, device), options, device, advance)
+        figures = {condition: measure(values, labels) for condition, values in logits.items()}
+        document = _document(store, options, trained, figures, device)
+        _write_tables(Path(aside), store, options, figures[_CLEAN], logits[_CLEAN], labels)
+        wrong = _mistakes(loader.dataset, store.classes, logits[_CLEAN], labels)
+        _draw(Path(aside), store.classes, options, figures, wrong, _title(store, options, trained))
+        _publish(Path(aside), options.out, document)
+    return document
+
+
+def _check_folder(options: EvaluationOptions, checkpoint: Path, store: Store) -> None:
+    out = options.out
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not options.force or not out.is_dir():
+        raise RunError(f"{out} exists; give another --out, or replace an evaluation that it holds with --force")
+    try:
+        there = json.loads((out / "evaluation.json").read_bytes())
+        found = (there["checkpoint"]["path"], there["store"]["name"], there["split"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{out} holds no evaluation that --force could replace; give another --out") from None
+    if found != (str(checkpoint.resolve()), store.name, options.split):
+        raise RunError(
+            f"{out} holds the evaluation of {found[0]} on {found[1]}, split {found[2]}; --force replaces evaluations "
+            "of the same checkpoint and split only, give another --out"
+        )
+
+
+def _read(path: Path) -> Trained:
+    if not path.is_file():
+        raise RunError(f"expected a checkpoint file, or a run folder with best.pt; there is no {path}")
+    content = load_checkpoint(path)
+    weights = "model_ema" if content.get("model_ema") else "model"
+    config = content["config"]
+    try:
+        settings = from_plain(config["settings"])
+        config["classes"][0]
+    except (LookupError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path} was written by another version of this program, its configuration cannot be read: "
+            f"{type(error).__name__}: {error}"
+        ) from None
+    return Trained(path, config, settings, _when(content), weights, content[weights])
+
+
+def _when(content: dict[str, Any]) -> str:
+    place = content.get("position") or {}
+    if place.get("step"):  # saved in the middle of an epoch
+        return f"step {place['step']} of epoch {place['epoch'] + 1}"
+    return f"epoch {content.get('epoch', -1) + 1}"
+
+
+def _check_store(store: Store, options: EvaluationOptions, trained: Trained) -> None:
+    _check_classes(store, trained)
+    if options.split not in store.splits or not len(store.splits[options.split]):
+        filled = ", ".join(name for name, split in store.splits.items() if len(split))
+        raise RunError(f"{store.path} has no images in a split {options.split!r}; it has {filled}")
+    missing = store.missing()
+    if missing:
+        raise RunError(
+            f"{store.path} is not complete: {len(missing)} shards are missing or have another size, the first is "
+            f"{missing[0]}; run the build command again, or copy the rest"
+        )
+    data = trained.settings.data
+    if data.test == "center" and (store.size is None or data.image_size > store.size):
+        stored = "images of their own sizes" if store.size is None else f"images of {store.size} pixels"
+        raise RunError(
+            f"{trained.path} is tested on the centre of {data.image_size} pixels (data.test=center), and {store.path} "
+            f"holds {stored}; build a store with a larger --size"
+        )
+    if options.drop and options.drop_grid > data.image_size:
+        raise SettingsError(
+            f"--drop-grid {options.drop_grid} is finer than the {data.image_size} pixels of the network's input"
+        )
+
+
+def _check_classes(store: Store, trained: Trained) -> None:
+    if store.classes == trained.classes:
+        return
+    pairs = enumerate(zip_longest(trained.classes, store.classes))
+    number, (ours, theirs) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
+    ours, theirs = ("missing" if name is None else repr(name) for name in (ours, theirs))
+    raise RunError(
+        f"{trained.path} knows {len(trained.classes)} classes, {store.path} has {len(store.classes)}; the first that "
+        f"differs is class {number}: {ours} in the checkpoint, {theirs} in the store; give the store that it was "
+        f"trained on, {trained.config.get('store', {}).get('path', 'named in config.json')}"
+    )
+
+
+def _build(trained: Trained) -> LocalGlobalNet:
+    settings = trained.settings
+    N, size = len(trained.classes), settings.data.image_size
+    state = {name: value for name, value in trained.state.items() if name.startswith(_BACKBONE)}
+    try:
+        model = LocalGlobalNet(settings.model.backbone, N, "none", size, local=False)
+        model.load_state_dict(state)
+    except (BackboneError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"{trained.path} does not fit the network {settings.model.backbone} of its configuration: {reason}; it "
+            "may need the timm version that its config.json names"
+        ) from None
+    return model.eval().requires_grad_(False)
+
+
+def _loader(store: Store, options: EvaluationOptions, settings: Settings, device: torch.device) -> DataLoader:
+    """Every sample once, in the order of the store, through the test protocol of the training."""
+    dataset = SuperpixelDataset(store, options.split, View(settings.data, train=False), maps=False)
+    batches = EpochBatches(len(dataset), options.batch_size or settings.optim.batch_size, None)
+    return make_loader(dataset, batches, options.workers, device.type == "cuda")
+
+
+@torch.no_grad()
+def _classify(
+    model: nn.Module,
+    loader: DataLoader,
+    statistics: Statistics,
+    options: EvaluationOptions,
+    device: torch.device,
+    advance: Callable[[int], None],
+) -> tuple[dict[Condition, Tensor], Tensor]:
+    """(n, N) float32 logits under every condition and (n,) labels, on the CPU. Each batch is read once."""
+    mean, std = statistics
+    # One seed for all shares: the patches that a smaller share drops are among those of a larger one.
+    generators = {share: torch.Generator().manual_seed(derive_seed("drop", options.seed)) for share in options.drop}
+    kept: dict[Condition, list[Tensor]] = {_CLEAN: []}
+    labels = []
+
+    def classify(images: Tensor) -> Tensor:
+        return model(images).logits.float()
+
+    for batch in on_device(loader, device):
+        images = to_inputs(batch.images, mean, std)
+        labels.append(batch.labels)
+        kept[_CLEAN].append(classify(images))
+        direction = ascent(classify, images, batch.labels) if options.fgsm else None
+        for epsilon in options.fgsm:
+            attacked = perturb(images, direction, epsilon / 255, mean, std)
+            kept.setdefault(("fgsm", epsilon), []).append(classify(attacked))
+        for share, generator in generators.items():
+            attacked = drop_patches(images, share, options.drop_grid, generator, black(mean, std))
+            kept.setdefault(("drop", share), []).append(classify(attacked))
+        advance(len(batch.labels))
+    return {condition: torch.cat(parts).cpu() for condition, parts in kept.items()}, torch.cat(labels).cpu()
+
+
+def _document(
+    store: Store, options: EvaluationOptions, trained: Trained, figures: dict[Condition, Figures], device: torch.device
+) -> dict[str, Any]:
+    def table(kind: str, column: str) -> list[dict[str, float | None]]:
+        names = ("top1", "top5", "loss", "calibration_error")
+        return [
+            {column: strength, **{name: getattr(found, name) for name in names}}
+            for (which, strength), found in figures.items()
+            if which == kind
+        ]
+
+    with trained.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "checkpoint": {
+            "name": trained.path.name,
+            "path": str(trained.path.resolve()),
+            "sha256": digest,
+            "trained": trained.when,
+            "weights": trained.weights,
+        },
+        "store": {"name": store.name, "path": str(store.path), "keys": store.content_keys},
+        "split": options.split,
+        "classes": list(store.classes),
+        "figures": to_plain(figures[_CLEAN]),
+        "fgsm": table("fgsm", "epsilon_255"),
+        "drop": table("drop", "share"),
+        "drop_grid": options.drop_grid,
+        "seed": options.seed,
+        "device": str(device),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+    }
+
+
+def _write_tables(
+    folder: Path, store: Store, options: EvaluationOptions, figures: Figures, logits: Tensor, labels: Tensor
+) -> None:
+    accuracies = ("" if value is None else f"{value:.2f}" for value in figures.per_class)
+    rows = zip(store.classes, figures.counts, accuracies, strict=True)
+    _write_csv(folder / "per_class.csv", ("class", "images", "accuracy"), rows)
+    names = store.classes
+    columns = (store.keys(options.split), labels.tolist(), logits.argmax(dim=1).tolist(), confidences(logits).tolist())
+    rows = ((key, names[label], names[guess], f"{sure:.6f}") for key, label, guess, sure in zip(*columns, strict=True))
+    _write_csv(folder / "predictions.csv", ("key", "label", "prediction", "confidence"), rows)
+
+
+def _write_csv(path: Path, header: tuple[str, ...], rows: Any) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _mistakes(dataset: Dataset, classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> list[Mistake]:
+    places = mistakes(logits, labels, _SHOWN)
+    if not len(places):
+        return []
+    pictures = dataset.__getitems__(places.tolist()).images.permute(0, 2, 3, 1).cpu().numpy()
+    guesses, sure = logits[places].argmax(dim=1).tolist(), confidences(logits[places]).tolist()
+    return [
+        Mistake(picture, classes[label], classes[guess], confidence)
+        for picture, label, guess, confidence in zip(pictures, labels[places].tolist(), guesses, sure, strict=True)
+    ]
+
+
+def _draw(
+    folder: Path,
+    classes: tuple[str, ...],
+    options: EvaluationOptions,
+    figures: dict[Condition, Figures],
+    wrong: list[Mistake],
+    title: str,
+) -> None:
+    clean = figures[_CLEAN]
+    draw_reliability(clean, folder / "reliability.png", title)
+    _draw_clean(folder, classes, clean, wrong, title)
+    grid = options.drop_grid
+    kinds = {
+        "fgsm": ("FGSM: epsilon, in 1/255", options.fgsm),
+        "drop": (f"share of {grid}x{grid} patches dropped", options.drop),
+    }
+    curves = [
+        Curve(label, strengths, tuple(figures[kind, strength] for strength in strengths))
+        for kind, (label, strengths) in kinds.items()
+        if strengths
+    ]
+    if curves:
+        draw_robustness(clean, curves, folder / "robustness.png", title)
+
+
+def draw_predictions(
+    folder: Path, dataset: Dataset, classes: tuple[str, ...], logits: Tensor, labels: Tensor, title: str
+) -> None:
+    """Draw ``confusion.png``, ``per_class.png`` and ``mistakes.png``.
+
+    Parameters
+    ----------
+    folder : where.
+    dataset : streaming or resident, of the samples that the logits belong to, in their order.
+    classes : class names.
+    logits : (n, N) float32 tensor on the CPU.
+    labels : (n,) int64 tensor on the CPU.
+    title : above the pictures.
+    """
+    _draw_clean(folder, classes, measure(logits, labels), _mistakes(dataset, classes, logits, labels), title)
+
+
+def _draw_clean(folder: Path, classes: tuple[str, ...], figures: Figures, wrong: list[Mistake], title: str) -> None:
+    draw_confusion(figures, classes, folder / "confusion.png", title)
+    draw_per_class(figures, classes, folder / "per_class.png", title)
+    below = "\nmost confident mistakes: true class above, predicted class below" if wrong else ""
+    draw_mistakes(wrong, folder / "mistakes.png", f"{title}{below}")
+
+
+def _title(store: Store, options: EvaluationOptions, trained: Trained) -> str:
+    path = trained.path.resolve()
+    return f"{path.parent.name}/{path.name}, {trained.when}\non {store.name}, split {options.split}"
+
+
+def _publish(aside: Path, out: Path, document: dict[str, Any]) -> None:
+    """Move finished files into the folder; ``evaluation.json`` comes last, and says that the others are whole."""
+    out.mkdir(exist_ok=True)
+    if not (aside / "robustness.png").exists():
+        (out / "robustness.png").unlink(missing_ok=True)  # of an evaluation that this one replaces
+    for path in sorted(aside.iterdir()):
+        path.replace(out / path.name)
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    # One line for each innermost list of numbers. A text cannot hold the line breaks that this looks for.
+    text = re.sub(r"\[\n\s+([^\[\]{}\"]*?)\n\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    write_whole(out / "evaluation.json", f"{text}\n".encode())

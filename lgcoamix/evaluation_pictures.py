@@ -1,0 +1,250 @@
+"""The pictures of an evaluation: calibration, confusion, classes, mistakes, robustness."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lgcoamix.evaluation import Figures
+
+_MOST_NAMES = 30  # above it, class names would not be readable along an axis
+_MOST_NUMBERS = 12  # above it, numbers in the cells of a confusion matrix would not be
+_NAMED = 10  # so many classes are named where there is no room for all: the worst
+_LONGEST = 24  # letters of a class name
+_COLUMNS = 6  # of pictures of mistakes
+_DPI = 110
+_GREY = "0.35"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A sample that was classified wrongly.
+
+    Parameters
+    ----------
+    picture : (H, W, 3) uint8 array, RGB.
+    label, predicted : class names.
+    confidence : of the prediction, in [0, 1].
+    """
+
+    picture: np.ndarray
+    label: str
+    predicted: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Figures under one kind of attack.
+
+    Parameters
+    ----------
+    label : of the horizontal axis.
+    strengths : k rising numbers.
+    figures : k figures.
+    """
+
+    label: str
+    strengths: tuple[float, ...]
+    figures: tuple[Figures, ...]
+
+
+def draw_reliability(figures: Figures, out: Path, title: str = "") -> None:
+    """Draw accuracy against confidence, and how many samples have which confidence.
+
+    Parameters
+    ----------
+    figures : of a split.
+    out : picture file.
+    title : above the picture.
+    """
+    bins = [part for part in figures.reliability if part.count]
+    width = figures.reliability[0].high - figures.reliability[0].low
+    centres = [(part.low + part.high) / 2 for part in bins]
+    figure = Figure(figsize=(4.8, 5.6), layout="constrained")
+    _title(figure, title)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.bar(centres, [part.accuracy for part in bins], width, color="tab:blue", edgecolor="white", label="accuracy")
+    upper.plot((0, 1), (0, 1), color=_GREY, linestyle="--", linewidth=1, label="perfect")
+    upper.plot(
+        *([part.confidence for part in bins], [part.accuracy for part in bins]),
+        color="tab:red",
+        marker="o",
+        markersize=4,
+        linestyle="",
+        label="at the bin's mean confidence",
+    )
+    upper.set_ylabel("accuracy")
+    upper.set_xlim(0, 1)
+    upper.set_ylim(0, 1.02)
+    upper.set_title(
+        f"expected calibration error {figures.calibration_error:.3f}, {len(figures.reliability)} bins", fontsize=10
+    )
+    lower.bar(centres, [part.count for part in bins], width, color="tab:blue", alpha=0.5, edgecolor="white")
+    lower.set_ylabel("images")
+    lower.set_xlabel("confidence")
+    lower.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3, frameon=False)
+    for axis in (upper, lower):
+        _plain(axis)
+    figure.savefig(out, dpi=_DPI)
+
+
+def draw_confusion(figures: Figures, classes: Sequence[str], out: Path, title: str = "") -> None:
+    """Draw the confusion matrix, as shares of each true class.
+
+    Parameters
+    ----------
+    figures : of a split.
+    classes : N names; they are along the axes up to 30 classes, and numbers are above that.
+    out : picture file.
+    title : above the picture.
+    """
+    N = len(classes)
+    shares = 100 * figures.confusion / np.maximum(figures.confusion.sum(axis=1, keepdims=True), 1)
+    side = 3.6 + 0.2 * min(N, _MOST_NAMES)
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    axis = figure.subplots()
+    # The square root: confusions are rare, and on an even scale they could not be seen.
+    image = axis.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
+    figure.colorbar(image, ax=axis, label="% of the true class", shrink=0.8)
+    named = N <= _MOST_NAMES
+    for which, setter in ((axis.xaxis, axis.set_xticks), (axis.yaxis, axis.set_yticks)):
+        if named:
+            turned = {"rotation": 90} if which is axis.xaxis else {}
+            setter(range(N), [_short(name) for name in classes], fontsize=8, parse_math=False, **turned)
+        else:
+            which.set_major_locator(MaxNLocator(8, integer=True))
+    hint = "" if named else ", by number"
+    axis.set_xlabel(f"predicted class{hint}")
+    axis.set_ylabel(f"true class{hint}")
+    if N <= _MOST_NUMBERS:
+        for row, column in np.argwhere(figures.confusion):
+            colour = "white" if shares[row, column] > 35 else "black"
+            number = str(figures.confusion[row, column])
+            axis.text(column, row, number, ha="center", va="center", fontsize=9, color=colour)
+        title = f"{title}\nnumbers of images".strip()
+    axis.set_title(title, fontsize=10, parse_math=False)
+    figure.savefig(out, dpi=_DPI)
+
+
+def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: str = "") -> None:
+    """Draw the accuracy of every class that has samples, from the worst to the best.
+
+    Parameters
+    ----------
+    figures : of a split.
+    classes : N names; up to 30 stand beside their bars, above that the ten worst are listed.
+    out : picture file.
+    title : above the picture.
+    """
+    order = [label for label, accuracy in enumerate(figures.per_class) if accuracy is not None]
+    order.sort(key=lambda label: figures.per_class[label])  # stable: equals stay in the order of labels
+    values = [figures.per_class[label] for label in order]
+    names = [f"{_short(classes[label])} ({figures.counts[label]})" for label in order]
+    few = len(order) <= _MOST_NAMES
+    figure = Figure(figsize=(6.4, 1.8 + 0.24 * len(order)) if few else (9.6, 4.2), layout="constrained")
+    axis = figure.subplots()
+    title = f"{title}\nred: top-1 of all images, {figures.top1:.1f} %".strip()
+    axis.set_title(title, fontsize=10, parse_math=False)
+    places = range(len(order))
+    if few:
+        axis.barh(places, values, color="tab:blue", height=0.8)
+        axis.set_yticks(places, names, fontsize=8, parse_math=False)
+        axis.set_ylim(len(order) - 0.4, -0.6)
+        axis.axvline(figures.top1, color="tab:red", linewidth=1)
+        axis.set_xlim(0, 101)
+        axis.set_xlabel("accuracy (%)")
+        axis.set_ylabel("class (its images)")
+    else:
+        axis.bar(places, values, color="tab:blue", width=1.0)
+        axis.axhline(figures.top1, color="tab:red", linewidth=1)
+        axis.set_xlim(-0.5, len(order) - 0.5)
+        axis.set_ylim(0, 100)
+        axis.set_ylabel("accuracy (%)")
+        axis.set_xlabel("classes, from the worst to the best")
+        worst = [f"{value:5.1f} %  {name}" for value, name in zip(values, names, strict=True)][:_NAMED]
+        text = "\n".join([f"the {len(worst)} worst (their images)", "", *worst])
+        axis.text(1.02, 1, text, transform=axis.transAxes, va="top", fontsize=8, parse_math=False)
+    _plain(axis)
+    figure.savefig(out, dpi=_DPI)
+
+
+def draw_mistakes(shown: Sequence[Mistake], out: Path, title: str = "") -> None:
+    """Draw mistakes with what they are, what they were taken for, and how surely.
+
+    Parameters
+    ----------
+    shown : in the order of the picture; where there are none, the picture says so.
+    out : picture file.
+    title : above the picture.
+    """
+    if not shown:
+        figure = Figure(figsize=(5, 2), layout="constrained")
+        _title(figure, title)
+        figure.text(0.5, 0.45, "no mistakes: every image is classified rightly", ha="center", va="center")
+        figure.savefig(out, dpi=_DPI)
+        return
+    columns = min(_COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(max(1.9 * columns, 4.0), 2.5 * rows + 0.4), layout="constrained")
+    _title(figure, title)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, mistake in zip(axes, shown, strict=False):
+        axis.imshow(mistake.picture, interpolation="nearest")
+        sure = f"{100 * mistake.confidence:.1f} %"
+        text = f"{_short(mistake.label)}\npredicted with {sure}:\n{_short(mistake.predicted)}"
+        axis.set_title(text, fontsize=8, parse_math=False)
+    figure.savefig(out, dpi=_DPI)
+
+
+def draw_robustness(clean: Figures, curves: Sequence[Curve], out: Path, title: str = "") -> None:
+    """Draw top-1, and top-5 where there is one, against the strength of every kind of attack.
+
+    Parameters
+    ----------
+    clean : figures without attack, at strength 0.
+    curves : one panel each; at least one.
+    out : picture file.
+    title : above the picture.
+    """
+    figure = Figure(figsize=(4.4 * len(curves), 3.8), layout="constrained")
+    _title(figure, title)
+    for axis, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
+        points = (clean, *curve.figures)
+        for name, colour in (("top1", "tab:blue"), ("top5", "tab:orange")):
+            values = [getattr(point, name) for point in points]
+            if None not in values:
+                label = f"{name[:3]}-{name[3:]}"
+                axis.plot((0, *curve.strengths), values, color=colour, marker="o", markersize=4, label=label)
+        chance = 100 / len(clean.counts)
+        axis.axhline(chance, color=_GREY, linestyle=":", linewidth=1, label=f"chance, {chance:.1f} %")
+        axis.set_ylim(0, 101)
+        axis.set_xlabel(curve.label)
+        axis.set_ylabel("accuracy (%)")
+        axis.legend(fontsize=8)
+        _plain(axis)
+    figure.savefig(out, dpi=_DPI)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+
+
+def _title(figure: Figure, title: str) -> None:
+    if title:
+        figure.suptitle(title, fontsize=10, parse_math=False)  # a $ in a name is no formula
+
+
+def _plain(axis: Axes) -> None:
+    axis.grid(alpha=0.3)
+    axis.set_axisbelow(True)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)

@@ -1,0 +1,326 @@
+"""``python -m lgcoamix evaluate``: what it writes about a run, and what it refuses."""
+
+import csv
+import json
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from lgcoamix.cli import main
+from preprocess.store import Store
+from tests.conftest import Run
+from tests.preprocess.conftest import build_here
+
+SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", 32, "--batch-size", 12, "--epochs", 1)
+HERE = ("--device", "cpu", "--workers", 0)
+PICTURES = {"reliability.png", "confusion.png", "per_class.png", "mistakes.png", "robustness.png"}
+TABLES = {"evaluation.json", "per_class.csv", "predictions.csv"}
+
+
+def _invoke(*options: object) -> Result:
+    """The command in this process; an exception that nobody caught would be a traceback in a process of its own."""
+    done = CliRunner().invoke(main, ["evaluate", *map(str, options)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+    assert "Traceback" not in done.output
+    return done
+
+
+def _evaluate(checkpoint: Path, store: Path, out: Path, *options: object) -> dict:
+    done = _invoke("--checkpoint", checkpoint, "--shards", store, "--out", out, *HERE, *options)
+    assert done.exit_code == 0, done.output
+    return json.loads((out / "evaluation.json").read_text())
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def trained(flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of one epoch."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    options = ("--shards", flowers_store, *SMALL, *HERE, "--mixer", "lgcoamix", "--out", out)
+    done = CliRunner().invoke(main, ["train", *map(str, options)])
+    assert done.exit_code == 0, done.output
+    return out
+
+
+@pytest.fixture(scope="module")
+def spoken(trained: Path, flowers_store: Path) -> str:
+    """What the command says when all defaults hold; its folder is beside the checkpoint."""
+    done = _invoke("--checkpoint", trained / "last.pt", "--shards", flowers_store, *HERE)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def folder(spoken: str, trained: Path) -> Path:
+    return trained / "evaluation-test"
+
+
+@pytest.fixture(scope="module")
+def document(folder: Path) -> dict:
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def test_the_last_checkpoint_has_the_last_figures_of_its_run(document, trained):
+    row = _rows(trained / "metrics.csv")[-1]
+    assert document["figures"]["top1"] == pytest.approx(float(row["test_top1"]), abs=1e-4)
+    assert document["figures"]["loss"] == pytest.approx(float(row["test_loss"]), rel=1e-4)
+
+
+def test_the_folder_holds_what_is_promised_and_nothing_else(folder, trained):
+    assert {path.name for path in folder.iterdir()} == PICTURES | TABLES
+    assert not [path for path in trained.iterdir() if path.name.startswith(".evaluation")]
+
+
+@pytest.mark.parametrize("name", sorted(PICTURES))
+def test_every_picture_shows_something(name, folder):
+    with Image.open(folder / name) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert (np.ptp(pixels, axis=2) > 30).mean() > 0.002
+
+
+def test_the_document_says_what_was_evaluated(document, trained, flowers_store):
+    store = Store(flowers_store)
+    assert document["checkpoint"]["name"] == "last.pt"
+    assert document["checkpoint"]["path"] == str((trained / "last.pt").resolve())
+    assert document["checkpoint"]["trained"] == "epoch 1"
+    assert document["checkpoint"]["weights"] == "model"
+    assert (document["store"]["name"], document["store"]["keys"]) == ("flowers", store.content_keys)
+    assert (document["split"], document["classes"]) == ("test", ["daisy", "iris", "tulip"])
+    assert document["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert document["figures"]["images"] == 18
+    assert document["figures"]["counts"] == [6, 6, 6]
+    assert [row["epsilon_255"] for row in document["fgsm"]] == [1, 2, 4, 8]
+    assert [row["share"] for row in document["drop"]] == [0.25, 0.5, 0.75]
+
+
+def test_tables_and_document_agree(folder, document, flowers_store):
+    rows, classes = _rows(folder / "predictions.csv"), document["classes"]
+    store = Store(flowers_store)
+    assert [row["key"] for row in rows] == store.keys("test")
+    assert [classes.index(row["label"]) for row in rows] == store.labels("test").tolist()
+    assert all(1 / 3 <= float(row["confidence"]) <= 1 for row in rows)
+    pairs = Counter((row["label"], row["prediction"]) for row in rows)
+    assert document["figures"]["confusion"] == [[pairs[label, guess] for guess in classes] for label in classes]
+    assert document["figures"]["top1"] == pytest.approx(100 * sum(pairs[name, name] for name in classes) / 18)
+    for row, name in zip(_rows(folder / "per_class.csv"), classes, strict=True):
+        assert (row["class"], row["images"]) == (name, "6")
+        assert float(row["accuracy"]) == pytest.approx(100 * pairs[name, name] / 6, abs=0.01)
+
+
+def test_the_command_shows_its_figures(spoken, document):
+    assert f"{document['figures']['top1']:.2f} %" in spoken
+    assert "FGSM, epsilon 8/255" in spoken
+    assert "0.75 of 7x7 patches dropped" in spoken
+    assert "evaluation-test" in spoken
+
+
+def test_the_attack_raises_the_loss(document):
+    # One step along the gradient of the loss itself.
+    assert document["fgsm"][0]["loss"] > document["figures"]["loss"]
+
+
+def test_when_every_patch_is_dropped_all_images_are_the_same(trained, flowers_store, tmp_path):
+    found = _evaluate(trained, flowers_store, tmp_path / "out", "--drop", "1", "--fgsm", "none")
+    assert found["drop"][0]["top1"] == pytest.approx(100 / 3)  # 6 of 18 are of whichever class it is
+    assert found["fgsm"] == []
+
+
+def test_the_size_of_batches_changes_nothing(document, folder, trained, flowers_store, tmp_path):
+    other = _evaluate(trained / "last.pt", flowers_store, tmp_path / "out", "--batch-size", 5)
+    for kind in ("fgsm", "drop"):
+        losses = [[row["loss"] for row in found[kind]] for found in (document, other)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert [row["prediction"] for row in _rows(tmp_path / "out" / "predictions.csv")] == [
+        row["prediction"] for row in _rows(folder / "predictions.csv")
+    ]
+
+
+def test_a_run_folder_means_its_best_checkpoint_and_none_leaves_out_the_attacks(trained, flowers_store, tmp_path):
+    out = tmp_path / "out"
+    found = _evaluate(trained, flowers_store, out, "--fgsm", "none", "--drop", "none", "--split", "train")
+    assert found["checkpoint"]["name"] == "best.pt"
+    assert (found["split"], found["figures"]["images"]) == ("train", 36)
+    assert (found["fgsm"], found["drop"]) == ([], [])
+    assert {path.name for path in out.iterdir()} == (PICTURES | TABLES) - {"robustness.png"}
+
+
+def _changed(trained: Path, path: Path, **changes: object) -> Path:
+    """A copy of a checkpoint with other content."""
+    content = torch.load(trained / "last.pt", weights_only=True)
+    torch.save({**content, **changes}, path)
+    return path
+
+
+def _always(trained: Path, label: int) -> dict[str, torch.Tensor]:
+    """Weights of a network that knows one answer."""
+    state = torch.load(trained / "last.pt", weights_only=True)["model"]
+    state["backbone.net.fc.weight"] = torch.zeros_like(state["backbone.net.fc.weight"])
+    state["backbone.net.fc.bias"] = torch.eye(3)[label]
+    return state
+
+
+def test_averaged_weights_are_evaluated_where_there_are_some(trained, flowers_store, tmp_path):
+    path = _changed(trained, tmp_path / "ema.pt", model_ema=_always(trained, 2))
+    found = _evaluate(path, flowers_store, tmp_path / "out", "--fgsm", "none", "--drop", "none")
+    assert found["checkpoint"]["weights"] == "model_ema"
+    assert found["figures"]["per_class"] == [0, 0, 100]
+    assert found["figures"]["loss"] == pytest.approx(np.log(np.e + 2) - 1 / 3)  # logits 0, 0, 1
+
+
+def test_a_checkpoint_from_the_middle_of_an_epoch_says_so(trained, flowers_store, tmp_path):
+    path = _changed(trained, tmp_path / "mid.pt", position={"epoch": 1, "step": 2})
+    found = _evaluate(path, flowers_store, tmp_path / "out", "--fgsm", "none", "--drop", "none")
+    assert found["checkpoint"]["trained"] == "step 2 of epoch 2"
+
+
+def test_a_folder_in_use_is_refused_and_force_replaces_the_same_evaluation_alone(trained, flowers_store, tmp_path):
+    out, last = tmp_path / "out", trained / "last.pt"
+    _evaluate(last, flowers_store, out)
+    (out / "notes.txt").write_text("mine")
+    before = (out / "evaluation.json").read_bytes()
+    quick = ("--fgsm", "none", "--drop", "none")
+    options = ("--shards", flowers_store, "--out", out, *HERE, *quick)
+    done = _invoke("--checkpoint", last, *options)
+    assert (done.exit_code, _has(done, "out exists; give another --out, or .* --force")) == (1, True)
+    for other in (("--checkpoint", trained / "best.pt"), ("--checkpoint", last, "--split", "train")):
+        done = _invoke(*other, *options, "--force")
+        assert (done.exit_code, _has(done, "holds the evaluation of .*last.pt on flowers, split test")) == (1, True)
+    assert (out / "evaluation.json").read_bytes() == before
+    _evaluate(last, flowers_store, out, *quick, "--force")
+    assert (out / "evaluation.json").read_bytes() != before
+    assert {path.name for path in out.iterdir()} == (PICTURES | TABLES | {"notes.txt"}) - {"robustness.png"}
+
+
+def test_force_replaces_nothing_but_evaluations(trained, flowers_store, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    done = _invoke("--checkpoint", trained, "--shards", flowers_store, "--out", tmp_path, "--force", *HERE)
+    assert (done.exit_code, _has(done, "holds no evaluation that --force could replace")) == (1, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def _has(done: Result, pattern: str) -> bool:
+    return re.search(pattern, " ".join(done.output.split())) is not None
+
+
+MISTAKES = {
+    "no checkpoint": (("--checkpoint", "nowhere.pt"), 2, "nowhere.pt"),
+    "split": (("--split", "tset"), 2, r"no split 'tset'; did you mean test"),
+    "fgsm: text": (("--fgsm", "1,two"), 2, r"--fgsm.*numbers in \(0, 255\].*got '1,two'"),
+    "fgsm: zero": (("--fgsm", "0,1"), 2, r"--fgsm.*got '0,1'"),
+    "fgsm: too many": (("--fgsm", "256"), 2, r"--fgsm.*got '256'"),
+    "fgsm: nan": (("--fgsm", "nan"), 2, r"--fgsm.*got 'nan'"),
+    "fgsm: nothing": (("--fgsm", ""), 2, r"--fgsm.*or none, got ''"),
+    "drop: range": (("--drop", "0.5,1.5"), 2, r"--drop.*shares in \(0, 1\].*got '0.5,1.5'"),
+    "grid": (("--drop-grid", 33), 2, r"--drop-grid 33 is finer than the 32 pixels"),
+    "batches": (("--batch-size", 0), 2, r"--batch-size"),
+}
+
+
+@pytest.mark.parametrize(("options", "code", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_gives_one_message_and_no_folder(options, code, message, trained, flowers_store, tmp_path):
+    out = tmp_path / "out"
+    done = _invoke("--checkpoint", trained, "--shards", flowers_store, "--out", out, *HERE, *options)
+    assert done.exit_code == code
+    assert _has(done, message), done.output
+    assert len([line for line in done.output.splitlines() if line.startswith("Error:")]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def _refused(checkpoint: Path, store: Path, out: Path, message: str) -> None:
+    done = _invoke("--checkpoint", checkpoint, "--shards", store, "--out", out, *HERE)
+    assert done.exit_code == 1, done.output
+    assert _has(done, message), done.output
+    assert not out.exists()
+
+
+def test_files_that_are_no_checkpoints_are_refused(trained, flowers_store, tmp_path):
+    path, out = tmp_path / "other.pt", tmp_path / "out"
+    _refused(tmp_path, flowers_store, out, r"run folder with best.pt; there is no .*best.pt")
+    path.write_text("notes")
+    _refused(path, flowers_store, out, r"other.pt is .*not a checkpoint of this program")
+    torch.save({"weights": torch.zeros(3)}, path)
+    _refused(path, flowers_store, out, r"other.pt is not a checkpoint of this program")
+    torch.save(torch.zeros(3), path)
+    _refused(path, flowers_store, out, r"other.pt is not a checkpoint of this program")
+
+
+def test_checkpoints_that_do_not_fit_this_program_are_refused(trained, flowers_store, tmp_path):
+    content, out = torch.load(trained / "last.pt", weights_only=True), tmp_path / "out"
+    config = content["config"]
+    settings = {**config["settings"], "model": {**config["settings"]["model"], "colour": "blue"}}
+    path = _changed(trained, tmp_path / "old.pt", config={**config, "settings": settings})
+    _refused(path, flowers_store, out, r"another version of this program.*'colour'")
+    settings = {**config["settings"], "model": {**config["settings"]["model"], "backbone": "resnet18"}}
+    path = _changed(trained, tmp_path / "other.pt", config={**config, "settings": settings})
+    _refused(path, flowers_store, out, r"does not fit the network resnet18")
+
+
+def test_a_network_that_diverged_is_named(trained, flowers_store, tmp_path):
+    state = _always(trained, 0)
+    state["backbone.net.fc.bias"] = torch.full((3,), torch.nan)
+    path = _changed(trained, tmp_path / "nan.pt", model=state)
+    _refused(path, flowers_store, tmp_path / "out", r"not finite for 18 of 18 images")
+    assert [found.name for found in tmp_path.iterdir()] == ["nan.pt"]
+
+
+def test_a_store_of_other_classes_is_refused(trained, flowers_store, painted, tmp_path):
+    out = tmp_path / "out"
+    store = build_here(painted, tmp_path / "painted.h5").path
+    _refused(trained, store, out, r"knows 3 classes, .* has 2; .* class 0: 'daisy' in the checkpoint, 'a' in the store")
+    config = torch.load(trained / "last.pt", weights_only=True)["config"]
+    path = _changed(trained, tmp_path / "four.pt", config={**config, "classes": [*config["classes"], "rose"]})
+    _refused(path, flowers_store, out, r"class 3: 'rose' in the checkpoint, missing in the store")
+
+
+def test_a_centre_that_is_larger_than_the_stored_images_is_refused(trained, flowers_store, tmp_path):
+    config = torch.load(trained / "last.pt", weights_only=True)["config"]
+    data = {**config["settings"]["data"], "test": "center", "image_size": 80}
+    path = _changed(trained, tmp_path / "large.pt", config={**config, "settings": {**config["settings"], "data": data}})
+    _refused(path, flowers_store, tmp_path / "out", r"the centre of 80 pixels .* holds images of 64 pixels")
+
+
+def test_a_store_that_lacks_a_shard_is_refused(trained, flowers_store, tmp_path):
+    store = tmp_path / flowers_store.name
+    shutil.copy(flowers_store, store)
+    shutil.copytree(flowers_store.with_suffix(".shards"), store.with_suffix(".shards"))
+    next((store.with_suffix(".shards") / "test" / "images").iterdir()).unlink()
+    _refused(trained, store, tmp_path / "out", r"is not complete: 1 shards are missing")
+
+
+def test_without_a_test_split_one_must_be_named(trained, painted, tmp_path):
+    shutil.rmtree(painted / "test")
+    store = build_here(painted, tmp_path / "train-only.h5").path
+    _refused(trained, store, tmp_path / "out", r"neither a test nor a val split; name one of its own with --split")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        (("--help",), 0, "--drop-grid"),
+        ((), 2, "--checkpoint"),
+        (("--fgsm", "a"), 2, "got 'a'"),
+        (("--split", "tset"), 2, "did you mean test"),
+    ],
+)
+def test_help_and_usage_errors_answer_before_torch_is_imported(options, code, text, run: Run, flowers_store):
+    given = ("--checkpoint", flowers_store, "--shards", flowers_store) if code and options else ()
+    script = (
+        "import runpy, sys\n"
+        "try:\n    runpy.run_module('lgcoamix', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as end:\n    print('exit', end.code, 'torch' in sys.modules)"
+    )
+    done = run("-c", script, "evaluate", *given, *options)
+    assert f"exit {code} False" in done.stdout, done.stdout + done.stderr
+    assert text in " ".join((done.stdout + done.stderr).split())
+    assert "Traceback" not in done.stderr

@@ -89,9 +89,10 @@ def local_contrast(
     rows = full_precision(features)
     if kept is None:
         kept = torch.ones_like(labels, dtype=torch.bool)
-    units = F.normalize(rows, dim=1)
     both = kept[:, None] & kept[None, :]
-    similar = (units / temperature) @ units.T
+    with torch.autocast(rows.device.type, enabled=False):  # a product in half precision would lose the small terms
+        units = F.normalize(rows, dim=1)
+        similar = (units / temperature) @ units.T
     similar = similar - similar.masked_fill(~both, -torch.inf).amax(dim=1, keepdim=True).detach().nan_to_num(neginf=0)
     same = labels[:, None] == labels[None, :]
     positive = both & same

@@ -45,7 +45,22 @@ def uniforms(name: str, seed: int, epochs: np.ndarray, samples: np.ndarray, coun
     unique, places = np.unique(epochs, return_inverse=True)
     starts = np.array([derive_seed(name, seed, int(epoch)) for epoch in unique], dtype=np.uint64)[places]
     steps = np.asarray(samples).astype(np.uint64)[:, None] * _STRIDE + np.arange(1, count + 1, dtype=np.uint64)
-    bits = starts[:, None] + steps * _GOLDEN
+    return (splitmix64(starts[:, None], steps) >> np.uint64(11)) * 2.0**-53
+
+
+def splitmix64(start: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Random numbers at given places of a stream.
+
+    Parameters
+    ----------
+    start : uint64 array, seed of the stream.
+    steps : uint64 array of places, from 1.
+
+    Returns
+    -------
+    uint64 array of 64 random bits each.
+    """
+    bits = start + steps * _GOLDEN
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((bits ^ (bits >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+    return bits ^ (bits >> np.uint64(31))

@@ -9,6 +9,7 @@ from lgcoamix import __version__
 from lgcoamix.cli.common import CONTEXT
 from lgcoamix.cli.compare import compare
 from lgcoamix.cli.demo import demo
+from lgcoamix.cli.doctor import doctor
 from lgcoamix.cli.evaluate import evaluate
 from lgcoamix.cli.sweep import sweep
 from lgcoamix.cli.train import train
@@ -22,5 +23,5 @@ def main() -> None:
     """Train image classifiers with superpixel mixing."""
 
 
-for command in (train, evaluate, sweep, compare, demo):
+for command in (train, evaluate, sweep, compare, doctor, demo):
     main.add_command(command)

@@ -91,7 +91,7 @@ def fixed_windows(settings: DataSettings, sizes: Sequence[tuple[int, int]]) -> W
 def _resized_sides(settings: DataSettings, sizes: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     """(B, 2) heights and widths: area and ratio are drawn until the window fits, at most ten times.
 
-    An image in which none fits gives the largest window in its middle whose ratio is allowed.
+    An image in which none fits gives the largest window whose ratio is allowed.
     """
     low, high = settings.scale
     least, most = np.log(settings.ratio)

@@ -1,0 +1,156 @@
+"""``python -m lgcoamix doctor``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
+
+if TYPE_CHECKING:
+    from lgcoamix.doctor import Measurements, Steps
+
+
+@click.command(short_help="What a run would spend its time on, and what to change.", context_settings=CONTEXT)
+@click.option(
+    "--shards",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="The store, for example data/cub.h5.",
+)
+@settings_options
+@click.option(
+    "--weights",
+    metavar="pretrained|none|FILE",
+    default="none",
+    show_default=True,
+    help="Where the backbone starts; no step is faster or slower for it.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
+@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Loading processes.")
+@click.option("--samples", type=click.IntRange(1), default=512, show_default=True, help="Read at most so many.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="About what measuring may take, besides making the network.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The figures as JSON; times are milliseconds.")
+@friendly
+def doctor(
+    shards: Path,
+    superpixels: str | None,
+    recipe: str | None,
+    mixer: str | None,
+    backbone: str | None,
+    weights: str,
+    batch_size: int | None,
+    image_size: int | None,
+    amp: str | None,
+    channels_last: bool | None,
+    compiled: bool | None,
+    assignments: tuple[str, ...],
+    device: str,
+    workers: int,
+    samples: int,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Measure reading, decoding, augmenting, transfer and waiting, and recommend one change.
+
+    Takes the settings of train and trains a few dozen steps, but writes nothing. The kernel is asked to forget the
+    store's files first: another run that reads them is slower for a while.
+
+    \b
+    Examples:
+      python -m lgcoamix doctor --shards data/cub.h5
+      python -m lgcoamix doctor --shards data/cub.h5 --mixer none --amp bf16 --workers 8 --json
+    """
+    from lgcoamix.preflight import RunOptions, check
+    from preprocess.store import Store
+
+    store = Store(shards, superpixels)
+    values = {
+        "model": {"backbone": backbone, "weights": weights},
+        "optim": {"batch_size": batch_size},
+        "compute": {"amp": amp, "channels_last": channels_last, "compile": compiled},
+        "data": {"image_size": image_size},
+    }
+    recipe, settings = choose_settings(store, recipe, mixer, values, assignments)
+    # Of a run: a folder that cannot be there, and a held-out share, so that no test split is asked for.
+    options = RunOptions(shards / "none", recipe, device=device, workers=workers, val_fraction=0.5)
+    check(store, settings, options)
+
+    from lgcoamix.doctor import measure
+
+    with network_failures(), Console(stderr=True).status("") as status:
+        found = measure(store, settings, options, samples, seconds, lambda line: status.update(f"measuring: {line}"))
+    if as_json:
+        click.echo(json.dumps(found.as_plain(), indent=2))
+        return
+    _print(found)
+
+
+def _print(found: "Measurements") -> None:
+    from lgcoamix.doctor import recommend
+
+    console().print(_stages(found))
+    console().print(_steps(found))
+    click.echo(recommend(found))
+
+
+def _stages(found: "Measurements") -> Table:
+    title = f"one process, {found.samples} samples: {found.codec} images"
+    table = Table("stage", "ms/sample", "samples/s", "note", title=title, title_justify="left")
+    maps = "gzip of the maps included" if found.with_maps else "images alone: the method needs no maps"
+    cold = "from the disk" if found.read_cold is not None else "not measured: this system does not forget files"
+    rows = (
+        ("read, first pass", found.read_cold, cold),
+        ("read, second pass", found.read, f"from memory; {maps}"),
+        ("decode", found.decode, "raw pixels: nothing to decode" if found.codec == "raw" else "by Pillow"),
+        ("augment", found.augment, f"crop and resize to {found.image_size} pixels"),
+        ("read, decode, augment", found.load, _what_is_read(found)),
+        ("transfer", found.transfer, _transfer(found.device)),
+    )
+    for name, value, note in rows:
+        table.add_row(name, *_figures(value), note)
+    return table
+
+
+def _what_is_read(found: "Measurements") -> str:
+    gigabytes = f"the files, {found.store_bytes / 1e9:.2f} GB,"
+    return f"{gigabytes} fit in memory: from there" if found.cached else f"{gigabytes} do not fit in memory: cold"
+
+
+def _figures(milliseconds: float | None) -> tuple[str, str]:
+    if milliseconds is None:
+        return "-", "-"
+    return f"{milliseconds:.3f}", f"{1000 / milliseconds:.0f}" if milliseconds else "-"
+
+
+def _transfer(device: str) -> str:
+    notes = {"cpu": "the step runs on the CPU: nothing to transfer", "cuda": "from pinned memory, beside the step"}
+    return notes.get(device, "to the device")
+
+
+def _steps(found: "Measurements") -> Table:
+    title = f"steps on {found.device}: batch {found.batch_size} at {found.image_size} pixels"
+    table = Table("loader", "ms/batch", "images/s", "waiting for data", title=title, title_justify="left")
+    table.add_row("none: one batch again and again", f"{found.step:.1f}", f"{found.images_per_second:.0f}", "")
+    for name, steps in (
+        (f"streaming, {found.workers} workers", found.streaming),
+        ("resident", found.resident),
+    ):
+        table.add_row(name, *_step_figures(steps))
+    return table
+
+
+def _step_figures(steps: "Steps | None") -> tuple[str, str, str]:
+    if steps is None:
+        return "-", "-", "no room, or images of different sizes"
+    return f"{steps.milliseconds:.1f}", f"{steps.images_per_second:.0f}", f"{100 * steps.waiting:.0f} %"

@@ -1,0 +1,198 @@
+"""Precision, memory order, compilation, accumulation, averages, clipping: alone by hand, and in pairs."""
+
+import csv
+import math
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from click.testing import CliRunner
+from torch import nn
+
+from lgcoamix.cli import train
+from lgcoamix.config import ComputeSettings, OptimSettings
+from lgcoamix.data import EpochBatches
+from lgcoamix.engine import Means, Progress, Step, Waiting, train_one_epoch
+from lgcoamix.errors import SettingsError
+from lgcoamix.inputs import no_normalisation
+from lgcoamix.losses import local_contrast
+from lgcoamix.mixing import MIXERS, Batch
+from lgcoamix.optim import make_average, make_optimiser
+from lgcoamix.output import Output
+from lgcoamix.ranks import Ranks
+from tests.conftest import PROOF
+
+ALONE = Ranks(torch.device("cpu"))
+SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "18", "--device", "cpu")
+
+
+class Toy(nn.Module):
+    """A linear classifier of the mean colour."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(3, 4)
+
+    def forward(self, images: torch.Tensor, regions: torch.Tensor | None = None, count: int = 0) -> Output:
+        return Output(self.linear(images.mean(dim=(2, 3))))
+
+
+def _batches(count: int = 3) -> list[Batch]:
+    draw = torch.Generator().manual_seed(0)
+    images = [torch.randint(256, (6, 3, 4, 4), generator=draw, dtype=torch.uint8) for _ in range(count)]
+    return [Batch(part, torch.randint(4, (6,), generator=draw)) for part in images]
+
+
+def _run(model: nn.Module, optim: OptimSettings, compute: ComputeSettings | None = None, mixer: str = "none") -> Step:
+    """Train one epoch of three batches."""
+    optimiser, average = make_optimiser(model, optim), make_average(model, optim)
+    parts = (compute or ComputeSettings(), optim.clip, optim.accumulate, average)
+    step = Step(model, MIXERS[mixer](), optimiser, no_normalisation(), ALONE, 0, *parts)
+    batches = _batches()
+    progress = Progress(0, 0, Means(), Waiting(ALONE.device))
+    train_one_epoch(step, batches, EpochBatches(18, 6, seed=0), progress, lambda _: None)
+    return step
+
+
+def _by_hand(clip: float = math.inf, average: float = 0.0) -> tuple[Toy, list[torch.Tensor]]:
+    """Plain gradient descent with rate 0.5; also the moving average of the weights."""
+    model = Toy()
+    mean = [value.detach().clone() for value in model.parameters()]
+    for batch in _batches():
+        loss = F.cross_entropy(model(batch.images / 255).logits, batch.labels)
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in gradients))
+        with torch.no_grad():
+            for value, gradient in zip(model.parameters(), gradients, strict=True):
+                value -= 0.5 * gradient * min(1.0, clip / (norm + 1e-6))
+            mean = [average * old + (1 - average) * new for old, new in zip(mean, model.parameters(), strict=True)]
+    return model, mean
+
+
+PLAIN = {"lr": 0.5, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 6}
+
+
+def _assert_same(own: nn.Module, theirs: list[torch.Tensor]) -> None:
+    for left, right in zip(own.parameters(), theirs, strict=True):
+        torch.testing.assert_close(left, right, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 6])
+def test_accumulated_parts_give_the_gradient_of_the_whole_batch(parts):
+    model = Toy()
+    _run(model, OptimSettings(**PLAIN, accumulate=parts))
+    _assert_same(model, list(_by_hand()[0].parameters()))
+
+
+def test_clipping_bounds_the_norm_of_the_gradient():
+    model, free = Toy(), Toy()
+    _run(model, OptimSettings(**PLAIN, clip=0.05, accumulate=2))
+    _assert_same(model, list(_by_hand(clip=0.05)[0].parameters()))
+    _run(free, OptimSettings(**PLAIN))
+    assert not torch.allclose(free.linear.weight, model.linear.weight, atol=1e-3)
+
+
+def test_the_average_of_the_weights_is_what_is_evaluated():
+    step = _run(Toy(), OptimSettings(**PLAIN, ema=0.7))
+    assert step.evaluated is not step.network
+    _assert_same(step.evaluated, _by_hand(average=0.7)[1])
+    _assert_same(step.network, list(_by_hand()[0].parameters()))
+
+
+def test_the_weight_decay_can_leave_out_biases_and_norms():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    groups = make_optimiser(model, OptimSettings(decay="weights", weight_decay=0.1)).param_groups
+    decayed = {id(value) for group in groups if group["weight_decay"] for value in group["params"]}
+    assert decayed == {id(model[0].weight), id(model[3].weight)}
+    (everything,) = make_optimiser(model, OptimSettings(decay="all", weight_decay=0.1)).param_groups
+    assert everything["weight_decay"] == 0.1
+    assert len(everything["params"]) == 6
+
+
+def test_the_optimisers_are_the_named_ones():
+    model = Toy()
+    plain = make_optimiser(model, OptimSettings())
+    assert type(plain) is torch.optim.SGD
+    assert not plain.param_groups[0]["nesterov"]
+    assert make_optimiser(model, OptimSettings(nesterov=True)).param_groups[0]["nesterov"]
+    assert type(make_optimiser(model, OptimSettings(optimiser="adamw"))) is torch.optim.AdamW
+    with pytest.raises(SettingsError, match="no optimiser 'adamx'; did you mean"):
+        make_optimiser(model, OptimSettings(optimiser="adamx"))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_contrast_is_computed_in_full_precision_under_autocast(dtype):
+    draw = torch.Generator().manual_seed(0)
+    rows, labels = torch.randn(40, 16, generator=draw), torch.randint(4, (40,), generator=draw)
+    with torch.autocast("cpu", dtype):
+        found = local_contrast(rows, labels)
+    assert float(found) == pytest.approx(float(local_contrast(rows, labels)), rel=1e-6)
+
+
+# Every pair of values of any two switches is in one row at least.
+SWITCHES = ("amp", "channels_last", "compile", "accumulate", "ema", "clip")
+ROWS = {
+    "000000": (0, 0, 0, 0, 0, 0),
+    "011101": (0, 1, 1, 1, 0, 1),
+    "101110": (1, 0, 1, 1, 1, 0),
+    "110011": (1, 1, 0, 0, 1, 1),
+    "110100": (1, 1, 0, 1, 0, 0),
+    "011010": (0, 1, 1, 0, 1, 0),
+    "000111": (0, 0, 0, 1, 1, 1),
+    "101001": (1, 0, 1, 0, 0, 1),
+}
+
+
+def test_the_matrix_holds_every_pair():
+    for one, other in combinations(range(len(SWITCHES)), 2):
+        assert {(row[one], row[other]) for row in ROWS.values()} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+def _train(store: Path, out: Path, row: tuple[int, ...]) -> dict[str, float]:
+    """One epoch of LGCOAMix, every batch mixed; its last row of metrics."""
+    amp, channels_last, compiled, accumulate, ema, clip = row
+    options = ("--shards", store, *SMALL, "--epochs", 1, "--workers", 0, "--no-tensorboard", "--out", out)
+    assignments = {
+        "mixer.mix_prob": 1.0,
+        "compute.amp": "bf16" if amp else "off",
+        "compute.channels_last": "true" if channels_last else "false",
+        "compute.compile": "true" if compiled else "false",
+        "optim.accumulate": 2 if accumulate else 1,
+        "optim.ema": 0.5 if ema else 0.0,
+        "optim.clip": 1.0 if clip else 0.0,
+    }
+    sets = [text for name, value in assignments.items() for text in ("--set", f"{name}={value}")]
+    done = CliRunner().invoke(train, list(map(str, (*options, *sets))))
+    assert done.exit_code == 0, done.output
+    with (out / "metrics.csv").open(newline="") as file:
+        (found,) = csv.DictReader(file)
+    return {name: float(value) for name, value in found.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if PROOF or name in ("101110", "110011", "000111")])
+def test_the_switches_go_together_and_change_the_figures_little(name, flowers_store, tmp_path):
+    row = ROWS[name]
+    found = _train(flowers_store, tmp_path / "run", row)
+    same_mathematics = _train(flowers_store, tmp_path / "plain", (0, 0, 0, *row[3:]))
+    tolerance = 0.05 if row[0] else 0.005
+    for term in ("loss", "global", "local", "contrast", "lam_area", "test_loss"):
+        assert found[term] == pytest.approx(same_mathematics[term], rel=tolerance), term
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert (state["model_ema"] is not None) == bool(row[4])
+
+
+def test_half_precision_with_a_scaled_loss_trains(flowers_store, tmp_path):
+    sets = ("optim.clip=1", "optim.accumulate=2", "optim.optimiser=adamw", "optim.lr=0.001", "optim.plain_epochs=1")
+    options = ("--shards", flowers_store, *SMALL, "--epochs", 2, "--workers", 0, "--amp", "fp16")
+    assigned = [text for pair in sets for text in ("--set", pair)]
+    command = (*options, *assigned, "--set", "mixer.mix_prob=1", "--no-tensorboard", "--out", tmp_path / "run")
+    done = CliRunner().invoke(train, list(map(str, command)))
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["mixed"]) for row in rows] == [1, 0]  # the last epoch mixes nothing
+    assert all(math.isfinite(float(row["loss"])) for row in rows)
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["scaler"]["scale"] > 0

@@ -1,7 +1,6 @@
 """``make demo``: the whole path on the generated data set, in a few minutes on a CPU."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +17,7 @@ def run_demo(data: Path, runs: Path, say: Callable[[str], None]) -> tuple[dict[s
     Parameters
     ----------
     data : folder for the raw pictures and the store.
-    runs : folder for the runs. A finished run is taken as it is, an unfinished one is done again.
+    runs : folder for the runs. A finished run is taken as it is, an unfinished one goes on.
     say : shows a line of text.
 
     Returns
@@ -34,27 +33,13 @@ def run_demo(data: Path, runs: Path, say: Callable[[str], None]) -> tuple[dict[s
     pictures, results = [sheet], {}
     for method in METHODS:
         out = runs / f"demo-{method}"
-        finished = out / "results.json"
-        if finished.exists():
+        if (out / "results.json").exists():
             say(f"{out} is finished: taken as it is (remove it to train again)")
         else:
-            shutil.rmtree(out, ignore_errors=True)
             say(f"training {method} -> {out}")
-            _command(
-                "lgcoamix",
-                "train",
-                "--shards",
-                str(store),
-                "--mixer",
-                method,
-                "--device",
-                "cpu",
-                "--workers",
-                "0",
-                "--out",
-                str(out),
-            )
-        results[method] = json.loads(finished.read_text())
+            options = ("--device", "cpu", "--workers", "0", "--resume", "auto")
+            _command("lgcoamix", "train", "--shards", str(store), "--mixer", method, "--out", str(out), *options)
+        results[method] = json.loads((out / "results.json").read_text())
         pictures += [out / "curves.png", out / "mixed.png"]
     return results, pictures
 

@@ -1,11 +1,7 @@
 """State that must survive: written aside, fsynced, renamed; read with ``weights_only=True``."""
 
 import io
-import os
-import secrets
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +9,7 @@ from typing import Any
 import torch
 
 from lgcoamix.errors import RunError
+from lgcoamix.files import written_aside
 
 FORMAT = 1
 
@@ -32,7 +29,7 @@ def save_checkpoint(path: Path, state: dict[str, Any], keep: int = 1) -> None:
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     try:
-        with _aside(path, buffer.getbuffer()) as aside:
+        with written_aside(path, buffer.getbuffer()) as aside:
             names = generations(path, keep)
             # The oldest first: a kill in between loses none, and leaves a gap that generations are read across.
             for newer, older in reversed(list(pairwise(names))):
@@ -82,28 +79,3 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if state["format"] != FORMAT:
         raise RunError(f"{path} has checkpoint format {state['format']}, this program reads {FORMAT}")
     return state
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Put bytes under a final name at once: write aside, fsync, rename."""
-    with _aside(path, data) as aside:
-        aside.replace(path)
-
-
-@contextmanager
-def _aside(path: Path, data: bytes | memoryview) -> Iterator[Path]:
-    """Give a synced file beside ``path`` that holds ``data``; what is not moved away is removed."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield aside
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Comparing finished runs: which of them are one group, which may be compared at all, and their figures over seeds.
 
-Reads ``config.json`` and ``results.json`` of run folders; no torch in here.
+No torch in here.
 """
 
 import csv
@@ -14,45 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError
+from lgcoamix.files import write_whole
+from lgcoamix.finished_runs import METRICS, Run, read_runs
 
-METRICS = ("last", "best", "median_of_last_10")
 FILES = ("comparison.csv", "comparison.json", "compare.png")
-_SECTIONS = ("data", "model", "optim", "compute")  # of the settings; method and mixer are what is compared
 _ABSENT = "not recorded"  # a run of an older version of this program
 _SHOWN = 3  # names in a message before "and N more"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One finished run.
-
-    Parameters
-    ----------
-    folder : its run folder.
-    recipe, method : names.
-    options : the method's, by name.
-    superpixels : name of the maps that it was trained with.
-    seed : of everything that is random.
-    protocol : all that must be equal for a fair comparison, by path.
-    surroundings : versions, device type, number of training processes and commit: they may differ, and that is said.
-    maps : content keys of the superpixel maps, by split and column.
-    results : ``results.json``, nested keys joined by dots.
-    """
-
-    folder: Path
-    recipe: str
-    method: str
-    options: Mapping[str, Any]
-    superpixels: str | None
-    seed: int
-    protocol: Mapping[str, Any]
-    surroundings: Mapping[str, Any]
-    maps: Mapping[str, str]
-    results: Mapping[str, Any]
-
-    def figure(self, split: str, metric: str) -> float | None:
-        """Top-1 in percent, or None where the run was not evaluated on the split."""
-        return self.results.get(f"{split}_top1.{metric}")
 
 
 @dataclass(frozen=True)
@@ -158,7 +125,7 @@ def compare(paths: Iterable[Path], metric: str = "last", across_protocols: bool 
     ------
     RunError : no finished run; different protocols; two runs of one group with the same seed.
     """
-    runs, warnings = _read_all(paths)
+    runs, warnings = read_runs(paths)
     protocols: list[Mapping[str, Any]] = []
     for run in runs:
         if run.protocol not in protocols:
@@ -212,120 +179,16 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
     The files.
     """
     from lgcoamix.comparison_picture import picture_of  # matplotlib
-    from preprocess.store.format import writing_aside
 
     contents = {
         "comparison.json": (json.dumps(_document(comparison), indent=2, ensure_ascii=False) + "\n").encode(),
         "comparison.csv": _table(comparison).encode(),
         "compare.png": picture_of(comparison),
     }
+    out.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        with writing_aside(out / name) as file:
-            file.write(content)
+        write_whole(out / name, content)
     return [out / name for name in FILES]
-
-
-def _read_all(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
-    """All finished runs, and a warning for what was left out."""
-    runs, unfinished, unreadable = [], [], []
-    for folder in _folders(paths):
-        if not (folder / "config.json").is_file():
-            unreadable.append(f"{folder} (no config.json)")
-        elif not (folder / "results.json").is_file():
-            unfinished.append(str(folder))
-        else:
-            try:
-                runs.append(_read(folder))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-                unreadable.append(f"{folder} ({reason})")
-    warnings = [f"left out, not finished: {', '.join(unfinished)}"] if unfinished else []
-    if unreadable:
-        warnings.append(f"left out, no run: {', '.join(unreadable)}")
-    if not runs:
-        raise RunError(
-            "expected folders of finished runs (with config.json and results.json), found none"
-            + "".join(f"; {line}" for line in warnings)
-        )
-    return runs, warnings
-
-
-def _folders(paths: Iterable[Path]) -> list[Path]:
-    """The given folders; one that only holds runs stands for its children. Each folder once."""
-    found: dict[Path, Path] = {}
-    for path in paths:
-        if not path.is_dir():
-            continue
-        children = sorted(child for child in path.iterdir() if child.is_dir())
-        is_parent = not (path / "config.json").exists() and any((child / "config.json").exists() for child in children)
-        for folder in children if is_parent else [path]:
-            found.setdefault(folder.resolve(), folder)
-    return list(found.values())
-
-
-def _read(folder: Path) -> Run:
-    config, results = (json.loads((folder / name).read_text("utf-8")) for name in ("config.json", "results.json"))
-    settings, store = config["settings"], config["store"]
-    flat = _flat(results)
-    _check_figures(flat)
-    if not isinstance(config["seed"], int):
-        raise ValueError(f"seed is {config['seed']!r}, no integer")
-    return Run(
-        folder,
-        config["recipe"],
-        settings["method"],
-        dict(settings["mixer"]),
-        store.get("superpixels"),
-        config["seed"],
-        _protocol(config, results),
-        _surroundings(config),
-        {name: key for name, key in store["keys"].items() if not name.endswith("/images")},
-        flat,
-    )
-
-
-def _check_figures(flat: Mapping[str, Any]) -> None:
-    splits = [name.removesuffix(".last") for name in flat if name.endswith("_top1.last")]
-    if not splits:
-        raise ValueError("results.json has no top-1")
-    for path in (f"{split}.{metric}" for split in splits for metric in METRICS):
-        value = flat[path]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{path} is {value!r}, no number")
-
-
-def _protocol(config: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-    keys, test_split = config["store"]["keys"], config["test_split"]
-    protocol = {
-        "training images": keys["train/images"],
-        "test images": keys[f"{test_split}/images"] if test_split else None,
-        "test_split": test_split,
-        "classes": config["classes"],
-        "val_fraction": config["val_fraction"],
-        "best_chosen_on": results["best_chosen_on"],
-    }
-    for section in _SECTIONS:
-        protocol |= _flat(config["settings"].get(section, {}), f"{section}.")
-    return protocol
-
-
-def _surroundings(config: Mapping[str, Any]) -> dict[str, Any]:
-    versions = config.get("versions", {})
-    return {
-        "torch": versions.get("torch"),
-        "timm": versions.get("timm"),
-        "device": config["device"].partition(":")[0],
-        "processes": config.get("world", 1),
-        "commit": config.get("commit"),
-    }
-
-
-def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for name, value in document.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _differences(runs: Sequence[Run], part: Callable[[Run], Mapping[str, Any]]) -> tuple[Difference, ...]:

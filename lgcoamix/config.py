@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -233,6 +234,14 @@ def suggest(word: str, choices: object) -> str:
 def to_plain(settings: Settings) -> dict[str, Any]:
     """Settings as plain data, for ``config.json``."""
     return dataclasses.asdict(settings)
+
+
+def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
 
 
 def from_plain(document: dict[str, Any]) -> Settings:

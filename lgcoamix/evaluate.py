@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from lgcoamix.checkpoint import load_checkpoint, write_whole
+from lgcoamix.checkpoint import load_checkpoint
 from lgcoamix.config import Settings, from_plain
 from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader, on_device
 from lgcoamix.device import pick_device
@@ -32,6 +32,7 @@ from lgcoamix.evaluation_pictures import (
     draw_reliability,
     draw_robustness,
 )
+from lgcoamix.files import write_whole
 from lgcoamix.inputs import Statistics, statistics_of, to_inputs
 from lgcoamix.models import BackboneError, LocalGlobalNet
 from lgcoamix.robustness import ascent, black, drop_patches, perturb

@@ -9,8 +9,9 @@ import statistics
 from pathlib import Path
 from typing import Any, Self
 
-from lgcoamix.checkpoint import newest_checkpoint, save_checkpoint, write_whole
+from lgcoamix.checkpoint import newest_checkpoint, save_checkpoint
 from lgcoamix.errors import RunError
+from lgcoamix.files import write_whole
 
 _LAST_EPOCHS = 10  # results name the median of this many last epochs
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lgcoamix.config import Settings, to_plain
+from lgcoamix.config import Settings, flatten, to_plain
 from lgcoamix.errors import RunError, SettingsError
 from preprocess.store import Store
 
@@ -68,8 +68,9 @@ def refuse_other_run(mine: dict[str, Any], config: dict[str, Any], folder: Path)
     RunError : they differ; the message names each difference.
     """
     mine, config = json.loads(json.dumps([mine, config]))  # lists and tuples alike
-    here = _flat(mine)
-    there = _flat({**{key: config.get(key) for key in mine}, "store": _only(mine["store"], config.get("store") or {})})
+    here = flatten(mine)
+    store = config.get("store") or {}
+    there = flatten({key: config.get(key) for key in mine} | {"store": {key: store.get(key) for key in mine["store"]}})
     differ = [name for name in here | there if here.get(name, _NONE) != there.get(name, _NONE)]
     if differ:
         lines = [f"{name} is {here.get(name, _NONE)} here, {there.get(name, _NONE)} in the run" for name in differ[:5]]
@@ -93,21 +94,6 @@ def finished_results(store: Store, settings: Settings, options: RunOptions) -> d
     config = json.loads((options.out / "config.json").read_text())
     refuse_other_run(identity(store, settings, options), config, options.out)
     return json.loads(finished.read_text())
-
-
-def _only(wanted: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    return {key: given.get(key) for key in wanted}
-
-
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted names."""
-    if not isinstance(value, dict) or not value:
-        return {name: value}
-    return {
-        path: inner
-        for key, part in value.items()
-        for path, inner in _flat(part, f"{name}.{key}" if name else key).items()
-    }
 
 
 def _refuse_folder(options: RunOptions) -> None:

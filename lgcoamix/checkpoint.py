@@ -48,10 +48,15 @@ def generations(path: Path, keep: int) -> list[Path]:
     return [path, *(path.with_stem(f"{path.stem}-{age}") for age in range(1, keep))]
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest ``last.pt`` or ``last-K.pt`` of a run folder; None where there is none."""
-    older = sorted(folder.glob("last-*.pt"), key=lambda path: (len(path.name), path.name))
-    return next((path for path in (folder / "last.pt", *older) if path.exists()), None)
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints of a run folder that can be resumed, the newest first."""
+    ages = {path: int(path.stem.removeprefix("last-")) for path in folder.glob("last-*.pt") if _has_age(path)}
+    newest = folder / "last.pt"
+    return [*([newest] if newest.exists() else []), *sorted(ages, key=ages.get)]
+
+
+def _has_age(path: Path) -> bool:
+    return path.stem.removeprefix("last-").isdecimal()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

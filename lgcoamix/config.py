@@ -12,6 +12,8 @@ from lgcoamix.errors import SettingsError
 from lgcoamix.methods import METHOD_OPTIONS, LGCOAMixOptions
 from lgcoamix.schedules import SCHEDULES
 
+_FLOAT32 = 3.4e38  # the largest
+
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
@@ -124,6 +126,8 @@ class OptimSettings:
 
     def __post_init__(self) -> None:
         _positive(self, "epochs", "batch_size", "lr", "accumulate")
+        if self.lr > _FLOAT32:
+            raise ValueError(f"lr must be a number that float32 can hold, got {self.lr}")
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
         if not 0 <= self.momentum < 1:

@@ -21,6 +21,7 @@ from lgcoamix.output import Output
 from lgcoamix.ranks import Ranks
 from lgcoamix.seeding import derive_seed
 
+_REMEDY = "try a smaller --set optim.lr=..., or --set optim.clip=5; with --amp fp16 try bf16"
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -285,10 +286,22 @@ def read_finite(progress: Progress, ranks: Ranks) -> dict[str, float]:
     means = progress.means.read(ranks)
     if not math.isfinite(means.get("loss", 0.0)):
         raise RunError(
-            f"the loss is {means['loss']} by step {progress.number} of epoch {progress.epoch + 1}; try a smaller "
-            "--set optim.lr=..., or --set optim.clip=5; with --amp fp16 try bf16"
+            f"the loss is {means['loss']} by step {progress.number} of epoch {progress.epoch + 1}; {_REMEDY}"
         )
     return means
+
+
+@torch.no_grad()
+def refuse_infinite_weights(network: nn.Module) -> None:
+    """See that a network is worth saving.
+
+    Raises
+    ------
+    RunError : a weight is not finite.
+    """
+    largest = torch.stack([values.abs().amax().float() for values in network.parameters() if values.numel()])
+    if not bool(largest.isfinite().all()):
+        raise RunError(f"a weight of the network is infinite or no number; {_REMEDY}")
 
 
 @torch.no_grad()

@@ -9,9 +9,9 @@ import statistics
 from pathlib import Path
 from typing import Any, Self
 
-from lgcoamix.checkpoint import newest_checkpoint, save_checkpoint
+from lgcoamix.checkpoint import checkpoints_in, save_checkpoint
 from lgcoamix.errors import RunError
-from lgcoamix.files import write_whole
+from lgcoamix.files import is_leftover, named, write_whole
 
 _LAST_EPOCHS = 10  # results name the median of this many last epochs
 
@@ -42,7 +42,7 @@ class RunFolder:
         except OSError:
             self._lock.close()
             raise RunError(f"another process trains in {path}; wait for it, or give another --out") from None
-        for leftover in path.glob(".*.tmp"):
+        for leftover in filter(is_leftover, path.iterdir()):
             leftover.unlink()
 
     def __enter__(self) -> Self:
@@ -53,7 +53,14 @@ class RunFolder:
 
     def newest(self) -> Path | None:
         """The checkpoint to go on from."""
-        return newest_checkpoint(self.path)
+        return next(iter(checkpoints_in(self.path)), None)
+
+    def set_aside_newer_than(self, checkpoint: Path) -> None:
+        """Rename the checkpoints that a run leaves behind as it goes on from an older one."""
+        for path in checkpoints_in(self.path):
+            if path.samefile(checkpoint):
+                return
+            path.replace(path.with_suffix(".pt.set-aside"))
 
     def write_json(self, name: str, document: dict[str, Any]) -> None:
         """Write one document."""
@@ -106,7 +113,8 @@ class RunFolder:
         if not self.lambda_bytes:
             writer.writeheader()
         writer.writerows(rows)
-        with (self.path / "lambdas.csv").open("ab") as file:
+        path = self.path / "lambdas.csv"
+        with named(path), path.open("ab") as file:
             file.write(text.getvalue().encode())
             file.flush()
             os.fsync(file.fileno())

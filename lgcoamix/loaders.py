@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from lgcoamix.config import Settings
 from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, hold_out, make_loader
+from lgcoamix.data.loader import end_workers
 from lgcoamix.data.resident import resident_bytes
 from lgcoamix.errors import RunError
 from lgcoamix.mixing import Batch
@@ -35,6 +36,11 @@ class Loaders:
     tests: dict[str, DataLoader]
     kind: str
     notice: str
+
+    def close(self) -> None:
+        """End all loading processes."""
+        for loader in (self.train, *self.tests.values()):
+            end_workers(loader)
 
     def first_batches(self, epoch: int, count: int = 1) -> Iterator[Batch]:
         """This rank's first batches of an epoch, with ``count`` images or a few more, read in this process."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from lgcoamix.config import Settings, flatten, to_plain
 from lgcoamix.errors import RunError, SettingsError
+from lgcoamix.files import is_leftover
 from preprocess.store import Store
 
 _NONE = "not set"
@@ -98,12 +99,19 @@ def finished_results(store: Store, settings: Settings, options: RunOptions) -> d
 
 def _refuse_folder(options: RunOptions) -> None:
     """Refuse a folder that would be overwritten, or that holds something else."""
-    out = options.out
-    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if out.exists() and options.resume is None:
+    out, resume = options.out, options.resume
+    if resume not in (None, "auto"):
+        if not Path(resume).is_file():
+            raise SettingsError(f"--resume takes auto or a checkpoint of the run, there is no file {resume}")
+        if Path(resume).resolve().parent != out.resolve():
+            raise SettingsError(f"--resume {resume} continues the run in {Path(resume).parent}; leave out --out")
+    # A run that was killed at its very start leaves the lock, and what it was writing.
+    held = out.iterdir() if out.is_dir() else ()
+    names = {path.name for path in held if path.name != ".lock" and not is_leftover(path)}
+    if out.exists() and resume is None:
         remedy = "; to continue what it holds, add --resume auto" if "config.json" in names else ""
         raise RunError(f"the run folder {out} exists; give another --out, or remove it{remedy}")
-    if options.resume and names - {".lock"} and "config.json" not in names:
+    if resume and names and "config.json" not in names:
         raise RunError(f"{out} holds something else than a run (it has no config.json); give another --out")
 
 

@@ -14,10 +14,20 @@ from typing import Any
 import torch
 from timm.utils import distribute_bn
 
-from lgcoamix.checkpoint import load_checkpoint
+from lgcoamix.checkpoint import checkpoints_in, load_checkpoint
 from lgcoamix.config import Settings
 from lgcoamix.data import EpochBatches, make_loader
-from lgcoamix.engine import Means, Progress, Step, Waiting, evaluate, predictions, read_finite, train_one_epoch
+from lgcoamix.engine import (
+    Means,
+    Progress,
+    Step,
+    Waiting,
+    evaluate,
+    predictions,
+    read_finite,
+    refuse_infinite_weights,
+    train_one_epoch,
+)
 from lgcoamix.errors import Interrupted, RunError, SettingsError
 from lgcoamix.folder import RunFolder
 from lgcoamix.inputs import statistics_of
@@ -89,10 +99,13 @@ def train(store: Store, settings: Settings, options: RunOptions, report: Report)
         loaders = make_loaders(store, settings, options, step.mixer.needs_maps, ranks)
         report.say(f"{ranks.world} x {ranks.device.type}, {loaders.kind} loader" if ranks.world > 1 else loaders.notice)
         trainer = _Trainer(store, settings, options, ranks, step, loaders, report)
-        if not ranks.first:
-            return trainer.fit(None)
-        with RunFolder(options.out, next(iter(loaders.tests)), options.keep) as folder:
-            return trainer.fit(folder)
+        try:
+            if not ranks.first:
+                return trainer.fit(None)
+            with RunFolder(options.out, next(iter(loaders.tests)), options.keep) as folder:
+                return trainer.fit(folder)
+        finally:
+            loaders.close()
 
 
 class _Trainer:
@@ -129,10 +142,12 @@ class _Trainer:
             except _Stopped:
                 raise self._interrupted() from None
             except RuntimeError as error:
-                # A loading process that was killed with us ends the loader between two steps.
-                if self.stop.signal is None or "DataLoader" not in str(error):
+                if "DataLoader worker" not in str(error):
                     raise
-                raise self._interrupted() from None
+                raise RunError(
+                    f"a loading process has died ({error}), for lack of memory perhaps: go on with --resume auto and "
+                    "fewer --workers"
+                ) from error
         return self._finish(logs) if folder else {}
 
     def _interrupted(self) -> Interrupted:
@@ -160,7 +175,7 @@ class _Trainer:
         try:
             state = load_checkpoint(Path(path))
         except RunError as error:
-            raise RunError(f"{error}; an older one can be taken with --resume {self._older_than(path)}") from None
+            raise RunError(f"{error}; {_remedy_for(Path(path))}") from None
         mine = identity(self.store, self.settings, self.options)
         refuse_other_run(mine, state["config"], self.options.out)
         if "position" not in state:
@@ -176,6 +191,7 @@ class _Trainer:
         self.progress = Progress(place["epoch"], place["step"], means, Waiting(self.ranks.device))
         self.seconds, self.waited = place["seconds"], place["waited"]
         if self.folder:
+            self.folder.set_aside_newer_than(Path(path))
             self.folder.restore(state)
         for name in ("versions", "device", "threads", "world"):
             if state["config"].get(name) != self.config[name]:
@@ -183,10 +199,6 @@ class _Trainer:
                     f"note: {name} was {state['config'].get(name)}, now {self.config[name]}: digits may differ"
                 )
         self.report.say(f"going on after step {place['step']} of epoch {place['epoch'] + 1}")
-
-    def _older_than(self, path: str) -> str:
-        older = [str(other) for other in sorted(Path(path).parent.glob("last*.pt")) if str(other) != path]
-        return older[0] if older else "FILE"
 
     def _run_epoch(self, epoch: int, logs: Logs | None) -> None:
         optim, step, batches = self.settings.optim, self.step, self.loaders.batches
@@ -210,6 +222,7 @@ class _Trainer:
         timing = self._timing()
         row: dict[str, float] = {"epoch": epoch, "lr": rate, **trained}
         begin = time.perf_counter()
+        refuse_infinite_weights(self.step.network)
         row |= self._evaluate()
         timing["test_seconds"] = time.perf_counter() - begin
         self._finish_epoch(row, timing, logs)
@@ -305,6 +318,7 @@ class _Trainer:
     def _save(self) -> None:
         """Write a checkpoint in the middle of an epoch. All ranks take part, the first writes."""
         read_finite(self.progress, self.ranks)
+        refuse_infinite_weights(self.step.network)
         sums, weights = self.progress.means.totals(self.ranks)
         lams = self._lambdas()
         timing = self._timing()
@@ -393,6 +407,13 @@ class _Trainer:
         found = predictions(step.evaluated, everything, step.statistics, step.device, step.autocast)
         logits, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
         draw_predictions(self.options.out, dataset, self.store.classes, logits, labels, f"{title}, {name}")
+
+
+def _remedy_for(damaged: Path) -> str:
+    """What to do about a checkpoint that cannot be read."""
+    known = checkpoints_in(damaged.parent)
+    older = known[known.index(damaged) + 1 :] if damaged in known else known
+    return f"an older one can be taken with --resume {older[0]}" if older else "give another --out to start again"
 
 
 def _share(timing: dict[str, float]) -> str:

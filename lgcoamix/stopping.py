@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: noted when they come, obeyed between two steps."""
 
+import os
 import shlex
 import signal
 import sys
@@ -16,8 +17,8 @@ class Stop:
         self.signal: int | None = None
 
     def note(self, number: int, _: FrameType | None) -> None:
-        """Remember the first signal; a second Ctrl-C ends at once."""
-        if self.signal == number == signal.SIGINT:
+        """Remember the first signal; Ctrl-C after it ends at once."""
+        if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = self.signal or number
         # A loading process that got the signal too must not interrupt a step: torch's handler raises wherever we are.
@@ -49,12 +50,12 @@ def listening(alone: bool) -> Iterator[Stop]:
 
 def command_to_continue(world: int) -> str:
     """The command line of this process, with ``--resume auto``."""
-    program = Path(sys.argv[0])
-    python = "python" if world == 1 else f"torchrun --nproc-per-node {world}"
-    start = [*python.split(), "-m", "lgcoamix"] if program.name == "__main__.py" else [*python.split(), str(program)]
+    python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
+    launcher = [] if world == 1 else ["-m", "torch.distributed.run", "--nproc-per-node", str(world)]
+    program = ["-m", "lgcoamix"] if Path(sys.argv[0]).name == "__main__.py" else [sys.argv[0]]
     given = sys.argv[1:]
     if "--resume" in given:
         place = given.index("--resume")
         given = given[:place] + given[place + 2 :]
     given = [text for text in given if not text.startswith("--resume=")]
-    return shlex.join([*start, *given, "--resume", "auto"])
+    return shlex.join([python, *launcher, *program, *given, "--resume", "auto"])

@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lgcoamix.mixing import Batch
 from lgcoamix.seeding import derive_seed
 
+_GRACE = 20  # seconds that a loading process goes on after SIGTERM
+
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, place) pairs. Set ``epoch``, and ``first`` to enter in the middle, before iterating.
@@ -94,9 +96,16 @@ def make_loader(
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_ctrl_c_to_the_parent,
+        worker_init_fn=_leave_signals_to_the_parent,
         multiprocessing_context=start if workers else None,
     )
+
+
+def end_workers(loader: DataLoader) -> None:
+    """End the loading processes of a loader, now: at the end of the program torch would wait for them."""
+    iterator = getattr(loader, "_iterator", None)  # where torch keeps persistent ones
+    if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+        iterator._shutdown_workers()
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
@@ -143,6 +152,8 @@ def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def _leave_ctrl_c_to_the_parent(_: int) -> None:
-    # It reaches every process of the terminal; the parent saves first, then ends its workers.
+def _leave_signals_to_the_parent(_: int) -> None:
+    # Ctrl-C, and a cluster's SIGTERM, reach every process of a run. The parent saves first, then ends its loading
+    # processes; one that is left over ends by itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE))

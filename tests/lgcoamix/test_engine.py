@@ -10,6 +10,7 @@ from lgcoamix.engine import Means, Progress, Step, Waiting, evaluate, mix_batch,
 from lgcoamix.errors import RunError
 from lgcoamix.inputs import make_statistics, no_normalisation, to_inputs, to_picture
 from lgcoamix.mixing import MIXERS, Batch
+from lgcoamix.models import LocalGlobalNet
 from lgcoamix.output import Output
 from lgcoamix.ranks import Ranks
 from lgcoamix.seeding import derive_seed
@@ -134,3 +135,27 @@ def test_seeds_differ_by_every_part_and_never_change():
     assert len(set(seeds)) == 800
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert derive_seed("a", 1, 23) != derive_seed("a", 12, 3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", MIXERS)
+def test_no_step_waits_for_the_gpu(name):
+    device, mixer = torch.device("cuda"), MIXERS[name]()
+    network = LocalGlobalNet("resnet10t", 4, local=mixer.needs_maps).to(device)
+    statistics = make_statistics((0.5, 0.25, 0.1), (0.5, 0.25, 0.2), device)
+    step = Step(network, mixer, torch.optim.SGD(network.parameters(), 0.1), statistics, Ranks(device))
+    maps = (torch.arange(32) // 8).expand(8, 32, 32)
+    batch = Batch(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), torch.arange(8) % 4, maps, 4).to(device)
+    order = EpochBatches(80, 8, seed=0)
+    progress = Progress(0, 0, Means(), Waiting(device))
+    train_one_epoch(step, [batch] * 10, order, progress, lambda _: None)  # warm up: kernels, memory
+
+    def look(_: int) -> None:
+        # From the second step on; the means that are read at the end may wait.
+        torch.cuda.set_sync_debug_mode("error" if progress.number < 10 else "default")
+
+    progress = Progress(0, 0, Means(), Waiting(device))
+    try:
+        train_one_epoch(step, [batch] * 10, order, progress, look)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

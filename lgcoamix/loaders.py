@@ -16,7 +16,7 @@ from lgcoamix.preflight import RunOptions, test_split
 from lgcoamix.ranks import Ranks
 from preprocess.store import Store
 
-_ROOM = 0.5  # share of a GPU's free memory that images and maps may take; the rest is the network's
+ROOM = 0.5  # share of a GPU's free memory that images and maps may take; the rest is the network's
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,6 @@ def _choose(wanted: str, sources: Iterable[SuperpixelDataset], device: torch.dev
     if wanted == "resident":
         return True, line
     free = torch.cuda.mem_get_info(device)[0]
-    if needed <= _ROOM * free:
+    if needed <= ROOM * free:
         return True, line
     return False, f"{device.type}, streaming loader: {needed / 1e9:.1f} GB would not fit half of the free memory"

@@ -125,10 +125,21 @@ def check(store: Store, settings: Settings, options: RunOptions) -> None:
     """
     if int(os.environ.get("RANK", 0)) == 0:  # the others would see the folder that the first has made
         _refuse_folder(options)
-    if "train" not in store.splits or len(store.splits["train"]) < 2:
-        raise RunError(f"{store.path} has no split 'train' of at least 2 images; build it with that split")
     if options.val_fraction == 0 and not test_split(store):
         raise RunError(f"{store.path} has neither a test nor a val split; give --val-fraction 0.2")
+    check_training(store, settings)
+
+
+def check_training(store: Store, settings: Settings) -> None:
+    """Refuse a store that cannot be trained from with these settings.
+
+    Raises
+    ------
+    SettingsError : settings that do not fit the store.
+    RunError : the store is incomplete, or has no training split.
+    """
+    if "train" not in store.splits or len(store.splits["train"]) < 2:
+        raise RunError(f"{store.path} has no split 'train' of at least 2 images; build it with that split")
     missing = store.missing()
     if missing:
         raise RunError(

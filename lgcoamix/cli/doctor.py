@@ -12,7 +12,7 @@ from lgcoamix.cli.common import CONTEXT, console, friendly
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
 
 if TYPE_CHECKING:
-    from lgcoamix.doctor import Measurements, Steps
+    from lgcoamix.diagnosis import Measurements, Steps
 
 
 @click.command(short_help="What a run would spend its time on, and what to change.", context_settings=CONTEXT)
@@ -71,7 +71,7 @@ def doctor(
       python -m lgcoamix doctor --shards data/cub.h5
       python -m lgcoamix doctor --shards data/cub.h5 --mixer none --amp bf16 --workers 8 --json
     """
-    from lgcoamix.preflight import RunOptions, check
+    from lgcoamix.preflight import RunOptions, check_training
     from preprocess.store import Store
 
     store = Store(shards, superpixels)
@@ -82,9 +82,8 @@ def doctor(
         "data": {"image_size": image_size},
     }
     recipe, settings = choose_settings(store, recipe, mixer, values, assignments)
-    # Of a run: a folder that cannot be there, and a held-out share, so that no test split is asked for.
-    options = RunOptions(shards / "none", recipe, device=device, workers=workers, val_fraction=0.5)
-    check(store, settings, options)
+    check_training(store, settings)
+    options = RunOptions(Path("never-written"), recipe, device=device, workers=workers)
 
     from lgcoamix.doctor import measure
 
@@ -97,7 +96,7 @@ def doctor(
 
 
 def _print(found: "Measurements") -> None:
-    from lgcoamix.doctor import recommend
+    from lgcoamix.diagnosis import recommend
 
     console().print(_stages(found))
     console().print(_steps(found))

@@ -13,14 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
-from lgcoamix.config import Settings, suggest
-from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.methods import METHOD_OPTIONS
-from lgcoamix.recipes import RECIPES, recipe_for
+from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
+from lgcoamix.config import Settings
+from lgcoamix.recipes import RECIPES
 
 if TYPE_CHECKING:
     from lgcoamix.preflight import RunOptions
-    from lgcoamix.run import Report
+    from lgcoamix.trainer import Report
     from preprocess.store import Store
 
 
@@ -41,17 +40,9 @@ def _print_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> 
     required=True,
     help="The store, for example data/cub.h5.",
 )
-@click.option("--superpixels", metavar="NAME", help="Which of the store's, see inspect.  [default: its first]")
-@click.option("--recipe", metavar="NAME", help="Named settings to start from.  [default: the store's data set decides]")
-@click.option("--mixer", metavar="NAME", help=f"One of {', '.join(METHOD_OPTIONS)}.  [default: the recipe's]")
-@click.option("--backbone", metavar="TIMM_NAME", help="Any timm model with feature maps.  [default: the recipe's]")
+@settings_options
 @click.option("--weights", metavar="pretrained|none|FILE", help="Where the backbone starts.  [default: the recipe's]")
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's]")
-@click.option("--batch-size", type=click.IntRange(2), help="[default: the recipe's]")
-@click.option("--image-size", type=click.IntRange(8), help="Side of the network's input.  [default: the recipe's]")
-@click.option("--amp", type=click.Choice(["off", "bf16", "fp16"]), help="Half precision.  [default: the recipe's]")
-@click.option("--channels-last/--no-channels-last", default=None, help="Memory order.  [default: the recipe's]")
-@click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile.  [default: the recipe's]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 @click.option(
     "--loader",
@@ -77,9 +68,6 @@ def _print_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> 
 @click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="Last checkpoints that stay.")
 @click.option("--tensorboard/--no-tensorboard", default=True, show_default=True, help="Write OUT/tensorboard.")
 @click.option("--wandb", metavar="PROJECT", help="Log to Weights & Biases as well.")
-@click.option(
-    "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting; repeatable."
-)
 @click.option(
     "--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=_print_recipes, help="List, and exit."
 )
@@ -122,15 +110,13 @@ def train(
     from preprocess.store import Store
 
     store = Store(shards, superpixels)
-    recipe = recipe or recipe_for(store.dataset)
-    if recipe not in RECIPES:
-        raise SettingsError(f"no recipe {recipe!r}; {suggest(recipe, RECIPES)}")
-    settings = RECIPES[recipe].settings
-    settings = settings.with_method(mixer or settings.method)
-    settings = settings.with_values("model", backbone=backbone, weights=weights)
-    settings = settings.with_values("optim", epochs=epochs, batch_size=batch_size)
-    settings = settings.with_values("compute", amp=amp, channels_last=channels_last, compile=compiled)
-    settings = settings.with_values("data", image_size=image_size).with_assignments(assignments)
+    values = {
+        "model": {"backbone": backbone, "weights": weights},
+        "optim": {"epochs": epochs, "batch_size": batch_size},
+        "compute": {"amp": amp, "channels_last": channels_last, "compile": compiled},
+        "data": {"image_size": image_size},
+    }
+    recipe, settings = choose_settings(store, recipe, mixer, values, assignments)
     out = out or _run_folder(resume, f"{store.name}-{settings.method}-{Path(settings.model.backbone).name}-s{seed}")
     options = RunOptions(
         out,
@@ -164,22 +150,16 @@ def _run_folder(resume: str | None, name: str) -> Path:
 def _train(store: "Store", settings: Settings, options: "RunOptions") -> dict:
     if os.environ.get("WORLD_SIZE", "1") != "1":  # torch warns on every rank where the first batch is a mixed one
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    from lgcoamix.models import BackboneError, WeightsError
     from lgcoamix.run import train as run
 
-    try:
-        with _report() as report:
-            return run(store, settings, options, report)
-    except BackboneError as error:
-        raise SettingsError(str(error)) from None
-    except WeightsError as error:
-        raise RunError(str(error)) from None
+    with network_failures(), _report() as report:
+        return run(store, settings, options, report)
 
 
 @contextmanager
 def _report() -> "Iterator[Report]":
     """Show one progress bar for the pass in hand, and lines above it."""
-    from lgcoamix.run import Report
+    from lgcoamix.trainer import Report
 
     columns = (
         TextColumn("{task.description}"),

@@ -94,10 +94,10 @@ class SuperpixelDataset(Dataset):
         """
         draws = self.draw(indices)
         images = self.store.images(self.split, draws.samples)
-        ids = self._read_maps(draws) if self.with_maps else None
+        ids = self.read_maps(draws) if self.with_maps else None
         if self.view is not None:
             windows = self.view.windows([image.shape[:2] for image in images], draws.uniforms)
-            images, ids = self._show(images, ids, windows)
+            images, ids = self.show(images, ids, windows)
         samples = torch.from_numpy(draws.samples)
         return Batch(
             images=torch.from_numpy(images).permute(0, 3, 1, 2),
@@ -121,7 +121,7 @@ class SuperpixelDataset(Dataset):
         """K_half, the static bound on the ids; 0 without maps."""
         return self.store.region_count if self.with_maps else 0
 
-    def _read_maps(self, draws: Draws) -> list[np.ndarray]:
+    def read_maps(self, draws: Draws) -> list[np.ndarray]:
         """Read for each sample the map of its scale: (H, W) ids."""
         dtype, out = self.store.map_dtype, {}
         for place in np.unique(draws.scales):
@@ -130,9 +130,10 @@ class SuperpixelDataset(Dataset):
             out.update((row, ids.astype(dtype, copy=False)) for row, ids in zip(rows.tolist(), maps, strict=True))
         return [out[row] for row in range(len(draws.samples))]
 
-    def _show(
+    def show(
         self, images: Sequence[np.ndarray], ids: Sequence[np.ndarray] | None, windows: Windows
     ) -> tuple[np.ndarray, list[np.ndarray] | None]:
+        """Cut the windows out of stored images and maps: (B, H, W, 3) uint8 array, and (H, W) ids."""
         # Imported here: the resident loader works where OpenCV and albumentations are missing.
         from lgcoamix.data.transforms import show_map, show_window
 

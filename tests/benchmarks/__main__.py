@@ -3,9 +3,14 @@
 import click
 from rich.console import Console
 
-from tests.benchmarks import step, store, superpixels
+from tests.benchmarks import loader, step, store, superpixels
 
-BENCHMARKS = {"superpixels": superpixels.measure, "store": store.measure, "step": step.measure}
+BENCHMARKS = {
+    "superpixels": superpixels.measure,
+    "store": store.measure,
+    "loader": loader.measure,
+    "step": step.measure,
+}
 
 
 @click.command()

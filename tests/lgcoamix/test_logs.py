@@ -20,12 +20,12 @@ def folder(run: Run, flowers_store: Path, tmp_path_factory: pytest.TempPathFacto
     # The run is cut after its first epoch by the very exception that an interrupted one raises.
     script = (
         "import sys, signal, runpy, os\n"
-        "from lgcoamix.run import _Trainer\n"
-        "finish = _Trainer._finish_epoch\n"
+        "from lgcoamix.trainer import Trainer\n"
+        "finish = Trainer._finish_epoch\n"
         "def stop(self, row, *rest):\n"
         "    finish(self, row, *rest)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "_Trainer._finish_epoch = stop\n"
+        "Trainer._finish_epoch = stop\n"
         "sys.argv = sys.argv[1:]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )

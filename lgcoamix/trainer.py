@@ -37,7 +37,7 @@ from preprocess.store import Store
 
 _TERMS = ("loss", "global", "local", "contrast")  # of the progress line
 _LAMBDA_IMAGES = 512  # points in lambda.png
-_SHOW_EVERY = 50  # steps between two looks at the losses, each of which waits for the device
+_SHOW_EVERY = 2.0  # seconds between two looks at the losses, each of which waits for the device
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Trainer:
         """Run the epochs that are left. ``folder`` is None on all ranks but the first."""
         self.folder = folder
         self._take_up(self.ranks.from_first(self._checkpoint_to_take_up() if folder else None))
-        self.begun_at, self.done = time.perf_counter(), 0
+        self.begun_at, self.done, self.shown = time.perf_counter(), 0, 0.0
         logs = Logs(self.options, self.config, self.progress.epoch) if folder else None
         with listening(alone=self.ranks.world == 1) as self.stop:
             try:
@@ -199,16 +199,13 @@ class Trainer:
             raise _Stopped
         if number % self.options.checkpoint_every == 0 and number < len(self.loaders.batches):
             self._save()
-        elif number % _SHOW_EVERY == 0 and self.ranks.world == 1:
-            read_finite(self.progress, self.ranks)
-        if number % _SHOW_EVERY == 0 or number == 1:
+        if self.ranks.first and time.perf_counter() - self.shown > _SHOW_EVERY:
             self._show()
 
     def _show(self) -> None:
-        alone = Ranks(self.ranks.device)  # a look at this rank's own part: no talk among ranks
-        if not self.ranks.first:
-            return
-        means = self.progress.means.read(alone)
+        """Look at the losses of this rank: only a part, but the others need not stop for it."""
+        self.shown = time.perf_counter()
+        means = read_finite(self.progress, Ranks(self.ranks.device))
         terms = ", ".join(f"{name} {means[name]:.3f}" for name in _TERMS if name in means)
         timing = self._timing()
         self.report.show(f"{terms}, {timing['images_per_second']:.0f} images/s, {_share(timing)}, {self._time_left()}")

@@ -75,3 +75,14 @@ def test_cosine_by_hand():
 @pytest.mark.parametrize("epochs", [1, 2, 7, 100])
 def test_every_rate_lies_between_zero_and_the_base(name, epochs):
     assert all(0 < learning_rate(name, 0.3, epoch, epochs) <= 0.3 for epoch in range(epochs))
+
+
+def test_the_warm_up_can_be_chosen():
+    rates = [learning_rate("cosine", 1.0, epoch, 12, warmup=4) for epoch in (0, 3, 4, 8)]
+    assert rates == pytest.approx([1 / 5, 4 / 5, 1, 0.5])
+    assert learning_rate("cosine", 1.0, 0, 12, warmup=0) == 1.0
+    # The published table has ten epochs of its own.
+    assert learning_rate("lgcoamix-a", 1.0, 0, 600, warmup=0) == 1.0
+    rates = [learning_rate("lgcoamix-a", 1.0, epoch, 600, warmup=20) for epoch in (0, 9, 19, 20, 160)]
+    assert rates == pytest.approx([1 / 20, 1 / 2, 1, 1, 1 / 2])
+    assert 0 < learning_rate("cosine", 1.0, 2, 3, warmup=9) <= 1  # longer than the run

@@ -29,6 +29,13 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
     A plain ``.to`` from memory that is not pinned waits until the device has done all that it was given before.
     """
+    if device.type == "mps" and tensor.dtype == torch.float64:  # which it does not have
+        tensor = tensor.float()
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def precise(values: Tensor) -> Tensor:
+    """In float64, for long sums; in float32 on a device that has no float64."""
+    return values.float() if values.device.type == "mps" else values.double()

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from lgcoamix.clock import Waiting
 from lgcoamix.config import Settings
 from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, make_loader
 from lgcoamix.data.dataset import Draws
@@ -23,7 +24,7 @@ from lgcoamix.data.loader import end_workers
 from lgcoamix.data.resident import resident_bytes
 from lgcoamix.device import pick_device
 from lgcoamix.diagnosis import Measurements, Steps
-from lgcoamix.engine import Means, Progress, Step, Waiting, train_one_epoch
+from lgcoamix.engine import Means, Progress, Step, train_one_epoch
 from lgcoamix.loaders import ROOM
 from lgcoamix.mixing import Batch
 from lgcoamix.preflight import RunOptions, test_split

@@ -1,7 +1,6 @@
 """Training and evaluation. Knows no method by name."""
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,8 +11,10 @@ import torch.nn.functional as F
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from lgcoamix.clock import Waiting
 from lgcoamix.config import ComputeSettings
 from lgcoamix.data.loader import EpochBatches, on_device, split_evenly
+from lgcoamix.device import precise
 from lgcoamix.errors import RunError
 from lgcoamix.inputs import Statistics, to_inputs
 from lgcoamix.mixing import Batch, Mixed, Mixer, unmixed
@@ -57,12 +58,8 @@ class Step:
     scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
-        """Wrap what computes: for several ranks, for compilation, for half precision."""
-        model: nn.Module = self.network
-        if self.ranks.world > 1:
-            # Unmixed steps run neither decoder nor local head; the gate is common, so all ranks leave out the same.
-            model = nn.parallel.DistributedDataParallel(model, find_unused_parameters=self.mixer.needs_maps)
-        mix, loss = self.mixer.mix, self.mixer.loss
+        """Wrap what computes: for compilation, for half precision."""
+        model, mix, loss = self.network, self.mixer.mix, self.mixer.loss
         if self.compute.compile:
             model, mix, loss = (torch.compile(part, dynamic=False) for part in (model, mix, loss))
         scaler = torch.amp.GradScaler(self.ranks.device.type, enabled=self.compute.amp == "fp16")
@@ -101,7 +98,7 @@ class Means:
     def add(self, values: dict[str, Tensor], weight: float = 1.0) -> None:
         """Add one observation of every value."""
         for name, value in values.items():
-            term = _precise(value.detach()) * weight
+            term = precise(value.detach()) * weight
             self._sums[name] = self._sums[name] + term if name in self._sums else term
             self._weights[name] = self._weights.get(name, 0.0) + weight
 
@@ -117,53 +114,6 @@ class Means:
         """Means so far, over all ranks."""
         sums, weights = self.totals(ranks)
         return {name: sums[name] / weights[name] for name in sums if weights[name]}
-
-
-def _precise(values: Tensor) -> Tensor:
-    return values.float() if values.device.type == "mps" else values.double()
-
-
-class Waiting:
-    """Time that steps spend waiting for their data.
-
-    Notes
-    -----
-    On CUDA the host runs ahead of the device, so events are put into the device's own queue: before the next batch is
-    asked for and after it came. Between the two the device has nothing to do. Elsewhere a clock does.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] | None = [] if device.type == "cuda" else None
-        self._seconds = 0.0
-
-    def around(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Give the same batches, and measure."""
-        while True:
-            begin = self._now()
-            batch = next(batches, None)
-            if batch is None:
-                return
-            end = self._now()
-            if self._events is None:
-                self._seconds += end - begin
-            else:
-                self._events.append((begin, end))
-            yield batch
-
-    def seconds(self) -> float:
-        """Seconds so far. On CUDA it waits for the device."""
-        if self._events:
-            self._events[-1][1].synchronize()
-            self._seconds += sum(begin.elapsed_time(end) for begin, end in self._events) / 1000
-            self._events.clear()
-        return self._seconds
-
-    def _now(self) -> Any:
-        if self._events is None:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
 
 
 @dataclass
@@ -244,19 +194,17 @@ def train_one_epoch(
 
 def _run_step(step: Step, batch: Batch, progress: Progress, weight: float, is_open: bool) -> None:
     shares = split_evenly(len(batch.labels), step.accumulate)
+    step.ranks.follow_first(step.network)
     lams: dict[str, Tensor] = {}
     for place, (begin, end) in enumerate(shares):
         share = weight * (end - begin) / len(batch.labels)
         part = batch if len(shares) == 1 else batch.part(begin, end)
         mixed = mix_batch(step, part, progress.epoch, progress.number, is_open, place)
-        last = place == len(shares) - 1
-        with nullcontext() if last or step.ranks.world == 1 else step.model.no_sync():
-            with step.autocast():
-                output: Output = step.model(mixed.images, mixed.regions, mixed.count)
-                terms = step.loss(output, mixed)
-                loss = torch.stack(list(terms.values())).sum()
-            # Gradients are summed over parts and averaged over ranks: together, the mean over the whole batch.
-            step.scaler.scale(loss * (share * step.ranks.world)).backward()
+        with step.autocast():
+            output: Output = step.model(mixed.images, mixed.regions, mixed.count)
+            terms = step.loss(output, mixed)
+            loss = torch.stack(list(terms.values())).sum()
+        step.scaler.scale(loss * share).backward()  # summed over parts and ranks: the mean over the whole batch
         with torch.no_grad():
             progress.means.add({"loss": loss, **terms}, share)
             progress.means.add({"mixed": torch.tensor(float(is_open))}, share)
@@ -264,6 +212,7 @@ def _run_step(step: Step, batch: Batch, progress: Progress, weight: float, is_op
                 monitors = step.mixer.monitors(output, mixed)
                 progress.means.add(monitors, share)
                 lams = {name: lams.get(name, 0.0) + value.detach() * share for name, value in monitors.items()}
+    step.ranks.add_gradients(step.network)
     if step.clip:
         step.scaler.unscale_(step.optimiser)
         nn.utils.clip_grad_norm_(step.network.parameters(), step.clip)
@@ -320,7 +269,7 @@ def evaluate(
     """
     means = Means({"top1": 0.0, "loss": 0.0}, {"top1": 0.0, "loss": 0.0})  # a rank may have no sample
     for logits, labels in predictions(model, loader, statistics, ranks.device, autocast):
-        right = _precise(logits.argmax(dim=1) == labels).mean() * 100
+        right = precise(logits.argmax(dim=1) == labels).mean() * 100
         means.add({"top1": right, "loss": F.cross_entropy(logits, labels)}, weight=len(labels))
     return means.read(ranks)
 

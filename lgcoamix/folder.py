@@ -6,10 +6,11 @@ import io
 import json
 import os
 import statistics
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
-from lgcoamix.checkpoint import checkpoints_in, save_checkpoint
+from lgcoamix.checkpoint import checkpoints_in, load_checkpoint, save_checkpoint
 from lgcoamix.errors import RunError
 from lgcoamix.files import is_leftover, named, write_whole
 
@@ -55,11 +56,19 @@ class RunFolder:
         """The checkpoint to go on from."""
         return next(iter(checkpoints_in(self.path)), None)
 
-    def set_aside_newer_than(self, checkpoint: Path) -> None:
-        """Rename the checkpoints that a run leaves behind as it goes on from an older one."""
-        for path in checkpoints_in(self.path):
-            if path.samefile(checkpoint):
-                return
+    def set_aside_newer_than(self, checkpoint: Path, epochs: int) -> None:
+        """Rename the checkpoints that a run leaves behind as it goes on from an older one.
+
+        Parameters
+        ----------
+        checkpoint : the one that it goes on from.
+        epochs : that were finished then; a best one that is later goes as well.
+        """
+        newer = list(takewhile(lambda path: not path.samefile(checkpoint), checkpoints_in(self.path)))
+        best = self.path / "best.pt"
+        if newer and best.exists() and load_checkpoint(best)["epoch"] >= epochs:
+            newer.append(best)
+        for path in newer:
             path.replace(path.with_suffix(".pt.set-aside"))
 
     def write_json(self, name: str, document: dict[str, Any]) -> None:
@@ -123,7 +132,9 @@ class RunFolder:
     def write_tables(self) -> None:
         """Write ``metrics.csv`` and ``timing.csv``."""
         for name, rows in (("metrics.csv", self.rows), ("timing.csv", self.timings)):
-            if rows:
+            if not rows:
+                (self.path / name).unlink(missing_ok=True)
+            else:
                 text = io.StringIO()
                 writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
                 writer.writeheader()

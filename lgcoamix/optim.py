@@ -1,24 +1,32 @@
 """The optimiser of a recipe and the average of its weights: timm's."""
 
 import torch
-from timm.optim import create_optimizer_v2, list_optimizers
+from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
 from timm.utils import ModelEmaV3
 from torch import nn
 
 from lgcoamix.config import OptimSettings, suggest
 from lgcoamix.errors import SettingsError
 
+_FUSED = ("sgd", "adam", "adamw")
 
-def make_optimiser(model: nn.Module, settings: OptimSettings) -> torch.optim.Optimizer:
+
+def make_optimiser(model: nn.Module, settings: OptimSettings, scaled: bool = False) -> torch.optim.Optimizer:
     """Build the optimiser.
+
+    Parameters
+    ----------
+    scaled : the loss is scaled, on a GPU: torch's own optimisers can then skip a step without a wait for the device.
 
     Raises
     ------
-    SettingsError : timm has no such optimiser.
+    SettingsError : timm has no such optimiser, or it needs a second derivative.
     """
     name = settings.optimiser
     if name not in list_optimizers():
         raise SettingsError(f"no optimiser {name!r}; {suggest(name, list_optimizers())}")
+    if get_optimizer_info(name).second_order:
+        raise SettingsError(f"optim.optimiser={name} needs second derivatives, which the engine does not compute")
     if name == "sgd" and not settings.nesterov:
         name = "momentum"  # timm's name of the plain form: its sgd is Nesterov's
     try:
@@ -29,6 +37,7 @@ def make_optimiser(model: nn.Module, settings: OptimSettings) -> torch.optim.Opt
             weight_decay=settings.weight_decay,
             momentum=settings.momentum,
             filter_bias_and_bn=settings.decay == "weights",
+            **({"fused": True} if scaled and settings.optimiser in _FUSED else {}),
         )
     except (ImportError, TypeError, AssertionError, RuntimeError) as error:  # some need packages, or a GPU
         raise SettingsError(f"optim.optimiser={name}: {error}") from error

@@ -1,7 +1,6 @@
 """What can be refused before torch is imported, and before anything is written."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from lgcoamix.config import Settings, flatten, to_plain
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.files import is_leftover
+from lgcoamix.launch import launched
 from preprocess.store import Store
 
 _NONE = "not set"
@@ -123,7 +123,7 @@ def check(store: Store, settings: Settings, options: RunOptions) -> None:
     SettingsError : settings that do not fit the store.
     RunError : the run folder exists, or the store lacks a split.
     """
-    if int(os.environ.get("RANK", 0)) == 0:  # the others would see the folder that the first has made
+    if launched()[0] == 0:  # the others would see the folder that the first has made
         _refuse_folder(options)
     if options.val_fraction == 0 and not test_split(store):
         raise RunError(f"{store.path} has neither a test nor a val split; give --val-fraction 0.2")

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from lgcoamix.device import pick_device
 from lgcoamix.errors import RunError
+from lgcoamix.launch import launched
 
 _PATIENCE = timedelta(minutes=10)  # for a rank that compiles, or reads while the others wait
 
@@ -44,6 +45,29 @@ class Ranks:
             dist.all_reduce(values)
         return values
 
+    def add_gradients(self, network: nn.Module) -> None:
+        """Sum the gradients of all ranks, which must have them for the same parameters.
+
+        Notes
+        -----
+        One sum over all of them, in the order of the parameters: torch's DistributedDataParallel overlaps it with the
+        backward pass, but lays its parts anew after the first step of a process, so that a resumed run would differ
+        in the last digits; and it waits for the device where a step leaves parameters out, as unmixed ones do.
+        """
+        gradients = [value.grad for value in network.parameters() if value.grad is not None]
+        if self.world > 1 and gradients:
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            dist.all_reduce(flat)
+            _copy_back(flat, gradients)
+
+    def follow_first(self, network: nn.Module) -> None:
+        """Take over the floating buffers of rank 0, such as the statistics of BatchNorm: they are what is saved."""
+        buffers = [value for value in network.buffers() if value.is_floating_point()]
+        if self.world > 1 and buffers:
+            flat = torch.cat([value.flatten() for value in buffers])
+            dist.broadcast(flat, src=0)
+            _copy_back(flat, buffers)
+
     def any(self, flag: bool) -> bool:
         """Whether it holds on one rank at least."""
         return bool(self.total(torch.tensor(int(flag)))) if self.world > 1 else flag
@@ -57,9 +81,9 @@ class Ranks:
         return box[0]
 
 
-def launched() -> tuple[int, int]:
-    """Rank and number of processes, as torchrun sets them; (0, 1) without it. Needs no other process."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+def _copy_back(flat: Tensor, values: list[Tensor]) -> None:
+    parts = flat.split([value.numel() for value in values])
+    torch._foreach_copy_(values, [part.view(value.shape) for part, value in zip(parts, values, strict=True)])
 
 
 @contextmanager

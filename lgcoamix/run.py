@@ -93,7 +93,7 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
     return Step(
         network,
         mixer,
-        make_optimiser(network, optim),
+        make_optimiser(network, optim, scaled=compute.amp == "fp16" and ranks.device.type == "cuda"),
         statistics_of(settings, ranks.device),
         ranks,
         options.seed,

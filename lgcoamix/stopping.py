@@ -48,14 +48,20 @@ def listening(alone: bool) -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def command_to_continue(world: int) -> str:
-    """The command line of this process, with ``--resume auto``."""
+def command_to_continue(out: Path) -> str:
+    """The command line of this process, with ``--resume auto`` and its run folder.
+
+    A launcher of several machines is left out: its options differ from machine to machine.
+    """
     python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
-    launcher = [] if world == 1 else ["-m", "torch.distributed.run", "--nproc-per-node", str(world)]
+    world, here = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", here] if world == here != "1" else []
     program = ["-m", "lgcoamix"] if Path(sys.argv[0]).name == "__main__.py" else [sys.argv[0]]
     given = sys.argv[1:]
     if "--resume" in given:
         place = given.index("--resume")
         given = given[:place] + given[place + 2 :]
     given = [text for text in given if not text.startswith("--resume=")]
+    if not any(text.partition("=")[0] == "--out" for text in given):
+        given += ["--out", str(out)]
     return shlex.join([python, *launcher, *program, *given, "--resume", "auto"])

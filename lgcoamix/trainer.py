@@ -9,16 +9,16 @@ from signal import SIGTERM
 from typing import Any
 
 import torch
-from timm.utils import distribute_bn
 
 from lgcoamix.checkpoint import checkpoints_in, load_checkpoint
+from lgcoamix.clock import Clock
 from lgcoamix.config import Settings
 from lgcoamix.data import EpochBatches, make_loader
+from lgcoamix.device import precise
 from lgcoamix.engine import (
     Means,
     Progress,
     Step,
-    Waiting,
     evaluate,
     predictions,
     read_finite,
@@ -89,8 +89,7 @@ class Trainer:
     ) -> None:
         self.store, self.settings, self.options, self.config = store, settings, options, config
         self.ranks, self.step, self.loaders, self.report = step.ranks, step, loaders, report
-        self.progress = Progress(0, 0, Means(), Waiting(step.device))
-        self.seconds = self.waited = 0.0  # of this epoch, before this process took it up
+        self._stand_at(0, 0, Means())
         self.folder: RunFolder | None = None
         self.stop = Stop()
 
@@ -99,7 +98,7 @@ class Trainer:
         self.folder = folder
         self._take_up(self.ranks.from_first(self._checkpoint_to_take_up() if folder else None))
         self.begun_at, self.done, self.shown = time.perf_counter(), 0, 0.0
-        logs = Logs(self.options, self.config, self.progress.epoch) if folder else None
+        logs = self._logs() if folder else None
         with listening(alone=self.ranks.world == 1) as self.stop:
             try:
                 for epoch in range(self.progress.epoch, self.settings.optim.epochs):
@@ -115,10 +114,30 @@ class Trainer:
                 ) from error
         return self._finish(logs) if folder else {}
 
+    def _logs(self) -> Logs:
+        """Start logging. An epoch that was the last thing saved may not have been logged, and is once more."""
+        again = self.progress.number == 0 and bool(self.folder.rows)
+        logs = Logs(self.options, self.config, self.progress.epoch - again)
+        if again:
+            self._log_epoch(logs)
+        return logs
+
+    def _log_epoch(self, logs: Logs) -> None:
+        row, epoch = self.folder.rows[-1], len(self.folder.rows) - 1
+        logs.add_epoch(row, self.folder.timings[-1])
+        if logs.wants_pictures and epoch % max(1, self.settings.optim.epochs // 10) == 0:
+            logs.add_figure("mixed", self._mixed_figure(epoch), epoch)
+
+    def _stand_at(self, epoch: int, number: int, means: Means, seconds: float = 0.0, waited: float = 0.0) -> None:
+        """Take up the state before a step."""
+        self.clock = Clock(self.ranks.device, seconds, waited)
+        self.progress = Progress(epoch, number, means, self.clock.waiting)
+
     def _interrupted(self) -> Interrupted:
         self._save()
+        self.ranks.any(False)  # a rank that ends makes torchrun end the others: only when the first has written
         place = f"step {self.progress.number} of epoch {self.progress.epoch + 1}"
-        line = f"interrupted; saved after {place}, to continue:\n  {command_to_continue(self.ranks.world)}"
+        line = f"interrupted; saved after {place}, to continue:\n  {command_to_continue(self.options.out)}"
         return Interrupted(line, self.stop.signal or SIGTERM)
 
     def _checkpoint_to_take_up(self) -> str | None:
@@ -153,10 +172,9 @@ class Trainer:
             step.average.module.load_state_dict(state["model_ema"])
         place = state["position"]
         means = self._from_here_on(state["means"]["sums"], state["means"]["weights"])
-        self.progress = Progress(place["epoch"], place["step"], means, Waiting(self.ranks.device))
-        self.seconds, self.waited = place["seconds"], place["waited"]
+        self._stand_at(place["epoch"], place["step"], means, place["seconds"], place["waited"])
         if self.folder:
-            self.folder.set_aside_newer_than(Path(path))
+            self.folder.set_aside_newer_than(Path(path), len(state["rows"]))
             self.folder.restore(state)
         for name in ("versions", "device", "threads", "world"):
             if state["config"].get(name) != self.config[name]:
@@ -167,16 +185,13 @@ class Trainer:
 
     def _run_epoch(self, epoch: int, logs: Logs | None) -> None:
         optim, step, batches = self.settings.optim, self.step, self.loaders.batches
-        if epoch != self.progress.epoch:
-            self.progress = Progress(epoch, 0, Means(), Waiting(self.ranks.device))
-            self.seconds = self.waited = 0.0
         batches.epoch, batches.first = epoch, self.progress.number
         rate = learning_rate(optim.schedule, optim.lr, epoch, optim.epochs, optim.warmup)
         for group in step.optimiser.param_groups:
-            group["lr"] = rate * group.get("lr_scale", 1.0)
+            group["lr"] = rate
         advance = self.report.start(f"epoch {epoch + 1}/{optim.epochs}", batches.length)
         advance(self.progress.number * batches.batch_size)
-        self.begin = time.perf_counter()
+        self.clock.go()
 
         def after_step(count: int) -> None:
             advance(count)
@@ -184,6 +199,7 @@ class Trainer:
 
         mixing = epoch < optim.epochs - optim.plain_epochs
         trained = train_one_epoch(step, self.loaders.train, batches, self.progress, after_step, mixing)
+        self.clock.stop()
         timing = self._timing()
         row: dict[str, float] = {"epoch": epoch, "lr": rate, **trained}
         begin = time.perf_counter()
@@ -212,8 +228,7 @@ class Trainer:
 
     def _timing(self) -> dict[str, float]:
         """How fast this epoch is so far."""
-        waited = self.waited + self.progress.waiting.seconds()
-        seconds = self.seconds + time.perf_counter() - self.begin
+        seconds, waited = self.clock.seconds, self.clock.waited
         images = min(self.progress.number * self.loaders.batches.batch_size, self.loaders.batches.length)
         return {
             "epoch": self.progress.epoch,
@@ -223,20 +238,19 @@ class Trainer:
         }
 
     def _time_left(self) -> str:
+        if not self.done:
+            return "time left unknown"
         batches = self.loaders.batches
         total = self.settings.optim.epochs * batches.length
         seen = self.progress.epoch * batches.length + self.progress.number * batches.batch_size
-        seconds = (total - seen) * (time.perf_counter() - self.begun_at) / max(1, self.done)
+        seconds = (total - seen) * (time.perf_counter() - self.begun_at) / self.done
         hours, minutes = divmod(round(max(0.0, seconds) / 60), 60)
         return f"{hours}:{minutes:02d} h left"
 
     def _evaluate(self) -> dict[str, float]:
         step = self.step
         row: dict[str, float] = {}
-        if self.ranks.world > 1:
-            distribute_bn(step.network, self.ranks.world, reduce=False)  # rank 0's, which are the ones that are saved
-            if step.average is not None:
-                distribute_bn(step.average.module, self.ranks.world, reduce=False)
+        self.ranks.follow_first(step.evaluated)
         for name, loader in self.loaders.tests.items():
             batches = self._until_stopped(loader)
             measured = evaluate(step.evaluated, batches, step.statistics, self.ranks, step.autocast)
@@ -253,8 +267,7 @@ class Trainer:
     def _finish_epoch(self, row: dict[str, float], timing: dict[str, float], logs: Logs | None) -> None:
         lams = self._lambdas()
         epoch, folder = self.progress.epoch, self.folder
-        self.progress = Progress(epoch + 1, 0, Means(), Waiting(self.ranks.device))
-        self.seconds = self.waited = 0.0
+        self._stand_at(epoch + 1, 0, Means())
         if folder is None:
             return
         folder.rows.append(row)
@@ -262,12 +275,9 @@ class Trainer:
         folder.append_lambdas(lams)
         weights = self._weights()
         folder.save_best({**weights, "epoch": epoch, "metrics": row})
-        folder.save({**weights, **self._rest({"sums": {}, "weights": {}}, 0.0, 0.0)})
+        folder.save({**weights, **self._rest({"sums": {}, "weights": {}})})
         folder.write_tables()
-        logs.add_epoch(row, timing)
-        sheet_every = max(1, self.settings.optim.epochs // 10)
-        if logs.wants_pictures and epoch % sheet_every == 0:
-            logs.add_figure("mixed", self._mixed_figure(epoch), epoch)
+        self._log_epoch(logs)
         tops = ", ".join(f"{name} top-1 {row[f'{name}_top1']:.2f} %" for name in self.loaders.tests)
         self.report.say(
             f"epoch {epoch + 1}/{self.settings.optim.epochs}: loss {row['loss']:.4f}, {tops}, "
@@ -281,13 +291,10 @@ class Trainer:
         refuse_infinite_weights(self.step.network)
         sums, weights = self.progress.means.totals(self.ranks)
         lams = self._lambdas()
-        timing = self._timing()
         self.progress.means = self._from_here_on(sums, weights)
         if self.folder is not None:
             self.folder.append_lambdas(lams)
-            seconds = timing["train_seconds"]
-            means = {"sums": sums, "weights": weights}
-            self.folder.save({**self._weights(), **self._rest(means, seconds, timing["waiting"] * seconds)})
+            self.folder.save({**self._weights(), **self._rest({"sums": sums, "weights": weights})})
 
     def _from_here_on(self, sums: dict[str, float], weights: dict[str, float]) -> Means:
         """The means of all ranks so far become rank 0's part."""
@@ -302,7 +309,7 @@ class Trainer:
             "config": self.config,
         }
 
-    def _rest(self, means: dict[str, Any], seconds: float, waited: float) -> dict[str, Any]:
+    def _rest(self, means: dict[str, Any]) -> dict[str, Any]:
         rows = self.folder.rows
         return {
             "optimiser": self.step.optimiser.state_dict(),
@@ -310,8 +317,8 @@ class Trainer:
             "position": {
                 "epoch": self.progress.epoch,
                 "step": self.progress.number,
-                "seconds": seconds,
-                "waited": waited,
+                "seconds": self.clock.seconds,
+                "waited": self.clock.waited,
             },
             "means": means,
             "epoch": rows[-1]["epoch"] if rows else -1,
@@ -324,7 +331,7 @@ class Trainer:
         if not lams:
             return []
         names = list(lams[0][1])
-        values = torch.stack([torch.stack([values[name].double() for name in names]) for _, values in lams]).cpu()
+        values = torch.stack([torch.stack([precise(values[name]) for name in names]) for _, values in lams]).cpu()
         rows = self.ranks.total(values).tolist()
         epoch = self.progress.epoch
         return [
@@ -362,7 +369,9 @@ class Trainer:
 
         name, loader = list(self.loaders.tests.items())[-1]
         dataset = loader.dataset
-        everything = make_loader(dataset, EpochBatches(len(dataset), self.settings.optim.batch_size, None), 0)
+        everything = make_loader(
+            dataset, EpochBatches(len(dataset), self.settings.optim.batch_size, None), loader.num_workers
+        )
         step = self.step
         found = predictions(step.evaluated, everything, step.statistics, step.device, step.autocast)
         logits, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))

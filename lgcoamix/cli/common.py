@@ -1,7 +1,6 @@
 """What the commands share: friendly failures, tables, the progress bar."""
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 
@@ -9,6 +8,7 @@ import click
 from rich.console import Console
 
 from lgcoamix.errors import Interrupted, RunError, SettingsError
+from lgcoamix.launch import launched
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
@@ -30,7 +30,7 @@ def friendly(command: Callable) -> Callable:
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}") from None
         except Interrupted as stop:
-            if os.environ.get("RANK", "0") == "0":  # every rank stops, one says it
+            if launched()[0] == 0:  # every rank stops, one says it
                 click.echo(f"\n{stop}", err=True)
             sys.exit(128 + stop.signal)
         except KeyboardInterrupt:

@@ -1,7 +1,6 @@
 """``python -m lgcoamix train``, also ``train.py``."""
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,8 +147,6 @@ def _run_folder(resume: str | None, name: str) -> Path:
 
 
 def _train(store: "Store", settings: Settings, options: "RunOptions") -> dict:
-    if os.environ.get("WORLD_SIZE", "1") != "1":  # torch warns on every rank where the first batch is a mixed one
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from lgcoamix.run import train as run
 
     with network_failures(), _report() as report:

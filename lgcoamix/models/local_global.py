@@ -98,6 +98,11 @@ class LocalGlobalNet(nn.Module):
             self.decoder = Decoder(self.backbone.channels, self.backbone.reductions, width, skip)
             self.local_head = LocalHead(width, num_classes)
 
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that the backbone keeps from weight decay; timm asks for it."""
+        names = getattr(self.backbone.net, "no_weight_decay", set)()
+        return {f"backbone.net.{name}" for name in names}
+
     def forward(self, images: Tensor, regions: Tensor | None = None, count: int = 0) -> Output:
         """Classify images, and their regions where these are given.
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from rich.table import Table
 
+from lgcoamix.clock import Waiting
 from lgcoamix.config import ComputeSettings, OptimSettings
 from lgcoamix.data import EpochBatches
-from lgcoamix.engine import Means, Progress, Step, Waiting, train_one_epoch
+from lgcoamix.engine import Means, Progress, Step, train_one_epoch
 from lgcoamix.inputs import no_normalisation
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet

@@ -12,13 +12,15 @@ from click.testing import CliRunner
 from torch import nn
 
 from lgcoamix.cli import train
+from lgcoamix.clock import Waiting
 from lgcoamix.config import ComputeSettings, OptimSettings
 from lgcoamix.data import EpochBatches
-from lgcoamix.engine import Means, Progress, Step, Waiting, train_one_epoch
+from lgcoamix.engine import Means, Progress, Step, train_one_epoch
 from lgcoamix.errors import SettingsError
 from lgcoamix.inputs import no_normalisation
 from lgcoamix.losses import local_contrast
 from lgcoamix.mixing import MIXERS, Batch
+from lgcoamix.models import LocalGlobalNet
 from lgcoamix.optim import make_average, make_optimiser
 from lgcoamix.output import Output
 from lgcoamix.ranks import Ranks
@@ -112,6 +114,15 @@ def test_the_weight_decay_can_leave_out_biases_and_norms():
     assert len(everything["params"]) == 6
 
 
+def test_what_a_transformer_keeps_from_decay_is_kept():
+    network = LocalGlobalNet("vit_tiny_patch16_224", 3, image_size=32, local=False)
+    groups = make_optimiser(network, OptimSettings(decay="weights", weight_decay=0.1)).param_groups
+    decayed = {id(value) for group in groups if group["weight_decay"] for value in group["params"]}
+    assert id(network.backbone.net.pos_embed) not in decayed
+    assert id(network.backbone.net.cls_token) not in decayed
+    assert id(network.backbone.net.head.weight) in decayed
+
+
 def test_the_optimisers_are_the_named_ones():
     model = Toy()
     plain = make_optimiser(model, OptimSettings())
@@ -121,6 +132,8 @@ def test_the_optimisers_are_the_named_ones():
     assert type(make_optimiser(model, OptimSettings(optimiser="adamw"))) is torch.optim.AdamW
     with pytest.raises(SettingsError, match="no optimiser 'adamx'; did you mean"):
         make_optimiser(model, OptimSettings(optimiser="adamx"))
+    with pytest.raises(SettingsError, match="second derivatives"):
+        make_optimiser(model, OptimSettings(optimiser="adahessian"))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

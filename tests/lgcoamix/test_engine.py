@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lgcoamix.clock import Waiting
 from lgcoamix.data import EpochBatches
-from lgcoamix.engine import Means, Progress, Step, Waiting, evaluate, mix_batch, train_one_epoch
+from lgcoamix.engine import Means, Progress, Step, evaluate, mix_batch, train_one_epoch
 from lgcoamix.errors import RunError
 from lgcoamix.inputs import make_statistics, no_normalisation, to_inputs, to_picture
 from lgcoamix.mixing import MIXERS, Batch

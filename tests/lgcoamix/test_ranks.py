@@ -134,15 +134,21 @@ def _end(process: subprocess.Popen) -> None:
         process.wait()
 
 
-def test_superpixel_mixing_on_two_ranks_stops_and_goes_on_as_if_nothing_had_been(flowers_store, tmp_path):
-    options = (*RESNET, "--epochs", 3, "--checkpoint-every", 2, "--set", "optim.accumulate=2")
-    whole = _train(flowers_store, tmp_path / "whole", 2, *options)
+# With three ranks a sum depends on its order.
+SEVERAL = {"two ranks": (2, RESNET), **({"three ranks": (3, (*VIT[:2], "--mixer", "mixup"))} if PROOF else {})}
+
+
+@pytest.mark.parametrize(("world", "method"), SEVERAL.values(), ids=SEVERAL)
+def test_several_ranks_stop_and_go_on_as_if_nothing_had_been(world, method, flowers_store, tmp_path):
+    options = (*method, "--epochs", 3, "--checkpoint-every", 2, "--set", "optim.accumulate=2")
+    whole = _train(flowers_store, tmp_path / "whole", world, *options)
     rows = _rows(whole)
     assert len(rows) == 3
-    assert all(row["local"] > 0 and row["contrast"] > 0 and 0 < row["mixed"] < 1 for row in rows)
+    if method is RESNET:
+        assert all(row["local"] > 0 and row["contrast"] > 0 and 0 < row["mixed"] < 1 for row in rows)
 
     parts = tmp_path / "parts"
-    command = _command(flowers_store, parts, 2, *options, "--resume", "auto")
+    command = _command(flowers_store, parts, world, *options, "--resume", "auto")
     for _ in range(3 if PROOF else 1):
         if (parts / "results.json").exists():
             break
@@ -154,9 +160,10 @@ def test_superpixel_mixing_on_two_ranks_stops_and_goes_on_as_if_nothing_had_been
         finally:
             _end(process)
         assert stderr.count("interrupted; saved after step") == 1
-    _train(flowers_store, parts, 2, *options, "--resume", "auto")
-    for name in ("metrics.csv", "lambdas.csv"):
-        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+    _train(flowers_store, parts, world, *options, "--resume", "auto")
+    for row, expected in zip(_rows(parts), rows, strict=True):
+        # A checkpoint adds the sums of the ranks up sooner: the last digit of a mean may differ.
+        assert row == pytest.approx(expected, rel=1e-12)
     for name, value in _weights(whole).items():
         assert torch.equal(_weights(parts)[name], value), name
 

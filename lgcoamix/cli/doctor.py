@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="What a run would spend its time on, and what to change.", context_settings=CONTEXT)
-@click.option(
-    "--shards",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    help="The store, for example data/cub.h5.",
-)
 @settings_options
 @click.option(
     "--weights",

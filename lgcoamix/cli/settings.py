@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from preprocess.store import Store
 
 _OPTIONS = (
+    click.option(
+        "--shards",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        required=True,
+        help="The store, for example data/cub.h5.",
+    ),
     click.option("--superpixels", metavar="NAME", help="Which of the store's, see inspect.  [default: its first]"),
     click.option(
         "--recipe", metavar="NAME", help="Named settings to start from.  [default: the store's data set decides]"
@@ -33,7 +40,7 @@ _OPTIONS = (
 
 
 def settings_options(command: Callable) -> Callable:
-    """Give a command the options that choose its settings."""
+    """Give a command the options that name the store and choose the settings."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -33,12 +33,6 @@ def _print_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> 
 
 
 @click.command(short_help="Train and evaluate from a store.", context_settings=CONTEXT)
-@click.option(
-    "--shards",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    help="The store, for example data/cub.h5.",
-)
 @settings_options
 @click.option("--weights", metavar="pretrained|none|FILE", help="Where the backbone starts.  [default: the recipe's]")
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's]")

@@ -22,24 +22,12 @@ from lgcoamix.losses import local_contrast
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.optim import make_average, make_optimiser
-from lgcoamix.output import Output
 from lgcoamix.ranks import Ranks
 from tests.conftest import PROOF
+from tests.lgcoamix.toys import Toy
 
 ALONE = Ranks(torch.device("cpu"))
 SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "18", "--device", "cpu")
-
-
-class Toy(nn.Module):
-    """A linear classifier of the mean colour."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.linear = nn.Linear(3, 4)
-
-    def forward(self, images: torch.Tensor, regions: torch.Tensor | None = None, count: int = 0) -> Output:
-        return Output(self.linear(images.mean(dim=(2, 3))))
 
 
 def _batches(count: int = 3) -> list[Batch]:

@@ -12,24 +12,12 @@ from lgcoamix.errors import RunError
 from lgcoamix.inputs import make_statistics, no_normalisation, to_inputs, to_picture
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
-from lgcoamix.output import Output
 from lgcoamix.ranks import Ranks
 from lgcoamix.seeding import derive_seed
+from tests.lgcoamix.toys import Toy
 
 ALONE = Ranks(torch.device("cpu"))
 MEAN, STD = make_statistics((0.5, 0.25, 0.1), (0.5, 0.25, 0.2))
-
-
-class Toy(nn.Module):
-    """A linear classifier of the mean colour."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.linear = nn.Linear(3, 4)
-
-    def forward(self, images: torch.Tensor, regions: torch.Tensor | None = None, count: int = 0) -> Output:
-        return Output(self.linear(images.mean(dim=(2, 3))))
 
 
 def _batches(sizes: tuple[int, ...] = (4, 4, 3)) -> list[Batch]:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
@@ -244,8 +245,7 @@ class Trainer:
         total = self.settings.optim.epochs * batches.length
         seen = self.progress.epoch * batches.length + self.progress.number * batches.batch_size
         seconds = (total - seen) * (time.perf_counter() - self.begun_at) / self.done
-        hours, minutes = divmod(round(max(0.0, seconds) / 60), 60)
-        return f"{hours}:{minutes:02d} h left"
+        return f"{timedelta(seconds=round(max(0.0, seconds)))} left"
 
     def _evaluate(self) -> dict[str, float]:
         step = self.step

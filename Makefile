@@ -32,7 +32,7 @@ preprocess: $(READY) ## Raw images -> data/NAME.h5: DATASET=demo|cub|folder [ROO
 demo: $(READY) ## Generate a data set, preprocess it, train plain and LGCOAMix on the CPU, show a table
 	@$(PY) -m lgcoamix demo $(ARGS)
 
-test: $(READY) ## The tests, two at a time (some 8 minutes on 2 cores)
+test: $(READY) ## The tests, two at a time (some 15 minutes on 2 cores)
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 proof: $(READY) ## The same campaigns at full counts (long)

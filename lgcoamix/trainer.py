@@ -109,6 +109,9 @@ class Trainer:
             except RuntimeError as error:
                 if "DataLoader worker" not in str(error):
                     raise
+                if self.stop.signal is not None and self.ranks.world == 1:
+                    # It got the signal before it could leave it to us. From then on nothing is raised within a step.
+                    raise self._interrupted() from None
                 raise RunError(
                     f"a loading process has died ({error}), for lack of memory perhaps: go on with --resume auto and "
                     "fewer --workers"

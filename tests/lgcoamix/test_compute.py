@@ -158,6 +158,7 @@ def _train(store: Path, out: Path, row: tuple[int, ...]) -> dict[str, float]:
     options = ("--shards", store, *SMALL, "--epochs", 1, "--workers", 0, "--no-tensorboard", "--out", out)
     assignments = {
         "mixer.mix_prob": 1.0,
+        "mixer.top_ratio": 1.0,  # at the start scores are 0 up to rounding, which would choose the regions
         "compute.amp": "bf16" if amp else "off",
         "compute.channels_last": "true" if channels_last else "false",
         "compute.compile": "true" if compiled else "false",

@@ -135,21 +135,21 @@ class Progress:
     lams: list[tuple[int, dict[str, Tensor]]] = field(default_factory=list)
 
 
-def mix_batch(step: Step, batch: Batch, epoch: int, number: int, is_mixed: bool = True, part: int = 0) -> Mixed:
+def mix_batch(step: Step, batch: Batch, epoch: int, number: int, is_open: bool = True, part: int = 0) -> Mixed:
     """Normalise and mix one part of a batch as step ``number`` of ``epoch`` does.
 
     Parameters
     ----------
-    is_mixed : whether the gate is open.
+    is_open : whether the gate is open.
     part : which of the step's parts, where gradients are accumulated.
     """
     batch = replace(batch, images=to_inputs(batch.images, *step.statistics, step.memory_format))
     seed = derive_seed("mix", step.seed, epoch, number, step.ranks.rank, part)
-    plan = step.mixer.plan(batch, torch.Generator().manual_seed(seed), step.network, is_mixed)
+    plan = step.mixer.plan(batch, torch.Generator().manual_seed(seed), step.network, is_open)
     return unmixed(batch) if plan is None else step.mix(batch, plan)
 
 
-def is_mixed(step: Step, epoch: int, number: int) -> bool:
+def draw_gate(step: Step, epoch: int, number: int) -> bool:
     """Draw the gate of a step: the same on all ranks."""
     return step.mixer.gate(torch.Generator().manual_seed(derive_seed("gate", step.seed, epoch, number)))
 
@@ -186,7 +186,7 @@ def train_one_epoch(
     for batch in progress.waiting.around(on_device(loader, step.device)):
         epoch, number = progress.epoch, progress.number
         torch.manual_seed(derive_seed("layers", step.seed, epoch, number, step.ranks.rank))  # dropout, drop path
-        _run_step(step, batch, progress, batches.weight(number), mixing and is_mixed(step, epoch, number))
+        _run_step(step, batch, progress, batches.weight(number), mixing and draw_gate(step, epoch, number))
         progress.number += 1
         after_step(batches.size(number))
     return read_finite(progress, step.ranks)

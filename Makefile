@@ -11,7 +11,7 @@ NAME ?= $(if $(filter folder,$(DATASET)),$(notdir $(patsubst %/,%,$(ROOT))),$(DA
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup preprocess demo test proof bench lint format clean
+.PHONY: help setup preprocess datasets demo test proof bench lint format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,11 @@ $(READY): pyproject.toml constraints.txt
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-preprocess: $(READY) ## Raw images -> data/NAME.h5: DATASET=demo|cub|folder [ROOT=path] [NAME=name] [ARGS='--size 256 ...']
+preprocess: $(READY) ## Raw images -> data/NAME.h5: DATASET=cub|dogs|cars|... (make datasets) [ROOT=path] [NAME=name] [ARGS='--size 256 ...']
 	@$(PY) -m preprocess build $(DATASET) $(if $(ROOT),--root '$(ROOT)') --out 'data/$(NAME).h5' $(ARGS)
+
+datasets: $(READY) ## List the data sets: counts, defaults, source, licence, and which are here
+	@$(PY) -m preprocess datasets
 
 demo: $(READY) ## Generate a data set, preprocess it, train plain and LGCOAMix on the CPU, show a table
 	@$(PY) -m lgcoamix demo $(ARGS)

@@ -17,6 +17,7 @@ from preprocess.backends import CLUSTERS, run_parallel
 from preprocess.datasets import Sample
 from preprocess.errors import BuildError
 from preprocess.plan import BuildSettings, Layout, MapColumn, Plan, Task, columns_of, with_others
+from preprocess.selection import left_out_of
 from preprocess.store.format import canonical, key_of, sweep
 from preprocess.store.index import IMAGES, Index, replace_index
 from preprocess.store.reader import Shard
@@ -174,6 +175,7 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
         "shard_size": layout.shard_size,
         "rows": rows,
         "failed": [*layout.failed, *_new_failures(layout, reports)],
+        **left_out_of(plan.listing, split),
         "columns": columns,
     }
 

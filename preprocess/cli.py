@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _MOST_RAW_BYTES = 8_000_000_000
 
-STORE = click.Path(exists=True, dir_okay=False, path_type=Path)
+STORE = TEXT = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def friendly(command: Callable) -> Callable:
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 @main.command(short_help="Raw images -> a store of images and superpixel maps.")
-@click.argument("dataset", type=click.Choice(sorted(DATASETS)))
+@click.argument("dataset", type=click.Choice(tuple(DATASETS)))
 @click.option(
     "--root",
     type=click.Path(file_okay=False, path_type=Path),
@@ -87,9 +87,7 @@ def main() -> None:
 @click.option(
     "--resize",
     type=click.Choice(RESIZES),
-    default="squash",
-    show_default=True,
-    help="To a square; to a short side of --size, aspect kept; or not at all.",
+    help="To a square; to a short side of --size, aspect kept; or not at all.  [default: the data set's]",
 )
 @click.option(
     "--segments",
@@ -106,9 +104,7 @@ def main() -> None:
 @click.option(
     "--codec",
     type=click.Choice(("auto", *CODECS)),
-    default="auto",
-    show_default=True,
-    help="How images are stored; auto: raw if all of them take up to 8 GB so, else jpeg.",
+    help="How images are stored; auto: raw if all of them take up to 8 GB so, else jpeg.  [default: the data set's]",
 )
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG.")
 @click.option("--jobs", type=click.IntRange(1), help="Number of workers.  [default: one for each core]")
@@ -121,6 +117,10 @@ def main() -> None:
     "--scheduler", metavar="ADDRESS", help="Of a running Dask or Ray cluster.  [default: one on this machine]"
 )
 @click.option("--splits", metavar="NAME,NAME", help="Only these splits.  [default: all]")
+@click.option("--exclude", type=TEXT, metavar="FILE", help="Leave out the images of these keys, one a line.")
+@click.option("--limit-per-class", type=click.IntRange(1), metavar="N", help="The first N of each class: a quick try.")
+@click.option("--partial", is_flag=True, help="Take an incomplete set as it is: the official counts are not compared.")
+@click.option("--no-download", is_flag=True, help="Never fetch missing data.")
 @click.option("--shard-size", type=click.IntRange(1), help="Images in a shard.  [default: 32 to 512, by the split]")
 @click.option("--skip-bad", is_flag=True, help="Publish without the images that could not be used.")
 @click.option("--update", is_flag=True, help="Take in what changed among the images of a finished store.")
@@ -131,17 +131,21 @@ def build(
     root: Path | None,
     out: Path | None,
     size: int | None,
-    resize: str,
+    resize: str | None,
     segments: str | None,
     scales: str,
     compactness: float | None,
     algorithm: str,
-    codec: str,
+    codec: str | None,
     quality: int,
     jobs: int | None,
     backend: str | None,
     scheduler: str | None,
     splits: str | None,
+    exclude: Path | None,
+    limit_per_class: int | None,
+    partial: bool,
+    no_download: bool,
     shard_size: int | None,
     skip_bad: bool,
     update: bool,
@@ -156,6 +160,7 @@ def build(
     from preprocess.plan import BuildSettings, make_plan
 
     adapter = DATASETS[dataset]
+    resize = resize or adapter.resize
     if scheduler is not None and backend not in CLUSTERS:
         raise click.BadParameter("needs --backend dask or ray", param_hint="--scheduler")
     compactness = _compactness(algorithm, compactness, adapter)
@@ -168,7 +173,8 @@ def build(
         raise click.BadParameter(f"--resize {resize} needs jpeg or png", param_hint="--codec")
     size = size or adapter.size
     counts, chosen = _scales(segments or adapter.segments, scales, size)
-    listing = _listing(dataset, root, splits)
+    listing = _listing(dataset, root, not (no_download or dry_run), partial)
+    listing = _chosen(listing, exclude, limit_per_class, splits)
     settings = BuildSettings(
         dataset=dataset,
         scales=chosen,
@@ -176,8 +182,9 @@ def build(
         resize=resize,
         algorithm=algorithm,
         compactness=compactness,
-        codec=_codec(codec, resize, size, listing, out),
+        codec=_codec(codec or _default_codec(adapter, resize), resize, size, listing, out),
         quality=quality,
+        banner=adapter.banner,
         shard_size=shard_size,
         asked=describe_counts(counts, chosen),
     )
@@ -272,6 +279,10 @@ def _compactness(algorithm: str, compactness: float | None, adapter: Adapter) ->
     return None
 
 
+def _default_codec(adapter: Adapter, resize: str) -> str:
+    return "auto" if adapter.codec == "raw" and resize != "squash" else adapter.codec
+
+
 def _codec(codec: str, resize: str, size: int, listing: Listing, out: Path) -> str:
     """Choose a codec by the size of the whole set: the same on every machine, so that a build continues as it began."""
     if codec != "auto":
@@ -287,24 +298,35 @@ def _codec(codec: str, resize: str, size: int, listing: Listing, out: Path) -> s
     return chosen
 
 
-def _listing(dataset: str, root: Path | None, only: str | None) -> Listing:
+def _listing(dataset: str, root: Path | None, download: bool, partial: bool) -> Listing:
+    from preprocess.raw_data import RAW, find_raw_data
+    from preprocess.selection import check_counts, check_keys
+
     adapter = DATASETS[dataset]
-    if adapter.create is None and root is not None and not root.is_dir():
-        raise click.BadParameter(f"there is no folder {root}", param_hint="--root")
-    root = root or Path("data/raw") / dataset
-    if adapter.create is not None and not root.exists():
-        adapter.create(root)
-    listing = adapter.find(root)
-    if only is None:
-        return listing
-    chosen = only.split(",")
+    if root is not None and not root.is_dir() and adapter.create is None:
+        fetched = download and any(archive.url for archive in adapter.archives)
+        if not (fetched and root.absolute().parent.is_dir()):
+            raise click.BadParameter(f"there is no folder {root}", param_hint="--root")
+    listing = find_raw_data(dataset, root or RAW / dataset, download)
+    check_keys(listing)
+    if not partial:
+        check_counts(dataset, adapter, listing)
+    return listing
+
+
+def _chosen(listing: Listing, exclude: Path | None, limit: int | None, only: str | None) -> Listing:
+    from preprocess.selection import read_exclude_list, refuse_unknown_keys, select
+
+    excluded = read_exclude_list(exclude) if exclude else ()
+    refuse_unknown_keys(listing, excluded)
+    chosen = listing.splits.keys() if only is None else only.split(",")
     unknown = sorted(set(chosen) - listing.splits.keys())
     if unknown:
         raise click.BadParameter(
-            f"{dataset} has the splits {', '.join(listing.splits)}, got {', '.join(unknown)}",
-            param_hint="--splits",
+            f"there are the splits {', '.join(listing.splits)}, got {', '.join(unknown)}", param_hint="--splits"
         )
-    return Listing(listing.classes, {name: listing.splits[name] for name in listing.splits if name in chosen})
+    splits = {name: samples for name, samples in listing.splits.items() if name in chosen}
+    return select(replace(listing, splits=splits), excluded, limit)
 
 
 def _scales(segments: str, scales: str, size: int) -> tuple[range | tuple[int, ...], tuple[Scale, ...]]:
@@ -320,6 +342,20 @@ def _scales(segments: str, scales: str, size: int) -> tuple[range | tuple[int, .
     if scales != "all" and not (scales.isdecimal() and int(scales) > 0):
         raise click.BadParameter(f"expected a positive integer or 'all', got {scales!r}", param_hint="--scales")
     return counts, choose_scales(counts, (size, size), None if scales == "all" else int(scales))
+
+
+@main.command(name="datasets", short_help="The data sets that are known, and which are here.")
+@click.argument("names", type=click.Choice(tuple(DATASETS)), nargs=-1, metavar="[NAME]...")
+@friendly
+def datasets_command(names: tuple[str, ...]) -> None:
+    """Show the data sets: counts, defaults, source, terms, and whether data/raw/NAME holds them."""
+    from preprocess import tables
+    from preprocess.catalogue import describe, local_state
+    from preprocess.raw_data import RAW
+
+    with Console(stderr=True).status("looking into data/raw"):
+        rows = [(name, describe(name), local_state(name, RAW / name)) for name in names or DATASETS]
+    tables.show(tables.datasets(rows))
 
 
 @main.command(short_help="What a store holds.")
@@ -382,6 +418,7 @@ def verify(store: Path, jobs: int | None, repair: bool, root: Path | None) -> No
 
 def _repair(out: Path, damaged: set[str], root: Path | None, jobs: int) -> None:
     from preprocess.repair import needs_sources, repair
+    from preprocess.selection import select_as_stored
     from preprocess.store import Store
 
     store = Store(out)
@@ -389,8 +426,8 @@ def _repair(out: Path, damaged: set[str], root: Path | None, jobs: int) -> None:
         raise BuildError(f"{out} is a packed store, which is never changed; pack the store again")
     listing = None
     if needs_sources(store.index, damaged):
-        listing = _listing(store.dataset, root, None)
-        listing = Listing(listing.classes, {split: listing.splits.get(split, ()) for split in store.splits})
+        listing = _listing(store.dataset, root, download=False, partial=True)
+        listing = select_as_stored(listing, store.document["splits"])
     with _progress("images") as progress:
         bar = progress.add_task(f"repair {out}", total=None)
         advance = functools.partial(progress.advance, bar)

@@ -9,6 +9,14 @@ class DatasetError(PreprocessError):
     """The raw data set is missing, incomplete or laid out otherwise than its adapter expects."""
 
 
+class MissingDataError(DatasetError):
+    """The layout that an adapter expects is not there: the data set has to be fetched."""
+
+
+class UnavailableError(DatasetError):
+    """An archive cannot be downloaded: no network, or no such file on the server."""
+
+
 class ImageError(PreprocessError):
     """The bytes of one source file are not a usable image."""
 

@@ -23,6 +23,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 def decode(data: bytes) -> Image.Image:
@@ -56,7 +57,16 @@ def decode(data: bytes) -> Image.Image:
         raise ImageError(f"damaged: {error}") from None
 
 
-def load(data: bytes, size: int | None, resize: str = "squash") -> np.ndarray:
+def upright_size(data: bytes, banner: int = 0) -> tuple[int, int]:
+    """(H, W) of an image file that :func:`load` takes, before it is resized; no pixel is decoded."""
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
+    width, height = (height, width) if turned else (width, height)
+    return height - banner, width
+
+
+def load(data: bytes, size: int | None, resize: str = "squash", banner: int = 0) -> np.ndarray:
     """Decode an image file and bring it to the stored size.
 
     Parameters
@@ -65,6 +75,7 @@ def load(data: bytes, size: int | None, resize: str = "squash") -> np.ndarray:
     size : side of the square, or short side, in pixels; None for ``none``.
     resize : ``squash`` to a square, the aspect ratio given up, as in the papers' ``Resize((S, S))``; ``short`` to a
         short side; ``none`` leaves the image as it is.
+    banner : rows of pixels at the bottom that are cut off first.
 
     Returns
     -------
@@ -74,16 +85,18 @@ def load(data: bytes, size: int | None, resize: str = "squash") -> np.ndarray:
     ------
     ImageError : unusable, or too large at its stored size.
     """
-    image = decode(data)
+    image = _without_banner(decode(data), banner)
     return np.asarray(_resized(image, _stored_size(image.size, size, resize)))
 
 
-def encode(data: bytes, size: int | None, resize: str, codec: str, quality: int) -> tuple[bytes, tuple[int, int]]:
+def encode(
+    data: bytes, size: int | None, resize: str, codec: str, quality: int, banner: int = 0
+) -> tuple[bytes, tuple[int, int]]:
     """Code an image file for the store.
 
     Parameters
     ----------
-    data, size, resize : as for :func:`load`.
+    data, size, resize, banner : as for :func:`load`.
     codec : ``jpeg`` or ``png``.
     quality : of JPEG, 1 to 100.
 
@@ -91,9 +104,9 @@ def encode(data: bytes, size: int | None, resize: str, codec: str, quality: int)
     -------
     An image file, and its (H, W). A file that is JPEG at the stored size already is not coded a second time.
     """
-    image = decode(data)
+    image = _without_banner(decode(data), banner)
     width, height = target = _stored_size(image.size, size, resize)
-    if codec == "jpeg" and image.size == target and _is_jpeg(data):
+    if codec == "jpeg" and not banner and image.size == target and _is_jpeg(data):
         return data, (height, width)
     if codec == "jpeg" and max(target) > _LONGEST_JPEG:
         raise ImageError(f"{width}x{height} pixels, and JPEG takes {_LONGEST_JPEG} a side; --codec png has no limit")
@@ -113,6 +126,13 @@ def encode_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=4)  # 1 % larger than the default 6, in less than half of the time
     return buffer.getvalue()
+
+
+def _without_banner(image: Image.Image, banner: int) -> Image.Image:
+    width, height = image.size
+    if height <= banner:
+        raise ImageError(f"{width}x{height} pixels, of which the lowest {banner} rows are a banner: nothing is left")
+    return image.crop((0, 0, width, height - banner)) if banner else image
 
 
 def _stored_size(image: tuple[int, int], size: int | None, resize: str) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError
-from preprocess.sources import digest_of, published_at, stored_images, touched_at
+from preprocess.sources import published_at, source_of, stored_images, touched_at
 from preprocess.store.format import bytes_of, canonical, key_of
 from preprocess.store.index import IMAGES, Index
 from preprocess.superpixels import ALGORITHMS, Scale
@@ -64,6 +64,7 @@ class BuildSettings:
     algorithm, compactness : of the superpixels.
     codec : ``raw`` pixels, ``jpeg`` or ``png``; images of varied sizes cannot be raw.
     quality : JPEG quality, 1 to 100.
+    banner : rows of pixels that are cut off at the bottom of every source image.
     shard_size : samples in a shard; None chooses for each split.
     asked : the counts in short, for the name of these superpixels; empty for the counts themselves.
     """
@@ -76,6 +77,7 @@ class BuildSettings:
     compactness: float | None = 10.0
     codec: str = "raw"
     quality: int = 95
+    banner: int = 0
     shard_size: int | None = None
     asked: str = ""
 
@@ -105,11 +107,13 @@ class BuildSettings:
     def image_recipe(self) -> dict:
         """All that decides the stored pixels, besides the source files."""
         jpeg = {"quality": self.quality} if self.codec == "jpeg" else {}
+        banner = {"banner": self.banner} if self.banner else {}
         return {
             "size": self.size,
             "resize": self.resize,
             "codec": self.codec,
             **jpeg,
+            **banner,
             "pillow": version("pillow"),
         }
 
@@ -274,7 +278,7 @@ def with_others(wanted: Iterable[MapColumn], others: Iterable[MapColumn]) -> tup
 
 
 def fingerprint(split: str, samples: Iterable[Sample]) -> str:
-    """Key of names, labels and file sizes, in order."""
+    """Key of names, labels, file sizes and boxes, in order."""
     everything = hashlib.sha256()
     for sample in samples:
         everything.update(canonical([split, *_identity(sample)]).encode())
@@ -328,7 +332,7 @@ def _differences(listing: Listing, settings: BuildSettings, document: dict, upda
         if settings.shard_size is not None:
             yield from line(f"--shard-size of {split}", entry["shard_size"], settings.shard_size)
         if not update and fingerprint(split, listing.splits[split]) != entry["samples"]:
-            yield f"images of {split}: other names, labels or file sizes than were stored"
+            yield f"images of {split}: other names, labels, file sizes or boxes than were stored"
 
 
 def refuse_other_pillow(base: Index, settings: BuildSettings) -> None:
@@ -388,7 +392,7 @@ def _refuse_edited(out: Path, layout: Layout, samples: tuple[Sample, ...]) -> No
         if touched
         else {}
     )
-    edited = [sample.key for sample in touched if sample.key in known and known[sample.key] != digest_of(sample.path)]
+    edited = [sample.key for sample in touched if sample.key in known and known[sample.key] != source_of(sample)]
     if edited:
         names = ", ".join(edited[:_SHOWN])
         raise BuildError(
@@ -411,4 +415,5 @@ def _identity(sample: Sample) -> list:
         sample.key.encode()
     except UnicodeEncodeError:
         raise BuildError(f"the file name {sample.key!a} is not UTF-8; rename the file") from None
-    return [sample.key, sample.label, bytes_of(sample.path)]
+    boxes = [sample.boxes] if sample.boxes else []
+    return [sample.key, sample.label, bytes_of(sample.path), *boxes]

@@ -108,4 +108,5 @@ def _settings(index: Index) -> BuildSettings:
         resize=images["resize"],
         codec=images["codec"],
         quality=images.get("quality", 95),
+        banner=images.get("banner", 0),
     )

@@ -1,7 +1,6 @@
 """Source files against what a store was made from: what is stored, what was touched, what was edited."""
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from preprocess.datasets import Sample
-from preprocess.errors import StoreError
+from preprocess.errors import DatasetError, ImageError, StoreError
 from preprocess.store.format import check_file
 from preprocess.store.index import IMAGES
 from preprocess.store.reader import Shard
@@ -24,7 +23,7 @@ class Stored:
     ----------
     shard, row : where it lies.
     label : class number.
-    source : SHA-256 of its source file.
+    source : digest of what it was made from (:meth:`preprocess.datasets.Sample.digest`).
     """
 
     shard: int
@@ -71,11 +70,11 @@ def edited(samples: Iterable[Sample], shard: Path) -> list[str]:
     """
     touched = [sample for sample in samples if touched_at(sample.path) >= published_at(shard)]
     known = sources_of(shard) if touched else {}
-    return [sample.key for sample in touched if sample.key in known and known[sample.key] != digest_of(sample.path)]
+    return [sample.key for sample in touched if sample.key in known and known[sample.key] != source_of(sample)]
 
 
 def sources_of(shard: Path) -> dict[str, bytes]:
-    """SHA-256 of the source file of every image in a shard, by key."""
+    """Digest of what every image in a shard was made from, by key."""
     opened = Shard.open(shard)
     try:
         return dict(zip(opened.keys, opened.sources, strict=True))
@@ -83,14 +82,11 @@ def sources_of(shard: Path) -> dict[str, bytes]:
         opened.close()
 
 
-def digest_of(path: Path) -> bytes:
-    """SHA-256 of a file; empty if it cannot be read."""
+def source_of(sample: Sample) -> bytes:
+    """Digest of what an image would be made from now; empty if it cannot be read."""
     try:
-        if not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
+        return sample.digest(sample.read())
+    except (OSError, ImageError, DatasetError):
         return b""
 
 

@@ -1,7 +1,7 @@
 """What the commands print: tables of a store, of a build, of a forecast."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from rich.console import Console
@@ -29,6 +29,10 @@ def describe(store: Store) -> Iterator[str]:
         if entry["failed"]:
             names = ", ".join(failure["key"] for failure in entry["failed"])
             yield f"{split}: {len(entry['failed'])} images left out: {names}"
+        if excluded := entry.get("excluded"):
+            yield f"{split}: {len(excluded)} images excluded on demand: {', '.join(excluded)}"
+        if "limit_per_class" in entry:
+            yield f"{split}: at most {entry['limit_per_class']} images of a class were taken"
 
 
 def columns(store: Store) -> Table:
@@ -62,6 +66,14 @@ def forecast(found: Forecast, jobs: int) -> Table:
     table.add_row("disk, --codec jpeg", decimal(int(found.jpeg_bytes + found.map_bytes)))
     table.add_row("of these, maps", decimal(int(found.map_bytes)))
     table.add_row("memory", f"at most {decimal(int(found.worker_bytes))} for each job, beside the programs")
+    return table
+
+
+def datasets(rows: Iterable[tuple[str, str, str]]) -> Table:
+    """Name, description and local state of data sets."""
+    table = Table("data set", "what it is, what is here", show_lines=True)
+    for name, text, state in rows:
+        table.add_row(name, f"{text}\nhere: {state}")
     return table
 
 

@@ -1,7 +1,5 @@
 """What a worker does: the shards of one range."""
 
-import hashlib
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.datasets import Sample
+from preprocess.datasets import Box, Sample
 from preprocess.errors import BuildError, ImageError, StoreError
-from preprocess.images import encode, load
+from preprocess.images import encode, load, upright_size
 from preprocess.plan import BuildSettings, MapColumn, Task, shard_key
 from preprocess.sources import edited
 from preprocess.store.format import check_file, key_of
@@ -112,30 +110,33 @@ def _read_sources(samples: Iterable[Sample], settings: BuildSettings) -> tuple[I
     for sample in samples:
         source = b""
         try:
-            data = _read(sample.path)
-            source = hashlib.sha256(data).digest()
+            data = sample.read()
+            source = sample.digest(data)
             stored, size = _stored_form(data, settings)
+            boxes = _fractions(sample.boxes, data, settings)
         except OSError as error:
             reason = f"cannot be read: {error.strerror}"
             failed.append({"key": sample.key, "reason": reason, "source": source.hex()})
         except ImageError as error:
             failed.append({"key": sample.key, "reason": str(error), "source": source.hex()})
         else:
-            shard.add(stored, size, sample.label, sample.key, source)
+            shard.add(stored, size, sample.label, sample.key, source, boxes)
     return shard, failed
-
-
-def _read(path: Path) -> bytes:
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ImageError("not a regular file")  # a pipe would wait for a writer
-    return path.read_bytes()
 
 
 def _stored_form(data: bytes, settings: BuildSettings) -> tuple[np.ndarray | bytes, tuple[int, int]]:
     if settings.codec == "raw":
-        pixels = load(data, settings.size, settings.resize)
+        pixels = load(data, settings.size, settings.resize, settings.banner)
         return pixels, pixels.shape[:2]
-    return encode(data, settings.size, settings.resize, settings.codec, settings.quality)
+    return encode(data, settings.size, settings.resize, settings.codec, settings.quality, settings.banner)
+
+
+def _fractions(boxes: tuple[Box, ...], data: bytes, settings: BuildSettings) -> np.ndarray:
+    """Boxes in pixels of the source as fractions of its width and height: they hold at any stored size."""
+    if not boxes:
+        return np.empty((0, 4), np.float32)
+    height, width = upright_size(data, settings.banner)
+    return np.clip(np.asarray(boxes) / (width, height, width, height), 0, 1).astype(np.float32)
 
 
 def _cut(shard: Shard, columns: list[MapColumn], settings: BuildSettings) -> list[tuple[MapColumn, Sealed]]:

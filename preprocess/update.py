@@ -24,7 +24,7 @@ from preprocess.plan import (
     shard_key,
     with_others,
 )
-from preprocess.sources import digest_of, stored_images
+from preprocess.sources import source_of, stored_images
 from preprocess.store.format import bytes_of, key_of
 from preprocess.store.index import IMAGES, Index
 
@@ -103,7 +103,7 @@ def _update_split(
 
 
 def _digests(samples: tuple[Sample, ...], jobs: int, advance: Callable[[int], None]) -> list[bytes]:
-    """SHA-256 of every source file; hashing leaves Python's lock, so threads do."""
+    """Digest of every source; reading and hashing leave Python's lock, so threads do."""
     digests = [b""] * len(samples)
 
     def done(found: tuple[int, bytes]) -> None:
@@ -111,12 +111,12 @@ def _digests(samples: tuple[Sample, ...], jobs: int, advance: Callable[[int], No
         digests[place] = digest
         advance(1)
 
-    run_parallel(_digest_at, ((place, sample.path) for place, sample in enumerate(samples)), done, jobs, "threading")
+    run_parallel(_digest_at, enumerate(samples), done, jobs, "threading")
     return digests
 
 
-def _digest_at(place: int, path: Path) -> tuple[int, bytes]:
-    return place, digest_of(path)
+def _digest_at(place: int, sample: Sample) -> tuple[int, bytes]:
+    return place, source_of(sample)
 
 
 def _columns_to_add(home: Path, split: str, layout: Layout, shards: list[int], columns: tuple) -> list[Task]:

@@ -3,11 +3,30 @@
 A new data set is one new file with one ``Adapter`` and one line here.
 """
 
-from preprocess.datasets.base import Adapter, Listing, Sample
-from preprocess.datasets.cub import CUB
+from preprocess.datasets.aircraft import AIRCRAFT
+from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample
+from preprocess.datasets.cars import CARS
+from preprocess.datasets.cifar import CIFAR10, CIFAR100
+from preprocess.datasets.cub import CUB, NABIRDS
 from preprocess.datasets.demo import DEMO
+from preprocess.datasets.dogs import DOGS
+from preprocess.datasets.flowers102 import FLOWERS102
 from preprocess.datasets.folder import FOLDER
+from preprocess.datasets.imagenet import IMAGENET, TINY_IMAGENET
 
-DATASETS: dict[str, Adapter] = {"cub": CUB, "demo": DEMO, "folder": FOLDER}
+DATASETS: dict[str, Adapter] = {
+    "cub": CUB,
+    "dogs": DOGS,
+    "cars": CARS,
+    "aircraft": AIRCRAFT,
+    "nabirds": NABIRDS,
+    "flowers102": FLOWERS102,
+    "cifar10": CIFAR10,
+    "cifar100": CIFAR100,
+    "tiny-imagenet": TINY_IMAGENET,
+    "imagenet": IMAGENET,
+    "folder": FOLDER,
+    "demo": DEMO,
+}
 
-__all__ = ["DATASETS", "Adapter", "Listing", "Sample"]
+__all__ = ["DATASETS", "Adapter", "Archive", "Box", "Listing", "Sample"]

@@ -1,14 +1,13 @@
-"""CUB-200-2011 (Wah et al., 2011): 200 bird species, 5,994 training and 5,794 test photographs."""
+"""CUB-200-2011 (Wah et al., 2011): 200 bird species; and NABirds (Van Horn et al., 2015), laid out alike."""
 
 from pathlib import Path
 
-from preprocess.datasets.base import Adapter, Listing, Sample
+from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample, locate
+from preprocess.datasets.metadata import REMEDY, read_numbers, read_table
 from preprocess.errors import DatasetError
 
-_REMEDY = """\
-fetch CUB_200_2011.tgz (1,150,585,339 bytes, md5 97eceeb196236b17998738112f37df78)
-from data.caltech.edu/records/65de6-vp158 and unpack it there, so that this exists:
-  {root}/CUB_200_2011/images.txt"""
+_CUB_ID = r"\d+"
+_NABIRDS_ID = r"[0-9a-fA-F-]{32,36}"
 
 
 def find_cub(root: Path) -> Listing:
@@ -16,7 +15,7 @@ def find_cub(root: Path) -> Listing:
 
     Parameters
     ----------
-    root : the folder ``CUB_200_2011`` or the folder that holds it.
+    root : the folder ``CUB_200_2011``, or one up to two levels above it.
 
     Returns
     -------
@@ -24,56 +23,94 @@ def find_cub(root: Path) -> Listing:
 
     Raises
     ------
-    DatasetError : the layout is missing (the message says what to fetch), or its tables do not agree.
+    DatasetError : the layout is missing, or its tables do not agree.
     """
-    home = root / "CUB_200_2011" if (root / "CUB_200_2011").is_dir() else root
-    if not (home / "images.txt").is_file():
-        raise DatasetError(f"CUB-200-2011 is not under {root}; " + _REMEDY.format(root=root))
-    names = _table(home / "classes.txt")
-    paths = _table(home / "images.txt")
-    labels = _table(home / "image_class_labels.txt")
-    in_train = _table(home / "train_test_split.txt")
-    if not paths.keys() == labels.keys() == in_train.keys():
+    home = locate(root, "images.txt").parent
+    return _list(home, read_table(home / "classes.txt"), _CUB_ID)
+
+
+def find_nabirds(root: Path) -> Listing:
+    """List NABirds as :func:`find_cub` does; its classes are those that have images, by their official number.
+
+    Notes
+    -----
+    The ids of classes are not contiguous: the table of classes also holds the nodes of the hierarchy above them.
+    """
+    home = locate(root, "images.txt").parent
+    names = read_table(home / "classes.txt")
+    used = set(read_table(home / "image_class_labels.txt", _NABIRDS_ID).values())
+    return _list(home, {number: name for number, name in names.items() if number in used}, _NABIRDS_ID)
+
+
+def _list(home: Path, names: dict[str, str], identity: str) -> Listing:
+    paths = read_table(home / "images.txt", identity)
+    labels = read_table(home / "image_class_labels.txt", identity)
+    in_train = read_table(home / "train_test_split.txt", identity)
+    boxes = _boxes(home / "bounding_boxes.txt", identity)
+    if not paths.keys() == labels.keys() == in_train.keys() == (boxes or paths).keys():
         raise DatasetError(
-            f"{home}: images.txt, image_class_labels.txt and train_test_split.txt list different image ids; "
-            "unpack the archive again"
+            f"{home}: images.txt, image_class_labels.txt, train_test_split.txt and bounding_boxes.txt list different "
+            f"image ids; {REMEDY}"
         )
     if odd := set(in_train.values()) - {"0", "1"}:
-        raise DatasetError(
-            f"{home / 'train_test_split.txt'}: expected 0 or 1, got {min(odd)!r}; unpack the archive again"
-        )
-    label_of = {class_id: label for label, class_id in enumerate(sorted(names, key=int))}
+        raise DatasetError(f"{home / 'train_test_split.txt'}: expected 0 or 1, got {min(odd)!r}; {REMEDY}")
+    ordered = sorted(names, key=int)
+    label_of = {number: label for label, number in enumerate(ordered)}
     splits: dict[str, list[Sample]] = {"train": [], "test": []}
-    for image_id in sorted(paths, key=int):
-        if labels[image_id] not in label_of:
-            raise DatasetError(f"{home}: image {image_id} has class {labels[image_id]}, which classes.txt lacks")
-        sample = Sample(paths[image_id], label_of[labels[image_id]], home / "images" / paths[image_id])
-        splits["train" if in_train[image_id] == "1" else "test"].append(sample)
-    classes = tuple(names[class_id] for class_id in label_of)
-    return Listing(classes, {split: tuple(samples) for split, samples in splits.items()})
+    for image, path in paths.items():
+        if labels[image] not in label_of:
+            raise DatasetError(
+                f"{home / 'image_class_labels.txt'}: image {image} has class {labels[image]}, which classes.txt lacks; "
+                f"{REMEDY}"
+            )
+        sample = Sample(path, label_of[labels[image]], home / "images" / path, boxes.get(image, ()))
+        splits["train" if in_train[image] == "1" else "test"].append(sample)
+    return Listing(
+        tuple(names[number] for number in ordered), {split: tuple(samples) for split, samples in splits.items()}
+    )
 
 
-def _table(path: Path) -> dict[str, str]:
-    """Read lines of ``id value``."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}; unpack the archive again") from None
-    table = {}
-    for number, line in enumerate(lines, start=1):
-        parts = line.split(maxsplit=1)
-        if len(parts) == 2 and parts[0].isdigit():
-            if parts[0] in table:
-                raise DatasetError(f"{path}, line {number}: id {parts[0]} comes twice; unpack the archive again")
-            table[parts[0]] = parts[1].strip()
-        elif parts:
-            raise DatasetError(f"{path}, line {number}: expected 'id value', got {line!r}; unpack the archive again")
-    return table
+def _boxes(path: Path, identity: str) -> dict[str, tuple[Box, ...]]:
+    """Read lines of ``id x y width height``; copies without boxes are about."""
+    boxes = {}
+    for image, text in read_table(path, identity).items() if path.exists() else ():
+        x, y, width, height = read_numbers(path, text, 4)
+        boxes[image] = ((x, y, x + width, y + height),)
+    return boxes
 
 
 CUB = Adapter(
-    summary="CUB-200-2011, official layout and split",
+    summary="CUB-200-2011 (Wah et al., 2011): birds",
     find=find_cub,
+    layout="CUB_200_2011/{images.txt, image_class_labels.txt, train_test_split.txt, classes.txt, images/}",
+    source="https://data.caltech.edu/records/65de6-vp158",
+    licence="images for non-commercial research and education only",
+    archives=(
+        Archive(
+            "CUB_200_2011.tgz",
+            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
+            "md5:97eceeb196236b17998738112f37df78",
+            1_150_585_339,
+        ),
+    ),
+    counts={"train": 5_994, "test": 5_794},
+    classes=200,
     # The papers draw 30 to 40 on the 224x224 crop; (256/224)² times as many keep the size of a superpixel.
+    segments="39:52",
+)
+
+NABIRDS = Adapter(
+    summary="NABirds (Van Horn et al., 2015): birds of North America",
+    find=find_nabirds,
+    layout="nabirds/{images.txt, image_class_labels.txt, train_test_split.txt, classes.txt, hierarchy.txt, images/}",
+    source="https://dl.allaboutbirds.org/nabirds (after accepting its terms)",
+    licence="non-commercial research and education only, under the terms of the Cornell Lab",
+    archives=(Archive("nabirds.tar.gz", None, "md5:df21a9e4db349a14e2b08adfd45873bd"),),
+    counts={"train": 23_929, "test": 24_633},
+    classes=555,
+    # SnapMix: short side 512, crop 448. 30 to 40 superpixels a crop, as on CUB, times (512/448)²: inferred.
+    size=512,
+    resize="short",
+    codec="jpeg",
     segments="39:52",
 )

@@ -133,8 +133,13 @@ def _to_bytes(picture: np.ndarray) -> np.ndarray:
 
 
 DEMO = Adapter(
-    summary="generated beetles, 8 classes that differ in two parts; needs no download",
+    summary="generated beetles that differ in two parts; needs no download",
     find=find_demo,
+    layout="{train/<class>/, test/<class>/}",
+    source="generated",
+    licence="MIT, as this project",
+    counts={split: count * len(CLASSES) for split, count in PER_CLASS.items()},
+    classes=len(CLASSES),
     size=SIZE,
     # 30 to 40 superpixels on the 64x64 crop, times (80/64)².
     segments="47:62",

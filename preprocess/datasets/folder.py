@@ -4,28 +4,29 @@ from pathlib import Path
 
 from PIL import Image
 
-from preprocess.datasets.base import Adapter, Listing, Sample
+from preprocess.datasets.base import Adapter, Listing, Sample, locate
 from preprocess.errors import DatasetError
 
 SPLITS = ("train", "val", "test")
 _LAYOUT = "expected ROOT/train/<class>/<images> and ROOT/test/<class>/<images> (or val/)"
 
 
-def find_folder(root: Path) -> Listing:
+def find_folder(root: Path, names: tuple[str, ...] = SPLITS) -> Listing:
     """List an image folder.
 
     Parameters
     ----------
-    root : holds ``train/`` and, optionally, ``val/`` and ``test/``; each holds one folder for each class, in which
-        images may be nested. Classes are numbered in the order of their names; hidden files are passed over.
+    root : holds ``train/`` and, optionally, ``val/`` and ``test/``, or is up to two levels above; each of these holds
+        one folder for each class, in which images may be nested. Classes are numbered in the order of their names;
+        hidden files are passed over.
+    names : the splits that are taken.
 
     Raises
     ------
     DatasetError : no ``train/``, a class without images, or splits whose classes differ.
     """
-    folders = {split: root / split for split in SPLITS if (root / split).is_dir()}
-    if "train" not in folders:
-        raise DatasetError(f"{root} has no folder train/; {_LAYOUT}")
+    root = locate(root, "train").parent
+    folders = {split: root / split for split in names if (root / split).is_dir()}
     classes = {split: _class_names(folder) for split, folder in folders.items()}
     for split, names in classes.items():
         if names != classes["train"]:
@@ -33,12 +34,11 @@ def find_folder(root: Path) -> Listing:
             raise DatasetError(f"{root}: the classes of {split}/ and train/ differ ({odd}); both need the same folders")
     if not classes["train"]:
         raise DatasetError(f"{root / 'train'} has no class folders; {_LAYOUT}")
-    suffixes = tuple(Image.registered_extensions())
     splits = {}
     for split, folder in folders.items():
         samples: list[Sample] = []
         for label, name in enumerate(classes[split]):
-            found = _images(folder / name, suffixes)
+            found = images_in(folder / name)
             if not found:
                 raise DatasetError(
                     f"class {name!r} of {split}/ has no images in {folder / name}; add some or remove the folder"
@@ -52,7 +52,9 @@ def _class_names(folder: Path) -> list[str]:
     return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _images(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
+    """All image files below a folder, by their names' ends, sorted."""
+    suffixes = tuple(Image.registered_extensions())
     # A dangling link is listed too: it must show up as a failed image, not vanish.
     return sorted(
         path
@@ -63,4 +65,8 @@ def _images(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     )
 
 
-FOLDER = Adapter(summary="any folder: train/<class>/, test/<class>/ or val/<class>/", find=find_folder)
+FOLDER = Adapter(
+    summary="any folder of images",
+    find=find_folder,
+    layout="train/<class>/<images>, beside it test/<class>/<images> or val/<class>/<images>",
+)

@@ -16,7 +16,7 @@ from preprocess.errors import StoreError
 from preprocess.images import decode
 from preprocess.store.format import HEADER_BYTES, bytes_of, check_header, kind_of
 from preprocess.store.index import IMAGES, Index, parse_index, read_index
-from preprocess.store.writer import image_checksum, listing_checksum, map_checksum
+from preprocess.store.writer import image_checksum, listing_checksum, map_checksum, padded_boxes
 from preprocess.superpixels.scales import Scale
 
 try:
@@ -253,6 +253,17 @@ class Store:
         keys = [key for shard in self._image_shards(split) for key in shard.keys]
         return self._ordered(split, np.asarray(keys, dtype=object)).tolist()
 
+    def boxes(self, split: str) -> np.ndarray:
+        """All bounding boxes of a split, where the data set has them.
+
+        Returns
+        -------
+        (n, m, 4) float32 array: edges x0, y0, x1, y1 as fractions of an image's width and height. m is the most boxes
+        of an image, 0 where the set has none; the rest is NaN.
+        """
+        boxes = [mine for shard in self._image_shards(split) for mine in shard.boxes]
+        return self._ordered(split, padded_boxes(boxes))
+
     def close(self) -> None:
         """Close the shards that this process has opened; reading opens them again."""
         with self._lock:
@@ -416,9 +427,15 @@ class Shard:
 
     @property
     def sources(self) -> list[bytes]:
-        """SHA-256 of the source file of every image, checked."""
+        """Digest of what every image was made from, checked."""
         self._check_listing()
         return [bytes(digest) for digest in self.group["sources"][()]]
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """Bounding boxes of all images, checked: (n, m, 4) float32 array, the rest NaN."""
+        self._check_listing()
+        return self.group["boxes"][()] if "boxes" in self.group else np.empty((len(self), 0, 4), np.float32)
 
     def failed(self) -> list[dict[str, str]]:
         """Key and reason of every image of the range that could not be used."""
@@ -471,7 +488,8 @@ class Shard:
             return
         with contextlib.suppress(Exception):  # damage makes h5py raise anything
             sources, stated = self.group["sources"][()], self.group["listing_checksum"][()]
-            self._listed = listing_checksum(self._labels, self._keys, sources) == stated
+            boxes = [self.group["boxes"][()]] if "boxes" in self.group else []
+            self._listed = listing_checksum(self._labels, self._keys, sources, *boxes) == stated
         if not self._listed:
             raise StoreError(f"labels or keys of {self.where} do not match their checksum; {_VERIFY}")
 

@@ -16,6 +16,7 @@ import numpy as np
 from preprocess.store.format import FORMAT_VERSION, canonical, publish, seal
 
 _GZIP_LEVEL = 6  # a quarter smaller than 4 and read faster, for 0.3 ms a map; see `make bench ARGS=store`
+_NO_BOXES = np.empty((0, 4), np.float32)
 _TILE = 256  # pixels: maps of varied sizes are cut into tiles, so that padding takes no space
 
 
@@ -49,12 +50,20 @@ def image_checksum(stored: bytes | memoryview, label: int, key: bytes) -> int:
     return zlib.crc32(key, zlib.crc32(int(label).to_bytes(4, "little", signed=True), zlib.crc32(stored)))
 
 
-def listing_checksum(labels: np.ndarray, keys: np.ndarray, sources: np.ndarray) -> np.uint32:
-    """CRC-32 over all labels, keys and source digests of a shard, for those who read them without the images."""
+def listing_checksum(*columns: np.ndarray) -> np.uint32:
+    """CRC-32 over all labels, keys, source digests and boxes of a shard, for those who read them without the images."""
     checksum = 0
-    for values in (labels, keys, sources):
+    for values in columns:
         checksum = zlib.crc32(np.ascontiguousarray(values).tobytes(), checksum)
     return np.uint32(checksum)
+
+
+def padded_boxes(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """Boxes of n images, (m_i, 4) each, as one (n, m, 4) float32 array: m is the most of an image, the rest is NaN."""
+    padded = np.full((len(boxes), max(map(len, boxes), default=0), 4), np.nan, np.float32)
+    for row, mine in enumerate(boxes):
+        padded[row, : len(mine)] = mine
+    return padded
 
 
 def map_checksum(stored: bytes | memoryview) -> int:
@@ -100,13 +109,22 @@ class ImageShard(_Shard):
         self.labels: list[int] = []
         self.keys: list[str] = []
         self.sources: list[bytes] = []
+        self.boxes: list[np.ndarray] = []
         self.raw = None
         if shape is not None:
             # One sample a chunk: reading one image touches no other.
             layout = {"maxshape": (most, *shape, 3), "chunks": (1, *shape, 3)}
             self.raw = self.file.create_dataset("images", (most, *shape, 3), np.uint8, **layout)
 
-    def add(self, stored: np.ndarray | bytes, size: tuple[int, int], label: int, key: str, source: bytes) -> None:
+    def add(
+        self,
+        stored: np.ndarray | bytes,
+        size: tuple[int, int],
+        label: int,
+        key: str,
+        source: bytes,
+        boxes: np.ndarray = _NO_BOXES,
+    ) -> None:
         """Add an image.
 
         Parameters
@@ -115,7 +133,8 @@ class ImageShard(_Shard):
         size : (H, W).
         label : class number.
         key : stable name, unique within the split.
-        source : SHA-256 of the source file, 32 bytes.
+        source : digest of what it was made from, 32 bytes.
+        boxes : (m, 4) float32 array: edges x0, y0, x1, y1 of its objects as fractions of width and height.
         """
         if self.raw is not None:
             pixels = np.ascontiguousarray(stored)
@@ -127,6 +146,7 @@ class ImageShard(_Shard):
         self.labels.append(label)
         self.keys.append(key)
         self.sources.append(source)
+        self.boxes.append(boxes)
         self.sizes.append(size)
 
     def finish(self, failed: list[dict[str, str]]) -> Sealed:
@@ -147,7 +167,11 @@ class ImageShard(_Shard):
         self.file.create_dataset("labels", data=labels)
         self.file.create_dataset("keys", data=keys)
         self.file.create_dataset("sources", data=sources)
-        self.file.create_dataset("listing_checksum", data=listing_checksum(labels, keys, sources))
+        listed = [labels, keys, sources]
+        if any(map(len, self.boxes)):
+            listed.append(padded_boxes(self.boxes))
+            self.file.create_dataset("boxes", data=listed[-1])
+        self.file.create_dataset("listing_checksum", data=listing_checksum(*listed))
         self.file.create_dataset("failed", data=_fixed_strings([canonical(failed)])[0])
         return self._finish(self.varied)
 

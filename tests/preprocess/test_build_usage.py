@@ -55,10 +55,12 @@ def test_an_unknown_data_set_is_a_usage_error_that_lists_the_known(run):
 
 
 def test_cub_without_its_data_says_what_to_fetch_and_where_to_put_it(tmp_path, run):
-    done = run("-m", "preprocess", "build", "cub", cwd=tmp_path)
-    assert_message(
-        done, 1, "CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78", "data/raw/cub/CUB_200_2011/images.txt"
+    done = run("-m", "preprocess", "build", "cub", "--no-download", cwd=tmp_path)
+    fetched = (
+        "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+        "97eceeb196236b17998738112f37df78",
     )
+    assert_message(done, 1, *fetched, "data/raw/cub/CUB_200_2011.tgz", "CUB_200_2011/{images.txt, image_class_labels")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,7 +87,7 @@ def test_classes_that_differ_between_splits_are_named(painted, tmp_path, run):
 def test_a_folder_without_train_is_told_the_layout(tmp_path, run):
     paint(tmp_path / "raw" / "a" / "0.png", 1)
     done = run(*build_command(tmp_path / "raw", tmp_path / "x.h5"))
-    assert_message(done, 1, "no folder train/", "ROOT/train/<class>/<images>")
+    assert_message(done, 1, "there is no train in", "train/<class>/<images>, beside it test/<class>/<images>")
     assert done.stderr.count("\n") == 1
 
 

@@ -64,7 +64,7 @@ def test_the_official_split_labels_and_names_are_taken(official, root):
 
 
 def test_the_command_reads_data_raw_cub_and_writes_one_split_to_data_cub(official, tmp_path, run):
-    options = ("--size", "16", "--segments", "4", "--jobs", "1", "--splits", "test")
+    options = ("--size", "16", "--segments", "4", "--jobs", "1", "--splits", "test", "--partial")
     done = run("-m", "preprocess", "build", "cub", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     store = Store(tmp_path / "data" / "cub.h5")

@@ -1,0 +1,70 @@
+"""FGVC-Aircraft (Maji et al., 2013): 100 variants of aircraft."""
+
+from pathlib import Path
+
+from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample, locate
+from preprocess.datasets.metadata import REMEDY, read_names, read_numbers, read_table
+from preprocess.errors import DatasetError
+
+
+def find_aircraft(root: Path) -> Listing:
+    """List FGVC-Aircraft in its official layout, by variant.
+
+    Parameters
+    ----------
+    root : the folder ``data`` of ``fgvc-aircraft-2013b``, or one up to two levels above it.
+
+    Returns
+    -------
+    Listing whose split ``train`` is the official trainval; labels in the order of ``variants.txt``, key = file name.
+
+    Raises
+    ------
+    DatasetError : the layout is missing, or its tables do not agree.
+    """
+    home = locate(root, "data/variants.txt", "variants.txt").parent
+    names = read_names(home / "variants.txt")
+    label_of = {name: label for label, name in enumerate(names)}
+    boxes = _boxes(home / "images_box.txt")
+    splits = {}
+    for split, official in (("train", "trainval"), ("test", "test")):
+        table, samples = home / f"images_variant_{official}.txt", []
+        # Split at the first space: names of variants hold spaces themselves.
+        for image, name in read_table(table).items():
+            if name not in label_of:
+                raise DatasetError(f"{table}: image {image} is of variant {name!r}, which variants.txt lacks; {REMEDY}")
+            file = f"{image}.jpg"
+            samples.append(Sample(file, label_of[name], home / "images" / file, boxes.get(image, ())))
+        splits[split] = tuple(samples)
+    return Listing(tuple(names), splits)
+
+
+def _boxes(path: Path) -> dict[str, tuple[Box, ...]]:
+    """Read lines of ``id xmin ymin xmax ymax``: pixels from 1, the last one included."""
+    boxes = {}
+    for image, text in read_table(path).items() if path.exists() else ():
+        x0, y0, x1, y1 = read_numbers(path, text, 4)
+        boxes[image] = ((x0 - 1, y0 - 1, x1, y1),)
+    return boxes
+
+
+AIRCRAFT = Adapter(
+    summary="FGVC-Aircraft (Maji et al., 2013), by variant",
+    find=find_aircraft,
+    layout="fgvc-aircraft-2013b/data/{images/, variants.txt, images_variant_trainval.txt, images_variant_test.txt}",
+    source="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft",
+    licence="non-commercial research only",
+    archives=(
+        Archive(
+            "fgvc-aircraft-2013b.tar.gz",
+            "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz",
+            "md5:d4acdd33327262359767eeaa97a4f732",
+        ),
+    ),
+    counts={"train": 6_667, "test": 3_333},
+    classes=100,
+    # SnapMix: 512x512, crop 448. 30 to 40 superpixels a crop, as on CUB, times (512/448)²: inferred.
+    size=512,
+    segments="39:52",
+    banner=20,  # a copyright notice below every photograph, which names its source
+)

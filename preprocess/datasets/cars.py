@@ -1,0 +1,74 @@
+"""Stanford Cars (Krause et al., 2013): 196 makes, models and years."""
+
+from pathlib import Path
+
+import numpy as np
+
+from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample, locate
+from preprocess.datasets.metadata import check_classes, read_mat
+
+_TRAIN, _TEST, _NAMES = "cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_meta.mat"
+_BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
+
+
+def find_cars(root: Path) -> Listing:
+    """List Stanford Cars in its official layout.
+
+    Parameters
+    ----------
+    root : holds ``cars_train/``, ``cars_test/``, the files of ``devkit/`` and ``cars_test_annos_withlabels.mat``, there
+        or up to two levels below, as copies nest them otherwise.
+
+    Returns
+    -------
+    Listing with the official split; label = official class - 1, key = ``cars_train/00001.jpg``.
+
+    Raises
+    ------
+    DatasetError : the layout is missing, or its tables do not agree.
+    """
+    names = read_mat(locate(root, f"devkit/{_NAMES}", _NAMES), _class_names)
+    splits = {}
+    for split, name in (("train", _TRAIN), ("test", _TEST)):
+        table = locate(root, f"devkit/{name}", name)
+        rows = read_mat(table, _rows)
+        check_classes(table, np.array([number for _, number, _ in rows], int), len(names))
+        folder = f"cars_{split}"
+        home = locate(root, *(f"{folder}/{file}" for file, _, _ in rows)).parent
+        samples = (Sample(f"{folder}/{file}", number - 1, home / file, boxes) for file, number, boxes in rows)
+        splits[split] = tuple(samples)
+    return Listing(names, splits)
+
+
+def _class_names(variables: dict) -> tuple[str, ...]:
+    return tuple(str(name) for name in np.atleast_1d(variables["class_names"]))
+
+
+def _rows(variables: dict) -> list[tuple[str, int, tuple[Box, ...]]]:
+    """File, class and box of every image; the boxes are those of MATLAB: pixels from 1, the last one included."""
+    rows = []
+    for row in np.atleast_1d(variables["annotations"]):
+        x0, y0, x1, y1 = (float(row[name]) for name in _BOX)
+        rows.append((str(row["fname"]), int(row["class"]), ((x0 - 1, y0 - 1, x1, y1),)))
+    return rows
+
+
+CARS = Adapter(
+    summary="Stanford Cars (Krause et al., 2013)",
+    find=find_cars,
+    layout="stanford_cars/{devkit/{cars_train_annos.mat, cars_meta.mat}, cars_test_annos_withlabels.mat, "
+    "cars_train/, cars_test/}",
+    source="its address is gone (ai.stanford.edu/~jkrause/cars); copies are about",
+    licence="non-commercial research, as ImageNet",
+    archives=(
+        Archive("cars_train.tgz", None, "sha256:512b227b30e2f0a8aab9e09485786ab4479582073a144998da74d64b801fd288"),
+        Archive("cars_test.tgz", None, "sha256:bffea656d6f425cba3c91c6d83336e4c5f86c6cffd8975b0f375d3a10da8e243"),
+        Archive("car_devkit.tgz", None, None),
+        Archive("cars_test_annos_withlabels.mat", None, None),
+    ),
+    counts={"train": 8_144, "test": 8_041},
+    classes=196,
+    # SnapMix: 512x512, crop 448. 30 to 40 superpixels a crop, as on CUB, times (512/448)²: inferred.
+    size=512,
+    segments="39:52",
+)

@@ -1,0 +1,144 @@
+"""ImageNet-1k (Russakovsky et al., 2015) and Tiny-ImageNet (Stanford CS231n), whose classes are WordNet ids."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample, locate
+from preprocess.datasets.folder import find_folder, images_in
+from preprocess.datasets.metadata import REMEDY, read_lines, read_names, read_numbers, read_table
+from preprocess.errors import DatasetError
+
+_WNID = r"n\d{8}"
+_NAMES = "LOC_synset_mapping.txt"
+
+
+def find_imagenet(root: Path) -> Listing:
+    """List ImageNet in the form of an image folder: ``train/<wnid>/`` and ``val/<wnid>/``.
+
+    Parameters
+    ----------
+    root : holds ``train/``, or one up to two levels above it.
+
+    Returns
+    -------
+    Listing with labels by sorted WordNet id and the splits train and val. Class names are the lines of
+    ``LOC_synset_mapping.txt`` beside ``train/``, ``n01440764 tench, Tinca tinca``, or the ids where there is none.
+
+    Raises
+    ------
+    DatasetError : the layout is missing, or the folders of ``val/`` are others than those of ``train/``.
+    """
+    home = locate(root, "train").parent
+    listing = find_folder(home, ("train", "val"))  # test/ has no labels
+    if odd := [name for name in listing.classes if not re.fullmatch(_WNID, name)]:
+        raise DatasetError(f"{home / 'train'}: expected folders like n01440764, got {odd[0]!r}")
+    return replace(listing, classes=_named(listing.classes, home / _NAMES))
+
+
+def find_tiny_imagenet(root: Path) -> Listing:
+    """List Tiny-ImageNet in its official layout.
+
+    Parameters
+    ----------
+    root : the folder ``tiny-imagenet-200``, or one up to two levels above it.
+
+    Returns
+    -------
+    Listing with labels by sorted WordNet id and the splits train and val; the official test images have no labels.
+    Class names are made from ``words.txt``, ``n01443537 goldfish, Carassius auratus``, or are the ids where there is
+    none.
+
+    Raises
+    ------
+    DatasetError : the layout is missing, or its tables do not agree.
+    """
+    home = locate(root, "wnids.txt").parent
+    ids = sorted(read_names(home / "wnids.txt"))
+    label_of = {wnid: label for label, wnid in enumerate(ids)}
+    train = tuple(sample for wnid in ids for sample in _train_class(home, wnid, label_of[wnid]))
+    val = tuple(_val(home, label_of))
+    return Listing(_named(tuple(ids), home / "words.txt"), {"train": train, "val": val})
+
+
+def _train_class(home: Path, wnid: str, label: int) -> Iterator[Sample]:
+    folder = home / "train" / wnid
+    boxes = _boxes(folder / f"{wnid}_boxes.txt")
+    for path in images_in(folder / "images"):
+        yield Sample(path.relative_to(home).as_posix(), label, path, boxes.get(path.name, ()))
+
+
+def _boxes(path: Path) -> dict[str, tuple[Box, ...]]:
+    """Read lines of ``file x0 y0 x1 y1``: pixels from 0, the last one included."""
+    boxes = {}
+    for _, line in read_lines(path) if path.exists() else ():
+        file, *numbers = line.split(maxsplit=1)
+        boxes[file] = (_box(path, *numbers),)
+    return boxes
+
+
+def _box(path: Path, text: str = "") -> Box:
+    x0, y0, x1, y1 = read_numbers(path, text, 4)
+    return x0, y0, x1 + 1, y1 + 1
+
+
+def _val(home: Path, label_of: dict[str, int]) -> Iterator[Sample]:
+    table, unlisted = home / "val" / "val_annotations.txt", {path.name for path in images_in(home / "val" / "images")}
+    for number, line in read_lines(table):
+        file, wnid, *numbers = (*line.split(maxsplit=2), "")[:3]
+        if wnid not in label_of:
+            raise DatasetError(f"{table}, line {number}: class {wnid!r} is not in wnids.txt; {REMEDY}")
+        boxes = (_box(table, *numbers),) if numbers != [""] else ()
+        unlisted.discard(file)
+        yield Sample(f"val/images/{file}", label_of[wnid], home / "val" / "images" / file, boxes)
+    if unlisted:
+        raise DatasetError(f"{table} has no line for {min(unlisted)}; {REMEDY}")
+
+
+def _named(ids: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    """Add the words of a table of ``id words``."""
+    if not path.exists():
+        return ids
+    words = read_table(path, _WNID)
+    if odd := [wnid for wnid in ids if wnid not in words]:
+        raise DatasetError(f"{path} has no words for {odd[0]}; {REMEDY}")
+    return tuple(f"{wnid} {words[wnid]}" for wnid in ids)
+
+
+IMAGENET = Adapter(
+    summary="ImageNet-1k (Russakovsky et al., 2015)",
+    find=find_imagenet,
+    layout="{train/n01440764/, ..., val/n01440764/, ...}",
+    source="https://image-net.org (after accepting its terms)",
+    licence="non-commercial research and education only",
+    counts={"train": 1_281_167, "val": 50_000},
+    classes=1_000,
+    # No recipe is published. 30 to 40 superpixels on a random resized crop, which holds 0.54 of the image: inferred.
+    resize="short",
+    codec="jpeg",
+    segments="56:74",
+)
+
+TINY_IMAGENET = Adapter(
+    summary="Tiny-ImageNet (Stanford CS231n, 2015)",
+    find=find_tiny_imagenet,
+    layout="tiny-imagenet-200/{wnids.txt, words.txt, train/<wnid>/images/, val/{images/, val_annotations.txt}}",
+    source="http://cs231n.stanford.edu",
+    licence="images of ImageNet: non-commercial research and education",
+    archives=(
+        Archive(
+            "tiny-imagenet-200.zip",
+            "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+            "md5:90528d7ca1a48142e341f4ef8d21d0de",
+            248_100_043,
+        ),
+    ),
+    counts={"train": 100_000, "val": 10_000},
+    classes=200,
+    size=64,
+    codec="raw",
+    # Of the SuperpixelGridMix script, the only one that was released.
+    segments="64",
+    compactness=7.0,
+)

@@ -1,0 +1,352 @@
+"""The published files of a data set: fetched, checked, unpacked. What is interrupted goes on with the same command."""
+
+import contextlib
+import functools
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from http.client import HTTPException
+from pathlib import Path
+
+import requests
+from requests import Response
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from urllib3.exceptions import HTTPError
+
+from preprocess.datasets.base import Archive
+from preprocess.errors import DatasetError, MissingDataError, UnavailableError
+from preprocess.store.format import lock
+from preprocess.unpack import is_archive, unpack
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_LOCK = ".fetch.lock"
+_UNPACKED = ".unpacked"
+_BLOCK = 1 << 16  # bytes; what a cut connection loses at most
+_TIMEOUTS = (20.0, 60.0)  # seconds: to connect, between two packets
+_ATTEMPTS = 5  # in a row without a new byte
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0  # seconds between attempts, doubled each time
+_LONGEST_ASKED_WAIT = 60.0  # seconds that a server may ask for
+_PASSING = {408, 425, 429}  # the client errors that another attempt may not meet
+
+
+def fetch(archives: tuple[Archive, ...], root: Path, download: bool) -> None:
+    """Bring every archive under a root: download what is not there, check it, unpack it, mark it as unpacked.
+
+    Killed at any moment, it goes on from there when it is called again. A second process waits for the first.
+
+    Parameters
+    ----------
+    archives : in the order in which they are unpacked.
+    root : where they go, and what they hold; made if need be.
+    download : False to take only what lies there already.
+
+    Raises
+    ------
+    MissingDataError : archives are not there and may not or cannot be downloaded. Nothing was written.
+    UnavailableError : a download failed; what came is kept.
+    DatasetError : a file is not the published one, or an entry is in the way.
+    OSError : a file cannot be written; what was downloaded is kept.
+    """
+    if not archives:
+        return
+    if not (root / _LOCK).exists():
+        _check_obtainable(archives, root, download)  # before a folder is made for nothing
+    root.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    with _alone(root, console):
+        _check_obtainable(archives, root, download)
+        for archive in archives:
+            _bring(archive, root, console)
+
+
+def unfinished(archives: tuple[Archive, ...], root: Path) -> bool:
+    """Whether a run was killed while it moved what an archive holds into the root: part of the layout may be there."""
+    return any(_marker(archive, root).is_dir() and _entries(_marker(archive, root)) for archive in archives)
+
+
+def _marker(archive: Archive, root: Path) -> Path:
+    """The folder of what an archive holds and the root lacks: as soon as it is empty, all is done."""
+    return root / _UNPACKED / archive.name
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+def _check_obtainable(archives: tuple[Archive, ...], root: Path, download: bool) -> None:
+    missing = [
+        archive
+        for archive in archives
+        if not (_marker(archive, root).is_dir() or os.path.lexists(root / archive.name))
+        and (archive.url is None or not download)
+    ]
+    if missing:
+        raise MissingDataError("\n".join(_request(archive, root) for archive in missing))
+
+
+def _request(archive: Archive, root: Path) -> str:
+    source = f"fetch it from {archive.url}" if archive.url else "it can only be fetched by hand"
+    known = ", ".join(filter(None, [archive.digest, archive.size and f"{archive.size:,} bytes"]))
+    return f"{archive.name} is not there: {source}; put it at {root / archive.name}" + (f" ({known})" if known else "")
+
+
+@contextlib.contextmanager
+def _alone(root: Path, console: Console) -> Iterator[None]:
+    """Keep other processes out of a root, on file systems that have locks."""
+    with (root / _LOCK).open("ab") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print(f"another process fetches into {root}; waiting for it")
+            lock(file)
+        except OSError:
+            pass
+        yield
+
+
+def _bring(archive: Archive, root: Path, console: Console) -> None:
+    path, marker = root / archive.name, _marker(archive, root)
+    if not marker.is_dir():
+        if os.path.lexists(path):
+            _check_placed(archive, path, console)
+        else:
+            _Download(archive, root, console).run()
+        if not is_archive(archive.name):
+            return
+        _unpack(path, marker, console)
+    elif not _entries(marker):
+        console.print(f"{archive.name} was unpacked before; to have it unpacked again, remove {marker}")
+        return
+    _move(marker, root)
+    if path.exists():
+        console.print(f"{path} is unpacked and kept; it may be removed")
+
+
+def _check_placed(archive: Archive, path: Path, console: Console) -> None:
+    with console.status(f"checking {archive.name}"):
+        difference = _difference(archive, path)
+    if difference:
+        raise DatasetError(f"{path} is not the published file: {difference}; remove it and run the command again")
+
+
+def _difference(archive: Archive, path: Path) -> str | None:
+    """What tells a file from the published one, by its digest or, where none is known, its size; None if it is that."""
+    if archive.digest is None:
+        size = path.stat().st_size
+        return None if archive.size in (None, size) else f"expected {archive.size} bytes, found {size}"
+    kind, _, expected = archive.digest.partition(":")
+    with path.open("rb") as file:
+        # Not for security: md5 is what publishers give, and hardened systems refuse it otherwise.
+        found = hashlib.file_digest(file, functools.partial(hashlib.new, kind, usedforsecurity=False)).hexdigest()
+    return None if found == expected.lower() else f"expected {kind} {expected}, found {found}"
+
+
+def _unpack(path: Path, marker: Path, console: Console) -> None:
+    aside = marker.with_name(f"{marker.name}.tmp")
+    with console.status(f"unpacking {path.name}"):
+        if aside.exists():
+            shutil.rmtree(aside)
+        unpack(path, aside)
+    aside.rename(marker)
+
+
+def _move(marker: Path, root: Path) -> None:
+    entries = _entries(marker)
+    for entry in entries:
+        if os.path.lexists(root / entry.name):
+            raise DatasetError(
+                f"{root / entry.name} is in the way of what {marker.name} holds; move it away and run the command again"
+            )
+    for entry in entries:
+        entry.rename(root / entry.name)
+
+
+class _SetbackError(Exception):
+    """An attempt failed in a way that the next one may not.
+
+    Parameters
+    ----------
+    reason : for people.
+    wait : seconds that the server asks to wait.
+    """
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class _Download:
+    """One archive on its way to ``root/NAME`` through ``root/NAME.part``, which every attempt lengthens."""
+
+    def __init__(self, archive: Archive, root: Path, console: Console) -> None:
+        self.archive = archive
+        self.path = root / archive.name
+        self.part = root / f"{archive.name}.part"
+        self.by_hand = f"fetch it by hand and put it at {self.path}"
+        self.furthest = self.length  # the longest that the part ever was
+        self.pieced = False  # whether the part came in more than one piece
+        self.progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.bar = self.progress.add_task(archive.name, total=archive.size, completed=self.length)
+
+    @property
+    def length(self) -> int:
+        """Bytes that are on the disk."""
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def run(self) -> None:
+        """Download and check, once more from the start if pieces do not fit together, and give the file its name."""
+        with self.progress:
+            difference = self._receive()
+            if difference and self.pieced:
+                self._say(f"its pieces do not fit together ({difference}); starting from zero")
+                self.furthest = 0
+                difference = self._receive()
+        if difference:
+            raise DatasetError(
+                f"{self.archive.url} is not the published file: {difference}; it was removed; "
+                f"run the command again, or {self.by_hand}"
+            )
+        with self.part.open("rb+") as file:
+            os.fsync(file.fileno())
+        self.part.rename(self.path)
+
+    def _receive(self) -> str | None:
+        """Bring the part to its full length; if it is not the published file, remove it and return the difference."""
+        backoff = wait_exponential(multiplier=_FIRST_WAIT, min=_FIRST_WAIT, max=_LONGEST_WAIT)
+        retrying = Retrying(
+            retry=retry_if_exception_type(_SetbackError),
+            after=self._forget_fruitful_attempts,
+            wait=lambda state: max(backoff(state), min(state.outcome.exception().wait, _LONGEST_ASKED_WAIT)),
+            stop=stop_after_attempt(_ATTEMPTS),
+            before_sleep=self._announce,
+            reraise=True,
+        )
+        try:
+            retrying(self._attempt)
+        except _SetbackError as setback:
+            raise UnavailableError(
+                f"{self.archive.url}: {setback}; gave up after {_ATTEMPTS} attempts that brought nothing new. "
+                f"{self.length} bytes are kept in {self.part}: "
+                f"run the same command again to continue, or {self.by_hand}"
+            ) from None
+        difference = _difference(self.archive, self.part)
+        if difference:
+            self.part.unlink()
+        return difference
+
+    def _forget_fruitful_attempts(self, state: RetryCallState) -> None:
+        if self.length > self.furthest:
+            self.furthest = self.length
+            state.attempt_number = 0
+
+    def _announce(self, state: RetryCallState) -> None:
+        self._say(f"{state.outcome.exception()}; trying again in {state.next_action.sleep:.3g} s")
+
+    def _say(self, text: str) -> None:
+        self.progress.console.print(f"{self.archive.name}: {text}")
+
+    def _attempt(self) -> None:
+        start = self.length
+        self.pieced = start > 0
+        if start and start == self.archive.size:  # killed after the last byte
+            return
+        with self._request(start) as response:
+            if response.status_code == 416 and start:
+                if _range_of(response)[1] != start:
+                    self._start_over("the server has no such part of the file")
+                return
+            self._check_status(response)
+            if response.status_code == 200:
+                start, self.pieced = 0, False
+            elif _range_of(response)[0] != start:
+                self._start_over("the server sent another part of the file than the one asked for")
+            total = self._total(response)
+            self.progress.reset(self.bar, total=total, completed=start)
+            self._append(response, "ab" if start else "wb")
+        if total is not None and self.length < total:
+            raise _SetbackError(f"the connection ended after {self.length} of {total} bytes")
+
+    def _request(self, start: int) -> Response:
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        try:
+            return requests.get(self.archive.url, headers=headers, stream=True, timeout=_TIMEOUTS)
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise _SetbackError(_cause(error)) from None
+        except requests.RequestException as error:
+            raise UnavailableError(f"{self.archive.url} cannot be fetched: {error}; {self.by_hand}") from None
+
+    def _start_over(self, reason: str) -> None:
+        self.part.unlink(missing_ok=True)
+        raise _SetbackError(f"{reason}; starting from zero")
+
+    def _check_status(self, response: Response) -> None:
+        status = response.status_code
+        if status in _PASSING or status >= 500:
+            asked = response.headers.get("Retry-After", "")
+            raise _SetbackError(_answer(response), float(asked) if asked.isdecimal() else 0.0)
+        if status not in (200, 206):
+            raise UnavailableError(f"{self.archive.url}: {_answer(response)}; {self.by_hand}")
+
+    def _total(self, response: Response) -> int | None:
+        """Length of the whole file, which has to be the expected one and to find room; None where nobody knows."""
+        length = response.headers.get("Content-Length", "")
+        found = _range_of(response)[1] if response.status_code == 206 else int(length) if length.isdecimal() else None
+        if None not in (found, self.archive.size) and found != self.archive.size:
+            raise DatasetError(
+                f"{self.archive.url} is not the published file: expected {self.archive.size} bytes, "
+                f"the server announces {found}; {self.by_hand}"
+            )
+        total = self.archive.size if found is None else found
+        needed, free = (total or 0) - self.length, shutil.disk_usage(self.path.parent).free
+        if needed > free:
+            raise DatasetError(
+                f"{self.archive.name} needs {decimal(needed)} on the disk, {decimal(free)} are free "
+                f"in {self.path.parent}; make room and run the command again"
+            )
+        return total
+
+    def _append(self, response: Response, mode: str) -> None:
+        # Not iter_content, which would unpack what some servers call encoded because its name ends in gz.
+        blocks = response.raw.stream(_BLOCK, decode_content=False)
+        try:
+            with self.part.open(mode) as file:
+                for block in blocks:
+                    file.write(block)
+                    self.progress.advance(self.bar, len(block))
+        except HTTPError as error:
+            raise _SetbackError(f"the connection broke: {_cause(error)}") from None
+
+
+def _range_of(response: Response) -> tuple[int | None, int | None]:
+    """Where the bytes of an answer start, and the length of the whole file."""
+    found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", response.headers.get("Content-Range", "").strip())
+    start, total = found.groups() if found else (None, None)
+    return int(start) if start else None, int(total) if total else None
+
+
+def _answer(response: Response) -> str:
+    return f"the server answered {response.status_code} {response.reason}"
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason; the outer ones are wrapped in names of classes."""
+    while isinstance(inner := error.__cause__ or error.__context__, (OSError, HTTPError, HTTPException)):
+        error = inner
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

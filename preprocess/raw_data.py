@@ -1,0 +1,45 @@
+"""Getting hold of the raw data of a set: find it, make it or download it."""
+
+import contextlib
+from pathlib import Path
+
+from preprocess.datasets import DATASETS, Adapter, Listing
+from preprocess.errors import DatasetError, MissingDataError, UnavailableError
+
+RAW = Path("data/raw")
+
+
+def find_raw_data(name: str, root: Path, download: bool = False) -> Listing:
+    """List a data set; make or fetch it where it is not under its root.
+
+    Parameters
+    ----------
+    name : in ``DATASETS``.
+    root : where its files are looked for and put.
+    download : whether archives may be downloaded. Archives that lie under the root are unpacked in any case.
+
+    Raises
+    ------
+    DatasetError : the set is not there and cannot be had, or is damaged; the message says what to do.
+    """
+    adapter = DATASETS[name]
+    if adapter.create is not None and not root.exists():
+        adapter.create(root)
+    try:
+        return _find(adapter, root, download)
+    except UnavailableError as error:
+        raise DatasetError(f"{error}\nthis layout is expected under {root}: {adapter.layout}") from None
+    except MissingDataError as error:
+        raise MissingDataError(f"{name} is not under {root}: {error}; expected there: {adapter.layout}") from None
+
+
+def _find(adapter: Adapter, root: Path, download: bool) -> Listing:
+    if not adapter.archives:
+        return adapter.find(root)
+    from preprocess.download import fetch, unfinished
+
+    with contextlib.suppress(MissingDataError):
+        if not unfinished(adapter.archives, root):
+            return adapter.find(root)
+    fetch(adapter.archives, root, download)
+    return adapter.find(root)

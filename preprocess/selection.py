@@ -1,0 +1,119 @@
+"""Which of the listed images are taken: all that officially belong to the set, but those that the user leaves out."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from preprocess.datasets import Adapter, Listing, Sample
+from preprocess.errors import DatasetError
+
+_SHOWN = 5
+
+
+def check_counts(name: str, adapter: Adapter, listing: Listing) -> None:
+    """Compare a listing with the official counts.
+
+    Raises
+    ------
+    DatasetError : they differ; the message lists how.
+    """
+    lines = list(count_differences(adapter, listing))
+    if lines:
+        raise DatasetError(
+            f"{name} is not the published set:\n  "
+            + "\n  ".join(lines)
+            + "\ncomplete it (remove it, and fetch it again), or take it as it is with --partial"
+        )
+
+
+def count_differences(adapter: Adapter, listing: Listing) -> Iterator[str]:
+    """Say in lines how the counts of a listing differ from the official ones; nothing where there are none."""
+    if not adapter.counts:
+        return
+    found = {split: len(samples) for split, samples in listing.splits.items()}
+    for split in adapter.counts | found:
+        if found.get(split, 0) != adapter.counts.get(split, 0):
+            yield f"{split}: {found.get(split, 0):,} images, officially {adapter.counts.get(split, 0):,}"
+    if len(listing.classes) != adapter.classes:
+        yield f"{len(listing.classes)} classes, officially {adapter.classes}"
+
+
+def check_keys(listing: Listing) -> None:
+    """Refuse keys that come twice in a split, and those that lead out of the folder of the data set."""
+    for split, samples in listing.splits.items():
+        seen: set[str] = set()
+        for sample in samples:
+            if sample.key in seen:
+                raise DatasetError(f"{split}: the image {sample.key} is listed twice")
+            if sample.key.startswith("/") or ".." in sample.key.split("/"):
+                raise DatasetError(f"{split}: the image {sample.key} leads out of the folder of the data set")
+            seen.add(sample.key)
+
+
+def read_exclude_list(path: Path) -> tuple[str, ...]:
+    """Read keys, one a line; empty lines and lines that begin with ``#`` are passed over."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise DatasetError(f"{path} is not a UTF-8 text; expected one key a line") from None
+    stripped = (line.strip() for line in lines)
+    return tuple(dict.fromkeys(line for line in stripped if line and not line.startswith("#")))
+
+
+def refuse_unknown_keys(listing: Listing, keys: Iterable[str]) -> None:
+    """Raise a DatasetError for keys that no split has."""
+    known = [sample.key for samples in listing.splits.values() for sample in samples]
+    unknown = sorted(set(keys) - set(known))
+    if unknown:
+        near = get_close_matches(unknown[0], known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; a key looks like {known[0]}" if known else ""
+        more = f", ... and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+        raise DatasetError(f"no image has the key {', '.join(unknown[:_SHOWN])}{more}{hint}")
+
+
+def select(listing: Listing, excluded: Iterable[str], limit: int | None) -> Listing:
+    """Leave images out.
+
+    Parameters
+    ----------
+    listing : all images.
+    excluded : keys to leave out.
+    limit : the most images of a class in each split, the first ones in the order of the listing; None for all.
+    """
+    excluded = set(excluded)
+    splits, left_out = {}, {}
+    for split, samples in listing.splits.items():
+        splits[split] = tuple(_first_of_each_class((each for each in samples if each.key not in excluded), limit))
+        if gone := tuple(sorted(excluded.intersection(sample.key for sample in samples))):
+            left_out[split] = gone
+    return replace(listing, splits=splits, excluded=left_out, limit=limit)
+
+
+def _first_of_each_class(samples: Iterable[Sample], limit: int | None) -> Iterator[Sample]:
+    taken: Counter[int] = Counter()
+    for sample in samples:
+        taken[sample.label] += 1
+        if limit is None or taken[sample.label] <= limit:
+            yield sample
+
+
+def left_out_of(listing: Listing, split: str) -> dict:
+    """What the index says of the images of a split that were left out on purpose; empty where all were taken."""
+    excluded = {"excluded": list(listing.excluded[split])} if split in listing.excluded else {}
+    return excluded | ({} if listing.limit is None else {"limit_per_class": listing.limit})
+
+
+def select_as_stored(listing: Listing, entries: dict[str, dict]) -> Listing:
+    """Leave the images out that a store left out.
+
+    Parameters
+    ----------
+    entries : split name -> what the index says of it; other splits are dropped, missing ones are empty.
+    """
+    splits = {}
+    for split, entry in entries.items():
+        mine = Listing(listing.classes, {split: listing.splits.get(split, ())})
+        splits |= select(mine, entry.get("excluded", ()), entry.get("limit_per_class")).splits
+    return Listing(listing.classes, splits)

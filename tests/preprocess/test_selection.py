@@ -1,0 +1,174 @@
+"""Which images are taken: official counts, exclude lists, a few of each class. By the real command where it says so."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from preprocess.datasets import DATASETS, Listing, Sample
+from preprocess.errors import DatasetError
+from preprocess.selection import check_counts, read_exclude_list, refuse_unknown_keys, select
+from preprocess.store import Store
+from tests.conftest import paint
+from tests.preprocess.conftest import QUICK, build_command, here
+
+# Keys of the fixture `noisy`: 5 training and 3 test pictures of the classes a and b.
+TRAIN = [f"train/{name}/{index}.png" for name in "ab" for index in range(5)]
+TEST = [f"test/{name}/{index}.png" for name in "ab" for index in range(3)]
+
+
+def listing(**splits: str) -> Listing:
+    """One sample for each letter, which is its class; keys are split, place and letter."""
+    return Listing(
+        ("a", "b"),
+        {
+            split: tuple(
+                Sample(f"{split}{place}{letter}", "ab".index(letter), Path(letter))
+                for place, letter in enumerate(letters)
+            )
+            for split, letters in splits.items()
+        },
+    )
+
+
+def keys(found: Listing) -> dict[str, list[str]]:
+    return {split: [sample.key for sample in samples] for split, samples in found.splits.items()}
+
+
+def test_the_first_of_each_class_and_split_are_taken():
+    found = select(listing(train="baabba", test="ab"), (), 2)
+    assert keys(found) == {"train": ["train0b", "train1a", "train2a", "train3b"], "test": ["test0a", "test1b"]}
+    assert (found.classes, found.limit, found.excluded) == (("a", "b"), 2, {})
+
+
+def test_excluded_images_make_room_for_the_next_of_their_class():
+    found = select(listing(train="aab", test="ba"), ("train0a", "test1a"), 1)
+    assert keys(found) == {"train": ["train1a", "train2b"], "test": ["test0b"]}
+    assert found.excluded == {"train": ("train0a",), "test": ("test1a",)}
+
+
+def test_an_exclude_list_has_comments_and_empty_lines(tmp_path):
+    path = tmp_path / "list"
+    path.write_text("# overlap\n\n  train/a/0.png \nkey with spaces.png\ntrain/a/0.png\n")
+    assert read_exclude_list(path) == ("train/a/0.png", "key with spaces.png")
+
+
+def test_an_exclude_list_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "list").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DatasetError, match="list is not a UTF-8 text; expected one key a line"):
+        read_exclude_list(tmp_path / "list")
+
+
+def test_an_unknown_key_is_refused_with_the_one_that_is_near():
+    with pytest.raises(DatasetError, match=r"no image has the key train0z; did you mean train0a\?"):
+        refuse_unknown_keys(listing(train="ab"), ("train1b", "train0z"))
+
+
+OFFICIAL = replace(DATASETS["folder"], counts={"train": 3, "test": 2}, classes=2)
+
+
+def test_the_official_counts_pass():
+    check_counts("birds", OFFICIAL, listing(train="aab", test="ba"))
+
+
+@pytest.mark.parametrize(
+    ("found", "lines"),
+    [
+        (listing(train="ab", test="ba"), ["train: 2 images, officially 3"]),
+        (listing(train="aab"), ["test: 0 images, officially 2"]),
+        (listing(train="aab", test="ba", val="a"), ["val: 1 images, officially 0"]),
+        (replace(listing(train="aab", test="ba"), classes=("a",)), ["1 classes, officially 2"]),
+        (listing(train="aabb", test=""), ["train: 4 images, officially 3", "test: 0 images, officially 2"]),
+    ],
+)
+def test_every_other_count_is_shown(found, lines):
+    with pytest.raises(DatasetError) as caught:
+        check_counts("birds", OFFICIAL, found)
+    assert str(caught.value).splitlines() == [
+        "birds is not the published set:",
+        *(f"  {line}" for line in lines),
+        "complete it (remove it, and fetch it again), or take it as it is with --partial",
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "folder"])
+def test_every_published_set_states_its_counts(name):
+    adapter = DATASETS[name]
+    assert set(adapter.counts) in ({"train", "test"}, {"train", "val"}, {"train", "val", "test"})
+    assert min(adapter.counts.values()) > 0
+    assert adapter.classes > 1
+
+
+def test_the_command_compares_the_counts_unless_the_set_is_said_to_be_partial(tmp_path):
+    root, out = tmp_path / "demo", tmp_path / "demo.h5"
+    for name in ("banded-forked", "plain-single"):
+        for split in ("train", "test"):
+            paint(root / split / name / "0.png", 1)
+    command = ("build", "demo", "--root", root, "--out", out, "--size", 16, "--segments", 4, "--jobs", 1, *QUICK)
+    done = here(*command)
+    assert done.exit_code == 1
+    assert "train: 2 images, officially 640\n  test: 2 images, officially 320\n  2 classes, officially 8" in done.output
+    assert not out.exists()
+    assert here(*command, "--partial").exit_code == 0
+    assert len(Store(out).splits["train"]) == 2
+
+
+@pytest.fixture
+def exclude(tmp_path) -> Path:
+    path = tmp_path / "exclude.txt"
+    path.write_text("# seen in the test split\ntrain/a/3.png\ntest/b/0.png\n")
+    return path
+
+
+def test_a_store_without_excluded_images_says_so(noisy, tmp_path, exclude):
+    out = tmp_path / "x.h5"
+    done = here(*build_command(noisy, out, *QUICK, "--exclude", str(exclude))[2:])
+    assert done.exit_code == 0, done.output
+    store = Store(out)
+    assert store.keys("train") == [key for key in TRAIN if key != "train/a/3.png"]
+    assert store.keys("test") == [key for key in TEST if key != "test/b/0.png"]
+    assert store.document["splits"]["train"]["excluded"] == ["train/a/3.png"]
+    told = here("inspect", out).output
+    assert "train: 1 images excluded on demand: train/a/3.png" in told
+    assert "test: 1 images excluded on demand: test/b/0.png" in told
+
+
+def test_an_excluded_key_of_a_split_that_is_not_built_is_no_error(noisy, tmp_path, exclude):
+    done = here(*build_command(noisy, tmp_path / "x.h5", *QUICK, "--exclude", str(exclude), "--splits", "train")[2:])
+    assert done.exit_code == 0, done.output
+
+
+def test_an_unknown_key_stops_the_command(noisy, tmp_path, exclude):
+    exclude.write_text("train/a/33.png\n")
+    done = here(*build_command(noisy, tmp_path / "x.h5", *QUICK, "--exclude", str(exclude))[2:])
+    assert done.exit_code == 1
+    assert "no image has the key train/a/33.png; did you mean train/a/3.png?" in done.output
+
+
+def test_a_quick_try_takes_a_few_of_each_class_and_the_whole_set_follows_with_update(noisy, tmp_path):
+    out = tmp_path / "x.h5"
+    command = build_command(noisy, out, *QUICK)[2:]
+    assert here(*command, "--limit-per-class", 2).exit_code == 0
+    assert Store(out).keys("train") == ["train/a/0.png", "train/a/1.png", "train/b/0.png", "train/b/1.png"]
+    assert Store(out).keys("test") == ["test/a/0.png", "test/a/1.png", "test/b/0.png", "test/b/1.png"]
+    assert "train: at most 2 images of a class were taken" in here("inspect", out).output
+    refused = here(*command)
+    assert refused.exit_code == 1
+    assert "take the changes in with --update" in refused.output
+    assert here(*command, "--update").exit_code == 0
+    assert Store(out).keys("train") == TRAIN
+    assert "limit_per_class" not in json.dumps(Store(out).document)
+
+
+def test_repair_makes_images_of_a_limited_store_again(noisy, tmp_path, exclude):
+    out = tmp_path / "x.h5"
+    options = ("--exclude", str(exclude), "--limit-per-class", "3")
+    assert here(*build_command(noisy, out, *QUICK, *options)[2:]).exit_code == 0
+    shard = next((tmp_path / "x.shards" / "train" / "images").iterdir())
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-7])
+    done = here("verify", out, "--repair", "--root", noisy, "--jobs", 1)
+    assert done.exit_code == 0, done.output
+    assert hashlib.sha256(shard.read_bytes()).digest() == hashlib.sha256(whole).digest()

@@ -1,14 +1,10 @@
-"""``python -m preprocess``: build, inspect, verify and show stores."""
+"""``build``: raw images -> a store."""
 
 import functools
-import json
 import math
 import os
 import shutil
-import signal
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,20 +12,13 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from preprocess.backends import BACKENDS, CLUSTERS, choose_backend
+from preprocess.cli.common import FILE, cores, find_listing, friendly, progress_bar
 from preprocess.datasets import DATASETS, Adapter, Listing
-from preprocess.errors import BuildError, PreprocessError, StoreError, Terminated, ThreadsInterrupted
+from preprocess.errors import BuildError, StoreError
 from preprocess.images import CODECS, RESIZES
-from preprocess.superpixels import (
-    ALGORITHMS,
-    Scale,
-    choose_scales,
-    describe_counts,
-    parse_segments,
-)
+from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, describe_counts, parse_segments
 
 if TYPE_CHECKING:
     from preprocess.plan import BuildSettings, Plan
@@ -37,45 +26,8 @@ if TYPE_CHECKING:
 
 _MOST_RAW_BYTES = 8_000_000_000
 
-STORE = TEXT = click.Path(exists=True, dir_okay=False, path_type=Path)
 
-
-def friendly(command: Callable) -> Callable:
-    """Turn the failures that a user can mend into one message and exit code 1; Ctrl-C into 130, SIGTERM into 143."""
-
-    @functools.wraps(command)
-    def wrapped(*args: object, **kwargs: object) -> object:
-        before = signal.signal(signal.SIGTERM, _terminate)
-        try:
-            return command(*args, **kwargs)
-        except PreprocessError as error:
-            raise click.ClickException(str(error)) from None
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}") from None
-        except KeyboardInterrupt as interrupt:
-            click.echo("\ninterrupted; what is finished is kept: run the same command to continue", err=True)
-            code = 143 if isinstance(interrupt.__cause__ or interrupt, Terminated) else 130
-            if isinstance(interrupt, ThreadsInterrupted):
-                sys.stdout.flush()
-                os._exit(code)  # not by way of Python's and HDF5's own ends, which running threads could meet
-            sys.exit(code)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-    return wrapped
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise Terminated
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
-    """Compute superpixel maps once and store them with the images."""
-
-
-@main.command(short_help="Raw images -> a store of images and superpixel maps.")
+@click.command(short_help="Raw images -> a store of images and superpixel maps.")
 @click.argument("dataset", type=click.Choice(tuple(DATASETS)))
 @click.option(
     "--root",
@@ -117,7 +69,7 @@ def main() -> None:
     "--scheduler", metavar="ADDRESS", help="Of a running Dask or Ray cluster.  [default: one on this machine]"
 )
 @click.option("--splits", metavar="NAME,NAME", help="Only these splits.  [default: all]")
-@click.option("--exclude", type=TEXT, metavar="FILE", help="Leave out the images of these keys, one a line.")
+@click.option("--exclude", type=FILE, metavar="FILE", help="Leave out the images of these keys, one a line.")
 @click.option("--limit-per-class", type=click.IntRange(1), metavar="N", help="The first N of each class: a quick try.")
 @click.option("--partial", is_flag=True, help="Take an incomplete set as it is: the official counts are not compared.")
 @click.option("--no-download", is_flag=True, help="Never fetch missing data.")
@@ -173,7 +125,7 @@ def build(
         raise click.BadParameter(f"--resize {resize} needs jpeg or png", param_hint="--codec")
     size = size or adapter.size
     counts, chosen = _scales(segments or adapter.segments, scales, size)
-    listing = _listing(dataset, root, not (no_download or dry_run), partial)
+    listing = find_listing(dataset, root, not (no_download or dry_run), partial)
     listing = _chosen(listing, exclude, limit_per_class, splits)
     settings = BuildSettings(
         dataset=dataset,
@@ -188,7 +140,7 @@ def build(
         shard_size=shard_size,
         asked=describe_counts(counts, chosen),
     )
-    jobs = jobs or _cores()
+    jobs = jobs or cores()
     if dry_run:
         _foretell(make_plan(out, listing, settings), jobs)
         return
@@ -227,7 +179,7 @@ def _build_once(
     with Console(stderr=True).status(f"preparing {settings.algorithm}: compiled at its first use, some 20 s"):
         prepare(settings)
     begin = time.perf_counter()
-    with _progress("images") as progress:
+    with progress_bar("images") as progress:
         bar = progress.add_task(f"{settings.dataset} -> {out}", total=images_to_do(plan))
         advance = functools.partial(progress.advance, bar)
         reports = build(plan, workers.jobs, skip_bad, advance, workers.backend, workers.scheduler)
@@ -263,7 +215,7 @@ def _plan(
 
     if not update or base is None:
         return make_plan(out, listing, settings, base)
-    with _progress("images") as progress:
+    with progress_bar("images") as progress:
         total = sum(len(samples) for split, samples in listing.splits.items() if split in base.document["splits"])
         bar = progress.add_task("compare the images", total=total)
         return plan_update(out, listing, settings, base, jobs, functools.partial(progress.advance, bar))
@@ -298,22 +250,6 @@ def _codec(codec: str, resize: str, size: int, listing: Listing, out: Path) -> s
     return chosen
 
 
-def _listing(dataset: str, root: Path | None, download: bool, partial: bool) -> Listing:
-    from preprocess.raw_data import RAW, find_raw_data
-    from preprocess.selection import check_counts, check_keys
-
-    adapter = DATASETS[dataset]
-    if root is not None and not root.is_dir() and adapter.create is None:
-        fetched = download and any(archive.url for archive in adapter.archives)
-        if not (fetched and root.absolute().parent.is_dir()):
-            raise click.BadParameter(f"there is no folder {root}", param_hint="--root")
-    listing = find_raw_data(dataset, root or RAW / dataset, download)
-    check_keys(listing)
-    if not partial:
-        check_counts(dataset, adapter, listing)
-    return listing
-
-
 def _chosen(listing: Listing, exclude: Path | None, limit: int | None, only: str | None) -> Listing:
     from preprocess.selection import read_exclude_list, refuse_unknown_keys, select
 
@@ -344,195 +280,6 @@ def _scales(segments: str, scales: str, size: int) -> tuple[range | tuple[int, .
     return counts, choose_scales(counts, (size, size), None if scales == "all" else int(scales))
 
 
-@main.command(name="datasets", short_help="The data sets that are known, and which are here.")
-@click.argument("names", type=click.Choice(tuple(DATASETS)), nargs=-1, metavar="[NAME]...")
-@friendly
-def datasets_command(names: tuple[str, ...]) -> None:
-    """Show the data sets: counts, defaults, source, terms, and whether data/raw/NAME holds them."""
-    from preprocess import tables
-    from preprocess.catalogue import describe, local_state
-    from preprocess.raw_data import RAW
-
-    with Console(stderr=True).status("looking into data/raw"):
-        rows = [(name, describe(name), local_state(name, RAW / name)) for name in names or DATASETS]
-    tables.show(tables.datasets(rows))
-
-
-@main.command(short_help="What a store holds.")
-@click.argument("store", type=STORE)
-@click.option("--json", "as_json", is_flag=True, help="The index as JSON; preprocess/README.md lists its fields.")
-@friendly
-def inspect(store: Path, as_json: bool) -> None:
-    """Say what STORE holds."""
-    from preprocess import tables
-    from preprocess.store import Store
-
-    opened = Store(store)
-    if as_json:
-        click.echo(json.dumps(opened.document, indent=2, ensure_ascii=False))
-        return
-    for line in tables.describe(opened):
-        click.echo(line)
-    tables.show(tables.columns(opened))
-    if any(len(each.scales) > 1 for each in opened.superpixel_sets.values()):
-        click.echo(f"agreement: mean adjusted Rand index of two scales over up to {tables.COMPARED} images of a split")
-
-
-@main.command(short_help="Read everything again and compare digests.")
-@click.argument("store", type=STORE)
-@click.option("--jobs", type=click.IntRange(1), help="Number of workers.  [default: one for each core]")
-@click.option("--repair", is_flag=True, help="Make the damaged shards again, and nothing else.")
-@click.option(
-    "--root",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the raw data, if images are to be made again.  [default: data/raw/DATASET]",
-)
-@friendly
-def verify(store: Path, jobs: int | None, repair: bool, root: Path | None) -> None:
-    """Read all of STORE and name every damaged shard and sample; exit code 1 if there are any."""
-    from preprocess.store import Store
-    from preprocess.verify import count_files, verify
-
-    def look() -> list:
-        opened = Store(store)
-        with _progress("files") as progress:
-            bar = progress.add_task(f"verify {store}", total=count_files(opened))
-            return verify(opened, jobs or _cores(), functools.partial(progress.advance, bar))
-
-    faults = look()
-    for line in (line for fault in faults for line in fault.lines):
-        click.echo(line, err=True)
-    if faults and repair:
-        _repair(store, {fault.path for fault in faults}, root, jobs or _cores())
-        click.echo(f"made {len(faults)} shards of {store} again")
-        faults = look()
-    if faults:
-        remedy = (
-            "take a sound copy" if Store(store).packed else f"mend it: python -m preprocess verify {store} --repair"
-        )
-        raise click.ClickException(f"{store} is damaged, see above; {remedy}")
-    opened = Store(store)
-    files = "" if opened.packed else f"{count_files(opened)} shards match their digests"
-    click.echo(f"{store} is sound: {files or 'it matches its digest'}")
-
-
-def _repair(out: Path, damaged: set[str], root: Path | None, jobs: int) -> None:
-    from preprocess.repair import needs_sources, repair
-    from preprocess.selection import select_as_stored
-    from preprocess.store import Store
-
-    store = Store(out)
-    if store.packed:
-        raise BuildError(f"{out} is a packed store, which is never changed; pack the store again")
-    listing = None
-    if needs_sources(store.index, damaged):
-        listing = _listing(store.dataset, root, download=False, partial=True)
-        listing = select_as_stored(listing, store.document["splits"])
-    with _progress("images") as progress:
-        bar = progress.add_task(f"repair {out}", total=None)
-        advance = functools.partial(progress.advance, bar)
-        repair(out, store.index, damaged, listing, jobs, "loky" if jobs > 1 else "threading", advance)
-
-
-@main.command(short_help="A contact sheet of images and boundaries.")
-@click.argument("store", type=STORE)
-@click.option("--out", type=click.Path(path_type=Path), default="sheet.png", show_default=True)
-@click.option("--count", type=click.IntRange(1, 200), default=16, show_default=True, help="Number of images.")
-@click.option("--split", help="Which split.  [default: the first]")
-@click.option("--superpixels", metavar="NAME", help="Which superpixels, see inspect.  [default: the first]")
-@friendly
-def show(store: Path, out: Path, count: int, split: str | None, superpixels: str | None) -> None:
-    """Draw images of STORE with the boundaries of their superpixels at each scale."""
-    from preprocess.sheet import contact_sheet
-    from preprocess.store import Store
-
-    opened = Store(store, superpixels)
-    split = split or next(iter(opened.splits))
-    if split not in opened.splits:
-        raise click.BadParameter(f"{store} has {', '.join(opened.splits)}, got {split!r}", param_hint="--split")
-    if not len(opened.splits[split]):
-        raise click.BadParameter(f"split {split!r} of {store} has no images", param_hint="--split")
-    contact_sheet(opened, split, count, out)
-    click.echo(f"wrote {out}")
-
-
-@main.command(name="export", short_help="A store as PNG files and a table of labels.")
-@click.argument("store", type=STORE)
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@friendly
-def export_command(store: Path, folder: Path) -> None:
-    """Write the images and label maps of STORE as PNG files to FOLDER, with labels.csv."""
-    from preprocess.export import export
-    from preprocess.store import Store
-
-    opened = Store(store)
-    with _progress("images") as progress:
-        total = sum(len(split) for split in opened.splits.values())
-        bar = progress.add_task(f"{store} -> {folder}", total=total)
-        export(opened, folder, functools.partial(progress.advance, bar))
-    maps = sum((len(split.paths) - 1) * len(split) for split in opened.splits.values())
-    click.echo(f"wrote {total} images and {maps} maps to {folder}")
-
-
-@main.command(name="pack", short_help="A store as one file.")
-@click.argument("store", type=STORE)
-@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-@friendly
-def pack_command(store: Path, out: Path) -> None:
-    """Copy STORE into the one file OUT, which opens like a store; nothing is recompressed."""
-    from preprocess.pack import pack
-    from preprocess.store import Store
-    from preprocess.verify import count_files
-
-    if out.suffix != ".h5":
-        raise click.BadParameter(f"expected a file name that ends in .h5, got {out}", param_hint="OUT")
-    opened = Store(store)
-    with _progress("shards") as progress:
-        bar = progress.add_task(f"{store} -> {out}", total=count_files(opened))
-        pack(opened, out, functools.partial(progress.advance, bar))
-    click.echo(f"wrote {out}: {decimal(out.stat().st_size)}")
-
-
-@main.command(short_help="Whether two stores hold the same content.")
-@click.argument("left", type=STORE)
-@click.argument("right", type=STORE)
-@friendly
-def diff(left: Path, right: Path) -> None:
-    """Compare the content of LEFT and RIGHT: images, labels, maps, draw weights. Exit code 0 if equal, 1 if not."""
-    from preprocess.compare import differences
-
-    found = False
-    for line in differences(left, right):
-        click.echo(line)
-        found = True
-    if found:
-        sys.exit(1)
-    click.echo(f"{left} and {right} hold the same content")
-
-
-class _Rate(ProgressColumn):
-    """Finished units per second."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self.unit = unit
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f} {self.unit}/s" if speed else "")
-
-
-def _progress(unit: str) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(unit),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-
-
 def _foretell(plan: "Plan", jobs: int) -> None:
     from preprocess import tables
     from preprocess.build import prepare
@@ -545,7 +292,3 @@ def _foretell(plan: "Plan", jobs: int) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     click.echo(f"suits: {advise(found, shutil.disk_usage(home).free, memory)}")
     click.echo("nothing was written")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

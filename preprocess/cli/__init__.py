@@ -1,0 +1,27 @@
+"""The command line: ``python -m preprocess COMMAND``. One command, one file.
+
+Help and usage errors answer at once: everything heavy is imported inside the commands.
+"""
+
+import click
+
+from preprocess.cli.build import build
+from preprocess.cli.datasets import datasets
+from preprocess.cli.diff import diff
+from preprocess.cli.duplicates import duplicates
+from preprocess.cli.export import export
+from preprocess.cli.inspect import inspect
+from preprocess.cli.pack import pack
+from preprocess.cli.show import show
+from preprocess.cli.verify import verify
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Compute superpixel maps once and store them with the images."""
+
+
+for command in (datasets, build, inspect, verify, show, duplicates, diff, export, pack):
+    main.add_command(command)

@@ -1,0 +1,25 @@
+"""``diff``: whether two stores hold the same."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from preprocess.cli.common import FILE, friendly
+
+
+@click.command(short_help="Whether two stores hold the same content.")
+@click.argument("left", type=FILE)
+@click.argument("right", type=FILE)
+@friendly
+def diff(left: Path, right: Path) -> None:
+    """Compare the content of LEFT and RIGHT: images, labels, maps, draw weights. Exit code 0 if equal, 1 if not."""
+    from preprocess.compare import differences
+
+    found = False
+    for line in differences(left, right):
+        click.echo(line)
+        found = True
+    if found:
+        sys.exit(1)
+    click.echo(f"{left} and {right} hold the same content")

@@ -1,0 +1,450 @@
+"""Images that a store holds twice: equal pixels, and pictures of the same shot that were edited on the way.
+
+Every image is read once: the hash of its pixels finds exact copies, and its thumbnail is kept. Low frequencies of the
+thumbnails, compared all with all, give candidates for near copies; these are aligned, and their local structure is
+compared.
+"""
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby, permutations
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from joblib import Parallel, delayed
+from rich.table import Table
+
+from preprocess.store import Store
+
+THRESHOLD = 0.9  # preprocess/README.md: what it finds among planted and real copies
+SHOWN = 20  # rows of the table of copies
+
+_BATCH = 256  # images, or pairs, at a time
+_SIDE = 32  # of a thumbnail, in pixels: 3 KB an image
+_FLAT = 2.0  # grey levels: a thumbnail of smaller standard deviation shows nothing to compare
+_FREQUENCIES = 8  # of the cosine transform, in each direction; those whose sum is below
+_ROWS, _COLUMNS = 256, 4096  # of a block of cosines: 4 MB, which a cache holds
+_MOST = 32  # candidates that an image may have among those after it
+_STEPS = 5  # of the alignment
+_STRAY = 0.35  # how far an alignment may scale, shear or shift: a crop of two thirds
+_CORRELATED = 0.7  # correlation of the aligned luminances below which nothing more is computed
+_WINDOW = 7  # pixels, of the local structure
+_NOISE = 3.0  # squared grey levels, summed over the channels: what lies below is rounding and JPEG
+_KEPT_FIRST = ("test", "val", "train")
+
+Stage = Callable[[str, int], Callable[[int], object]]
+
+
+class Image(NamedTuple):
+    """One image of a store: its split, its number there, its key and its label."""
+
+    split: str
+    place: int
+    key: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Copy:
+    """An image that another one makes superfluous.
+
+    Parameters
+    ----------
+    image : the copy.
+    kind : ``exact``: equal stored pixels; or ``near``.
+    similarity : 1 for an exact copy; of a near one what :func:`similarity` says.
+    mirrored : left and right are exchanged.
+    """
+
+    image: Image
+    kind: str
+    similarity: float
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """An image to keep and its copies, each of which was compared with it and found alike."""
+
+    kept: Image
+    copies: tuple[Copy, ...]
+
+    @property
+    def labels_differ(self) -> bool:
+        """Whether a copy has another label than the image to keep."""
+        return any(copy.image.label != self.kept.label for copy in self.copies)
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What :func:`find_duplicates` found.
+
+    Parameters
+    ----------
+    groups : by the image to keep, in the order of the store with the splits test, val, train.
+    shared : (split, other split) -> how many images of the split have an exact copy in the other one, and how many any.
+    """
+
+    groups: list[Group]
+    shared: dict[tuple[str, str], tuple[int, int]]
+
+
+class _Link(NamedTuple):
+    first: int
+    second: int
+    similarity: float
+    mirrored: bool
+
+
+def find_duplicates(
+    store: Store,
+    threshold: float = THRESHOLD,
+    near: bool = True,
+    jobs: int = 1,
+    stage: Stage = lambda name, total: lambda done: None,
+) -> Duplicates:
+    """Find exact and near copies within and across the splits of a store.
+
+    Parameters
+    ----------
+    store : the store.
+    threshold : least :func:`similarity` of near copies, above 0, at most 1.
+    near : whether to look for near copies at all.
+    jobs : number of processes that align candidates.
+    stage : is called with the name and the length of each stage, and returns what is called with the progress in it.
+
+    Returns
+    -------
+    Groups without chains: every copy is a copy of the image that its group keeps, not of another copy. Without the
+    copies no two images of the store are known to be alike.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
+    images = _list_images(store)
+    same, thumbnails = _read(store, len(images), near, stage)
+    links = _near_links(thumbnails, np.unique(same), threshold, jobs, stage) if near else []
+    return Duplicates(_group(images, same, links), _shared(images, same, links))
+
+
+def similarity(first: np.ndarray, second: np.ndarray) -> float:
+    """Say how alike two thumbnails are, whatever crop, small turn, brightness and contrast lie between them.
+
+    The second is laid over the first (an affine map that maximises the correlation of their luminances). Then windows
+    of 7 x 7 pixels are correlated, mean colour taken off, and averaged where the two overlap.
+
+    Parameters
+    ----------
+    first, second : (32, 32, 3) uint8 arrays.
+
+    Returns
+    -------
+    Nearly 1 for equal pictures, about 0 for unrelated ones, and 0 where no alignment was found.
+
+    Notes
+    -----
+    A correlation of the whole pictures is misled by what many pictures share: a frame, a bright sky, a dark thing on
+    white. The average over windows is not, and lively windows count only a little more than dull ones (by the square
+    root of their standard deviation).
+
+    References
+    ----------
+    Evangelidis and Psarakis, Parametric Image Alignment Using Enhanced Correlation Coefficient Maximization, PAMI 2008,
+    doi:10.1109/TPAMI.2008.113.
+    """
+    aligned = _align(first, second)
+    if aligned is None:
+        return 0.0
+    second, overlap = aligned
+    count = np.maximum(_sums(overlap), 1)[..., None]
+    first, second = (cv2.GaussianBlur(each.astype(np.float32), (0, 0), 0.7) for each in (first, second))
+    weights = overlap[..., None]
+    first_mean, second_mean = _sums(weights * first) / count, _sums(weights * second) / count
+
+    def covariance(left: np.ndarray, right: np.ndarray, means: np.ndarray) -> np.ndarray:
+        return (_sums(weights * left * right) / count - means).sum(axis=2)
+
+    spread = covariance(first, first, first_mean**2) * covariance(second, second, second_mean**2)
+    spread = np.sqrt(np.maximum(spread, 0)) + 1e-6
+    alike = covariance(first, second, first_mean * second_mean) / (spread + _NOISE)
+    return float(np.average(alike, weights=overlap * spread**0.25))
+
+
+def likely_pairs(features: np.ndarray, odd: np.ndarray, least: float, advance: Callable[[int], object]) -> np.ndarray:
+    """Compare all features with all, as they are and mirrored.
+
+    Parameters
+    ----------
+    features : (n, d) float32 array of unit vectors.
+    odd : (d,) boolean array: which features change their sign when a picture is mirrored.
+    least : the least cosine.
+    advance : is called with the number of features that were compared with all after them.
+
+    Returns
+    -------
+    (m, 3) int array: first, second > first, whether the second one mirrored is more alike; for each first the 32 most
+    alike at most.
+
+    Notes
+    -----
+    Quadratic, but a product of matrices. The even and the odd features apart give both cosines at the price of one:
+    their sum, and their difference.
+    """
+    even, odd = np.ascontiguousarray(features[:, ~odd]), np.ascontiguousarray(features[:, odd])
+    # Written again and again: new memory for each block would take longer than the products.
+    sums, odds, sizes = np.empty((3, _ROWS * _COLUMNS), np.float32)
+    found = [np.empty((0, 3), np.int64)]
+    for row in range(0, len(features), _ROWS):
+        best = _Best()
+        for column in range(row, len(features), _COLUMNS):
+            shape = min(_ROWS, len(features) - row), min(_COLUMNS, len(features) - column)
+            cosines, turned = (each[: math.prod(shape)].reshape(shape) for each in (sums, odds))
+            np.matmul(even[row : row + _ROWS], even[column : column + _COLUMNS].T, out=cosines)
+            np.matmul(odd[row : row + _ROWS], odd[column : column + _COLUMNS].T, out=turned)
+            cosines += np.abs(turned, out=sizes[: cosines.size].reshape(shape))
+            where = np.flatnonzero(cosines >= least)
+            first, second = np.divmod(where, shape[1])
+            mirrored = turned.ravel()[where] < 0
+            later = second + column > first + row
+            pairs = np.stack([first + row, second + column, mirrored], axis=1)
+            best.add(pairs[later], cosines.ravel()[where][later])
+        found.append(best.pairs)
+        advance(min(_ROWS, len(features) - row))
+    return np.concatenate(found)
+
+
+def exclude_lines(groups: Iterable[Group]) -> list[str]:
+    """List every copy, for ``build --exclude``: one key a line below a comment that says what it is a copy of.
+
+    Returns
+    -------
+    Lines without ends, by split, copies of training images first.
+    """
+    copies = sorted(_copies(groups), key=lambda pair: -_rank(pair[1].image.split))
+    lines = []
+    for split, members in groupby(copies, key=lambda pair: pair[1].image.split):
+        members = list(members)
+        lines.append(f"# {split}: {len(members)} copies")
+        for kept, copy in members:
+            differs = "" if kept.label == copy.image.label else ", with another label"
+            lines += [f"# {_describe(copy)} copy of {kept.key}{differs}", copy.image.key]
+    return lines
+
+
+def summary(store: Store, found: Duplicates) -> Table:
+    """One row for each pair of splits that share images."""
+    table = Table("images of", "with a copy in", "exact", "exact or near", "share of the split")
+    for (split, other), (exact, both) in found.shared.items():
+        table.add_row(split, other, str(exact), str(both), f"{100 * both / len(store.splits[split]):.2f} %")
+    return table
+
+
+def copies(store: Store, groups: Iterable[Group], shown: int = SHOWN) -> Table:
+    """One row for each copy, those with another label than the image to keep first."""
+    table = Table("keep", "copy", "kind", "similarity", "labels")
+    rows = sorted(_copies(groups), key=lambda pair: pair[0].label == pair[1].image.label)
+    for kept, copy in rows[:shown]:
+        names = [store.classes[kept.label], store.classes[copy.image.label]]
+        labels = names[0] if names[0] == names[1] else f"{names[0]} / {names[1]}: differ"
+        table.add_row(kept.key, copy.image.key, _describe(copy), f"{copy.similarity:.3f}", labels)
+    return table
+
+
+def _list_images(store: Store) -> list[Image]:
+    images = []
+    for split in store.splits:
+        labels = store.labels(split).tolist()
+        images += (Image(split, place, *each) for place, each in enumerate(zip(store.keys(split), labels, strict=True)))
+    return images
+
+
+def _read(store: Store, number: int, near: bool, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+    """Number of the first image with the same pixels, for each image; thumbnails (n, 32, 32, 3) uint8, if ``near``."""
+    advance = stage("read the images", number)
+    same, thumbnails = np.empty(number, np.int64), np.empty((number if near else 0, _SIDE, _SIDE, 3), np.uint8)
+    seen: dict[bytes, int] = {}
+    everything = chain.from_iterable(_pictures(store, split) for split in store.splits)
+    for image, pixels in enumerate(everything):
+        digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(pixels))
+        same[image] = seen.setdefault(digest.digest(), image)
+        if near and same[image] == image:
+            thumbnails[image] = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+        advance(1)
+    return same, thumbnails
+
+
+def _pictures(store: Store, split: str) -> Iterator[np.ndarray]:
+    number = len(store.splits[split])
+    for start in range(0, number, _BATCH):
+        yield from store.images(split, range(start, min(start + _BATCH, number)))
+
+
+def _near_links(thumbnails: np.ndarray, chosen: np.ndarray, threshold: float, jobs: int, stage: Stage) -> list[_Link]:
+    """Near copies among the chosen thumbnails, by their numbers."""
+    chosen = chosen[[thumbnails[image].mean(axis=2).std() >= _FLAT for image in chosen]] if len(chosen) else chosen
+    features, odd = _features(thumbnails, chosen)
+    pairs = likely_pairs(features, odd, _least_cosine(len(chosen)), stage("compare all with all", len(chosen)))
+    pairs[:, :2] = chosen[pairs[:, :2]]
+    advance = stage("align candidates", len(pairs))
+    parts = [pairs[start : start + _BATCH] for start in range(0, len(pairs), _BATCH)]
+    work = (delayed(_similarities)(thumbnails[part[:, 0]], thumbnails[part[:, 1]], part[:, 2]) for part in parts)
+    links = []
+    for part, values in zip(parts, Parallel(jobs, return_as="generator")(work), strict=True):
+        links += (
+            _Link(first, second, value, bool(mirrored))
+            for (first, second, mirrored), value in zip(part.tolist(), values, strict=True)
+            if value >= threshold
+        )
+        advance(len(part))
+    return links
+
+
+def _similarities(first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> list[float]:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # more only get into each other's way at 32 x 32 pixels
+    try:
+        second = np.where(mirrored[:, None, None, None], second[:, :, ::-1], second)
+        return [similarity(*pair) for pair in zip(first, second, strict=True)]
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _features(thumbnails: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Low frequencies of the luminance as (n, 35) unit vectors, and which of them are odd from left to right."""
+    waves = np.cos(np.pi * np.arange(_FREQUENCIES)[:, None] * (np.arange(_SIDE) + 0.5) / _SIDE).astype(np.float32)
+    down, right = np.mgrid[:_FREQUENCIES, :_FREQUENCIES]
+    low = (down + right > 0) & (down + right < _FREQUENCIES)
+    features = np.empty((len(chosen), low.sum()), np.float32)
+    for start in range(0, len(chosen), _BATCH):
+        grey = thumbnails[chosen[start : start + _BATCH]] @ np.float32([0.299, 0.587, 0.114])
+        features[start : start + _BATCH] = (waves @ grey @ waves.T)[:, low]
+    features = _unit(features)
+    features = _unit(features / _amplitudes(features, np.hypot(down, right)[low]))
+    return features, right[low] % 2 == 1
+
+
+def _amplitudes(features: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+    """Usual size of each feature among unit vectors, so that each can count alike: (d,) float32.
+
+    Amplitudes of natural images fall as one over the frequency; that counts as much as 100 images of the set.
+    """
+    power, usual = (features**2).sum(axis=0), 1 / frequencies**2
+    return np.sqrt((power + 100 * usual / usual.sum()) / (len(features) + 100)).astype(np.float32)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+
+
+def _least_cosine(number: int) -> float:
+    # Of unrelated pairs of CIFAR-10 one in 10^4 lies above 0.7, and a tenth of that above each 0.1 more: a bound
+    # that rises so leaves about 5 candidates an image to be aligned, however many images there are.
+    return 0.7 + 0.1 * max(0.0, math.log10(max(number, 1) / 60_000))
+
+
+class _Best:
+    """The most alike candidates of each image of a block of rows."""
+
+    def __init__(self) -> None:
+        self.pairs, self._cosines = np.empty((0, 3), np.int64), np.empty(0, np.float32)
+
+    def add(self, pairs: np.ndarray, cosines: np.ndarray) -> None:
+        if not len(pairs):
+            return
+        pairs, cosines = np.concatenate([self.pairs, pairs]), np.concatenate([self._cosines, cosines])
+        order = np.lexsort((pairs[:, 1], -cosines, pairs[:, 0]))
+        first = pairs[order, 0]
+        kept = order[np.arange(len(order)) - np.searchsorted(first, first) < _MOST]
+        self.pairs, self._cosines = pairs[kept], cosines[kept]
+
+
+def _align(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The second picture as it lies on the first, and where it covers it: (32, 32) float32 of 0 and 1."""
+    grey = [cv2.cvtColor(np.ascontiguousarray(each), cv2.COLOR_RGB2GRAY) for each in (first, second)]
+    until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, _STEPS, 1e-4)
+    try:
+        found, warp = cv2.findTransformECC(*grey, np.eye(2, 3, dtype=np.float32), cv2.MOTION_AFFINE, until, None, 3)
+    except cv2.error:  # it strays, or one of them is flat
+        return None
+    middle = np.float32([_SIDE / 2 - 0.5] * 2)
+    shift = (warp[:, :2] @ middle + warp[:, 2] - middle) / _SIDE
+    if found < _CORRELATED or max(np.abs(warp[:, :2] - np.eye(2)).max(), np.abs(shift).max()) > _STRAY:
+        return None
+    size = (_SIDE, _SIDE)
+    laid = cv2.warpAffine(
+        second, warp, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
+    overlap = cv2.warpAffine(np.ones(size, np.uint8), warp, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    return laid, overlap.astype(np.float32)
+
+
+def _sums(values: np.ndarray) -> np.ndarray:
+    """Sums over the windows around each pixel."""
+    return cv2.boxFilter(values, -1, (_WINDOW, _WINDOW), normalize=False, borderType=cv2.BORDER_CONSTANT)
+
+
+def _rank(split: str) -> int:
+    return _KEPT_FIRST.index(split) if split in _KEPT_FIRST else len(_KEPT_FIRST)
+
+
+def _group(images: Sequence[Image], same: np.ndarray, links: Iterable[_Link]) -> list[Group]:
+    """Walk through the images, those to be kept rather first: each that is no copy yet takes all that are alike."""
+    alike: dict[int, list[_Link]] = defaultdict(list)
+    for link in links:
+        alike[link.first].append(link)
+        alike[link.second].append(link._replace(first=link.second, second=link.first))
+    equal = _members(same)
+    groups, copied = [], set()
+    for image in sorted(range(len(images)), key=lambda number: (_rank(images[number].split), number)):
+        if image in copied:
+            continue
+        own = same[image]
+        taken = [Copy(images[other], "exact", 1.0, False) for other in equal[own] if other != image]
+        near = [(other, link) for link in alike[own] for other in equal[link.second] if other not in copied]
+        taken += [Copy(images[other], "near", link.similarity, link.mirrored) for other, link in near]
+        copied.update(equal[own], (other for other, _ in near))
+        if taken:
+            groups.append(Group(images[image], tuple(taken)))
+    return groups
+
+
+def _shared(
+    images: Sequence[Image], same: np.ndarray, links: Iterable[_Link]
+) -> dict[tuple[str, str], tuple[int, int]]:
+    equal = _members(same)
+    near: dict[int, set[int]] = defaultdict(set)
+    for link in links:
+        near[link.first].add(link.second)
+        near[link.second].add(link.first)
+    exact, both = Counter(), Counter()
+    for first, members in equal.items():
+        splits = Counter(images[member].split for member in members)
+        others = {images[member].split for other in near[first] for member in equal[other]}
+        for member in members:
+            split = images[member].split
+            copied = {other for other, count in splits.items() if count > (other == split)}
+            exact.update((split, other) for other in copied)
+            both.update((split, other) for other in copied | others)
+    names = sorted({image.split for image in images}, key=_rank)
+    order = [*((name, name) for name in names), *permutations(names, 2)]
+    return {pair: (exact[pair], both[pair]) for pair in order if both[pair]}
+
+
+def _members(same: np.ndarray) -> dict[int, list[int]]:
+    """Images by the number of the first one with the same pixels."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for image, first in enumerate(same.tolist()):
+        members[first].append(image)
+    return members
+
+
+def _copies(groups: Iterable[Group]) -> Iterator[tuple[Image, Copy]]:
+    return ((group.kept, copy) for group in groups for copy in group.copies)
+
+
+def _describe(copy: Copy) -> str:
+    return f"{copy.kind}, mirrored" if copy.mirrored else copy.kind

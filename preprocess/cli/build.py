@@ -63,7 +63,7 @@ _MOST_RAW_BYTES = 8_000_000_000
 @click.option(
     "--backend",
     type=click.Choice(BACKENDS),
-    help="Workers: processes, threads, or a cluster.  [default: threads for up to 4 jobs of SLIC, else processes]",
+    help="Workers: processes, threads, or a cluster.  [default: threads for a few jobs of SLIC, else processes]",
 )
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Of a running Dask or Ray cluster.  [default: one on this machine]"
@@ -145,7 +145,8 @@ def build(
         _foretell(make_plan(out, listing, settings), jobs)
         return
     tidy(out)
-    workers = Workers(jobs, backend or choose_backend(algorithm, jobs), scheduler)
+    images = sum(map(len, listing.splits.values()))
+    workers = Workers(jobs, backend or choose_backend(algorithm, jobs, settings.size, images), scheduler)
     while not _build_once(out, listing, settings, workers, skip_bad, update):
         click.echo(f"another build changed {out} meanwhile; going on from there")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from preprocess.backends import choose_backend
 from preprocess.store import Store
 from preprocess.superpixels import ALGORITHMS
 from tests.conftest import ROOT, paint
@@ -74,3 +75,20 @@ def _peak(home: Path, number: int) -> int:
     _, status, usage = os.wait4(process, 0)
     assert status == 0
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "jobs", "size", "images", "backend"),
+    [
+        ("slic", 2, 256, 12_000, "threading"),
+        ("slic", 8, 256, 12_000, "loky"),
+        ("grid", 2, 256, 12_000, "loky"),
+        ("slic", 2, 32, 60_000, "loky"),
+        ("slic", 2, 80, 60_000, "threading"),
+        ("slic", 2, 32, 960, "threading"),
+        ("slic", 2, None, 12_000, "threading"),
+    ],
+)
+def test_threads_do_what_processes_do_not_do_faster(algorithm, jobs, size, images, backend):
+    """As measured: see the docstring of the function."""
+    assert choose_backend(algorithm, jobs, size, images) == backend

@@ -48,6 +48,10 @@ def _split_differences(left: Store, right: Store, split: str) -> Iterator[str]:
     labels = left.labels(split) != right.labels(split)
     if labels.any():
         yield f"{split}: labels differ: {_list([keys[row] for row in np.flatnonzero(labels)])}"
+    boxes = _boxes(left, split), _boxes(right, split)
+    unlike = [key for key, *pair in zip(keys, *boxes, strict=True) if not np.array_equal(*pair)]
+    if unlike:
+        yield f"{split}: boxes differ: {_list(unlike)}"
     if (left.size, left.resize) != (right.size, right.resize):
         return
     yield from _column_differences(left, right, split, IMAGES, keys, lambda store, rows: store.images(split, rows))
@@ -58,6 +62,11 @@ def _split_differences(left: Store, right: Store, split: str) -> Iterator[str]:
         yield from _column_differences(
             left, right, split, column, keys, lambda store, rows, name=column: store.column_maps(split, name, rows)
         )
+
+
+def _boxes(store: Store, split: str) -> list[np.ndarray]:
+    """Boxes of each image, (m, 4), without what pads them to one length."""
+    return [boxes[~np.isnan(boxes[:, 0])] for boxes in store.boxes(split)]
 
 
 def _column_differences(

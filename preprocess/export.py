@@ -1,9 +1,10 @@
 """A store as plain files: PNG images, PNG label maps, a table of labels."""
 
 import csv
+import math
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,6 +19,8 @@ _BATCH = 64
 
 def export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
     """Write ``images/KEY.png``, for every column of maps ``COLUMN/KEY.png`` (grey, value = id), and ``labels.csv``.
+
+    Where there are bounding boxes, also ``boxes.csv``: edges as fractions of width and height.
 
     Parameters
     ----------
@@ -57,6 +60,15 @@ def _export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
                     maps = store.column_maps(split, column, rows)
                     _write(folder / column, [keys[row] for row in rows], maps)
                 advance(len(rows))
+    boxes = [row for split in store.splits for row in _boxes(store, split)]
+    if boxes:
+        with (folder / "boxes.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["split", "key", "x0", "y0", "x1", "y1"], *boxes])
+
+
+def _boxes(store: Store, split: str) -> Iterator[list]:
+    for key, boxes in zip(store.keys(split), store.boxes(split), strict=True):
+        yield from ([split, key, *box] for box in boxes.tolist() if not math.isnan(box[0]))
 
 
 def _write(folder: Path, keys: list[str], pictures: Sequence[np.ndarray]) -> None:

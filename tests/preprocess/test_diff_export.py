@@ -3,12 +3,14 @@
 import csv
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.preprocess.conftest import SMALL, build_command, build_here
+from tests.preprocess import official
+from tests.preprocess.conftest import QUICK, SMALL, build_command, build_here, here
 
 
 def _diff(run, left, right) -> tuple[int, str]:
@@ -101,3 +103,47 @@ def test_export_leaves_a_folder_that_holds_something_alone(small_store, tmp_path
     assert done.returncode == 1
     assert "is not empty; give a new folder" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.fixture
+def birds(tmp_path) -> Path:
+    """CUB as published, with boxes."""
+    official.make_cub(tmp_path / "CUB_200_2011")
+    return tmp_path / "CUB_200_2011"
+
+
+def build_birds(root: Path, out: Path) -> None:
+    options = ("--size", 16, "--segments", 4, "--partial", "--jobs", 1, *QUICK)
+    done = here("build", "cub", "--root", root, "--out", out, *options)
+    assert done.exit_code == 0, done.output
+
+
+def test_other_boxes_are_a_difference(birds, tmp_path):
+    build_birds(birds, tmp_path / "a.h5")
+    table = birds / "bounding_boxes.txt"
+    first, *others = table.read_text().splitlines()
+    table.write_text("\n".join([f"{first.split()[0]} 0.0 0.0 2.0 3.0", *others]) + "\n")
+    build_birds(birds, tmp_path / "b.h5")
+    key = (birds / "images.txt").read_text().split()[1]
+    split = "train" if (birds / "train_test_split.txt").read_text().split()[1] == "1" else "test"
+    done = here("diff", tmp_path / "a.h5", tmp_path / "b.h5")
+    assert (done.exit_code, done.output) == (1, f"{split}: boxes differ: {key}\n")
+
+
+def test_boxes_are_exported_as_fractions(birds, tmp_path):
+    build_birds(birds, tmp_path / "a.h5")
+    done = here("export", tmp_path / "a.h5", tmp_path / "plain")
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "plain" / "boxes.csv").open(newline="") as file:
+        rows = {row["key"]: row for row in csv.DictReader(file)}
+    key = (birds / "images.txt").read_text().split()[1]
+    x, y, width, height = map(float, (birds / "bounding_boxes.txt").read_text().splitlines()[0].split()[1:])
+    with Image.open(birds / "images" / key) as image:
+        expected = (x / image.width, y / image.height, (x + width) / image.width, (y + height) / image.height)
+    assert [float(rows[key][edge]) for edge in ("x0", "y0", "x1", "y1")] == pytest.approx(expected, abs=1e-6)
+    assert len(rows) == len((birds / "images.txt").read_text().splitlines())
+
+
+def test_a_store_without_boxes_exports_no_table_of_them(small_store, tmp_path):
+    assert here("export", small_store.path, tmp_path / "plain").exit_code == 0
+    assert not (tmp_path / "plain" / "boxes.csv").exists()

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from joblib import Parallel, delayed
 from rich.table import Table
 
+from preprocess.backends import run_parallel
 from preprocess.store import Store
 
 THRESHOLD = 0.9  # preprocess/README.md: what it finds among planted and real copies
@@ -290,25 +290,26 @@ def _near_links(thumbnails: np.ndarray, chosen: np.ndarray, threshold: float, jo
     pairs = likely_pairs(features, odd, _least_cosine(len(chosen)), stage("compare all with all", len(chosen)))
     pairs[:, :2] = chosen[pairs[:, :2]]
     advance = stage("align candidates", len(pairs))
-    parts = [pairs[start : start + _BATCH] for start in range(0, len(pairs), _BATCH)]
-    work = (delayed(_similarities)(thumbnails[part[:, 0]], thumbnails[part[:, 1]], part[:, 2]) for part in parts)
-    links = []
-    for part, values in zip(parts, Parallel(jobs, return_as="generator")(work), strict=True):
-        links += (
-            _Link(first, second, value, bool(mirrored))
-            for (first, second, mirrored), value in zip(part.tolist(), values, strict=True)
-            if value >= threshold
-        )
+    values = np.empty(len(pairs))
+
+    def done(found: tuple[int, list[float]]) -> None:
+        start, part = found
+        values[start : start + len(part)] = part
         advance(len(part))
-    return links
+
+    parts = ((start, pairs[start : start + _BATCH]) for start in range(0, len(pairs), _BATCH))
+    calls = ((start, thumbnails[part[:, 0]], thumbnails[part[:, 1]], part[:, 2]) for start, part in parts)
+    run_parallel(_similarities, calls, done, jobs, "loky")
+    alike = np.flatnonzero(values >= threshold).tolist()
+    return [_Link(*pairs[place, :2].tolist(), float(values[place]), bool(pairs[place, 2])) for place in alike]
 
 
-def _similarities(first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> list[float]:
+def _similarities(start: int, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> tuple[int, list[float]]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # more only get into each other's way at 32 x 32 pixels
     try:
         second = np.where(mirrored[:, None, None, None], second[:, :, ::-1], second)
-        return [similarity(*pair) for pair in zip(first, second, strict=True)]
+        return start, [similarity(*pair) for pair in zip(first, second, strict=True)]
     finally:
         cv2.setNumThreads(threads)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image, ImageEnhance
 
 from preprocess.duplicates import Duplicates, copies, exclude_lines, find_duplicates, likely_pairs, similarity, summary
@@ -163,7 +164,7 @@ def test_a_common_frame_makes_no_copies(store_of):
 def test_a_chain_does_not_join_its_ends(store_of, monkeypatch):
     """1 is like 0 and 2, which are unlike: 2 is no copy of 0 and stays."""
     alike = {(0, 1): 0.95, (1, 2): 0.95, (0, 2): 0.1}
-    monkeypatch.setattr("preprocess.duplicates._similarities", lambda first, second, mirrored: list(alike.values()))
+    monkeypatch.setattr("preprocess.duplicates._similarities", lambda start, *_: (start, list(alike.values())))
     monkeypatch.setattr("preprocess.duplicates.likely_pairs", lambda *_: np.array([(*pair, 0) for pair in alike]))
     store = store_of({f"train/a/{index}": noise(index) for index in range(3)})
     assert found(find_duplicates(store)) == [("train/a/0", "train/a/1", "near", False)]
@@ -217,6 +218,7 @@ def test_more_processes_find_the_same(store_of):
     pictures = {f"train/a/{index}": noise(index) for index in range(4)}
     store = store_of({**pictures, **{f"test/a/{index}": jpeg(noise(index)) for index in range(3)}})
     assert find_duplicates(store, jobs=2) == find_duplicates(store)
+    get_reusable_executor().shutdown()  # other tests count the children of this process
 
 
 def test_the_exclude_file_lists_the_copies_below_comments(store_of):

@@ -75,8 +75,8 @@ def run_parallel(
         _away_from_signals(run_all)
     except BrokenProcessPool:
         raise BuildError(
-            "a worker process died: killed, or out of memory (fewer --jobs need less, as does a smaller --shard-size of "
-            "build); finished shards are kept, run the same command again"
+            "a worker process died: killed, or out of memory (fewer --jobs need less, as does a smaller --shard-size); "
+            "finished shards are kept, run the same command again"
         ) from None
     except KeyboardInterrupt as interrupt:
         if backend != "loky" or jobs == 1:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 from urllib3.exceptions import HTTPError
 
-from preprocess.datasets.base import Archive
+from preprocess.datasets.base import Archive, locate
 from preprocess.errors import DatasetError, MissingDataError, UnavailableError
 from preprocess.store.format import lock
 from preprocess.unpack import is_archive, unpack
@@ -86,7 +86,7 @@ def _check_obtainable(archives: tuple[Archive, ...], root: Path, download: bool)
     missing = [
         archive
         for archive in archives
-        if not (_marker(archive, root).is_dir() or os.path.lexists(root / archive.name))
+        if not (_marker(archive, root).is_dir() or os.path.lexists(root / archive.name) or _is_there(archive, root))
         and (archive.url is None or not download)
     ]
     if missing:
@@ -114,8 +114,17 @@ def _alone(root: Path, console: Console) -> Iterator[None]:
         yield
 
 
+def _is_there(archive: Archive, root: Path) -> bool:
+    """Whether what an archive holds was unpacked by hand, wherever the adapters would find it."""
+    with contextlib.suppress(MissingDataError):
+        return bool(locate(root, archive.holds or archive.name))
+    return False
+
+
 def _bring(archive: Archive, root: Path, console: Console) -> None:
     path, marker = root / archive.name, _marker(archive, root)
+    if archive.holds and not marker.is_dir() and _is_there(archive, root):
+        return
     if not marker.is_dir():
         if os.path.lexists(path):
             _check_placed(archive, path, console)

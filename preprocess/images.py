@@ -23,7 +23,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 def decode(data: bytes) -> Image.Image:
@@ -57,25 +56,29 @@ def decode(data: bytes) -> Image.Image:
         raise ImageError(f"damaged: {error}") from None
 
 
-def upright_size(data: bytes, banner: int = 0) -> tuple[int, int]:
-    """(H, W) of an image file that :func:`load` takes, before it is resized; no pixel is decoded."""
-    with Image.open(io.BytesIO(data)) as image:
-        width, height = image.size
-        turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
-    width, height = (height, width) if turned else (width, height)
-    return height - banner, width
+def decode_without_banner(data: bytes, banner: int) -> Image.Image:
+    """Decode an image file as :func:`decode` does, and cut rows of pixels off its bottom.
+
+    Raises
+    ------
+    ImageError : unusable, or nothing is left.
+    """
+    image = decode(data)
+    width, height = image.size
+    if height <= banner:
+        raise ImageError(f"{width}x{height} pixels, of which the lowest {banner} rows are a banner: nothing is left")
+    return image.crop((0, 0, width, height - banner)) if banner else image
 
 
-def load(data: bytes, size: int | None, resize: str = "squash", banner: int = 0) -> np.ndarray:
-    """Decode an image file and bring it to the stored size.
+def fit(image: Image.Image, size: int | None, resize: str = "squash") -> np.ndarray:
+    """Bring a decoded image to the stored size.
 
     Parameters
     ----------
-    data : the whole file.
+    image : mode RGB.
     size : side of the square, or short side, in pixels; None for ``none``.
     resize : ``squash`` to a square, the aspect ratio given up, as in the papers' ``Resize((S, S))``; ``short`` to a
         short side; ``none`` leaves the image as it is.
-    banner : rows of pixels at the bottom that are cut off first.
 
     Returns
     -------
@@ -83,20 +86,20 @@ def load(data: bytes, size: int | None, resize: str = "squash", banner: int = 0)
 
     Raises
     ------
-    ImageError : unusable, or too large at its stored size.
+    ImageError : too large at its stored size.
     """
-    image = _without_banner(decode(data), banner)
     return np.asarray(_resized(image, _stored_size(image.size, size, resize)))
 
 
 def encode(
-    data: bytes, size: int | None, resize: str, codec: str, quality: int, banner: int = 0
+    image: Image.Image, data: bytes, size: int | None, resize: str, codec: str, quality: int
 ) -> tuple[bytes, tuple[int, int]]:
-    """Code an image file for the store.
+    """Code a decoded image for the store.
 
     Parameters
     ----------
-    data, size, resize, banner : as for :func:`load`.
+    image, size, resize : as for :func:`fit`.
+    data : the file that the image was decoded from; empty if it is not all of it.
     codec : ``jpeg`` or ``png``.
     quality : of JPEG, 1 to 100.
 
@@ -104,9 +107,8 @@ def encode(
     -------
     An image file, and its (H, W). A file that is JPEG at the stored size already is not coded a second time.
     """
-    image = _without_banner(decode(data), banner)
     width, height = target = _stored_size(image.size, size, resize)
-    if codec == "jpeg" and not banner and image.size == target and _is_jpeg(data):
+    if codec == "jpeg" and data and image.size == target and _is_jpeg(data):
         return data, (height, width)
     if codec == "jpeg" and max(target) > _LONGEST_JPEG:
         raise ImageError(f"{width}x{height} pixels, and JPEG takes {_LONGEST_JPEG} a side; --codec png has no limit")
@@ -126,13 +128,6 @@ def encode_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=4)  # 1 % larger than the default 6, in less than half of the time
     return buffer.getvalue()
-
-
-def _without_banner(image: Image.Image, banner: int) -> Image.Image:
-    width, height = image.size
-    if height <= banner:
-        raise ImageError(f"{width}x{height} pixels, of which the lowest {banner} rows are a banner: nothing is left")
-    return image.crop((0, 0, width, height - banner)) if banner else image
 
 
 def _stored_size(image: tuple[int, int], size: int | None, resize: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError
+from preprocess.selection import describe_selection, left_out_of, same_selection
 from preprocess.sources import published_at, source_of, stored_images, touched_at
 from preprocess.store.format import bytes_of, canonical, key_of
 from preprocess.store.index import IMAGES, Index
@@ -60,7 +61,7 @@ class BuildSettings:
     dataset : name of the adapter.
     scales : segment counts and draw weights.
     size : side of the stored square, or the short side, in pixels; None where images keep their sizes.
-    resize : how images come to that size: ``squash``, ``short`` or ``none`` (:func:`preprocess.images.load`).
+    resize : how images come to that size: ``squash``, ``short`` or ``none`` (:func:`preprocess.images.fit`).
     algorithm, compactness : of the superpixels.
     codec : ``raw`` pixels, ``jpeg`` or ``png``; images of varied sizes cannot be raw.
     quality : JPEG quality, 1 to 100.
@@ -204,7 +205,9 @@ class Plan:
             return False
         document = self.base.document
         same = document["classes"] == list(self.listing.classes) and all(
-            split in document["splits"] and layout.samples == document["splits"][split]["samples"]
+            split in document["splits"]
+            and layout.samples == document["splits"][split]["samples"]
+            and same_selection(left_out_of(self.listing, split), document["splits"][split])
             for split, layout in self.layouts.items()
         )
         sets = [entry["name"] for entry in document["superpixels"]]
@@ -332,7 +335,16 @@ def _differences(listing: Listing, settings: BuildSettings, document: dict, upda
         if settings.shard_size is not None:
             yield from line(f"--shard-size of {split}", entry["shard_size"], settings.shard_size)
         if not update and fingerprint(split, listing.splits[split]) != entry["samples"]:
-            yield f"images of {split}: other names, labels, file sizes or boxes than were stored"
+            yield f"images of {split}: {_how_they_differ(left_out_of(listing, split), entry)}"
+
+
+def _how_they_differ(left_out: dict, entry: dict) -> str:
+    if same_selection(left_out, entry):
+        return "other names, labels, file sizes or boxes than were stored"
+    return (
+        f"stored {describe_selection(entry)}, asked for {describe_selection(left_out)} "
+        "(--exclude and --limit-per-class are to be given again)"
+    )
 
 
 def refuse_other_pillow(base: Index, settings: BuildSettings) -> None:

@@ -1,6 +1,5 @@
 """Getting hold of the raw data of a set: find it, make it or download it."""
 
-import contextlib
 from pathlib import Path
 
 from preprocess.datasets import DATASETS, Adapter, Listing
@@ -38,8 +37,14 @@ def _find(adapter: Adapter, root: Path, download: bool) -> Listing:
         return adapter.find(root)
     from preprocess.download import fetch, unfinished
 
-    with contextlib.suppress(MissingDataError):
+    try:
         if not unfinished(adapter.archives, root):
             return adapter.find(root)
-    fetch(adapter.archives, root, download)
+    except MissingDataError as lacking:
+        try:
+            fetch(adapter.archives, root, download)
+        except MissingDataError as error:
+            raise MissingDataError(f"{lacking}\n{error}") from None
+    else:
+        fetch(adapter.archives, root, download)
     return adapter.find(root)

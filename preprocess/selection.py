@@ -10,6 +10,8 @@ from preprocess.datasets import Adapter, Listing, Sample
 from preprocess.errors import DatasetError
 
 _SHOWN = 5
+_NO_PART = frozenset(("", ".", ".."))  # of a path
+_MOST_COMPARED = 20_000  # keys, in search of the one that was meant
 
 
 def check_counts(name: str, adapter: Adapter, listing: Listing) -> None:
@@ -32,6 +34,9 @@ def count_differences(adapter: Adapter, listing: Listing) -> Iterator[str]:
     """Say in lines how the counts of a listing differ from the official ones; nothing where there are none."""
     if not adapter.counts:
         return
+    for split, samples in listing.splits.items():
+        if lost := [sample.key for sample in samples if not sample.path.exists()]:
+            yield f"{split}: {len(lost):,} files are missing, the first is {lost[0]}"
     found = {split: len(samples) for split, samples in listing.splits.items()}
     for split in adapter.counts | found:
         if found.get(split, 0) != adapter.counts.get(split, 0):
@@ -47,15 +52,15 @@ def check_keys(listing: Listing) -> None:
         for sample in samples:
             if sample.key in seen:
                 raise DatasetError(f"{split}: the image {sample.key} is listed twice")
-            if sample.key.startswith("/") or ".." in sample.key.split("/"):
-                raise DatasetError(f"{split}: the image {sample.key} leads out of the folder of the data set")
+            if not _NO_PART.isdisjoint(sample.key.split("/")) or "\0" in sample.key:
+                raise DatasetError(f"{split}: the image {sample.key!r} has no path within the folder of the data set")
             seen.add(sample.key)
 
 
 def read_exclude_list(path: Path) -> tuple[str, ...]:
     """Read keys, one a line; empty lines and lines that begin with ``#`` are passed over."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise DatasetError(f"{path} is not a UTF-8 text; expected one key a line") from None
     stripped = (line.strip() for line in lines)
@@ -67,7 +72,7 @@ def refuse_unknown_keys(listing: Listing, keys: Iterable[str]) -> None:
     known = [sample.key for samples in listing.splits.values() for sample in samples]
     unknown = sorted(set(keys) - set(known))
     if unknown:
-        near = get_close_matches(unknown[0], known, n=1)
+        near = get_close_matches(unknown[0], known[:_MOST_COMPARED], n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; a key looks like {known[0]}" if known else ""
         more = f", ... and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         raise DatasetError(f"no image has the key {', '.join(unknown[:_SHOWN])}{more}{hint}")
@@ -97,6 +102,19 @@ def _first_of_each_class(samples: Iterable[Sample], limit: int | None) -> Iterat
         taken[sample.label] += 1
         if limit is None or taken[sample.label] <= limit:
             yield sample
+
+
+def describe_selection(left_out: dict) -> str:
+    """Say what :func:`left_out_of` gave, or an entry of the index."""
+    excluded, limit = len(left_out.get("excluded", ())), left_out.get("limit_per_class")
+    parts = [f"without {excluded} excluded images"] if excluded else []
+    parts += [f"at most {limit} of a class"] if limit else []
+    return ", ".join(parts) or "all of them"
+
+
+def same_selection(left_out: dict, entry: dict) -> bool:
+    """Whether an entry of the index left out the same."""
+    return all(left_out.get(name) == entry.get(name) for name in ("excluded", "limit_per_class"))
 
 
 def left_out_of(listing: Listing, split: str) -> dict:

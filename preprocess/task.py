@@ -6,10 +6,11 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from preprocess.datasets import Box, Sample
 from preprocess.errors import BuildError, ImageError, StoreError
-from preprocess.images import encode, load, upright_size
+from preprocess.images import decode_without_banner, encode, fit
 from preprocess.plan import BuildSettings, MapColumn, Task, shard_key
 from preprocess.sources import edited
 from preprocess.store.format import check_file, key_of
@@ -112,8 +113,9 @@ def _read_sources(samples: Iterable[Sample], settings: BuildSettings) -> tuple[I
         try:
             data = sample.read()
             source = sample.digest(data)
-            stored, size = _stored_form(data, settings)
-            boxes = _fractions(sample.boxes, data, settings)
+            image = decode_without_banner(data, settings.banner)
+            stored, size = _stored_form(image, b"" if settings.banner else data, settings)
+            boxes = _fractions(sample.boxes, image)
         except OSError as error:
             reason = f"cannot be read: {error.strerror}"
             failed.append({"key": sample.key, "reason": reason, "source": source.hex()})
@@ -124,18 +126,20 @@ def _read_sources(samples: Iterable[Sample], settings: BuildSettings) -> tuple[I
     return shard, failed
 
 
-def _stored_form(data: bytes, settings: BuildSettings) -> tuple[np.ndarray | bytes, tuple[int, int]]:
+def _stored_form(
+    image: Image.Image, data: bytes, settings: BuildSettings
+) -> tuple[np.ndarray | bytes, tuple[int, int]]:
     if settings.codec == "raw":
-        pixels = load(data, settings.size, settings.resize, settings.banner)
+        pixels = fit(image, settings.size, settings.resize)
         return pixels, pixels.shape[:2]
-    return encode(data, settings.size, settings.resize, settings.codec, settings.quality, settings.banner)
+    return encode(image, data, settings.size, settings.resize, settings.codec, settings.quality)
 
 
-def _fractions(boxes: tuple[Box, ...], data: bytes, settings: BuildSettings) -> np.ndarray:
+def _fractions(boxes: tuple[Box, ...], image: Image.Image) -> np.ndarray:
     """Boxes in pixels of the source as fractions of its width and height: they hold at any stored size."""
     if not boxes:
         return np.empty((0, 4), np.float32)
-    height, width = upright_size(data, settings.banner)
+    width, height = image.size
     return np.clip(np.asarray(boxes) / (width, height, width, height), 0, 1).astype(np.float32)
 
 

@@ -125,8 +125,8 @@ def build(
         raise click.BadParameter(f"--resize {resize} needs jpeg or png", param_hint="--codec")
     size = size or adapter.size
     counts, chosen = _scales(segments or adapter.segments, scales, size)
-    listing = find_listing(dataset, root, not (no_download or dry_run), partial)
-    listing = _chosen(listing, exclude, limit_per_class, splits)
+    whole = find_listing(dataset, root, not (no_download or dry_run), partial)
+    listing = _chosen(whole, exclude, limit_per_class, splits)
     settings = BuildSettings(
         dataset=dataset,
         scales=chosen,
@@ -134,7 +134,7 @@ def build(
         resize=resize,
         algorithm=algorithm,
         compactness=compactness,
-        codec=_codec(codec or _default_codec(adapter, resize), resize, size, listing, out),
+        codec=_codec(codec or _default_codec(adapter, resize), resize, size, whole, out),
         quality=quality,
         banner=adapter.banner,
         shard_size=shard_size,
@@ -212,10 +212,15 @@ def _plan(
     out: Path, listing: Listing, settings: "BuildSettings", base: "Index | None", jobs: int, update: bool
 ) -> "Plan":
     from preprocess.plan import make_plan
+    from preprocess.selection import describe_selection, left_out_of, same_selection
     from preprocess.update import plan_update
 
     if not update or base is None:
         return make_plan(out, listing, settings, base)
+    for split in listing.splits.keys() & base.document["splits"].keys():
+        before, now = base.document["splits"][split], left_out_of(listing, split)
+        if not same_selection(now, before):
+            click.echo(f"{split} was {describe_selection(before)}, will be {describe_selection(now)}", err=True)
     with progress_bar("images") as progress:
         total = sum(len(samples) for split, samples in listing.splits.items() if split in base.document["splits"])
         bar = progress.add_task("compare the images", total=total)

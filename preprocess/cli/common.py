@@ -84,9 +84,7 @@ def find_listing(dataset: str, root: Path | None, download: bool, partial: bool)
 
     adapter = DATASETS[dataset]
     if root is not None and not root.is_dir() and adapter.create is None:
-        fetched = download and any(archive.url for archive in adapter.archives)
-        if not (fetched and root.absolute().parent.is_dir()):
-            raise click.BadParameter(f"there is no folder {root}", param_hint="--root")
+        raise click.BadParameter(f"there is no folder {root}", param_hint="--root")
     listing = find_raw_data(dataset, root or RAW / dataset, download)
     check_keys(listing)
     if not partial:

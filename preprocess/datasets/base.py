@@ -20,7 +20,8 @@ class Sample:
 
     Parameters
     ----------
-    key : stable name, unique within its split: the path relative to the root, with forward slashes.
+    key : stable name, unique within its split: a path with forward slashes, as the tables of the set give it, or
+        relative to the root.
     label : 0-based class number.
     path : the file that holds it.
     boxes : bounding boxes of its objects: edges x0, y0, x1, y1 in pixels of the upright image, from its top left.
@@ -78,12 +79,14 @@ class Archive:
     url : where it is; None where it can only be fetched by hand.
     digest : ``md5:...`` or ``sha256:...``; None where none is known.
     size : in bytes; None where it is not known.
+    holds : the folder or file in it that shows that it need not be fetched; needed where a set has several archives.
     """
 
     name: str
     url: str | None
     digest: str | None
     size: int | None = None
+    holds: str | None = None
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,9 @@ def _rows(variables: dict) -> list[tuple[str, int, tuple[Box, ...]]]:
     return rows
 
 
+_TRAIN_SUM = "512b227b30e2f0a8aab9e09485786ab4479582073a144998da74d64b801fd288"
+_TEST_SUM = "bffea656d6f425cba3c91c6d83336e4c5f86c6cffd8975b0f375d3a10da8e243"
+
 CARS = Adapter(
     summary="Stanford Cars (Krause et al., 2013)",
     find=find_cars,
@@ -61,9 +64,9 @@ CARS = Adapter(
     source="its address is gone (ai.stanford.edu/~jkrause/cars); copies are about",
     licence="non-commercial research, as ImageNet",
     archives=(
-        Archive("cars_train.tgz", None, "sha256:512b227b30e2f0a8aab9e09485786ab4479582073a144998da74d64b801fd288"),
-        Archive("cars_test.tgz", None, "sha256:bffea656d6f425cba3c91c6d83336e4c5f86c6cffd8975b0f375d3a10da8e243"),
-        Archive("car_devkit.tgz", None, None),
+        Archive("cars_train.tgz", None, f"sha256:{_TRAIN_SUM}", holds="cars_train"),
+        Archive("cars_test.tgz", None, f"sha256:{_TEST_SUM}", holds="cars_test"),
+        Archive("car_devkit.tgz", None, None, holds="devkit"),
         Archive("cars_test_annos_withlabels.mat", None, None),
     ),
     counts={"train": 8_144, "test": 8_041},

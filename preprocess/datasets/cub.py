@@ -6,7 +6,7 @@ from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample, loc
 from preprocess.datasets.metadata import REMEDY, read_numbers, read_table
 from preprocess.errors import DatasetError
 
-_CUB_ID = r"\d+"
+_CUB_ID = r"[0-9]{1,9}"
 _NABIRDS_ID = r"[0-9a-fA-F-]{32,36}"
 
 

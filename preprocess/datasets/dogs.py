@@ -1,5 +1,6 @@
 """Stanford Dogs (Khosla et al., 2011): 120 breeds, from ImageNet."""
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +11,7 @@ from preprocess.datasets.metadata import REMEDY, check_classes, read_mat, read_n
 from preprocess.errors import DatasetError, MissingDataError
 
 _CLASSES = 120
+_PATH = r"[^./\0][^/\0]*/[^./\0][^/\0]*"
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -56,8 +58,11 @@ def find_dogs(root: Path) -> Listing:
 
 
 def _rows(variables: dict) -> list[tuple[str, int]]:
-    paths, numbers = np.atleast_1d(variables["file_list"]), np.atleast_1d(variables["labels"])
-    return [(str(path), int(number)) for path, number in zip(paths, numbers, strict=True)]
+    paths, numbers = map(str, np.atleast_1d(variables["file_list"])), np.atleast_1d(variables["labels"])
+    rows = [(path, int(number)) for path, number in zip(paths, numbers, strict=True)]
+    if odd := [path for path, _ in rows if not re.fullmatch(_PATH, path)]:
+        raise ValueError(f"expected paths like n02085620-Chihuahua/n02085620_5927.jpg, got {odd[0]!r}")
+    return rows
 
 
 def _annotations(root: Path) -> Path | None:
@@ -70,7 +75,7 @@ def _annotations(root: Path) -> Path | None:
 def _boxes(path: Path) -> tuple[Box, ...]:
     try:
         objects = ElementTree.parse(path).getroot().findall("object/bndbox")
-    except (OSError, ElementTree.ParseError) as error:
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: odd encodings
         raise DatasetError(f"{path} is not an annotation as published ({error}); {REMEDY}") from None
     texts = (" ".join(each.findtext(edge, "?") for edge in _EDGES) for each in objects)
     return tuple(tuple(read_numbers(path, text, len(_EDGES))) for text in texts)
@@ -90,16 +95,20 @@ DOGS = Adapter(
             f"{_HOME}/images.tar",
             "sha256:a443fc2f9a851aa1a7b8e4fa4af94b8459fce2c9f5a2f4dd4669cf9673a4ec58",
             793_579_520,
-        ),
-        Archive(
-            "lists.tar",
-            f"{_HOME}/lists.tar",
-            "sha256:34b47cacd9a98b5d150e084f24d29391c084c55272295ec65c85651bc35f4d6c",
+            holds="Images",
         ),
         Archive(
             "annotation.tar",
             f"{_HOME}/annotation.tar",
             "sha256:662ed36f707be6b195c2fda392d8e153e83af28cedc8e2134a649f198def30fd",
+            holds="Annotation",
+        ),
+        # Last: a set whose lists are there is taken for complete, with or without annotations.
+        Archive(
+            "lists.tar",
+            f"{_HOME}/lists.tar",
+            "sha256:34b47cacd9a98b5d150e084f24d29391c084c55272295ec65c85651bc35f4d6c",
+            holds="test_list.mat",
         ),
     ),
     counts={"train": 12_000, "test": 8_580},

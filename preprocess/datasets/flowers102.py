@@ -69,7 +69,7 @@ FLOWERS102 = Adapter(
     source=_HOME,
     licence="none stated; photographs from the web: research",
     archives=(
-        Archive("102flowers.tgz", f"{_HOME}/102flowers.tgz", "md5:52808999861908f626f3c1f4e79d11fa"),
+        Archive("102flowers.tgz", f"{_HOME}/102flowers.tgz", "md5:52808999861908f626f3c1f4e79d11fa", holds="jpg"),
         Archive("imagelabels.mat", f"{_HOME}/imagelabels.mat", "md5:e0620be6f572b9609742df49c70aed4d"),
         Archive("setid.mat", f"{_HOME}/setid.mat", "md5:a5357ecc9cb78c4bef273ce3793fc85c"),
     ),

@@ -1,5 +1,6 @@
 """Any folder of images: ``train/<class>/...``, with ``test/<class>/...`` or ``val/<class>/...`` beside it."""
 
+import os
 from pathlib import Path
 
 from PIL import Image
@@ -28,9 +29,9 @@ def find_folder(root: Path, names: tuple[str, ...] = SPLITS) -> Listing:
     root = locate(root, "train").parent
     folders = {split: root / split for split in names if (root / split).is_dir()}
     classes = {split: _class_names(folder) for split, folder in folders.items()}
-    for split, names in classes.items():
-        if names != classes["train"]:
-            odd = ", ".join(sorted(set(names) ^ set(classes["train"]))[:5])
+    for split, found in classes.items():
+        if found != classes["train"]:
+            odd = ", ".join(sorted(set(found) ^ set(classes["train"]))[:5])
             raise DatasetError(f"{root}: the classes of {split}/ and train/ differ ({odd}); both need the same folders")
     if not classes["train"]:
         raise DatasetError(f"{root / 'train'} has no class folders; {_LAYOUT}")
@@ -52,17 +53,20 @@ def _class_names(folder: Path) -> list[str]:
     return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def images_in(folder: Path) -> list[Path]:
     """All image files below a folder, by their names' ends, sorted."""
     suffixes = tuple(Image.registered_extensions())
-    # A dangling link is listed too: it must show up as a failed image, not vanish.
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.name.lower().endswith(suffixes)
-        and not path.is_dir()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    found = []
+    for home, folders, files in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        # A dangling link is a file here: it must show up as a failed image, not vanish.
+        images = [name for name in files if name.lower().endswith(suffixes) and not name.startswith(".")]
+        found += (Path(home, name) for name in images)
+    return sorted(found)
 
 
 FOLDER = Adapter(

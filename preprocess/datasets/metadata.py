@@ -20,12 +20,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DatasetError(f"{path} cannot be read: {error.strerror}; {REMEDY}") from None
     except UnicodeDecodeError:
         raise DatasetError(f"{path} is not a UTF-8 text; {REMEDY}") from None
+    if "\0" in text:
+        raise DatasetError(f"{path} is damaged: a text without zero bytes was expected; {REMEDY}")
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             yield number, line.strip()
 
 
-def read_table(path: Path, identity: str = r"\d+") -> dict[str, str]:
+def read_table(path: Path, identity: str = r"[0-9]{1,9}") -> dict[str, str]:
     """Read lines of ``id value``, split at the first white space.
 
     Parameters

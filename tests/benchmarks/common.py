@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.images import load
+from preprocess.images import decode, fit
 
 _REAL = Path(os.environ.get("LGCOAMIX_REAL_DATA", "../shared/data")) / "flowers17.tar"
 
@@ -22,7 +22,7 @@ def photographs(count: int, size: int) -> np.ndarray:
     with tarfile.open(_REAL) as tar:
         for member in tar:
             if member.name.endswith(".jpg") and len(images) < count:
-                images.append(load(tar.extractfile(member).read(), size))
+                images.append(fit(decode(tar.extractfile(member).read()), size))
     return np.stack(images)
 
 

@@ -35,19 +35,24 @@ class Behaviour:
 class Seen:
     """A request that came, and how many bytes of content went out."""
 
+    path: str
     range: str | None
     encoding: str | None
     sent: int = 0
 
 
 class Loopback(ThreadingHTTPServer):
-    """Publishes ``body`` under every path; ``then`` says how to answer the next requests, ``always`` all later ones."""
+    """Publishes ``body`` under every path but those of ``bodies``.
+
+    ``then`` says how to answer the next requests, ``always`` all later ones.
+    """
 
     daemon_threads = True
 
     def __init__(self, body: bytes) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.body = body
+        self.bodies: dict[str, bytes] = {}
         self.then: list[Behaviour] = []
         self.always = Behaviour()
         self.seen: list[Seen] = []
@@ -60,6 +65,11 @@ class Loopback(ThreadingHTTPServer):
     def ranges(self) -> list[str | None]:
         """The Range headers of all requests."""
         return [seen.range for seen in self.seen]
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of all requests."""
+        return [seen.path for seen in self.seen]
 
     @property
     def sent(self) -> int:
@@ -89,10 +99,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.close_connection = True
-        seen = Seen(self.headers["Range"], self.headers["Accept-Encoding"])
+        seen = Seen(self.path, self.headers["Range"], self.headers["Accept-Encoding"])
         self.server.seen.append(seen)
         behaviour = self.server.then.pop(0) if self.server.then else self.server.always
-        body, start, status = self.server.body, 0, 200
+        body, start, status = self.server.bodies.get(self.path, self.server.body), 0, 200
         if seen.range and behaviour.ranges:
             start, status = int(seen.range.removeprefix("bytes=").removesuffix("-")) + behaviour.shift, 206
         headers = {"Content-Length": str(len(body) - start)}

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, features
 
 from preprocess.errors import ImageError
-from preprocess.images import decode, load
+from preprocess.images import decode, fit
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 ORIENTATION, RESOLUTION = 0x0112, 0x011A
@@ -156,10 +156,10 @@ def test_a_picture_larger_than_pillows_limit_is_refused(monkeypatch):
 def test_squashing_equals_pillows_bilinear_resize(shape):
     image = noise(*shape)
     expected = np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(load(coded(image), 16), expected)
+    np.testing.assert_array_equal(fit(decode(coded(image)), 16), expected)
 
 
 def test_the_orientation_is_applied_before_squashing():
     image = noise(10, 30)
     expected = np.asarray(image.transpose(Image.Transpose.ROTATE_270).resize((16, 16), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(load(coded(image, exif=exif_of(6)), 16), expected)
+    np.testing.assert_array_equal(fit(decode(coded(image, exif=exif_of(6))), 16), expected)

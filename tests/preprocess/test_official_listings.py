@@ -901,3 +901,51 @@ def test_imagenet_without_val_has_one_split_which_the_command_refuses_by_its_cou
     official.make_imagenet(tmp_path)
     (tmp_path / "val").rename(tmp_path / "elsewhere")
     assert list(DATASETS["imagenet"].find(tmp_path).splits) == ["train"]
+
+
+def test_the_layout_that_is_nearest_to_the_root_is_taken(tmp_path):
+    official.make_cub(tmp_path / "near")
+    official.make_cub(tmp_path / "far" / "copy")
+    sample = DATASETS["cub"].find(tmp_path).splits["train"][0]
+    assert sample.path.is_relative_to(tmp_path / "near")
+
+
+def test_two_copies_at_one_level_are_named(tmp_path):
+    for name in ("first", "second"):
+        official.make_cub(tmp_path / name)
+    with pytest.raises(DatasetError, match=r"first/images\.txt and .*second/images\.txt; give the root that is meant"):
+        DATASETS["cub"].find(tmp_path)
+
+
+def test_hidden_folders_hold_no_set(tmp_path):
+    official.make_cub(tmp_path / ".trash")
+    with pytest.raises(MissingDataError):
+        DATASETS["cub"].find(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", ".", "n02085620-Chihuahua"])
+def test_dogs_opens_no_annotation_outside_of_its_folder(path, tmp_path):
+    official.make_dogs(tmp_path)
+    paths, count = official.cells([path], column=True), official.cells(["x"], column=True)
+    official.save_matlab(
+        tmp_path / "train_list.mat", {"file_list": paths, "annotation_list": count, "labels": np.array([[1]], np.uint8)}
+    )
+    with pytest.raises(DatasetError, match=r"train_list\.mat is not laid out as published.*expected paths like"):
+        DATASETS["dogs"].find(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["foo", "utf-32", "shift_jis"])
+def test_annotations_of_odd_encodings_are_refused(encoding, tmp_path):
+    official.make_dogs(tmp_path)
+    annotation = next(path for path in (tmp_path / "Annotation").rglob("*") if path.is_file())
+    annotation.write_text(f'<?xml version="1.0" encoding="{encoding}"?>' + annotation.read_text())
+    with pytest.raises(DatasetError, match="is not an annotation as published"):
+        DATASETS["dogs"].find(tmp_path)
+
+
+def test_a_table_with_zero_bytes_is_damaged(tmp_path):
+    official.make_cub(tmp_path)
+    table = tmp_path / "images.txt"
+    table.write_text(table.read_text().replace("Laysan", "Lay\0san"))
+    with pytest.raises(DatasetError, match=r"images\.txt is damaged"):
+        DATASETS["cub"].find(tmp_path)

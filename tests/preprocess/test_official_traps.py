@@ -391,3 +391,25 @@ def test_a_default_compactness_that_is_written_out_gives_the_same_content_keys(n
         (split,) = document["splits"].values()
         keys.append({column: entry["content_key"] for column, entry in split["columns"].items()})
     assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF", "PNG"])
+def test_boxes_are_those_of_the_upright_image(form, tmp_path):
+    """An image of 24 x 16 pixels that lies on its side: upright it is 16 wide, 24 high."""
+    home = official.make_cub(tmp_path / "raw")
+    key = "001.Black_footed_Albatross/Black_Footed_Albatross_0009_34.jpg"
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (24, 16), "red").save(home / "images" / key, form, exif=exif)
+    table = home / "bounding_boxes.txt"
+    table.write_text(table.read_text().replace("2 3.5 0.0 20.5 16.0", "2 4.0 6.0 8.0 12.0"))
+    store = built("cub", tmp_path, *SQUARE)
+    boxes = store.boxes("train")[store.keys("train").index(key)]
+    np.testing.assert_allclose(boxes, [[4 / 16, 6 / 24, 12 / 16, 18 / 24]], atol=1e-6)
+
+
+def test_a_set_that_is_raw_by_default_is_coded_where_sizes_vary(tmp_path):
+    official.make_cifar10(tmp_path / "raw")
+    store = built("cifar10", tmp_path, "--resize", "short", "--size", 48)
+    assert store.document["images"]["codec"] == "jpeg"
+    assert build("cifar10", tmp_path / "raw", tmp_path / "own.h5").document["images"]["codec"] == "raw"

@@ -107,13 +107,69 @@ def test_without_a_network_the_message_says_the_same(server):
     assert "CUB_200_2011/{images.txt, image_class_labels.txt" in done.output
 
 
-def test_a_root_whose_parent_is_missing_too_is_a_mistake_and_nothing_is_fetched(server, tmp_path):
-    done = build("--root", tmp_path / "dtaa" / "cub")
+def test_a_root_that_is_misspelt_is_a_mistake_and_nothing_is_fetched(server, tmp_path):
+    done = build("--root", tmp_path / "cbu")
     assert done.exit_code == 2
     assert "there is no folder" in done.output
     assert server.seen == []
+    (tmp_path / "cub").mkdir()
     assert build("--root", tmp_path / "cub").exit_code == 0
     assert (tmp_path / "cub" / "CUB_200_2011").is_dir()
+
+
+@pytest.fixture
+def kennel(server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loopback:
+    """Serves the three archives of Stanford Dogs, by the order in which they are asked for."""
+    home = official.make_dogs(tmp_path / "kennel")
+    bodies = {}
+    for name, entries in (("images", ["Images"]), ("annotation", ["Annotation"]), ("lists", ["*.mat"])):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for path in sorted(path for entry in entries for path in home.glob(entry)):
+                archive.add(path, path.name)
+        bodies[name] = buffer.getvalue()
+    archives = tuple(
+        replace(each, url=f"{server.url}/{each.name}", digest=None, size=None) for each in DATASETS["dogs"].archives
+    )
+    known = DATASETS | {"dogs": replace(DATASETS["dogs"], archives=archives)}
+    for module in (raw_data, catalogue):
+        monkeypatch.setattr(module, "DATASETS", known)
+    server.bodies = {f"/file/{name}.tar": body for name, body in bodies.items()}
+    return server
+
+
+def build_dogs() -> Result:
+    return here("build", "dogs", *OPTIONS)
+
+
+def test_a_set_in_several_archives_is_complete_or_not_there(kennel):
+    """Annotations are optional where people leave them out, but not after a download that broke off."""
+    kennel.then = [Behaviour(), Behaviour(status=404)]
+    assert build_dogs().exit_code == 1
+    done = build_dogs()
+    assert done.exit_code == 0, done.output
+    assert Store("data/dogs.h5").boxes("train").shape[1] == 2
+
+
+def test_what_was_unpacked_by_hand_is_not_fetched_again(kennel, tmp_path):
+    root = Path("data/raw/dogs")
+    root.mkdir(parents=True)
+    for name in ("Images", "Annotation"):
+        (tmp_path / "kennel" / name).rename(root / name)
+    done = build_dogs()
+    assert done.exit_code == 0, done.output
+    assert kennel.paths == ["/file/lists.tar"]
+
+
+def test_what_is_missing_is_named_before_what_is_to_be_fetched(kennel, tmp_path):
+    root = Path("data/raw/dogs")
+    official.make_dogs(root)
+    (root / "test_list.mat").unlink()
+    done = here("build", "dogs", *OPTIONS, "--no-download")
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: dogs is not under data/raw/dogs: there is no test_list.mat")
+    assert "lists.tar is not there" in done.output
+    assert "images.tar" not in done.output
 
 
 def test_a_set_that_cannot_be_downloaded_lists_every_file_to_fetch(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from preprocess.datasets import DATASETS, Listing, Sample
 from preprocess.errors import DatasetError
-from preprocess.selection import check_counts, read_exclude_list, refuse_unknown_keys, select
+from preprocess.selection import check_counts, check_keys, read_exclude_list, refuse_unknown_keys, select
 from preprocess.store import Store
 from tests.conftest import paint
 from tests.preprocess.conftest import QUICK, build_command, here
@@ -25,7 +26,7 @@ def listing(**splits: str) -> Listing:
         ("a", "b"),
         {
             split: tuple(
-                Sample(f"{split}{place}{letter}", "ab".index(letter), Path(letter))
+                Sample(f"{split}{place}{letter}", "ab".index(letter), Path(__file__))
                 for place, letter in enumerate(letters)
             )
             for split, letters in splits.items()
@@ -164,6 +165,7 @@ def test_a_quick_try_takes_a_few_of_each_class_and_the_whole_set_follows_with_up
 
 def test_repair_makes_images_of_a_limited_store_again(noisy, tmp_path, exclude):
     out = tmp_path / "x.h5"
+    exclude.write_text("train/a/0.png\ntest/b/0.png\n")
     options = ("--exclude", str(exclude), "--limit-per-class", "3")
     assert here(*build_command(noisy, out, *QUICK, *options)[2:]).exit_code == 0
     shard = next((tmp_path / "x.shards" / "train" / "images").iterdir())
@@ -172,3 +174,60 @@ def test_repair_makes_images_of_a_limited_store_again(noisy, tmp_path, exclude):
     done = here("verify", out, "--repair", "--root", noisy, "--jobs", 1)
     assert done.exit_code == 0, done.output
     assert hashlib.sha256(shard.read_bytes()).digest() == hashlib.sha256(whole).digest()
+
+
+def test_a_key_may_come_once_in_a_split():
+    check_keys(listing(train="ab", test="ab"))
+    twice = listing(train="a").splits["train"] * 2
+    with pytest.raises(DatasetError, match="train: the image train0a is listed twice"):
+        check_keys(Listing(("a",), {"train": twice}))
+
+
+@pytest.mark.parametrize("key", ["../a.png", "/etc/passwd", "a/../../b", "a//b", "a/./b", "a\0b"])
+def test_a_key_that_leads_out_of_the_folder_is_refused(key):
+    with pytest.raises(DatasetError, match="has no path within the folder"):
+        check_keys(Listing(("a",), {"train": (Sample(key, 0, Path("x")),)}))
+
+
+def test_images_that_a_table_lists_and_the_disk_lacks_are_counted(tmp_path):
+    samples = tuple(Sample(f"{place}.png", 0, tmp_path / f"{place}.png") for place in range(3))
+    (tmp_path / "1.png").touch()
+    found = Listing(("a", "b"), {"train": samples, "test": listing(test="ab").splits["test"]})
+    with pytest.raises(DatasetError, match=r"train: 2 files are missing, the first is 0\.png"):
+        check_counts("birds", OFFICIAL, found)
+
+
+def test_an_exclude_list_of_windows_is_read(tmp_path):
+    (tmp_path / "list").write_bytes(b"\xef\xbb\xbftrain/a/0.png\r\n")
+    assert read_exclude_list(tmp_path / "list") == ("train/a/0.png",)
+
+
+def test_a_command_that_forgets_the_exclude_list_is_told(noisy, tmp_path, exclude):
+    out = tmp_path / "x.h5"
+    command = build_command(noisy, out, *QUICK)[2:]
+    assert here(*command, "--exclude", exclude).exit_code == 0
+    refused = here(*command)
+    assert "images of train: stored without 1 excluded images, asked for all of them" in refused.output
+    assert "--exclude and --limit-per-class are to be given again" in refused.output
+    taken = here(*command, "--update")
+    assert taken.exit_code == 0
+    assert "train was without 1 excluded images, will be all of them" in taken.output
+
+
+def test_a_limit_that_takes_all_is_forgotten_with_the_next_build(noisy, tmp_path):
+    """Else repair would one day leave out images that came later."""
+    out = tmp_path / "x.h5"
+    command = build_command(noisy, out, *QUICK)[2:]
+    assert here(*command, "--limit-per-class", 50).exit_code == 0
+    assert Store(out).document["splits"]["train"]["limit_per_class"] == 50
+    assert here(*command).exit_code == 0
+    assert "limit_per_class" not in Store(out).document["splits"]["train"]
+    assert "nothing to do" in here(*command).output
+
+
+def test_the_codec_does_not_depend_on_what_is_taken_first(noisy, tmp_path, monkeypatch):
+    command = sys.modules["preprocess.cli.build"]  # the package shows the command under this name
+    monkeypatch.setattr(command, "_MOST_RAW_BYTES", 3 * 16 * 16 * 15)  # 16 images, 10 of them in train
+    for name, options in (("all", ()), ("train", ("--splits", "train")), ("few", ("--limit-per-class", 1))):
+        assert here(*build_command(noisy, tmp_path / f"{name}.h5", *QUICK, *options)[2:]).exit_code == 0
+        assert Store(tmp_path / f"{name}.h5").document["images"]["codec"] == "jpeg"

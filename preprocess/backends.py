@@ -76,7 +76,7 @@ def run_parallel(
     except BrokenProcessPool:
         raise BuildError(
             "a worker process died: killed, or out of memory (fewer --jobs need less, as does a smaller --shard-size); "
-            "finished shards are kept, run the same command again"
+            "finished shards are kept, run the same command to continue"
         ) from None
     except KeyboardInterrupt as interrupt:
         if backend != "loky" or jobs == 1:

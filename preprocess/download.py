@@ -95,8 +95,13 @@ def _check_obtainable(archives: tuple[Archive, ...], root: Path, download: bool)
 
 def _request(archive: Archive, root: Path) -> str:
     source = f"fetch it from {archive.url}" if archive.url else "it can only be fetched by hand"
+    return f"{archive.name} is not there: {source}; put it at {_place(archive, root)}"
+
+
+def _place(archive: Archive, root: Path) -> str:
+    """Where an archive belongs, and how to know it."""
     known = ", ".join(filter(None, [archive.digest, archive.size and f"{archive.size:,} bytes"]))
-    return f"{archive.name} is not there: {source}; put it at {root / archive.name}" + (f" ({known})" if known else "")
+    return f"{root / archive.name}" + (f" ({known})" if known else "")
 
 
 @contextlib.contextmanager
@@ -201,7 +206,7 @@ class _Download:
         self.archive = archive
         self.path = root / archive.name
         self.part = root / f"{archive.name}.part"
-        self.by_hand = f"fetch it by hand and put it at {self.path}"
+        self.by_hand = f"fetch it by hand and put it at {_place(archive, root)}"
         self.furthest = self.length  # the longest that the part ever was
         self.pieced = False  # whether the part came in more than one piece
         self.progress = Progress(

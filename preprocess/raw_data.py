@@ -29,7 +29,8 @@ def find_raw_data(name: str, root: Path, download: bool = False) -> Listing:
     except UnavailableError as error:
         raise DatasetError(f"{error}\nthis layout is expected under {root}: {adapter.layout}") from None
     except MissingDataError as error:
-        raise MissingDataError(f"{name} is not under {root}: {error}; expected there: {adapter.layout}") from None
+        gap = "\n" if "\n" in str(error) else "; "
+        raise MissingDataError(f"{name} is not under {root}: {error}{gap}expected there: {adapter.layout}") from None
 
 
 def _find(adapter: Adapter, root: Path, download: bool) -> Listing:

@@ -343,7 +343,7 @@ def test_a_refusal_is_final(server, root, status):
     server.always = Behaviour(status=status)
     message = fails(root, published(server))
     assert f"{server.url}: the server answered {status} " in message
-    assert message.endswith(f"fetch it by hand and put it at {root / 'x.bin'}")
+    assert message.endswith(f"fetch it by hand and put it at {root / 'x.bin'} ({DIGEST})")
     assert len(server.seen) == 1
 
 
@@ -370,7 +370,7 @@ def test_a_server_that_stays_down_is_given_up_after_waits_that_double(server, ro
     message = fails(root, published(server))
     assert f"{server.url}: the server answered 503 Service Unavailable; gave up after 5 attempts" in message
     assert f"1000 bytes are kept in {root / 'x.bin.part'}: run the same command again to continue" in message
-    assert message.endswith(f"or fetch it by hand and put it at {root / 'x.bin'}")
+    assert message.endswith(f"or fetch it by hand and put it at {root / 'x.bin'} ({DIGEST})")
     assert waits == [1, 2, 4, 8]
     assert len(server.seen) == 5
     assert files(root) == {"x.bin.part": BODY[:1000]}

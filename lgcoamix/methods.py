@@ -22,6 +22,24 @@ class PlainOptions:
 
 
 @dataclass(frozen=True)
+class CutoutOptions:
+    """Options of Cutout.
+
+    Parameters
+    ----------
+    area : share of the image that the box takes, before what sticks out is lost; larger: more is blanked.
+    mix_prob : share of batches that are cut.
+    """
+
+    area: float = 0.25
+    mix_prob: float = 1.0
+
+    def __post_init__(self) -> None:
+        _between("area", self.area, 0, 1)
+        _between("mix_prob", self.mix_prob, 0, 1)
+
+
+@dataclass(frozen=True)
 class MixupOptions:
     """Options of Mixup.
 
@@ -57,6 +75,42 @@ class CutMixOptions:
     def __post_init__(self) -> None:
         _between("alpha", self.alpha, 1e-3, 1e3)
         _between("mix_prob", self.mix_prob, 0, 1)
+
+
+@dataclass(frozen=True)
+class SuperpixelGridOptions:
+    """Options of SuperpixelGridMix.
+
+    Parameters
+    ----------
+    mix_prob : share of batches that are mixed.
+    select_prob : probability that a superpixel of the pasted image is pasted; larger: more of it.
+    """
+
+    mix_prob: float = 0.5
+    select_prob: float = 0.5
+
+    def __post_init__(self) -> None:
+        _between("mix_prob", self.mix_prob, 0, 1)
+        _between("select_prob", self.select_prob, 0, 1)
+
+
+@dataclass(frozen=True)
+class OcCaMixOptions:
+    """Options of OcCaMix.
+
+    Parameters
+    ----------
+    mix_prob : share of batches that are mixed.
+    top_cells : number of attentive cells whose superpixels are pasted, at most all; larger: more of the pasted image.
+    """
+
+    mix_prob: float = 0.5
+    top_cells: int = 6
+
+    def __post_init__(self) -> None:
+        _between("mix_prob", self.mix_prob, 0, 1)
+        _between("top_cells", self.top_cells, 1, 1e4)
 
 
 @dataclass(frozen=True)
@@ -102,7 +156,10 @@ class LGCOAMixOptions:
 
 METHOD_OPTIONS = {
     "none": PlainOptions,
+    "cutout": CutoutOptions,
     "mixup": MixupOptions,
     "cutmix": CutMixOptions,
+    "superpixel_grid": SuperpixelGridOptions,
+    "occamix": OcCaMixOptions,
     "lgcoamix": LGCOAMixOptions,
 }

@@ -83,7 +83,7 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
         len(store.classes),
         model.weights,
         settings.data.image_size,
-        local=mixer.needs_maps,
+        local=mixer.needs_local,
         width=model.width,
         skip=model.skip,
         pool_stem=model.pool_stem,

@@ -5,10 +5,24 @@ Needs torch alone.
 
 from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, unmixed
 from lgcoamix.mixing.cutmix import CutMix
+from lgcoamix.mixing.cutout import Cutout
 from lgcoamix.mixing.lgcoamix import LGCOAMix
 from lgcoamix.mixing.mixup import Mixup
+from lgcoamix.mixing.occamix import OcCaMix
 from lgcoamix.mixing.plain import Plain
+from lgcoamix.mixing.superpixel_grid import SuperpixelGrid
 
-MIXERS: dict[str, type[Mixer]] = {"none": Plain, "mixup": Mixup, "cutmix": CutMix, "lgcoamix": LGCOAMix}
+MIXERS: dict[str, type[Mixer]] = {
+    "none": Plain,
+    "cutout": Cutout,
+    "mixup": Mixup,
+    "cutmix": CutMix,
+    "superpixel_grid": SuperpixelGrid,
+    "occamix": OcCaMix,
+    "lgcoamix": LGCOAMix,
+}
 
-__all__ = ["MIXERS", "Batch", "CutMix", "LGCOAMix", "Mixed", "Mixer", "Mixup", "Plain", "Plan", "unmixed"]
+__all__ = [
+    "MIXERS", "Batch", "CutMix", "Cutout", "LGCOAMix", "Mixed", "Mixer", "Mixup", "OcCaMix", "Plain", "Plan",
+    "SuperpixelGrid", "unmixed",
+]  # fmt: skip

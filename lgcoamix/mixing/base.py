@@ -127,6 +127,8 @@ class Mixer(ABC):
     """A mixing method. Subclasses are frozen dataclasses: their fields are the options (``lgcoamix/methods.py``)."""
 
     needs_maps: ClassVar[bool] = False
+    needs_local: ClassVar[bool] = False  # the network's local branch
+    needs_model: ClassVar[bool] = False  # the network, to look at the images
     mix_prob: float
 
     def gate(self, generator: torch.Generator) -> bool:
@@ -152,6 +154,8 @@ class Mixer(ABC):
         is_open = self.gate(generator) if is_open is None else is_open
         if not is_open or len(batch.labels) < 2:
             return None
+        if model is None and self.needs_model:
+            raise ValueError(f"{type(self).__name__} needs model=, the network, with which it looks at the images")
         permutation = to_device(torch.randperm(len(batch.labels), generator=generator), batch.labels.device)
         return self.draw(batch, permutation, generator, model)
 

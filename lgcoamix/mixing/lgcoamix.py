@@ -1,29 +1,17 @@
 """LGCOAMix (Dornaika & Sun, IEEE TIP 2024, arXiv 2512.00130): paste superpixels, weigh the labels by attention."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from lgcoamix.device import to_device
 from lgcoamix.losses import local_contrast, local_cross_entropy, mixed_cross_entropy
 from lgcoamix.methods import LGCOAMixOptions
-from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, weight_dtype
+from lgcoamix.mixing.base import Batch, Mixed, Mixer
+from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels, select_superpixels
 from lgcoamix.output import LocalOutput, Output
-
-
-@dataclass(frozen=True)
-class SuperpixelPlan(Plan):
-    """Which superpixels of b are pasted onto a.
-
-    Parameters
-    ----------
-    selected : (B, K_half) bool tensor: row i is about the superpixels of image permutation[i].
-    """
-
-    selected: Tensor
 
 
 @dataclass(frozen=True)
@@ -31,20 +19,18 @@ class LGCOAMix(LGCOAMixOptions, Mixer):
     """Superpixel mixing with local classification, local contrast and attention-weighted labels."""
 
     needs_maps: ClassVar[bool] = True
+    needs_local: ClassVar[bool] = True
 
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
     ) -> SuperpixelPlan:
         """Select every superpixel of b independently, with probability ``select_prob``."""
-        chances = torch.rand(len(batch.labels), batch.count, generator=generator)
-        return SuperpixelPlan(permutation, to_device(chances < self.select_prob, batch.labels.device))
+        return select_superpixels(batch, permutation, generator, self.select_prob)
 
     def mix(self, batch: Batch, plan: SuperpixelPlan) -> Mixed:
         """Paste the selected superpixels, and merge both maps: ids of b are moved up by K_half."""
-        images, regions, pasted = paste_superpixels(batch, plan.permutation, plan.selected)
-        weight_b = pasted.to(weight_dtype(batch.images)).mean(dim=(1, 2))
-        labels_b = batch.labels[plan.permutation]
-        return Mixed(images, batch.labels, labels_b, 1 - weight_b, weight_b, regions, 2 * batch.count)
+        mixed, regions = paste_superpixels(batch, plan)
+        return replace(mixed, regions=regions, count=2 * batch.count)
 
     def loss(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
         """Global cross-entropy with weight λ, plus the local terms over the top regions."""
@@ -100,32 +86,6 @@ class LGCOAMix(LGCOAMixOptions, Mixer):
 
     def _scores(self, local: LocalOutput) -> Tensor:
         return (local.embeddings if self.score == "sum" else local.pre_norm).sum(dim=2)
-
-
-def paste_superpixels(batch: Batch, permutation: Tensor, selected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Paste superpixels of b onto a.
-
-    Parameters
-    ----------
-    batch : images, maps and K_half.
-    permutation : (B,) int64 tensor: image i receives from image permutation[i].
-    selected : (B, K_half) bool tensor, about the superpixels of the pasted image.
-
-    Returns
-    -------
-    images : (B, 3, H, W) tensor.
-    regions : (B, H, W) int64 tensor: ids of a, ids of b plus K_half, or -1 for a pixel of no superpixel.
-    pasted : (B, H, W) bool tensor.
-    """
-    half = batch.count
-    own = batch.maps.long()
-    ids = torch.where((own >= 0) & (own < half), own, -1)
-    other = ids[permutation]
-    # A sentinel pixel reads the choice of superpixel 0, and is then ruled out.
-    chosen = selected.gather(1, other.flatten(1).clamp(min=0)).view_as(other)
-    pasted = chosen & (other >= 0)
-    images = torch.where(pasted[:, None], batch.images[permutation], batch.images)
-    return images, torch.where(pasted, other + half, ids), pasted
 
 
 def attention_weight(scores: Tensor, areas: Tensor, area_weight: Tensor) -> Tensor:

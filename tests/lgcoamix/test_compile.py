@@ -1,6 +1,7 @@
 """Mixing and loss of every method compile as one graph: nothing in them waits for the device."""
 
 import pytest
+import timm
 import torch
 
 from lgcoamix.mixing import MIXERS, Batch
@@ -16,7 +17,8 @@ def test_mix_and_loss_compile_without_a_break(name):
     maps = torch.randint(COUNT, (3, 6, 6), generator=draw).to(torch.uint8)
     batch = Batch(torch.rand(3, 3, 6, 6, generator=draw), torch.tensor([0, 1, 2]), maps, COUNT)
     mixer = MIXERS[name]()
-    plan = mixer.draw(batch, torch.tensor([1, 2, 0]), draw, None)
+    network = timm.create_model("resnet10t", num_classes=N) if mixer.needs_model else None
+    plan = mixer.draw(batch, torch.tensor([1, 2, 0]), draw, network)
     mixed = torch.compile(mixer.mix, fullgraph=True, backend="eager")(batch, plan)
     plain = mixer.mix(batch, plan)
     assert torch.equal(mixed.images, plain.images)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lgcoamix.mixing import Batch, LGCOAMix, Mixed
-from lgcoamix.mixing.lgcoamix import SuperpixelPlan
+from lgcoamix.mixing import Batch, LGCOAMix, Mixed, SuperpixelGrid
+from lgcoamix.mixing.superpixels import SuperpixelPlan
 from lgcoamix.models import LocalOutput, Output
 from tests.conftest import PROOF
 
@@ -95,3 +95,18 @@ def test_superpixels_are_selected_independently_with_their_probability(chance):
     assert (chosen.mean(dim=0) - chance).abs().max() <= 5 * spread / rounds**0.5
     pairs = (chosen[..., 1:] * chosen[..., :-1]).mean()
     assert abs(float(pairs) - chance**2) <= 4 * chance / (rounds * 72) ** 0.5
+
+
+def test_superpixel_grid_mixes_as_lgcoamix_does_without_regions():
+    batch, plan = _batch(), SuperpixelPlan(torch.tensor([1, 0]), SELECTED)
+    expected, found = LGCOAMix().mix(batch, plan), SuperpixelGrid().mix(batch, plan)
+    assert torch.equal(found.images, expected.images)
+    assert torch.equal(found.weight_b, expected.weight_b)
+    assert (found.regions, found.count) == (None, 0)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.2, 1.0])
+def test_superpixel_grid_selects_with_its_chance(chance):
+    batch = Batch(torch.rand(50, 3, 4, 4), torch.arange(50), torch.zeros(50, 4, 4, dtype=torch.uint8), 100)
+    plan = SuperpixelGrid(mix_prob=1.0, select_prob=chance).plan(batch, torch.Generator().manual_seed(0))
+    assert abs(plan.selected.float().mean() - chance) <= 4 * (chance * (1 - chance) / 5000) ** 0.5

@@ -1,8 +1,10 @@
 """The contract that every method keeps."""
 
+import functools
 from dataclasses import fields, replace
 
 import pytest
+import timm
 import torch
 
 from lgcoamix.methods import METHOD_OPTIONS
@@ -19,6 +21,13 @@ def always(name: str) -> Mixer:
     return MIXERS[name]() if name == "none" else MIXERS[name](mix_prob=1.0)
 
 
+@functools.cache
+def network() -> torch.nn.Module:
+    """A classifier whose last map has 2 x 2 cells at 8 x 8 pixels."""
+    torch.manual_seed(0)
+    return timm.create_model("resnet10t", num_classes=N, output_stride=8)
+
+
 def _batch(size: int = 4, seed: int = 0) -> Batch:
     draw = torch.Generator().manual_seed(seed)
     maps = torch.randint(COUNT, (size, 8, 8), generator=draw).to(torch.uint8)
@@ -29,7 +38,7 @@ def _batch(size: int = 4, seed: int = 0) -> Batch:
 
 def _mixed(name: str, batch: Batch, seed: int = 0) -> tuple[Plan, Mixed]:
     mixer = always(name)
-    plan = mixer.plan(batch, torch.Generator().manual_seed(seed))
+    plan = mixer.plan(batch, torch.Generator().manual_seed(seed), network())
     if name == "none":  # the engine never calls its mix; the contract holds all the same
         plan = mixer.draw(batch, torch.arange(len(batch.labels)), torch.Generator(), None)
     return plan, mixer.mix(batch, plan)
@@ -79,7 +88,8 @@ def test_inputs_stay_unchanged(name):
     copy = replace(batch, images=batch.images.clone(), labels=batch.labels.clone(), maps=batch.maps.clone())
     mixed = _mixed(name, batch)[1]
     always(name).loss(_output(mixed), mixed)
-    always(name)(batch.images, batch.labels, batch.maps, generator=torch.Generator().manual_seed(0), count=COUNT)
+    generator = torch.Generator().manual_seed(0)
+    always(name)(batch.images, batch.labels, batch.maps, generator=generator, count=COUNT, model=network())
     assert _same(batch, copy)
 
 
@@ -146,16 +156,16 @@ def test_a_call_plans_and_mixes_with_the_bound_of_the_maps(name, dtype):
     maps = batch.maps.clamp(max=COUNT - 1)
     expected = _mixed(name, replace(batch, maps=maps))[1]
     generator = torch.Generator().manual_seed(0)
-    called = always(name)(batch.images, batch.labels, maps.to(dtype), generator=generator)
+    called = always(name)(batch.images, batch.labels, maps.to(dtype), generator=generator, model=network())
     assert _same(called, expected)
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("name", WITH_GATE)
 def test_the_gate_opens_with_its_probability(name, chance):
-    draws = 10_000 if PROOF else 1000
+    draws = 10_000 if PROOF else 1000 if not MIXERS[name].needs_model else 200
     mixer, batch, generator = MIXERS[name](mix_prob=chance), _batch(size=2), torch.Generator().manual_seed(5)
-    opened = sum(mixer.plan(batch, generator) is not None for _ in range(draws))
+    opened = sum(mixer.plan(batch, generator, network()) is not None for _ in range(draws))
     assert abs(opened - draws * chance) <= 4 * (draws * chance * (1 - chance)) ** 0.5
 
 
@@ -163,13 +173,32 @@ def test_the_plain_method_never_mixes():
     assert MIXERS["none"]().plan(_batch(), torch.Generator().manual_seed(0)) is None
 
 
-def test_lgcoamix_without_maps_says_what_it_needs():
+@pytest.mark.parametrize("name", ["superpixel_grid", "occamix", "lgcoamix"])
+def test_a_method_of_superpixels_says_that_it_needs_maps(name):
     batch = _batch()
-    with pytest.raises(ValueError, match=r"LGCOAMix needs maps: \(B, H, W\) superpixel ids"):
-        always("lgcoamix")(batch.images, batch.labels, generator=torch.Generator())
+    with pytest.raises(ValueError, match=r"(SuperpixelGrid|OcCaMix|LGCOAMix) needs maps: \(B, H, W\) superpixel ids"):
+        always(name)(batch.images, batch.labels, generator=torch.Generator(), model=network())
 
 
-@pytest.mark.parametrize("name", ["none", "mixup", "cutmix"])
+def test_a_method_that_looks_at_the_images_says_that_it_needs_the_network():
+    batch = _batch()
+    with pytest.raises(ValueError, match=r"OcCaMix needs model=, the network"):
+        always("occamix")(batch.images, batch.labels, batch.maps, generator=torch.Generator())
+
+
+@pytest.mark.parametrize("name", MIXERS)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_stays_as_it_was(name, training):
+    model = network().train(training)
+    model.layer1.eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    modes = [part.training for part in model.modules()]
+    _mixed(name, _batch())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert [part.training for part in model.modules()] == modes
+
+
+@pytest.mark.parametrize("name", ["none", "cutout", "mixup", "cutmix"])
 def test_methods_without_superpixels_need_no_maps(name):
     batch = _batch()
     mixed = always(name)(batch.images, batch.labels, generator=torch.Generator().manual_seed(0))
@@ -187,6 +216,12 @@ def test_an_unknown_option_is_refused(name):
     [
         ("mixup", "alpha", 0.0),
         ("mixup", "mix_prob", 1.5),
+        ("cutout", "area", 1.5),
+        ("cutout", "mix_prob", -0.5),
+        ("superpixel_grid", "select_prob", 1.5),
+        ("superpixel_grid", "mix_prob", float("inf")),
+        ("occamix", "top_cells", 0),
+        ("occamix", "mix_prob", 2),
         ("cutmix", "alpha", -1.0),
         ("cutmix", "mix_prob", float("nan")),
         ("lgcoamix", "mix_prob", -0.1),

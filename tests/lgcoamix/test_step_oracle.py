@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from lgcoamix.mixing import Batch, LGCOAMix
-from lgcoamix.mixing.lgcoamix import SuperpixelPlan, top_regions
+from lgcoamix.mixing.lgcoamix import top_regions
+from lgcoamix.mixing.superpixels import SuperpixelPlan
 from lgcoamix.models import LocalHead, Output
 from tests.conftest import PROOF
 from tests.oracles.slow_lgcoamix import slow_losses, slow_mix

@@ -1,0 +1,73 @@
+"""What a classifier looks at: its last feature map, and the weights that its classifier gives to it.
+
+Needs torch alone; the models are timm's, or hold one.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def last_map(model: nn.Module, images: Tensor) -> Tensor:
+    """The map that enters a classifier's global pool.
+
+    Parameters
+    ----------
+    model : a timm classifier, or :class:`lgcoamix.models.LocalGlobalNet`. It is evaluated: statistics of BatchNorm and
+        the mode of every part stay as they were.
+    images : (B, 3, H, W) floating tensor.
+
+    Returns
+    -------
+    (B, C, h, w) tensor; of a transformer its tokens after the final norm, without prefix tokens, row by row.
+    """
+    net = timm_net(model)
+    with evaluating(net):
+        features = net.forward_features(images)
+    if features.ndim == 3:
+        features = features[:, getattr(net, "num_prefix_tokens", 0) :]
+        rows = round((features.shape[1] * images.shape[-2] / images.shape[-1]) ** 0.5)
+        return features.transpose(1, 2).unflatten(2, (rows, -1))
+    return features.permute(0, 3, 1, 2) if str(getattr(net, "output_fmt", "NCHW")) == "NHWC" else features
+
+
+@torch.no_grad()
+def classifier_weight(model: nn.Module, width: int) -> Tensor:
+    """Weights W of the linear layer that classifies the pooled map: (N, C) tensor.
+
+    Parameters
+    ----------
+    width : C of the map.
+
+    Raises
+    ------
+    ValueError : the head is not one linear layer on the pooled map.
+    """
+    head = timm_net(model).get_classifier()
+    if not isinstance(head, nn.Linear) or head.in_features != width:
+        found = f"{type(head).__name__}" + (f" of {head.in_features} inputs" if isinstance(head, nn.Linear) else "")
+        raise ValueError(
+            f"this method needs a network whose classifier is one linear layer on the {width} pooled channels of its "
+            f"last map, got {found}; choose another backbone"
+        )
+    return head.weight.detach()
+
+
+def timm_net(model: nn.Module) -> nn.Module:
+    """The timm classifier itself."""
+    return getattr(getattr(model, "backbone", model), "net", model)
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluate for as long as the context lasts; every part then gets the mode back that it had."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -1,0 +1,28 @@
+"""SuperpixelGridMix (Hammoudi et al., 2022, arXiv 2204.08458): paste superpixels, weigh the labels by area."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lgcoamix.methods import SuperpixelGridOptions
+from lgcoamix.mixing.base import Batch, Mixed, Mixer
+from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels, select_superpixels
+
+
+@dataclass(frozen=True)
+class SuperpixelGrid(SuperpixelGridOptions, Mixer):
+    """Paste each superpixel of b with probability ``select_prob``; λ is their share of the pixels."""
+
+    needs_maps: ClassVar[bool] = True
+
+    def draw(
+        self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
+    ) -> SuperpixelPlan:
+        """Select superpixels."""
+        return select_superpixels(batch, permutation, generator, self.select_prob)
+
+    def mix(self, batch: Batch, plan: SuperpixelPlan) -> Mixed:
+        """Paste."""
+        return paste_superpixels(batch, plan)[0]

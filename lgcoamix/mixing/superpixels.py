@@ -1,0 +1,49 @@
+"""Pasting whole superpixels: what LGCOAMix, SuperpixelGridMix and OcCaMix share."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lgcoamix.device import to_device
+from lgcoamix.mixing.base import Batch, Mixed, Plan, weight_dtype
+
+
+@dataclass(frozen=True)
+class SuperpixelPlan(Plan):
+    """Which superpixels of b are pasted onto a.
+
+    Parameters
+    ----------
+    selected : (B, K_half) bool tensor: row i is about the superpixels of image permutation[i].
+    """
+
+    selected: Tensor
+
+
+def select_superpixels(batch: Batch, permutation: Tensor, generator: torch.Generator, chance: float) -> SuperpixelPlan:
+    """Select every superpixel of b independently, with the same chance."""
+    draws = torch.rand(len(batch.labels), batch.count, generator=generator)
+    return SuperpixelPlan(permutation, to_device(draws < chance, batch.labels.device))
+
+
+def paste_superpixels(batch: Batch, plan: SuperpixelPlan) -> tuple[Mixed, Tensor]:
+    """Paste the selected superpixels of b onto a, at the same place; λ is their share of the pixels.
+
+    Returns
+    -------
+    mixed : without regions.
+    regions : (B, H, W) int64 tensor: ids of a, ids of b plus K_half, or -1 for a pixel of no superpixel.
+    """
+    half = batch.count
+    own = batch.maps.long()
+    ids = torch.where((own >= 0) & (own < half), own, -1)
+    other = ids[plan.permutation]
+    # A sentinel pixel reads the choice of superpixel 0, and is then ruled out.
+    chosen = plan.selected.gather(1, other.flatten(1).clamp(min=0)).view_as(other)
+    pasted = chosen & (other >= 0)
+    images = torch.where(pasted[:, None], batch.images[plan.permutation], batch.images)
+    weight_b = pasted.to(weight_dtype(batch.images)).mean(dim=(1, 2))
+    labels_b = batch.labels[plan.permutation]
+    mixed = Mixed(images, batch.labels, labels_b, 1 - weight_b, weight_b)
+    return mixed, torch.where(pasted, other + half, ids)

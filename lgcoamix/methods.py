@@ -78,6 +78,24 @@ class CutMixOptions:
 
 
 @dataclass(frozen=True)
+class SnapMixOptions:
+    """Options of SnapMix.
+
+    Parameters
+    ----------
+    beta : of Beta(beta, beta), from which the kept share of each box is drawn; larger: more boxes of half the area.
+    mix_prob : share of batches that are mixed.
+    """
+
+    beta: float = 5.0
+    mix_prob: float = 1.0
+
+    def __post_init__(self) -> None:
+        _between("beta", self.beta, 1e-3, 1e3)
+        _between("mix_prob", self.mix_prob, 0, 1)
+
+
+@dataclass(frozen=True)
 class SuperpixelGridOptions:
     """Options of SuperpixelGridMix.
 
@@ -159,6 +177,7 @@ METHOD_OPTIONS = {
     "cutout": CutoutOptions,
     "mixup": MixupOptions,
     "cutmix": CutMixOptions,
+    "snapmix": SnapMixOptions,
     "superpixel_grid": SuperpixelGridOptions,
     "occamix": OcCaMixOptions,
     "lgcoamix": LGCOAMixOptions,

@@ -10,6 +10,7 @@ from lgcoamix.mixing.lgcoamix import LGCOAMix
 from lgcoamix.mixing.mixup import Mixup
 from lgcoamix.mixing.occamix import OcCaMix
 from lgcoamix.mixing.plain import Plain
+from lgcoamix.mixing.snapmix import SnapMix
 from lgcoamix.mixing.superpixel_grid import SuperpixelGrid
 
 MIXERS: dict[str, type[Mixer]] = {
@@ -17,12 +18,13 @@ MIXERS: dict[str, type[Mixer]] = {
     "cutout": Cutout,
     "mixup": Mixup,
     "cutmix": CutMix,
+    "snapmix": SnapMix,
     "superpixel_grid": SuperpixelGrid,
     "occamix": OcCaMix,
     "lgcoamix": LGCOAMix,
 }
 
 __all__ = [
-    "MIXERS", "Batch", "CutMix", "Cutout", "LGCOAMix", "Mixed", "Mixer", "Mixup", "OcCaMix", "Plain", "Plan",
+    "MIXERS", "Batch", "CutMix", "Cutout", "LGCOAMix", "Mixed", "Mixer", "Mixup", "OcCaMix", "Plain", "Plan", "SnapMix",
     "SuperpixelGrid", "unmixed",
 ]  # fmt: skip

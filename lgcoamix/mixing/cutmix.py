@@ -1,6 +1,5 @@
 """CutMix (Yun et al., ICCV 2019, arXiv 1905.04899): paste a box, weigh the labels by its area."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from lgcoamix.device import to_device
 from lgcoamix.methods import CutMixOptions
 from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, weight_dtype
+from lgcoamix.mixing.boxes import draw_box, inside
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,17 @@ class CutMix(CutMixOptions, Mixer):
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
     ) -> CutMixPlan:
-        """Draw the box: sides floor(H√(1-λ0)) and floor(W√(1-λ0)), the centre uniform over the pixels."""
-        edges = []
-        cut = 1 - draw_beta(self.alpha, generator)
-        for length in batch.images.shape[-2:]:
-            side = math.floor(length * math.sqrt(cut))
-            centre = int(torch.randint(length, (), generator=generator))
-            edges += [max(0, centre - side // 2), min(length, centre + side // 2)]
-        device = batch.labels.device
+        """Draw the box, of the share 1-λ0."""
+        cut, device = 1 - draw_beta(self.alpha, generator), batch.labels.device
+        box = draw_box(batch.images.shape[-2:], cut, generator)
         drawn = torch.tensor(cut, dtype=torch.float64)
-        return CutMixPlan(permutation, to_device(torch.tensor(edges), device), to_device(drawn, device))
+        return CutMixPlan(permutation, to_device(box, device), to_device(drawn, device))
 
     def mix(self, batch: Batch, plan: CutMixPlan) -> Mixed:
         """Paste."""
-        H, W = batch.images.shape[-2:]
-        top, bottom, left, right = plan.box.unbind()
-        rows = torch.arange(H, device=plan.box.device)[:, None]
-        columns = torch.arange(W, device=plan.box.device)[None, :]
-        inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
-        images = torch.where(inside, batch.images[plan.permutation], batch.images)
+        pasted = inside(plan.box, batch.images.shape[-2:])
+        images = torch.where(pasted, batch.images[plan.permutation], batch.images)
         dtype = weight_dtype(batch.images)
-        share = inside.to(dtype).mean() if self.correct_lam else plan.drawn.to(dtype)
+        share = pasted.to(dtype).mean() if self.correct_lam else plan.drawn.to(dtype)
         weight_b = share.expand(len(batch.labels))
         return Mixed(images, batch.labels, batch.labels[plan.permutation], 1 - weight_b, weight_b)

@@ -95,13 +95,15 @@ def test_inputs_stay_unchanged(name):
 
 @pytest.mark.parametrize("seed", range(20 if PROOF else 3))
 @pytest.mark.parametrize("name", MIXERS)
-def test_weights_lie_between_0_and_1_and_sum_to_1(name, seed):
+def test_weights_lie_between_0_and_1_and_sum_to_1_but_for_snapmix(name, seed):
     plan, mixed = _mixed(name, _batch(seed=seed), seed)
     assert sorted(plan.permutation.tolist()) == [0, 1, 2, 3]
     assert mixed.weight_a.shape == mixed.weight_b.shape == (4,)
     assert mixed.weight_a.dtype == mixed.weight_b.dtype == torch.float32
     assert bool(((mixed.weight_b >= 0) & (mixed.weight_b <= 1)).all())
-    torch.testing.assert_close(mixed.weight_a + mixed.weight_b, torch.ones(4))
+    assert bool(((mixed.weight_a >= 0) & (mixed.weight_a <= 1)).all())
+    if name != "snapmix":
+        torch.testing.assert_close(mixed.weight_a + mixed.weight_b, torch.ones(4))
     assert torch.equal(mixed.labels_b, mixed.labels_a[plan.permutation])
     assert torch.equal(mixed.lam, mixed.weight_b)
 
@@ -111,11 +113,12 @@ def test_weights_lie_between_0_and_1_and_sum_to_1(name, seed):
 def test_soft_targets_are_distributions_with_both_labels(name, smoothing):
     mixed = _mixed(name, _batch())[1]
     targets = mixed.soft_targets(N, smoothing)
-    torch.testing.assert_close(targets.sum(dim=1), torch.ones(4))
-    for row, a, b, weight in zip(targets, mixed.labels_a, mixed.labels_b, mixed.weight_b, strict=True):
-        expected = [smoothing / N] * N
-        expected[int(a)] += (1 - smoothing) * (1 - float(weight))
-        expected[int(b)] += (1 - smoothing) * float(weight)
+    torch.testing.assert_close(targets.sum(dim=1), mixed.weight_a + mixed.weight_b)
+    rows = zip(targets, mixed.labels_a, mixed.labels_b, mixed.weight_a.tolist(), mixed.weight_b.tolist(), strict=True)
+    for row, a, b, weight_a, weight_b in rows:
+        expected = [(weight_a + weight_b) * smoothing / N] * N
+        expected[int(a)] += (1 - smoothing) * weight_a
+        expected[int(b)] += (1 - smoothing) * weight_b
         assert row.tolist() == pytest.approx(expected, abs=1e-6)
 
 
@@ -180,10 +183,11 @@ def test_a_method_of_superpixels_says_that_it_needs_maps(name):
         always(name)(batch.images, batch.labels, generator=torch.Generator(), model=network())
 
 
-def test_a_method_that_looks_at_the_images_says_that_it_needs_the_network():
+@pytest.mark.parametrize("name", ["occamix", "snapmix"])
+def test_a_method_that_looks_at_the_images_says_that_it_needs_the_network(name):
     batch = _batch()
-    with pytest.raises(ValueError, match=r"OcCaMix needs model=, the network"):
-        always("occamix")(batch.images, batch.labels, batch.maps, generator=torch.Generator())
+    with pytest.raises(ValueError, match=r"(OcCaMix|SnapMix) needs model=, the network"):
+        always(name)(batch.images, batch.labels, batch.maps, generator=torch.Generator())
 
 
 @pytest.mark.parametrize("name", MIXERS)
@@ -198,10 +202,10 @@ def test_the_network_stays_as_it_was(name, training):
     assert [part.training for part in model.modules()] == modes
 
 
-@pytest.mark.parametrize("name", ["none", "cutout", "mixup", "cutmix"])
+@pytest.mark.parametrize("name", ["none", "cutout", "mixup", "cutmix", "snapmix"])
 def test_methods_without_superpixels_need_no_maps(name):
     batch = _batch()
-    mixed = always(name)(batch.images, batch.labels, generator=torch.Generator().manual_seed(0))
+    mixed = always(name)(batch.images, batch.labels, generator=torch.Generator().manual_seed(0), model=network())
     assert mixed.regions is None
 
 
@@ -220,6 +224,8 @@ def test_an_unknown_option_is_refused(name):
         ("cutout", "mix_prob", -0.5),
         ("superpixel_grid", "select_prob", 1.5),
         ("superpixel_grid", "mix_prob", float("inf")),
+        ("snapmix", "beta", 0.0),
+        ("snapmix", "mix_prob", 1.1),
         ("occamix", "top_cells", 0),
         ("occamix", "mix_prob", 2),
         ("cutmix", "alpha", -1.0),

@@ -1,0 +1,118 @@
+"""SnapMix (Huang et al., AAAI 2021, arXiv 2012.04846): paste a box, weigh the labels by what is seen."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lgcoamix.activation import classifier_weight, last_map
+from lgcoamix.device import to_device
+from lgcoamix.methods import SnapMixOptions
+from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, weight_dtype
+from lgcoamix.mixing.boxes import draw_box, inside
+
+
+@dataclass(frozen=True)
+class SnapMixPlan(Plan):
+    """Two boxes for the whole batch, and what the network sees where.
+
+    Parameters
+    ----------
+    box_a, box_b : (4,) int64 tensors: top, bottom, left, right of what is covered in a, and of what is taken from b;
+        the ends are exclusive, clipped to the image.
+    percent : (B, H, W) tensor S: the share of an image's own class activation that lies in each pixel; NaN where there
+        is none at all.
+    """
+
+    box_a: Tensor
+    box_b: Tensor
+    percent: Tensor
+
+
+@dataclass(frozen=True)
+class SnapMix(SnapMixOptions, Mixer):
+    """Resize a box of b into a box of a; each label weighs what is left or shown of its image's activation."""
+
+    needs_model: ClassVar[bool] = True
+
+    def draw(
+        self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
+    ) -> SnapMixPlan:
+        """Draw two boxes of independent sizes, and look at every image with the network."""
+        size, device = batch.images.shape[-2:], batch.labels.device
+        shares = [1 - draw_beta(self.beta, generator) for _ in range(2)]
+        boxes = [to_device(draw_box(size, share, generator), device) for share in shares]
+        features = last_map(model, batch.images)
+        weight = classifier_weight(model, features.shape[1])
+        return SnapMixPlan(permutation, *boxes, semantic_percent(features, weight, batch.labels, size))
+
+    def mix(self, batch: Batch, plan: SnapMixPlan) -> Mixed:
+        """Paste; where one of the boxes is empty the batch stays as it is."""
+        dtype = weight_dtype(batch.images)
+        in_a, in_b = (inside(box, batch.images.shape[-2:]) for box in (plan.box_a, plan.box_b))
+        both = in_a.any() & in_b.any()
+        resized = resize_box(batch.images[plan.permutation], plan.box_b, plan.box_a)
+        images = torch.where(in_a & both, resized, batch.images)
+        area = in_a.to(dtype).mean()
+        kept = (1 - (plan.percent.to(dtype) * in_a).sum(dim=(1, 2))).clamp(0, 1)  # rounding must not leave [0, 1]
+        shown = (plan.percent.to(dtype) * in_b).sum(dim=(1, 2)).clamp(0, 1)[plan.permutation]
+        weight_a = torch.where(both, torch.where(kept.isnan(), 1 - area, kept), 1)
+        weight_b = torch.where(both, torch.where(shown.isnan(), area, shown), 0)
+        return Mixed(images, batch.labels, batch.labels[plan.permutation], weight_a, weight_b)
+
+
+def semantic_percent(features: Tensor, weight: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Spread each image's activation of its own class over its pixels.
+
+    Parameters
+    ----------
+    features : (B, C, h, w) tensor, the last map.
+    weight : (N, C) tensor of the classifier.
+    labels : (B,) int64 tensor.
+    size : (H, W).
+
+    Returns
+    -------
+    (B, H, W) tensor S that sums to 1 in each image: Σ_k W[y, k]·ReLU(F_k), bilinear to (H, W), minus its least, divided
+    by its sum. NaN in an image whose activation is the same everywhere.
+    """
+    own = torch.einsum("bc,bchw->bhw", weight.to(features)[labels], features.relu())
+    own = F.interpolate(own[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    own = own - own.amin(dim=(1, 2), keepdim=True)
+    return own / own.sum(dim=(1, 2), keepdim=True)
+
+
+def resize_box(images: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Resize a box of each image into another box, bilinear, corners on corners; no shape depends on the boxes.
+
+    Parameters
+    ----------
+    images : (B, 3, H, W) floating tensor.
+    source, target : (4,) int64 tensors: top, bottom, left, right; the ends are exclusive.
+
+    Returns
+    -------
+    (B, 3, H, W) tensor; what lies outside of the target box means nothing.
+    """
+    for axis, (first, last) in ((2, (0, 1)), (3, (2, 3))):
+        low, high, share = _places(images.shape[axis], source[first], source[last], target[first], target[last])
+        share = share.to(images.dtype).view(-1, *([1] * (3 - axis)))
+        images = torch.lerp(images.index_select(axis, low), images.index_select(axis, high), share.expand_as(images))
+    return images
+
+
+def _places(
+    length: int, start: Tensor, end: Tensor, new_start: Tensor, new_end: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For each place of the new span the two old places that it lies between, and how far it is from the first.
+
+    In whole numbers: a place on a pixel is that pixel, and rounding never mixes a neighbour in.
+    """
+    steps = (new_end - new_start - 1).clamp(min=1)
+    place = (torch.arange(length, device=start.device) - new_start).clamp(min=0).minimum(steps)
+    way = place * (end - start - 1).clamp(min=0)
+    last = (end - 1).clamp(min=0)
+    low = (start + way // steps).clamp(max=length - 1)
+    return low.minimum(last), (low + 1).minimum(last), (way % steps) / steps

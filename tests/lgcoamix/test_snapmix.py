@@ -1,0 +1,131 @@
+"""SnapMix against direct computations: loops for the activation, torch's own resizing for the pasted box."""
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+
+from lgcoamix.activation import classifier_weight, last_map
+from lgcoamix.mixing import Batch, SnapMix
+from lgcoamix.mixing.snapmix import SnapMixPlan, resize_box, semantic_percent
+
+PAIR = torch.tensor([1, 0])
+
+
+def box(*edges: int) -> torch.Tensor:
+    """Top, bottom, left, right."""
+    return torch.tensor(edges)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_box_is_resized_as_torch_resizes_its_crop(seed):
+    draw = torch.Generator().manual_seed(seed)
+    images = torch.rand(2, 3, 9, 12, generator=draw)
+    spans = []
+    for length in (9, 12, 9, 12):
+        first, last = sorted(torch.randint(length + 1, (2,), generator=draw).tolist())
+        spans.append((min(first, length - 1), max(last, min(first, length - 1) + 1)))
+    (t0, t1), (l0, l1), (u0, u1), (k0, k1) = spans
+    found = resize_box(images, box(t0, t1, l0, l1), box(u0, u1, k0, k1))[:, :, u0:u1, k0:k1]
+    crop = images[:, :, t0:t1, l0:l1]
+    expected = F.interpolate(crop, size=(u1 - u0, k1 - k0), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_box_of_the_same_size_is_copied_bit_for_bit():
+    images = torch.rand(1, 3, 8, 8)
+    found = resize_box(images, box(1, 6, 2, 7), box(3, 8, 0, 5))[:, :, 3:8, 0:5]
+    assert torch.equal(found, images[:, :, 1:6, 2:7])
+
+
+def test_the_activation_of_the_own_class_is_spread_over_the_pixels():
+    draw = torch.Generator().manual_seed(0)
+    features, weight = torch.randn(3, 4, 2, 2, generator=draw), torch.randn(5, 4, generator=draw)
+    labels = torch.tensor([4, 0, 2])
+    found = semantic_percent(features, weight, labels, (6, 6))
+    for image, label in enumerate(labels.tolist()):
+        activation = torch.zeros(2, 2)
+        for row in range(2):
+            for column in range(2):
+                seen = [max(float(features[image, k, row, column]), 0.0) for k in range(4)]
+                activation[row, column] = sum(float(weight[label, k]) * seen[k] for k in range(4))
+        large = F.interpolate(activation[None, None], (6, 6), mode="bilinear", align_corners=False)[0, 0]
+        expected = (large - large.min()) / (large - large.min()).sum()
+        torch.testing.assert_close(found[image], expected)
+    torch.testing.assert_close(found.sum(dim=(1, 2)), torch.ones(3))
+
+
+# Two images of 4 x 4 pixels; what is seen lies in the corners of the first, and in one pixel of the second.
+PERCENT = torch.zeros(2, 4, 4)
+PERCENT[0, 0, 0], PERCENT[0, 0, 3], PERCENT[0, 3, 0], PERCENT[0, 3, 3] = 0.1, 0.2, 0.3, 0.4
+PERCENT[1, 1, 1] = 1.0
+
+
+def mixed_of(box_a: torch.Tensor, box_b: torch.Tensor, percent: torch.Tensor = PERCENT, labels: tuple = (0, 1)):
+    images = torch.stack([torch.zeros(3, 4, 4), torch.arange(16.0).view(4, 4).expand(3, 4, 4)])
+    return SnapMix().mix(Batch(images, torch.tensor(labels)), SnapMixPlan(PAIR, box_a, box_b, percent))
+
+
+def test_each_label_weighs_what_is_left_and_what_is_shown():
+    mixed = mixed_of(box(0, 2, 0, 4), box(1, 4, 0, 2))
+    # a loses its upper half; b shows rows 1 to 3 of columns 0 and 1.
+    torch.testing.assert_close(mixed.weight_a, torch.tensor([0.7, 0.0]))
+    torch.testing.assert_close(mixed.weight_b, torch.tensor([1.0, 0.3]))
+    assert (mixed.labels_a.tolist(), mixed.labels_b.tolist()) == ([0, 1], [1, 0])
+    # Image 0 receives rows 1 to 3 (4, 8, 12) stretched to 2 rows, columns 0 and 1 to 4: corners stay corners.
+    torch.testing.assert_close(
+        mixed.images[0, 0, :2], torch.tensor([[4, 4 + 1 / 3, 4 + 2 / 3, 5], [12, 12 + 1 / 3, 12 + 2 / 3, 13]])
+    )
+    assert (mixed.images[0, 0, 2:] == 0).all()
+    assert (mixed.images[1, 0, :2] == 0).all()
+    assert mixed.images[1, 0, 2:].tolist() == [[8, 9, 10, 11], [12, 13, 14, 15]]
+
+
+def test_an_image_without_activation_weighs_by_the_covered_area():
+    percent = PERCENT.clone()
+    percent[0] = torch.nan
+    mixed = mixed_of(box(0, 2, 0, 2), box(0, 4, 0, 4), percent)
+    torch.testing.assert_close(mixed.weight_a, torch.tensor([0.75, 0.0]))
+    torch.testing.assert_close(mixed.weight_b, torch.tensor([1.0, 0.25]))
+
+
+@pytest.mark.parametrize("boxes", [(box(2, 2, 0, 4), box(0, 4, 0, 4)), (box(0, 4, 0, 4), box(1, 3, 2, 2))])
+def test_an_empty_box_leaves_the_batch_as_it_is(boxes):
+    mixed = mixed_of(*boxes)
+    assert mixed.weight_a.tolist() == [1, 1]
+    assert mixed.weight_b.tolist() == [0, 0]
+    assert (mixed.images[0] == 0).all()
+    assert torch.equal(mixed.images[1, 0], torch.arange(16.0).view(4, 4))
+
+
+def test_one_label_counts_its_weights_once():
+    """The released code counts a pair of one label twice."""
+    mixed = mixed_of(box(0, 2, 0, 4), box(1, 4, 0, 2), labels=(3, 3))
+    targets = mixed.soft_targets(5)
+    torch.testing.assert_close(targets[:, 3], torch.tensor([1.7, 0.3]))
+    assert targets.sum() == targets[:, 3].sum()
+
+
+def test_the_plan_holds_what_the_network_sees():
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=4)
+    batch = Batch(torch.rand(3, 3, 64, 64), torch.tensor([3, 0, 1]))
+    plan = SnapMix().plan(batch, torch.Generator().manual_seed(0), model)
+    features = last_map(model, batch.images)
+    expected = semantic_percent(features, classifier_weight(model, 512), batch.labels, (64, 64))
+    assert torch.equal(plan.percent, expected)
+    assert not torch.equal(plan.box_a[1] - plan.box_a[0], plan.box_b[1] - plan.box_b[0])
+
+
+def test_boxes_have_the_expected_size():
+    """The mean of 1 - λ is a half for any beta; clipping takes some of it."""
+    batch, draw = Batch(torch.rand(2, 3, 32, 32), torch.arange(2)), torch.Generator().manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=2)
+    areas = []
+    for _ in range(200):
+        plan = SnapMix().plan(batch, draw, model)
+        for top, bottom, left, right in (plan.box_a.tolist(), plan.box_b.tolist()):
+            assert 0 <= top <= bottom <= 32
+            assert 0 <= left <= right <= 32
+            areas.append((bottom - top) * (right - left) / 32**2)
+    assert 0.2 < sum(areas) / len(areas) < 0.5

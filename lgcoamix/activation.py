@@ -18,15 +18,21 @@ def last_map(model: nn.Module, images: Tensor) -> Tensor:
     ----------
     model : a timm classifier, or :class:`lgcoamix.models.LocalGlobalNet`. It is evaluated: statistics of BatchNorm and
         the mode of every part stay as they were.
-    images : (B, 3, H, W) floating tensor.
+    images : (B, 3, H, W) floating tensor, as the network takes it but for its dtype.
 
     Returns
     -------
     (B, C, h, w) tensor; of a transformer its tokens after the final norm, without prefix tokens, row by row.
+
+    Raises
+    ------
+    ValueError : the images are not floating: the network would not see what it was trained with.
     """
+    if not images.is_floating_point():
+        raise ValueError(f"a network looks at floating, normalised images, got {images.dtype}")
     net = timm_net(model)
     with evaluating(net):
-        features = net.forward_features(images)
+        features = net.forward_features(images.to(next(net.parameters()).dtype))
     if features.ndim == 3:
         features = features[:, getattr(net, "num_prefix_tokens", 0) :]
         rows = round((features.shape[1] * images.shape[-2] / images.shape[-1]) ** 0.5)

@@ -9,6 +9,7 @@ In the step::
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Self
 
@@ -28,7 +29,8 @@ class Batch:
 
     Parameters
     ----------
-    images : (B, 3, H, W) tensor; uint8 from the loader, floating after normalisation.
+    images : (B, 3, H, W) tensor; uint8 from the loader, floating after normalisation. Methods that do not look at
+        the images with a network mix either.
     labels : (B,) int64 tensor.
     maps : (B, H, W) integer tensor of superpixel ids, or None for a method that needs none. An id outside
         [0, count) is a sentinel: no superpixel.
@@ -190,7 +192,7 @@ class Mixer(ABC):
 
         Parameters
         ----------
-        images : (B, 3, H, W) floating tensor.
+        images : (B, 3, H, W) floating or uint8 tensor.
         labels : (B,) int64 tensor.
         maps : (B, H, W) integer tensor, for methods that need it.
         generator : a CPU generator.
@@ -204,6 +206,42 @@ class Mixer(ABC):
         batch = Batch(images, labels, maps, count)
         plan = self.plan(batch, generator, model)
         return unmixed(batch) if plan is None else self.mix(batch, plan)
+
+    def as_timm(
+        self, num_classes: int, smoothing: float = 0.0, *, generator: torch.Generator, model: nn.Module | None = None
+    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Give what timm's and Lightning's loops call a mixup function.
+
+        Parameters
+        ----------
+        num_classes, smoothing : as for :meth:`Mixed.soft_targets`.
+        generator : a CPU generator, from which every batch draws.
+        model : for methods that look at the images.
+
+        Returns
+        -------
+        (images, labels) -> (mixed images, (B, N) float32 targets).
+
+        Raises
+        ------
+        ValueError : the method needs superpixel maps, which such loops do not pass on.
+        """
+        if self.needs_maps:
+            raise ValueError(
+                f"{type(self).__name__} needs maps, which a function of images and labels cannot have; "
+                "call the mixer itself: mixer(images, labels, maps, generator=...)"
+            )
+
+        def mixup(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            mixed = self(images, labels, generator=generator, model=model)
+            return mixed.images, mixed.soft_targets(num_classes, smoothing)
+
+        return mixup
+
+
+def like(values: Tensor, images: Tensor) -> Tensor:
+    """Bring computed pixels to the dtype of the images; whole numbers are rounded."""
+    return values.to(images.dtype) if images.dtype.is_floating_point else values.round().to(images.dtype)
 
 
 def weight_dtype(images: Tensor) -> torch.dtype:

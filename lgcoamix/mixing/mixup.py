@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lgcoamix.device import to_device
 from lgcoamix.methods import MixupOptions
-from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, weight_dtype
+from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, like, weight_dtype
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Mixup(MixupOptions, Mixer):
 
     def mix(self, batch: Batch, plan: MixupPlan) -> Mixed:
         """Blend."""
-        lam = plan.lam.to(batch.images.dtype)
-        images = (1 - lam) * batch.images + lam * batch.images[plan.permutation]
+        lam = plan.lam.to(weight_dtype(batch.images) if not batch.images.is_floating_point() else batch.images.dtype)
+        images = like((1 - lam) * batch.images + lam * batch.images[plan.permutation], batch.images)
         weight_b = plan.lam.to(weight_dtype(batch.images)).expand(len(batch.labels))
         return Mixed(images, batch.labels, batch.labels[plan.permutation], 1 - weight_b, weight_b)

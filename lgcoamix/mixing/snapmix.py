@@ -13,6 +13,8 @@ from lgcoamix.methods import SnapMixOptions
 from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, weight_dtype
 from lgcoamix.mixing.boxes import draw_box, inside
 
+_ROUNDING = 1e-5  # of the largest activation: less than that between the least and the most is no difference
+
 
 @dataclass(frozen=True)
 class SnapMixPlan(Plan):
@@ -54,7 +56,7 @@ class SnapMix(SnapMixOptions, Mixer):
         in_a, in_b = (inside(box, batch.images.shape[-2:]) for box in (plan.box_a, plan.box_b))
         both = in_a.any() & in_b.any()
         resized = resize_box(batch.images[plan.permutation], plan.box_b, plan.box_a)
-        images = torch.where(in_a & both, resized, batch.images)
+        images = torch.where(~(in_a & both), batch.images, resized)  # the first one gives the memory order
         area = in_a.to(dtype).mean()
         kept = (1 - (plan.percent.to(dtype) * in_a).sum(dim=(1, 2))).clamp(0, 1)  # rounding must not leave [0, 1]
         shown = (plan.percent.to(dtype) * in_b).sum(dim=(1, 2)).clamp(0, 1)[plan.permutation]
@@ -76,12 +78,14 @@ def semantic_percent(features: Tensor, weight: Tensor, labels: Tensor, size: tup
     Returns
     -------
     (B, H, W) tensor S that sums to 1 in each image: Σ_k W[y, k]·ReLU(F_k), bilinear to (H, W), minus its least, divided
-    by its sum. NaN in an image whose activation is the same everywhere.
+    by its sum. NaN in an image whose activation is the same everywhere, but for rounding.
     """
     own = torch.einsum("bc,bchw->bhw", weight.to(features)[labels], features.relu())
     own = F.interpolate(own[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
-    own = own - own.amin(dim=(1, 2), keepdim=True)
-    return own / own.sum(dim=(1, 2), keepdim=True)
+    least, most = own.amin(dim=(1, 2), keepdim=True), own.amax(dim=(1, 2), keepdim=True)
+    flat = most - least <= _ROUNDING * torch.maximum(most.abs(), least.abs())
+    total = (own - least).sum(dim=(1, 2), keepdim=True)
+    return torch.where(flat, torch.nan, (own - least) / torch.where(flat, 1, total))
 
 
 def resize_box(images: Tensor, source: Tensor, target: Tensor) -> Tensor:

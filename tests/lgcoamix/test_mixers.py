@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import pytest
 import timm
 import torch
+from timm.loss import SoftTargetCrossEntropy
 
 from lgcoamix.methods import METHOD_OPTIONS
 from lgcoamix.mixing import MIXERS, Batch, Mixed, Mixer, Plan
@@ -23,7 +24,7 @@ def always(name: str) -> Mixer:
 
 @functools.cache
 def network() -> torch.nn.Module:
-    """A classifier whose last map has 2 x 2 cells at 8 x 8 pixels."""
+    """A classifier that takes 8 x 8 pixels; its last map has one cell."""
     torch.manual_seed(0)
     return timm.create_model("resnet10t", num_classes=N, output_stride=8)
 
@@ -55,7 +56,12 @@ def _output(mixed: Mixed) -> Output:
 
 def _same(left: object, right: object) -> bool:
     pairs = [(getattr(left, field.name), getattr(right, field.name)) for field in fields(left)]
-    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+    return all(_equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+
+
+def _equal(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Equal, NaN where NaN."""
+    return torch.equal(left, right) or torch.equal(left.nan_to_num(-7), right.nan_to_num(-7))
 
 
 def test_every_method_has_its_options_on_the_command_line():
@@ -245,3 +251,57 @@ def test_an_unknown_option_is_refused(name):
 def test_an_impossible_value_is_refused_by_name(name, option, value):
     with pytest.raises(ValueError, match=f"^{option} must"):
         MIXERS[name](**{option: value})
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", MIXERS)
+def test_images_of_any_dtype_are_mixed_alike(name, dtype):
+    whole = (_batch().images * 255).round() / (1 if dtype == torch.uint8 else 256)  # exact in every dtype but bfloat16
+    batch = replace(_batch(), images=whole.to(dtype))
+    if dtype == torch.uint8 and MIXERS[name].needs_model:
+        with pytest.raises(ValueError, match=r"floating, normalised images, got torch\.uint8"):
+            _mixed(name, batch)
+        return
+    mixed, expected = _mixed(name, batch)[1], _mixed(name, replace(batch, images=batch.images.float()))[1]
+    assert mixed.images.dtype == dtype
+    step = {torch.uint8: 0.5, torch.float16: 2e-3, torch.bfloat16: 2e-2}.get(dtype, 1e-6)
+    torch.testing.assert_close(mixed.images.float(), expected.images, rtol=0, atol=step)
+    assert mixed.weight_b.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    torch.testing.assert_close(mixed.weight_b.float(), expected.weight_b)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_the_memory_order_of_the_images_does_not_matter(name):
+    batch = _batch()
+    turned = replace(batch, images=batch.images.contiguous(memory_format=torch.channels_last))
+    mixed, expected = _mixed(name, turned)[1], _mixed(name, batch)[1]
+    torch.testing.assert_close(mixed.images, expected.images)
+    torch.testing.assert_close(mixed.weight_b, expected.weight_b)
+    assert mixed.images.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size", [2, 3, 7])
+@pytest.mark.parametrize("name", MIXERS)
+def test_any_batch_of_two_or_more_is_mixed(name, size):
+    plan, mixed = _mixed(name, _batch(size=size))
+    assert len(mixed.images) == len(mixed.weight_b) == len(plan.permutation) == size
+
+
+@pytest.mark.parametrize("name", [name for name in MIXERS if not MIXERS[name].needs_maps])
+def test_a_loop_of_timm_gets_images_and_soft_targets(name):
+    batch, mixer = _batch(), always(name)
+    mixup = mixer.as_timm(N, smoothing=0.1, generator=torch.Generator().manual_seed(4), model=network())
+    images, targets = mixup(batch.images, batch.labels)
+    expected = mixer(batch.images, batch.labels, generator=torch.Generator().manual_seed(4), model=network())
+    assert torch.equal(images, expected.images)
+    assert torch.equal(targets, expected.soft_targets(N, 0.1))
+    loss = SoftTargetCrossEntropy()(network()(images), targets)
+    assert torch.isfinite(loss)
+    if name not in ("none", "cutout"):
+        assert not torch.equal(mixup(batch.images, batch.labels)[0], images)
+
+
+@pytest.mark.parametrize("name", ["superpixel_grid", "occamix", "lgcoamix"])
+def test_a_loop_without_maps_is_told_what_is_missing(name):
+    with pytest.raises(ValueError, match=r"needs maps, which a function of images and labels cannot have"):
+        always(name).as_timm(N, generator=torch.Generator(), model=network())

@@ -129,3 +129,17 @@ def test_boxes_have_the_expected_size():
             assert 0 <= left <= right <= 32
             areas.append((bottom - top) * (right - left) / 32**2)
     assert 0.2 < sum(areas) / len(areas) < 0.5
+
+
+def test_an_activation_that_differs_by_rounding_is_none():
+    features = torch.full((3, 1, 2, 2), 3.0)
+    features[1, 0, 0, 0] += 1e-6
+    features[2, 0, 0, 0] += 1e-2
+    found = semantic_percent(features, torch.ones(1, 1), torch.zeros(3, dtype=torch.long), (4, 4))
+    assert found[:2].isnan().all()
+    assert found[2].sum() == pytest.approx(1)
+
+
+def test_an_activation_of_nothing_is_none():
+    found = semantic_percent(-torch.ones(1, 2, 2, 2), torch.ones(1, 2), torch.zeros(1, dtype=torch.long), (4, 4))
+    assert found.isnan().all()

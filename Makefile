@@ -35,7 +35,7 @@ datasets: $(READY) ## List the data sets: counts, defaults, source, licence, and
 demo: $(READY) ## Generate a data set, preprocess it, train plain and LGCOAMix on the CPU, show a table
 	@$(PY) -m lgcoamix demo $(ARGS)
 
-test: $(READY) ## The tests, two at a time (some 15 minutes on 2 cores)
+test: $(READY) ## The tests, two at a time (some 16 minutes on 2 cores)
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 proof: $(READY) ## The same campaigns at full counts (long)

@@ -1,8 +1,9 @@
 """Backbones from timm, the decoder and the local branch. Needs torch and timm alone.
 
-Importing this package registers the modified backbones of ``variants.py`` with timm.
+Importing this package registers the modified backbones of ``variants.py`` and ``small_images.py`` with timm.
 """
 
+from lgcoamix.models import small_images as small_images
 from lgcoamix.models import variants as variants
 from lgcoamix.models.backbone import Backbone, BackboneError, WeightsError
 from lgcoamix.models.decoder import Decoder

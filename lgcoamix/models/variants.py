@@ -2,37 +2,65 @@
 
 ``*_stride16``: the last stage keeps its input's resolution (stride 1, no dilation), so that at 224 the deepest map is
 14x14, as in the released LGCOAMix code. timm's own ``output_stride=16`` would dilate the convolutions instead.
-The weights are those of the plain model: no shape changes.
+The weights are those of the plain model, under its tags and from its place on the hub: no shape changes.
 """
 
+from dataclasses import replace
+
 import timm
-from timm.models import register_model
-from timm.models.resnet import ResNet
+from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import resnet as plain
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
 
-def _with_stride_16(name: str, pretrained: bool, **options: object) -> ResNet:
-    net = timm.create_model(name, pretrained=pretrained, **options)
+def _cfg(name: str) -> PretrainedCfg:
+    """The configuration of a plain model's weights, as its form of stride 16 takes them."""
+    cfg = timm.get_pretrained_cfg(name)
+    return replace(cfg, pool_size=tuple(2 * side for side in cfg.pool_size))
+
+
+# register_model looks for this name in the module of an entry point. The registered configurations of the plain models
+# have their hub names filled in already; timm would complete unfinished ones with the new, unpublished names.
+default_cfgs = generate_default_cfgs(
+    {
+        f"{name}_stride16.{tag}": _cfg(f"{name}.{tag}")
+        for name in ("resnet18", "resnet50", "resnext50_32x4d")
+        for tag in plain.default_cfgs[name].tags
+    }
+)
+
+
+def _with_stride_16(**options: object) -> ResNet:
+    """Build a timm ResNet whose last stage has stride 1."""
+    net = ResNet(**options)
     for module in net.layer4[0].modules():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             module.stride = (1, 1)
-    net.feature_info[-1] = {**net.feature_info[-1], "reduction": 16}
+    net.feature_info[-1]["reduction"] = net.feature_info[-2]["reduction"]
     return net
+
+
+def _create(variant: str, pretrained: bool, **options: object) -> nn.Module:
+    return build_model_with_cfg(_with_stride_16, variant, pretrained, **options)
 
 
 @register_model
 def resnet18_stride16(pretrained: bool = False, **options: object) -> ResNet:
     """ResNet-18 whose last stage has stride 1."""
-    return _with_stride_16("resnet18", pretrained, **options)
+    model = {"block": BasicBlock, "layers": (2, 2, 2, 2)}
+    return _create("resnet18_stride16", pretrained, **{**model, **options})
 
 
 @register_model
 def resnet50_stride16(pretrained: bool = False, **options: object) -> ResNet:
     """ResNet-50 whose last stage has stride 1."""
-    return _with_stride_16("resnet50", pretrained, **options)
+    model = {"block": Bottleneck, "layers": (3, 4, 6, 3)}
+    return _create("resnet50_stride16", pretrained, **{**model, **options})
 
 
 @register_model
 def resnext50_32x4d_stride16(pretrained: bool = False, **options: object) -> ResNet:
     """ResNeXt-50 32x4d whose last stage has stride 1."""
-    return _with_stride_16("resnext50_32x4d", pretrained, **options)
+    model = {"block": Bottleneck, "layers": (3, 4, 6, 3), "cardinality": 32, "base_width": 4}
+    return _create("resnext50_32x4d_stride16", pretrained, **{**model, **options})

@@ -1,0 +1,158 @@
+"""Backbones for images of 32 to 64 pixels, registered with timm under names of their own.
+
+They are timm's networks with the stem that small images want: one 3x3 convolution of stride 1 and no max-pool, so that
+the maps have strides 1, 1, 2, 4, 8 and the last one is 4x4 at 32. ``*_cifar`` are ResNets, ``preact_*`` their
+pre-activation forms. Nobody has published weights for them with timm: ``pretrained=True`` is refused.
+"""
+
+from collections import OrderedDict
+
+from timm.layers import BatchNormAct2d, ClassifierHead, create_conv2d
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+from timm.models.resnetv2 import ResNetV2
+from torch import nn
+
+_CIFAR = {
+    "num_classes": 100,
+    "input_size": (3, 32, 32),
+    "pool_size": (4, 4),
+    "crop_pct": 1.0,
+    "first_conv": "conv1",
+    "classifier": "fc",
+}
+_TINY_IMAGENET = {
+    "num_classes": 200,
+    "input_size": (3, 64, 64),
+    "pool_size": (8, 8),
+    "crop_pct": 1.0,
+    "first_conv": "stem.conv",
+    "classifier": "head.fc",
+}
+
+# register_model looks for this name in the module of an entry point. Mean and standard deviation stay timm's default,
+# those of ImageNet: without weights they are a convention, one for all data sets.
+default_cfgs = generate_default_cfgs(
+    {
+        "resnet18_cifar": _CIFAR,
+        "resnet34_cifar": _CIFAR,
+        "resnet50_cifar": _CIFAR,
+        "resnext50_32x4d_cifar": _CIFAR,
+        "preact_resnet18": _TINY_IMAGENET,
+        "preact_resnet34": _TINY_IMAGENET,
+    }
+)
+
+
+def _small_resnet(**options: object) -> ResNet:
+    """Build a ResNet with a small stem."""
+    _refuse_other_stems(options)
+    net = ResNet(**options)
+    net.conv1 = _small_stem(net.conv1)
+    net.maxpool = nn.Identity()
+    _announce_strides(net)
+    return net
+
+
+def _small_preact(**options: object) -> ResNetV2:
+    """Build a ResNetV2 with a small stem, and a linear layer where timm has a 1x1 convolution as classifier."""
+    _refuse_other_stems(options)
+    net = ResNetV2(**options)
+    # Neither norm nor activation: the first block brings them.
+    net.stem = nn.Sequential(OrderedDict(conv=_small_stem(net.stem.conv)))
+    pool = net.head.global_pool.pool_type
+    net.head = ClassifierHead(net.num_features, net.num_classes, pool, net.drop_rate).to(net.stem.conv.weight)
+    if isinstance(net.head.fc, nn.Linear):  # without classes it is the identity
+        nn.init.normal_(net.head.fc.weight, std=0.01)  # as timm initialises the layer that was here
+        nn.init.zeros_(net.head.fc.bias)
+    _announce_strides(net)
+    return net
+
+
+def _refuse_other_stems(options: dict[str, object]) -> None:
+    for name in ("stem_type", "replace_stem_pool"):
+        if options.get(name):
+            raise ValueError(
+                f"expected no {name} with a network for small images, got {options[name]!r}; its stem is one 3x3 "
+                "convolution of stride 1"
+            )
+
+
+def _small_stem(plain: nn.Conv2d) -> nn.Conv2d:
+    """3x3, stride 1, in place of a stem; of the same kind, widths, device and dtype, initialised as timm does."""
+    conv = type(plain)(plain.in_channels, plain.out_channels, 3, padding=1, bias=False).to(plain.weight)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
+def _announce_strides(net: nn.Module) -> None:
+    for level in net.feature_info:  # a plain stem divides by 2, its max-pool by 2 again
+        level["reduction"] = max(1, level["reduction"] // 4)
+
+
+def _create_cifar(variant: str, pretrained: bool, **options: object) -> nn.Module:
+    return build_model_with_cfg(_small_resnet, variant, pretrained, **options)
+
+
+def _create_preact(variant: str, pretrained: bool, **options: object) -> nn.Module:
+    model = {
+        "channels": (64, 128, 256, 512),
+        "basic": True,
+        "bottle_ratio": 1.0,
+        "conv_layer": create_conv2d,
+        "norm_layer": BatchNormAct2d,
+    }
+    # A feature extractor takes single levels out of the containers "stem" and "stages".
+    features = {"flatten_sequential": True}
+    return build_model_with_cfg(_small_preact, variant, pretrained, feature_cfg=features, **{**model, **options})
+
+
+@register_model
+def resnet18_cifar(pretrained: bool = False, **options: object) -> ResNet:
+    """ResNet-18 for small images."""
+    model = {"block": BasicBlock, "layers": (2, 2, 2, 2)}
+    return _create_cifar("resnet18_cifar", pretrained, **{**model, **options})
+
+
+@register_model
+def resnet34_cifar(pretrained: bool = False, **options: object) -> ResNet:
+    """ResNet-34 for small images."""
+    model = {"block": BasicBlock, "layers": (3, 4, 6, 3)}
+    return _create_cifar("resnet34_cifar", pretrained, **{**model, **options})
+
+
+@register_model
+def resnet50_cifar(pretrained: bool = False, **options: object) -> ResNet:
+    """ResNet-50 for small images."""
+    model = {"block": Bottleneck, "layers": (3, 4, 6, 3)}
+    return _create_cifar("resnet50_cifar", pretrained, **{**model, **options})
+
+
+@register_model
+def resnext50_32x4d_cifar(pretrained: bool = False, **options: object) -> ResNet:
+    """ResNeXt-50 32x4d for small images."""
+    model = {"block": Bottleneck, "layers": (3, 4, 6, 3), "cardinality": 32, "base_width": 4}
+    return _create_cifar("resnext50_32x4d_cifar", pretrained, **{**model, **options})
+
+
+@register_model
+def preact_resnet18(pretrained: bool = False, **options: object) -> ResNetV2:
+    """Pre-activation ResNet-18 for small images.
+
+    Notes
+    -----
+    The form known from pytorch-cifar: a shortcut that changes the shape is a bare 1x1 convolution of the normalised
+    input, any other is the raw input. Different from there, norm and ReLU follow the last block, as in the paper and
+    in timm's ResNetV2; pytorch-cifar pools the raw sum. That makes 1,024 parameters more.
+
+    References
+    ----------
+    He, Zhang, Ren & Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016, doi:10.1007/978-3-319-46493-0_38.
+    """
+    return _create_preact("preact_resnet18", pretrained, **{"layers": (2, 2, 2, 2), **options})
+
+
+@register_model
+def preact_resnet34(pretrained: bool = False, **options: object) -> ResNetV2:
+    """Pre-activation ResNet-34 for small images; see :func:`preact_resnet18`."""
+    return _create_preact("preact_resnet34", pretrained, **{"layers": (3, 4, 6, 3), **options})

@@ -143,7 +143,8 @@ def mix_batch(step: Step, batch: Batch, epoch: int, number: int, is_open: bool =
     is_open : whether the gate is open.
     part : which of the step's parts, where gradients are accumulated.
     """
-    batch = replace(batch, images=to_inputs(batch.images, *step.statistics, step.memory_format))
+    images = to_inputs(batch.images, *step.statistics, step.memory_format)
+    batch = replace(batch, images=images, statistics=step.statistics)
     seed = derive_seed("mix", step.seed, epoch, number, step.ranks.rank, part)
     plan = step.mixer.plan(batch, torch.Generator().manual_seed(seed), step.network, is_open)
     return unmixed(batch) if plan is None else step.mix(batch, plan)
@@ -265,12 +266,17 @@ def evaluate(
 
     Returns
     -------
-    ``top1``, in percent, and ``loss``, the mean cross-entropy; each sample of each rank counts once.
+    ``top1``, in percent, and ``loss``, the mean cross-entropy; each sample of each rank counts once. Of a network with
+    a mid-level branch also ``backbone_top1`` and ``backbone_loss``: without it.
     """
-    means = Means({"top1": 0.0, "loss": 0.0}, {"top1": 0.0, "loss": 0.0})  # a rank may have no sample
-    for logits, labels in predictions(model, loader, statistics, ranks.device, autocast):
-        right = precise(logits.argmax(dim=1) == labels).mean() * 100
-        means.add({"top1": right, "loss": F.cross_entropy(logits, labels)}, weight=len(labels))
+    parts = ("", "backbone_") if getattr(model, "mid_branch", None) is not None else ("",)
+    nothing = {f"{part}{name}": 0.0 for part in parts for name in ("top1", "loss")}
+    means = Means(nothing, nothing)  # a rank may have no sample
+    for output, labels in _outputs(model, loader, statistics, ranks.device, autocast):
+        for part, logits in zip(parts, (output.prediction.float(), output.logits.float()), strict=False):
+            right = precise(logits.argmax(dim=1) == labels).mean() * 100
+            terms = {f"{part}top1": right, f"{part}loss": F.cross_entropy(logits, labels)}
+            means.add(terms, weight=len(labels))
     return means.read(ranks)
 
 
@@ -283,8 +289,20 @@ def predictions(
     autocast: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (B, N) float32 logits and (B,) labels, batch by batch."""
+    for output, labels in _outputs(model, loader, statistics, device, autocast):
+        yield output.prediction.float(), labels
+
+
+@torch.no_grad()
+def _outputs(
+    model: nn.Module,
+    loader: Iterable[Batch],
+    statistics: Statistics,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager],
+) -> Iterator[tuple[Output, Tensor]]:
     model.eval()
     for batch in on_device(loader, device):
         with autocast():
-            logits = model(to_inputs(batch.images, *statistics)).logits
-        yield logits.float(), batch.labels
+            output = model(to_inputs(batch.images, *statistics))
+        yield output, batch.labels

@@ -7,7 +7,7 @@ import platform
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
@@ -34,6 +34,7 @@ from lgcoamix.evaluation_pictures import (
 )
 from lgcoamix.files import write_whole
 from lgcoamix.inputs import Statistics, statistics_of, to_inputs
+from lgcoamix.mixing import MIXERS
 from lgcoamix.models import BackboneError, LocalGlobalNet
 from lgcoamix.robustness import ascent, black, drop_patches, perturb
 from lgcoamix.seeding import derive_seed
@@ -41,10 +42,11 @@ from preprocess.store import Store
 
 _SHOWN = 24  # mistakes in the picture
 _PACKAGES = ("lgcoamix", "torch", "torchmetrics", "timm", "numpy")
-_BACKBONE = "backbone."  # inference needs no other part of the network
+_PARTS = ("backbone.", "mid_branch.")  # inference needs no other part of the network
 
 Condition = tuple[str, float]  # ("clean", 0), ("fgsm", epsilon in 1/255), ("drop", share)
 _CLEAN: Condition = ("clean", 0.0)
+_BACKBONE: Condition = ("backbone", 0.0)  # clean, without the mid-level branch
 
 
 @dataclass(frozen=True)
@@ -233,9 +235,10 @@ def _check_classes(store: Store, trained: Trained) -> None:
 def _build(trained: Trained) -> LocalGlobalNet:
     settings = trained.settings
     N, size = len(trained.classes), settings.data.image_size
-    state = {name: value for name, value in trained.state.items() if name.startswith(_BACKBONE)}
+    state = {name: value for name, value in trained.state.items() if name.startswith(_PARTS)}
+    mixer = MIXERS[settings.method](**asdict(settings.mixer))
     try:
-        model = LocalGlobalNet(settings.model.backbone, N, "none", size, local=False)
+        model = LocalGlobalNet(settings.model.backbone, N, "none", size, local=False, mid=mixer.needs_mid)
         model.load_state_dict(state)
     except (BackboneError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -270,12 +273,15 @@ def _classify(
     labels = []
 
     def classify(images: Tensor) -> Tensor:
-        return model(images).logits.float()
+        return model(images).prediction.float()
 
     for batch in on_device(loader, device):
         images = to_inputs(batch.images, mean, std)
         labels.append(batch.labels)
-        kept[_CLEAN].append(classify(images))
+        output = model(images)
+        kept[_CLEAN].append(output.prediction.float())
+        if output.mid is not None:
+            kept.setdefault(_BACKBONE, []).append(output.logits.float())
         direction = ascent(classify, images, batch.labels) if options.fgsm else None
         for epsilon in options.fgsm:
             attacked = perturb(images, direction, epsilon / 255, mean, std)
@@ -312,6 +318,7 @@ def _document(
         "split": options.split,
         "classes": list(store.classes),
         "figures": to_plain(figures[_CLEAN]),
+        "backbone": to_plain(figures[_BACKBONE]) if _BACKBONE in figures else None,
         "fgsm": table("fgsm", "epsilon_255"),
         "drop": table("drop", "share"),
         "drop_grid": options.drop_grid,

@@ -78,6 +78,40 @@ class CutMixOptions:
 
 
 @dataclass(frozen=True)
+class AttentiveCutMixOptions:
+    """Options of Attentive CutMix.
+
+    Parameters
+    ----------
+    mix_prob : share of batches that are mixed.
+    top_cells : N, number of cells of the 7x7 grid that are pasted; larger: more of the pasted image.
+    draw_cells : 0 pastes ``top_cells``; above, N is drawn for each batch, 49·Beta(draw_cells, draw_cells) cells rounded
+        down, at least 1 (OpenMixup's AttentiveMix+, with 8); larger: closer to half of the image.
+    extractor : timm model that looks for the cells; it is not trained.
+    extractor_weights : ``pretrained``, from the hub, or a checkpoint file.
+    extractor_size : side to which images are resized for it, in pixels.
+    extractor_normalise : ``backbone``, as the timm model was trained, or ``none``: it takes inputs in [0, 1].
+    """
+
+    mix_prob: float = 1.0
+    top_cells: int = 6
+    draw_cells: float = 0.0
+    extractor: str = "resnet50"
+    extractor_weights: str = "pretrained"
+    extractor_size: int = 224
+    extractor_normalise: str = "backbone"
+
+    def __post_init__(self) -> None:
+        _between("mix_prob", self.mix_prob, 0, 1)
+        _between("top_cells", self.top_cells, 1, 49)
+        _between("draw_cells", self.draw_cells, 0, 1e3)
+        _between("extractor_size", self.extractor_size, 1, 1e5)
+        _one_of("extractor_normalise", self.extractor_normalise, ("backbone", "none"))
+        if self.extractor_weights == "none":
+            raise ValueError("extractor_weights must be pretrained or a checkpoint file: without them it sees nothing")
+
+
+@dataclass(frozen=True)
 class SnapMixOptions:
     """Options of SnapMix.
 
@@ -85,10 +119,12 @@ class SnapMixOptions:
     ----------
     beta : of Beta(beta, beta), from which the kept share of each box is drawn; larger: more boxes of half the area.
     mix_prob : share of batches that are mixed.
+    mid : train a second classifier on the map before the last stage, and add its logits when testing.
     """
 
     beta: float = 5.0
     mix_prob: float = 1.0
+    mid: bool = False
 
     def __post_init__(self) -> None:
         _between("beta", self.beta, 1e-3, 1e3)
@@ -177,6 +213,7 @@ METHOD_OPTIONS = {
     "cutout": CutoutOptions,
     "mixup": MixupOptions,
     "cutmix": CutMixOptions,
+    "attentive_cutmix": AttentiveCutMixOptions,
     "snapmix": SnapMixOptions,
     "superpixel_grid": SuperpixelGridOptions,
     "occamix": OcCaMixOptions,

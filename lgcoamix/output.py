@@ -31,7 +31,14 @@ class Output:
     ----------
     logits : (B, N) tensor of the backbone's own head.
     local : the local branch, where regions were given.
+    mid : (B, N) tensor of the mid-level branch, where the network has one.
     """
 
     logits: Tensor
     local: LocalOutput | None = None
+    mid: Tensor | None = None
+
+    @property
+    def prediction(self) -> Tensor:
+        """What the network is judged by: (B, N) logits, the sum of both where there is a mid-level branch."""
+        return self.logits if self.mid is None else self.logits + self.mid

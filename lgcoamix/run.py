@@ -74,6 +74,7 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
             f"{store.path} has no superpixels {store.superpixels.name} for the split 'train'; build them for it, or "
             "choose others with --superpixels"
         )
+    mixer.prepare()
     model, compute, optim = settings.model, settings.compute, settings.optim
     if model.weights == "pretrained":
         report.say(f"fetching the weights of {model.backbone}, unless they are in the cache")
@@ -87,6 +88,7 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
         width=model.width,
         skip=model.skip,
         pool_stem=model.pool_stem,
+        mid=mixer.needs_mid,
     )
     _try_input(network, settings)
     network.to(ranks.device, memory_format=torch.channels_last if compute.channels_last else None)

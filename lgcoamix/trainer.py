@@ -36,7 +36,7 @@ from lgcoamix.schedules import learning_rate
 from lgcoamix.stopping import Stop, command_to_continue, listening
 from preprocess.store import Store
 
-_TERMS = ("loss", "global", "local", "contrast")  # of the progress line
+_TERMS = ("loss", "global", "local", "contrast", "mid")  # of the progress line
 _LAMBDA_IMAGES = 512  # points in lambda.png
 _SHOW_EVERY = 2.0  # seconds between two looks at the losses, each of which waits for the device
 

@@ -159,6 +159,7 @@ def _print(document: dict[str, Any]) -> None:
     table = Table("inputs", "top-1", "top-5", "loss", "calibration error", title=title, title_justify="left")
     grid = document["drop_grid"]
     rows = [("as they are", figures)]
+    rows += [("as they are, without the mid-level branch", document["backbone"])] if document["backbone"] else []
     rows += [(f"FGSM, epsilon {row['epsilon_255']:g}/255", row) for row in document["fgsm"]]
     rows += [(f"{row['share']:g} of {grid}x{grid} patches dropped", row) for row in document["drop"]]
     for name, row in rows:

@@ -3,6 +3,7 @@
 Needs torch alone.
 """
 
+from lgcoamix.mixing.attentive_cutmix import AttentiveCutMix
 from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, unmixed
 from lgcoamix.mixing.cutmix import CutMix
 from lgcoamix.mixing.cutout import Cutout
@@ -18,6 +19,7 @@ MIXERS: dict[str, type[Mixer]] = {
     "cutout": Cutout,
     "mixup": Mixup,
     "cutmix": CutMix,
+    "attentive_cutmix": AttentiveCutMix,
     "snapmix": SnapMix,
     "superpixel_grid": SuperpixelGrid,
     "occamix": OcCaMix,
@@ -25,6 +27,6 @@ MIXERS: dict[str, type[Mixer]] = {
 }
 
 __all__ = [
-    "MIXERS", "Batch", "CutMix", "Cutout", "LGCOAMix", "Mixed", "Mixer", "Mixup", "OcCaMix", "Plain", "Plan", "SnapMix",
-    "SuperpixelGrid", "unmixed",
+    "MIXERS", "AttentiveCutMix", "Batch", "CutMix", "Cutout", "LGCOAMix", "Mixed", "Mixer", "Mixup", "OcCaMix", "Plain",
+    "Plan", "SnapMix", "SuperpixelGrid", "unmixed",
 ]  # fmt: skip

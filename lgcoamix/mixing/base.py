@@ -29,13 +29,14 @@ class Batch:
 
     Parameters
     ----------
-    images : (B, 3, H, W) tensor; uint8 from the loader, floating after normalisation. Methods that do not look at
-        the images with a network mix either.
+    images : (B, 3, H, W) tensor; uint8 from the loader, floating after normalisation. Methods mix either.
     labels : (B,) int64 tensor.
     maps : (B, H, W) integer tensor of superpixel ids, or None for a method that needs none. An id outside
         [0, count) is a sentinel: no superpixel.
     count : K_half, static bound on the ids.
     samples : (B,) int64 tensor of sample numbers within the split, or None.
+    statistics : mean and standard deviation of the network's inputs, tensors that broadcast to (B, 3, H, W): floating
+        images were normalised with them. None: the network takes images in [0, 1].
     """
 
     images: Tensor
@@ -43,6 +44,25 @@ class Batch:
     maps: Tensor | None = None
     count: int = 0
     samples: Tensor | None = None
+    statistics: tuple[Tensor, Tensor] | None = None
+
+    def inputs(self) -> Tensor:
+        """The images as the network takes them: floating and normalised."""
+        if self.images.is_floating_point():
+            return self.images
+        mean, std = self._statistics()
+        return (self.images.float() / 255 - mean) / std
+
+    def pictures(self) -> Tensor:
+        """The images as floating values in [0, 1], for a network that normalises in its own way."""
+        if not self.images.is_floating_point():
+            return self.images.float() / 255
+        mean, std = self._statistics()
+        return self.images * std + mean
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        mean, std = self.statistics or (torch.zeros(()), torch.ones(()))
+        return mean.to(self.images.device), std.to(self.images.device)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Self:
         """Move every tensor to a device."""
@@ -130,12 +150,16 @@ class Mixer(ABC):
 
     needs_maps: ClassVar[bool] = False
     needs_local: ClassVar[bool] = False  # the network's local branch
+    needs_mid: ClassVar[bool] = False  # the network's mid-level branch
     needs_model: ClassVar[bool] = False  # the network, to look at the images
     mix_prob: float
 
     def gate(self, generator: torch.Generator) -> bool:
         """Draw whether a batch is mixed; one draw serves all ranks and all parts of a batch."""
         return float(torch.rand((), generator=generator)) < self.mix_prob
+
+    def prepare(self) -> None:  # noqa: B027 - most methods need nothing
+        """Load what the method needs besides the batch and the network, or fail now; else the first draw does it."""
 
     def plan(
         self, batch: Batch, generator: torch.Generator, model: nn.Module | None = None, is_open: bool | None = None
@@ -187,6 +211,7 @@ class Mixer(ABC):
         generator: torch.Generator,
         count: int | None = None,
         model: nn.Module | None = None,
+        statistics: tuple[Tensor, Tensor] | None = None,
     ) -> Mixed:
         """Plan and mix in one call, for training loops of your own.
 
@@ -197,18 +222,25 @@ class Mixer(ABC):
         maps : (B, H, W) integer tensor, for methods that need it.
         generator : a CPU generator.
         count : K_half; the largest id in ``maps`` plus one if not given.
-        model : for methods that look at the images.
+        model : for methods that look at the images with the network in training.
+        statistics : mean and standard deviation of the network's inputs, as in :class:`Batch`; for methods that look.
         """
         if maps is None and self.needs_maps:
             raise ValueError(f"{type(self).__name__} needs maps: (B, H, W) superpixel ids of the images")
         if count is None:
             count = int(maps.long().max()) + 1 if maps is not None else 0  # uint16 has no max
-        batch = Batch(images, labels, maps, count)
+        batch = Batch(images, labels, maps, count, statistics=statistics)
         plan = self.plan(batch, generator, model)
         return unmixed(batch) if plan is None else self.mix(batch, plan)
 
     def as_timm(
-        self, num_classes: int, smoothing: float = 0.0, *, generator: torch.Generator, model: nn.Module | None = None
+        self,
+        num_classes: int,
+        smoothing: float = 0.0,
+        *,
+        generator: torch.Generator,
+        model: nn.Module | None = None,
+        statistics: tuple[Tensor, Tensor] | None = None,
     ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Give what timm's and Lightning's loops call a mixup function.
 
@@ -216,7 +248,7 @@ class Mixer(ABC):
         ----------
         num_classes, smoothing : as for :meth:`Mixed.soft_targets`.
         generator : a CPU generator, from which every batch draws.
-        model : for methods that look at the images.
+        model, statistics : as for calling the mixer.
 
         Returns
         -------
@@ -233,7 +265,7 @@ class Mixer(ABC):
             )
 
         def mixup(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            mixed = self(images, labels, generator=generator, model=model)
+            mixed = self(images, labels, generator=generator, model=model, statistics=statistics)
             return mixed.images, mixed.soft_targets(num_classes, smoothing)
 
         return mixup

@@ -23,7 +23,7 @@ class OcCaMix(OcCaMixOptions, Mixer):
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
     ) -> SuperpixelPlan:
         """Look at every image with the network, and select superpixels of its best cells."""
-        features = last_map(model, batch.images)
+        features = last_map(model, batch.inputs())
         cells = best_cells(features, classifier_weight(model, features.shape[1]), self.top_cells)
         selected = superpixels_of_cells(batch.maps, batch.count, cells, tuple(features.shape[-2:]))
         return SuperpixelPlan(permutation, selected[permutation])

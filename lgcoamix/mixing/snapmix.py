@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from lgcoamix.activation import classifier_weight, last_map
 from lgcoamix.device import to_device
 from lgcoamix.methods import SnapMixOptions
-from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, weight_dtype
+from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, like, weight_dtype
 from lgcoamix.mixing.boxes import draw_box, inside
+from lgcoamix.output import Output
 
 _ROUNDING = 1e-5  # of the largest activation: less than that between the least and the most is no difference
 
@@ -39,6 +40,11 @@ class SnapMix(SnapMixOptions, Mixer):
 
     needs_model: ClassVar[bool] = True
 
+    @property
+    def needs_mid(self) -> bool:  # type: ignore[override]
+        """Whether the network has the mid-level branch."""
+        return self.mid
+
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
     ) -> SnapMixPlan:
@@ -46,7 +52,7 @@ class SnapMix(SnapMixOptions, Mixer):
         size, device = batch.images.shape[-2:], batch.labels.device
         shares = [1 - draw_beta(self.beta, generator) for _ in range(2)]
         boxes = [to_device(draw_box(size, share, generator), device) for share in shares]
-        features = last_map(model, batch.images)
+        features = last_map(model, batch.inputs())
         weight = classifier_weight(model, features.shape[1])
         return SnapMixPlan(permutation, *boxes, semantic_percent(features, weight, batch.labels, size))
 
@@ -55,14 +61,22 @@ class SnapMix(SnapMixOptions, Mixer):
         dtype = weight_dtype(batch.images)
         in_a, in_b = (inside(box, batch.images.shape[-2:]) for box in (plan.box_a, plan.box_b))
         both = in_a.any() & in_b.any()
-        resized = resize_box(batch.images[plan.permutation], plan.box_b, plan.box_a)
-        images = torch.where(~(in_a & both), batch.images, resized)  # the first one gives the memory order
+        other = batch.images[plan.permutation]
+        other = other if other.is_floating_point() else other.float()
+        resized = resize_box(other, plan.box_b, plan.box_a)
+        kept = ~(in_a & both)
+        images = torch.where(kept, batch.images, like(resized, batch.images))  # the first one gives the memory order
         area = in_a.to(dtype).mean()
-        kept = (1 - (plan.percent.to(dtype) * in_a).sum(dim=(1, 2))).clamp(0, 1)  # rounding must not leave [0, 1]
+        left = (1 - (plan.percent.to(dtype) * in_a).sum(dim=(1, 2))).clamp(0, 1)  # rounding must not leave [0, 1]
         shown = (plan.percent.to(dtype) * in_b).sum(dim=(1, 2)).clamp(0, 1)[plan.permutation]
-        weight_a = torch.where(both, torch.where(kept.isnan(), 1 - area, kept), 1)
+        weight_a = torch.where(both, torch.where(left.isnan(), 1 - area, left), 1)
         weight_b = torch.where(both, torch.where(shown.isnan(), area, shown), 0)
         return Mixed(images, batch.labels, batch.labels[plan.permutation], weight_a, weight_b)
+
+    def loss(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
+        """Cross-entropy against both labels, of the classifier and, where there is one, of the mid-level branch."""
+        terms = super().loss(output, mixed)
+        return terms if output.mid is None else terms | {"mid": super().loss(Output(output.mid), mixed)["global"]}
 
 
 def semantic_percent(features: Tensor, weight: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -42,7 +42,7 @@ class Backbone(nn.Module):
         self, name: str, num_classes: int, weights: str = "none", image_size: int = 224, pool_stem: bool = False
     ) -> None:
         super().__init__()
-        self.net = _create(name, num_classes, weights, image_size)
+        self.net = create_net(name, num_classes, weights, image_size)
         info = getattr(self.net, "feature_info", None)
         if info is None or not hasattr(self.net, "forward_intermediates"):
             raise BackboneError(f"{name} gives no feature maps in timm; choose a CNN or a transformer that does")
@@ -55,6 +55,8 @@ class Backbone(nn.Module):
             self.channels, self.reductions = [self._width_of_last_map(name, image_size)], self.reductions[-1:]
         self.pool_stem = pool_stem
         if pool_stem:
+            if self.reductions[0] != 2:
+                raise BackboneError(f"pool_stem is for a stem of stride 2; that of {name} has {self.reductions[0]}")
             self.reductions[0] *= 2
 
     def forward(self, images: Tensor) -> Tensor:
@@ -87,7 +89,17 @@ class Backbone(nn.Module):
         return width
 
 
-def _create(name: str, num_classes: int, weights: str, image_size: int) -> nn.Module:
+def create_net(name: str, num_classes: int, weights: str, image_size: int, remedy: str = _REMEDY) -> nn.Module:
+    """Build a timm classifier and give it its weights; see :class:`Backbone`.
+
+    Parameters
+    ----------
+    remedy : what an error about the weights tells to do.
+
+    Raises
+    ------
+    BackboneError, WeightsError
+    """
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {', '.join(close)}?" if close else "python -c 'import timm; print(timm.list_models())'"
@@ -98,20 +110,22 @@ def _create(name: str, num_classes: int, weights: str, image_size: int) -> nn.Mo
         options["img_size"] = image_size
     from_file = weights not in ("none", "pretrained")
     if from_file and not Path(weights).is_file():
-        raise WeightsError(f"expected weights 'pretrained', 'none' or a checkpoint file, got {weights!r}")
+        raise WeightsError(
+            f"expected 'pretrained' or a checkpoint file for {name}, there is no file {weights!r}; {remedy}"
+        )
     try:
         net = timm.create_model(name, pretrained=weights == "pretrained", num_classes=num_classes, **options)
     except Exception as error:
         if weights != "pretrained":  # timm asserts, for example, that the patches of a transformer fit the image
             raise BackboneError(f"timm cannot build {name} for inputs of {image_size}: {error}") from error
         # Download problems surface as many types: hub, HTTP, socket, operating system.
-        raise WeightsError(f"no weights for {name} from the hub ({_first_line(error)}); {_REMEDY}") from error
+        raise WeightsError(f"no weights for {name} from the hub ({_first_line(error)}); {remedy}") from error
     if from_file:
-        _load_file(net, name, Path(weights))
+        _load_file(net, name, Path(weights), remedy)
     return net
 
 
-def _load_file(net: nn.Module, name: str, path: Path) -> None:
+def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
     """Fill a network from a checkpoint: of timm, of torch, or ``last.pt`` and ``best.pt`` of a run.
 
     A classifier of another size keeps its fresh values; anything else must fit.
@@ -124,7 +138,7 @@ def _load_file(net: nn.Module, name: str, path: Path) -> None:
         if convert is not None and not inner:  # timm's own: older names, positions at another input size
             state = convert(state, net)
     except Exception as error:  # a file that is no checkpoint fails in many ways: zip, pickle, key, type errors
-        raise WeightsError(f"no weights for {name} from {str(path)!r} ({_first_line(error)}); {_REMEDY}") from error
+        raise WeightsError(f"no weights for {name} from {str(path)!r} ({_first_line(error)}); {remedy}") from error
     wanted = net.state_dict()
     classifier = {key for key in wanted if any(key.startswith(f"{head}.") for head in _classifiers(net))}
     fitting = {key: v for key, v in state.items() if key in wanted and v.shape == wanted[key].shape}
@@ -132,7 +146,7 @@ def _load_file(net: nn.Module, name: str, path: Path) -> None:
     if missing:
         raise WeightsError(
             f"{str(path)!r} does not fit {name}: {len(missing)} of {len(wanted)} tensors are missing or of another "
-            f"shape, {min(missing)!r} among them; {_REMEDY}"
+            f"shape, {min(missing)!r} among them; {remedy}"
         )
     net.load_state_dict(fitting, strict=False)
 

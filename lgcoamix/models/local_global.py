@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lgcoamix.losses import full_precision
-from lgcoamix.models.backbone import Backbone
+from lgcoamix.models.backbone import Backbone, BackboneError
 from lgcoamix.models.decoder import Decoder
 from lgcoamix.output import LocalOutput, Output
 from lgcoamix.pooling import pool_superpixels, region_areas
@@ -64,8 +64,30 @@ class LocalHead(nn.Module):
             return LocalOutput(embeddings, pre_norm, self.classifier(embeddings), areas)
 
 
+class MidBranch(nn.Sequential):
+    """A classifier on the map before the last stage: 1x1 convolution, ReLU, global maximum, linear.
+
+    Parameters
+    ----------
+    channels : C of the map, (B, C, h, w); no gradient flows back into it.
+    num_classes : N.
+
+    References
+    ----------
+    SnapMix (Huang et al., AAAI 2021), mid-level classification branch.
+    """
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        pool = (nn.AdaptiveMaxPool2d(1), nn.Flatten())
+        super().__init__(nn.Conv2d(channels, channels, 1), nn.ReLU(), *pool, nn.Linear(channels, num_classes))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Classify: (B, N) logits."""
+        return super().forward(features.detach())
+
+
 class LocalGlobalNet(nn.Module):
-    """A timm classifier with the local branch of LGCOAMix.
+    """A timm classifier with the local branch of LGCOAMix, or the mid-level branch of SnapMix.
 
     Parameters
     ----------
@@ -74,10 +96,15 @@ class LocalGlobalNet(nn.Module):
     weights, image_size, pool_stem : as for :class:`Backbone`.
     local : build the decoder and the local head; without them it is the plain classifier.
     width, skip : as for :class:`Decoder`.
+    mid : build the mid-level branch; it runs for every batch.
+
+    Raises
+    ------
+    BackboneError, WeightsError
 
     Notes
     -----
-    Without regions (inference, unmixed batches) only backbone and classifier run.
+    Without regions (inference, unmixed batches) neither decoder nor local head runs.
     """
 
     def __init__(
@@ -90,9 +117,15 @@ class LocalGlobalNet(nn.Module):
         width: int = 64,
         skip: str = "concat",
         pool_stem: bool = False,
+        mid: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = Backbone(name, num_classes, weights, image_size, pool_stem)
+        self.mid_branch = None
+        if mid:
+            if len(self.backbone.channels) < 2:
+                raise BackboneError(f"{name} gives one feature map, the mid-level branch needs the one before the last")
+            self.mid_branch = MidBranch(self.backbone.channels[-2], num_classes)
         self.decoder = self.local_head = None
         if local:
             self.decoder = Decoder(self.backbone.channels, self.backbone.reductions, width, skip)
@@ -112,10 +145,13 @@ class LocalGlobalNet(nn.Module):
         regions : (B, H, W) integer tensor or None; ids outside [0, count) belong to no region.
         count : K, static bound on region ids.
         """
-        if regions is None:
+        if regions is None and self.mid_branch is None:
             return Output(self.backbone(images))
-        if self.decoder is None:
+        if regions is not None and self.decoder is None:
             raise ValueError("this network was built with local=False and takes no regions")
         logits, maps = self.backbone.forward_maps(images)
+        mid = None if self.mid_branch is None else self.mid_branch(maps[-2])
+        if regions is None:
+            return Output(logits, mid=mid)
         features = self.decoder(maps, images.shape[-2:])
-        return Output(logits, self.local_head(features, regions, count))
+        return Output(logits, self.local_head(features, regions, count), mid)

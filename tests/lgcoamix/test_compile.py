@@ -11,12 +11,12 @@ COUNT, N = 4, 3
 
 
 @pytest.mark.parametrize("name", MIXERS)
-def test_mix_and_loss_compile_without_a_break(name):
+def test_mix_and_loss_compile_without_a_break(name, extractor):
     torch.compiler.reset()
     draw = torch.Generator().manual_seed(0)
     maps = torch.randint(COUNT, (3, 6, 6), generator=draw).to(torch.uint8)
     batch = Batch(torch.rand(3, 3, 6, 6, generator=draw), torch.tensor([0, 1, 2]), maps, COUNT)
-    mixer = MIXERS[name]()
+    mixer = MIXERS[name](**(extractor if name == "attentive_cutmix" else {}))
     network = timm.create_model("resnet10t", num_classes=N) if mixer.needs_model else None
     plan = mixer.draw(batch, torch.tensor([1, 2, 0]), draw, network)
     mixed = torch.compile(mixer.mix, fullgraph=True, backend="eager")(batch, plan)

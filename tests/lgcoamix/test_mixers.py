@@ -14,12 +14,24 @@ from lgcoamix.models import LocalHead, Output
 from tests.conftest import PROOF
 
 COUNT, N = 6, 5
+OPTIONS: dict[str, dict] = {}
 WITH_GATE = [name for name in MIXERS if name != "none"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _options(extractor: dict[str, object]) -> None:
+    OPTIONS["attentive_cutmix"] = extractor
+
+
+@functools.cache
+def make(name: str, mix_prob: float) -> Mixer:
+    """The method with a gate of a given probability."""
+    return MIXERS[name]() if name == "none" else MIXERS[name](mix_prob=mix_prob, **OPTIONS.get(name, {}))
 
 
 def always(name: str) -> Mixer:
     """The method with its gate open."""
-    return MIXERS[name]() if name == "none" else MIXERS[name](mix_prob=1.0)
+    return make(name, 1.0)
 
 
 @functools.cache
@@ -172,8 +184,9 @@ def test_a_call_plans_and_mixes_with_the_bound_of_the_maps(name, dtype):
 @pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("name", WITH_GATE)
 def test_the_gate_opens_with_its_probability(name, chance):
-    draws = 10_000 if PROOF else 1000 if not MIXERS[name].needs_model else 200
-    mixer, batch, generator = MIXERS[name](mix_prob=chance), _batch(size=2), torch.Generator().manual_seed(5)
+    looks = MIXERS[name].needs_model or name == "attentive_cutmix"
+    draws = 10_000 if PROOF else 1000 if not looks else 200
+    mixer, batch, generator = make(name, chance), _batch(size=2), torch.Generator().manual_seed(5)
     opened = sum(mixer.plan(batch, generator, network()) is not None for _ in range(draws))
     assert abs(opened - draws * chance) <= 4 * (draws * chance * (1 - chance)) ** 0.5
 
@@ -208,7 +221,7 @@ def test_the_network_stays_as_it_was(name, training):
     assert [part.training for part in model.modules()] == modes
 
 
-@pytest.mark.parametrize("name", ["none", "cutout", "mixup", "cutmix", "snapmix"])
+@pytest.mark.parametrize("name", ["none", "cutout", "mixup", "cutmix", "attentive_cutmix", "snapmix"])
 def test_methods_without_superpixels_need_no_maps(name):
     batch = _batch()
     mixed = always(name)(batch.images, batch.labels, generator=torch.Generator().manual_seed(0), model=network())
@@ -230,6 +243,13 @@ def test_an_unknown_option_is_refused(name):
         ("cutout", "mix_prob", -0.5),
         ("superpixel_grid", "select_prob", 1.5),
         ("superpixel_grid", "mix_prob", float("inf")),
+        ("attentive_cutmix", "top_cells", 50),
+        ("attentive_cutmix", "top_cells", 0),
+        ("attentive_cutmix", "draw_cells", -1.0),
+        ("attentive_cutmix", "mix_prob", 1.5),
+        ("attentive_cutmix", "extractor_size", 0),
+        ("attentive_cutmix", "extractor_weights", "none"),
+        ("attentive_cutmix", "extractor_normalise", "imagenet"),
         ("snapmix", "beta", 0.0),
         ("snapmix", "mix_prob", 1.1),
         ("occamix", "top_cells", 0),
@@ -258,14 +278,11 @@ def test_an_impossible_value_is_refused_by_name(name, option, value):
 def test_images_of_any_dtype_are_mixed_alike(name, dtype):
     whole = (_batch().images * 255).round() / (1 if dtype == torch.uint8 else 256)  # exact in every dtype but bfloat16
     batch = replace(_batch(), images=whole.to(dtype))
-    if dtype == torch.uint8 and MIXERS[name].needs_model:
-        with pytest.raises(ValueError, match=r"floating, normalised images, got torch\.uint8"):
-            _mixed(name, batch)
-        return
-    mixed, expected = _mixed(name, batch)[1], _mixed(name, replace(batch, images=batch.images.float()))[1]
+    scale = 255 if dtype == torch.uint8 else 1  # floating images are in [0, 1]
+    mixed, expected = _mixed(name, batch)[1], _mixed(name, replace(batch, images=batch.images.float() / scale))[1]
     assert mixed.images.dtype == dtype
     step = {torch.uint8: 0.5, torch.float16: 2e-3, torch.bfloat16: 2e-2}.get(dtype, 1e-6)
-    torch.testing.assert_close(mixed.images.float(), expected.images, rtol=0, atol=step)
+    torch.testing.assert_close(mixed.images.float(), expected.images * scale, rtol=0, atol=step + 1e-3 * (scale > 1))
     assert mixed.weight_b.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     torch.testing.assert_close(mixed.weight_b.float(), expected.weight_b)
 

@@ -44,7 +44,17 @@ MISTAKES = {
     "epochs": (("--epochs", "0"), 2, r"--epochs"),
     "val fraction": (("--val-fraction", "1"), 2, r"--val-fraction"),
     "all held out": (("--val-fraction", "0.99"), 1, r"--val-fraction 0.99 leaves no samples on one side"),
-    "weights": (("--weights", "nowhere.pth"), 1, r"checkpoint file, got 'nowhere.pth'"),
+    "weights": (("--weights", "nowhere.pth"), 1, r"checkpoint file for resnet10t, there is no file 'nowhere.pth'"),
+    "extractor": (
+        ("--mixer", "attentive_cutmix", "--set", "mixer.extractor_weights=nowhere.pth"),
+        1,
+        r"checkpoint file for resnet50, there is no file 'nowhere.pth'; .*mixer.extractor_weights",
+    ),
+    "no extractor": (
+        ("--mixer", "attentive_cutmix", "--set", "mixer.extractor_weights=none"),
+        2,
+        r"mixer: extractor_weights must be pretrained or a checkpoint file",
+    ),
 }
 
 

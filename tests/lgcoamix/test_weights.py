@@ -83,7 +83,10 @@ def test_the_checkpoint_of_a_run_is_taken_or_refused_but_not_ignored(tmp_path):
 
 
 def test_a_missing_file_says_what_may_stand_there(tmp_path):
-    with pytest.raises(WeightsError, match=r"'pretrained', 'none' or a checkpoint file, got '.*nowhere\.pth'"):
+    with pytest.raises(
+        WeightsError,
+        match=r"'pretrained' or a checkpoint file for resnet18, there is no file '.*nowhere\.pth'; .*--weights none",
+    ):
         LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "nowhere.pth"))
 
 

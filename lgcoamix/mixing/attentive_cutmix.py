@@ -1,0 +1,92 @@
+"""Attentive CutMix (Walawalkar et al., ICASSP 2020, arXiv 2003.13048): paste the cells a trained network looks at."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lgcoamix.methods import AttentiveCutMixOptions
+from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, weight_dtype
+
+if TYPE_CHECKING:
+    from lgcoamix.models.extractor import Extractor
+
+GRID = 7
+
+
+@dataclass(frozen=True)
+class CellPlan(Plan):
+    """Which cells of b are pasted onto a.
+
+    Parameters
+    ----------
+    cells : (B, 7, 7) bool tensor: row i is about image permutation[i].
+    """
+
+    cells: Tensor
+
+
+@dataclass(frozen=True)
+class AttentiveCutMix(AttentiveCutMixOptions, Mixer):
+    """Paste the most attentive of 7x7 cells of b at the same place; λ is their share of the pixels."""
+
+    def prepare(self) -> None:
+        """Load the extractor."""
+        _ = self._extractor
+
+    @cached_property
+    def _extractor(self) -> "Extractor":
+        from lgcoamix.models.extractor import Extractor  # timm: the other methods do without
+
+        return Extractor(self.extractor, self.extractor_weights, self.extractor_size, self.extractor_normalise)
+
+    def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> CellPlan:
+        """Look at every image with the extractor."""
+        most = self.top_cells
+        if self.draw_cells:
+            most = max(1, int(GRID**2 * draw_beta(self.draw_cells, generator)))
+        heat = self._extractor.to(batch.images.device).heat(batch.pictures())
+        return CellPlan(permutation, attentive_cells(heat, most)[permutation])
+
+    def mix(self, batch: Batch, plan: CellPlan) -> Mixed:
+        """Paste."""
+        pasted = cells_to_pixels(plan.cells, batch.images.shape[-2:])
+        images = torch.where(pasted[:, None], batch.images[plan.permutation], batch.images)
+        weight_b = pasted.to(weight_dtype(batch.images)).mean(dim=(1, 2))
+        return Mixed(images, batch.labels, batch.labels[plan.permutation], 1 - weight_b, weight_b)
+
+
+def attentive_cells(heat: Tensor, most: int) -> Tensor:
+    """Choose the warmest cells.
+
+    Parameters
+    ----------
+    heat : (B, h, w) floating tensor; it is averaged to 7x7.
+    most : how many.
+
+    Returns
+    -------
+    (B, 7, 7) bool tensor; ties go to the lowest cell, row by row.
+    """
+    scores = F.adaptive_avg_pool2d(heat[:, None], GRID).flatten(1)
+    chosen = scores.sort(dim=1, descending=True, stable=True).indices[:, :most]
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, chosen, True).unflatten(1, (GRID, GRID))
+
+
+def cells_to_pixels(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """Spread a grid of cells over the pixels of an image: pixel y lies in row 7·y // H.
+
+    Parameters
+    ----------
+    cells : (B, 7, 7) tensor.
+    size : (H, W).
+
+    Returns
+    -------
+    (B, H, W) tensor.
+    """
+    row, column = (torch.arange(length, device=cells.device) * GRID // length for length in size)
+    return cells[:, row[:, None], column[None, :]]

@@ -1,0 +1,52 @@
+"""A network that is not trained here and only looks: where in an image is something to be seen?"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lgcoamix.activation import evaluating, last_map
+from lgcoamix.models.backbone import create_net, data_statistics
+
+_REMEDY = "check the network, or give mixer.extractor_weights a checkpoint file"
+
+
+class Extractor(nn.Module):
+    """A frozen timm classifier without its head.
+
+    Parameters
+    ----------
+    name : timm model name.
+    weights : ``pretrained`` or the path of a checkpoint file.
+    size : side to which images are resized, in pixels.
+    normalise : ``backbone``: as the timm model was trained; ``none``: it takes inputs in [0, 1].
+
+    Raises
+    ------
+    BackboneError, WeightsError
+    """
+
+    def __init__(self, name: str, weights: str, size: int, normalise: str) -> None:
+        super().__init__()
+        self.net = create_net(name, 0, weights, size, _REMEDY).eval().requires_grad_(False)
+        self.size = size
+        mean, std = data_statistics(name) if normalise == "backbone" else ((0.0,) * 3, (1.0,) * 3)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    @torch.no_grad()
+    def heat(self, pictures: Tensor) -> Tensor:
+        """Where the network is active.
+
+        Parameters
+        ----------
+        pictures : (B, 3, H, W) floating tensor in [0, 1].
+
+        Returns
+        -------
+        (B, h, w) float32 tensor: the mean over the channels of the last map.
+        """
+        pictures = pictures.float()
+        if pictures.shape[-2:] != (self.size, self.size):
+            pictures = F.interpolate(pictures, (self.size, self.size), mode="bilinear", antialias=True)
+        with evaluating(self.net):
+            return last_map(self.net, (pictures - self.mean) / self.std).mean(dim=1)

@@ -101,6 +101,8 @@ class OptimSettings:
     lr, momentum, weight_decay, nesterov : of the optimiser, where it has them.
     decay : what the weight decay acts on: ``all`` parameters, as in the papers, or the ``weights`` alone, not biases,
         normalisation layers and what the backbone excludes.
+    new_layers : factor on the rate of layers that do not come with the backbone's weights: the classifier, the
+        decoder, the local and the mid-level branch.
     schedule : name in ``lgcoamix.schedules.SCHEDULES``.
     warmup : first epochs, in which the rate rises linearly; None takes the schedule's own.
     clip : largest norm of the gradient; 0 leaves it as it is.
@@ -117,6 +119,7 @@ class OptimSettings:
     weight_decay: float = 5e-4
     nesterov: bool = False
     decay: str = "all"
+    new_layers: float = 1.0
     schedule: str = "cosine"
     warmup: int | None = None
     clip: float = 0.0
@@ -125,7 +128,7 @@ class OptimSettings:
     plain_epochs: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self, "epochs", "batch_size", "lr", "accumulate")
+        _positive(self, "epochs", "batch_size", "lr", "new_layers", "accumulate")
         if self.lr > _FLOAT32:
             raise ValueError(f"lr must be a number that float32 can hold, got {self.lr}")
         if self.batch_size < 2:

@@ -1,10 +1,13 @@
 """The optimiser of a recipe and the average of its weights: timm's."""
 
+from collections.abc import Iterator
+
 import torch
 from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from lgcoamix.activation import timm_net
 from lgcoamix.config import OptimSettings, suggest
 from lgcoamix.errors import SettingsError
 
@@ -30,7 +33,7 @@ def make_optimiser(model: nn.Module, settings: OptimSettings, scaled: bool = Fal
     if name == "sgd" and not settings.nesterov:
         name = "momentum"  # timm's name of the plain form: its sgd is Nesterov's
     try:
-        return create_optimizer_v2(
+        optimiser = create_optimizer_v2(
             model,
             name,
             lr=settings.lr,
@@ -41,6 +44,26 @@ def make_optimiser(model: nn.Module, settings: OptimSettings, scaled: bool = Fal
         )
     except (ImportError, TypeError, AssertionError, RuntimeError) as error:  # some need packages, or a GPU
         raise SettingsError(f"optim.optimiser={name}: {error}") from error
+    _split(optimiser, model, settings)
+    return optimiser
+
+
+def _split(optimiser: torch.optim.Optimizer, model: nn.Module, settings: OptimSettings) -> None:
+    """Give new layers groups of their own; ``lr_scale`` is the factor on the rate of the schedule."""
+    new = {id(part) for part in _new_layers(model)} if settings.new_layers != 1 else set()
+    groups = []
+    for group in optimiser.param_groups:
+        for is_new, scale in ((False, 1.0), (True, settings.new_layers)):
+            own = [part for part in group["params"] if (id(part) in new) == is_new]
+            groups += [{**group, "params": own, "lr": settings.lr * scale, "lr_scale": scale}] if own else []
+    optimiser.param_groups[:] = groups
+
+
+def _new_layers(model: nn.Module) -> Iterator[nn.Parameter]:
+    """What no backbone's weights bring along: all besides the backbone, and its classifier."""
+    net = timm_net(model)
+    old = {id(part) for part in net.parameters()} - {id(part) for part in net.get_classifier().parameters()}
+    return (part for part in model.parameters() if id(part) not in old)
 
 
 def make_average(model: nn.Module, settings: OptimSettings) -> ModelEmaV3 | None:

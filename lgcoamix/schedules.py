@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the divisor tables of the LGCOAMix scripts, and cosine. One rate an epoch."""
+"""Learning-rate schedules: the divisor tables of the published scripts, and cosine. One rate an epoch."""
 
 import bisect
 import math
@@ -36,6 +36,8 @@ SCHEDULES: dict[str, Divisors | None] = {
     "lgcoamix-a": Divisors(600, 10, _A),
     "lgcoamix-b": Divisors(600, 10, _B),
     "lgcoamix-c": Divisors(300, 0, _C),
+    "snapmix": Divisors(200, 0, ((0, 1), (80, 10), (150, 100), (180, 1000))),
+    "snapmix-scratch": Divisors(300, 0, ((0, 1), (150, 10), (225, 100), (270, 1000))),
 }
 
 

@@ -192,7 +192,7 @@ class Trainer:
         batches.epoch, batches.first = epoch, self.progress.number
         rate = learning_rate(optim.schedule, optim.lr, epoch, optim.epochs, optim.warmup)
         for group in step.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["lr_scale"]
         advance = self.report.start(f"epoch {epoch + 1}/{optim.epochs}", batches.length)
         advance(self.progress.number * batches.batch_size)
         self.clock.go()

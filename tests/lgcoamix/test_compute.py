@@ -198,3 +198,28 @@ def test_half_precision_with_a_scaled_loss_trains(flowers_store, tmp_path):
     assert [float(row["mixed"]) for row in rows] == [1, 0]  # the last epoch mixes nothing
     assert all(math.isfinite(float(row["loss"])) for row in rows)
     assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["scaler"]["scale"] > 0
+
+
+@pytest.mark.parametrize("decay", ["all", "weights"])
+def test_new_layers_have_a_rate_of_their_own(decay):
+    network = LocalGlobalNet("resnet10t", 3, image_size=32, mid=True)
+    settings = OptimSettings(decay=decay, lr=0.001, new_layers=10.0, weight_decay=0.1)
+    groups = make_optimiser(network, settings).param_groups
+    rates = {id(part): (group["lr"], group["lr_scale"]) for group in groups for part in group["params"]}
+    for name, part in network.named_parameters():
+        old = name.startswith("backbone.net.") and not name.startswith("backbone.net.fc.")
+        assert rates[id(part)] == pytest.approx((0.001, 1.0) if old else (0.01, 10.0)), name
+    assert len(rates) == len(list(network.parameters()))
+    assert all(group["lr_scale"] == 1 for group in make_optimiser(network, OptimSettings()).param_groups)
+
+
+def test_the_schedule_moves_both_rates(flowers_store, tmp_path):
+    options = ("--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--workers", "0", "--epochs", "2")
+    rates = ("--set", "optim.new_layers=10", "--set", "optim.lr=0.02", "--set", "optim.warmup=0")
+    out = tmp_path / "run"
+    done = CliRunner().invoke(
+        train, ["--shards", str(flowers_store), *options, *rates, "--mixer", "none", "--out", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    groups = torch.load(out / "last.pt", weights_only=True)["optimiser"]["param_groups"]
+    assert sorted(group["lr"] for group in groups) == pytest.approx([0.01, 0.1])  # the second epoch of a cosine of 2

@@ -1,5 +1,6 @@
 """Learning rates: the published tables at every boundary (METHODS 7, copied by hand), and cosine."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -16,7 +17,15 @@ C = [
     *[(0, 1), (60, 2), (90, 4), (110, 8), (120, 10), (140, 20), (160, 40), (170, 80), (180, 100), (210, 200)],
     *[(230, 400), (250, 800), (270, 1000), (290, 5000)],
 ]
-TABLES = {"lgcoamix-a": (600, A), "lgcoamix-b": (600, B), "lgcoamix-c": (300, C)}
+SNAPMIX = [(0, 1), (80, 10), (150, 100), (180, 1000)]
+SCRATCH = [(0, 1), (150, 10), (225, 100), (270, 1000)]
+TABLES = {
+    "lgcoamix-a": (600, A),
+    "lgcoamix-b": (600, B),
+    "lgcoamix-c": (300, C),
+    "snapmix": (200, SNAPMIX),
+    "snapmix-scratch": (300, SCRATCH),
+}
 tables = pytest.mark.parametrize(("name", "length", "rows"), [(name, *table) for name, table in TABLES.items()])
 
 
@@ -43,7 +52,7 @@ def test_another_length_scales_the_boundaries(name, length, rows):
     for factor in (2, 0.5):
         epochs = int(length * factor)
         for first, divisor in rows[2:]:
-            boundary = int(first * factor)
+            boundary = math.ceil(first * factor)
             assert learning_rate(name, 1.0, boundary, epochs) == pytest.approx(1 / divisor)
             assert learning_rate(name, 1.0, boundary - 1, epochs) > 1 / divisor * 1.01
 

@@ -24,11 +24,18 @@ def pool_superpixels(features: Tensor, regions: Tensor, count: int) -> Tensor:
         )
     B, D = features.shape[:2]
     slots = _slots(regions, count)
-    # One spare slot takes the pixels of no region. The index is expanded, not copied, over D.
-    sums = features.new_zeros(B, D, count + 1)
-    sums = sums.scatter_add(2, slots[:, None].expand(B, D, -1), features.flatten(2))[:, :, :count]
+    # One spare slot takes the pixels of no region. Both ways read the features where they lie, without a copy.
+    if features.permute(0, 2, 3, 1).is_contiguous():  # channels last: a pixel is a row
+        rows = slots + (count + 1) * torch.arange(B, device=slots.device)[:, None]
+        sums = features.new_zeros(B * (count + 1), D)
+        sums = sums.index_add(0, rows.flatten(), features.permute(0, 2, 3, 1).flatten(0, 2))
+        sums = sums.view(B, count + 1, D)[:, :count]
+    else:  # the index is expanded, not copied, over D
+        sums = features.new_zeros(B, D, count + 1)
+        sums = sums.scatter_add(2, slots[:, None].expand(B, D, -1), features.flatten(2))
+        sums = sums[:, :, :count].transpose(1, 2)
     areas = region_areas(regions, count).to(features.dtype)
-    return (sums / areas.clamp(min=1)[:, None]).transpose(1, 2)
+    return sums / areas.clamp(min=1)[:, :, None]
 
 
 def region_areas(regions: Tensor, count: int) -> Tensor:

@@ -3,13 +3,15 @@
 import click
 from rich.console import Console
 
-from tests.benchmarks import loader, step, store, superpixels
+from tests.benchmarks import loader, methods, segmentation, step, store, superpixels
 
 BENCHMARKS = {
     "superpixels": superpixels.measure,
     "store": store.measure,
     "loader": loader.measure,
+    "segmentation": segmentation.measure,
     "step": step.measure,
+    "methods": methods.measure,
 }
 
 

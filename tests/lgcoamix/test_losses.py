@@ -61,6 +61,27 @@ def test_local_contrast_agrees_with_a_double_loop(seed, exclude_self):
     assert float(local_contrast(rows, labels, **options)) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize("seed", range(40 if PROOF else 4))
+def test_local_contrast_of_kept_rows_agrees_with_a_double_loop_over_them(seed, exclude_self):
+    draw = torch.Generator().manual_seed(seed)
+    rows, labels = _normal(seed, 12, 4), torch.randint(4, (12,), generator=draw)
+    kept = torch.rand(12, generator=draw) < 0.6
+    expected = _looped_contrast(rows[kept].tolist(), labels[kept].tolist(), 0.5, 0.2, exclude_self)
+    found = local_contrast(rows, labels, kept, 0.5, 0.2, exclude_self)
+    assert float(found) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("exclude_self", [False, True])
+def test_local_contrast_at_the_lowest_temperature_agrees_with_a_double_loop(exclude_self):
+    # Exponents of up to 100: e^100 is no float32.
+    rows, labels = _normal(9, 8, 3), torch.tensor([0, 0, 1, 1, 1, 2, 2, 3])
+    expected = _looped_contrast(rows.tolist(), labels.tolist(), 0.01, 0.07, exclude_self)
+    found = local_contrast(rows, labels, None, 0.01, 0.07, exclude_self)
+    assert float(found) == pytest.approx(expected, rel=1e-12)
+    assert float(local_contrast(rows.float(), labels, None, 0.01, 0.07, exclude_self)) == pytest.approx(expected, 1e-4)
+
+
 def test_local_contrast_of_two_opposite_rows_by_hand():
     rows = torch.tensor([[3.0, 0], [-2.0, 0]], dtype=torch.float64)
     # Each anchor has itself (u·u = 1) and one rival (u·u = -1), T = 0.5: 2 - log(e^2 + e^-2); factor T/T_base = 5.
@@ -143,3 +164,27 @@ def test_gradients_of_both_local_losses_pass_the_numerical_check():
             ),
             logits,
         )
+
+
+@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize(
+    ("labels", "kept"),
+    [
+        pytest.param([[0, 1, 2], [1, 3, 0]], [[True, False, False], [True, True, True]], id="one region in an image"),
+        pytest.param([[0, 1, 2], [1, 3, 0]], [[False, False, False], [True, True, True]], id="none in an image"),
+        pytest.param([[0, 1, 2], [1, 3, 0]], [[False] * 3, [False] * 3], id="nothing kept"),
+        pytest.param([[2, 2, 2], [2, 2, 2]], [[True, True, True], [True, False, True]], id="no negatives"),
+        pytest.param([[2, 2, 1], [2, 2, 1]], [[True, True, False], [True, True, False]], id="negatives not kept"),
+        pytest.param([[0, 1, 2], [3, 4, 5]], [[True, True, True], [True, False, True]], id="every anchor alone"),
+        pytest.param([[0, 1, 1], [2, 2, 0]], [[True, True, True], [True, False, False]], id="some anchors alone"),
+    ],
+)
+def test_gradients_of_both_local_losses_pass_the_numerical_check_at_the_edges(labels, kept, exclude_self):
+    labels, kept = torch.tensor(labels), torch.tensor(kept)
+    logits = _normal(10, 2, 3, 6).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: local_cross_entropy(x, labels, kept), logits)
+    flat = labels.flatten(), kept.flatten()
+    assert torch.autograd.gradcheck(lambda x: local_contrast(x.flatten(0, 1), *flat, exclude_self=exclude_self), logits)
+    terms = local_cross_entropy(logits, labels, kept) + local_contrast(logits.flatten(0, 1), *flat)
+    (gradient,) = torch.autograd.grad(terms, logits)
+    assert not gradient[~kept].any()

@@ -73,3 +73,42 @@ def test_the_gradient_of_pooling_is_that_of_the_mean():
     expected = torch.zeros(2, 3, 3, 4, dtype=torch.float64)
     expected[0, 0, [0, 0, 1], [0, 1, 0]] = 1 / 3
     torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_gradients_pass_the_numerical_check_with_absent_single_and_no_regions(memory_format):
+    features = torch.randn(3, 3, 3, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    regions = torch.tensor(
+        [
+            [[0, 0, 2, 2], [0, 5, 5, 2], [-1, 5, 9, 5]],  # 1, 3 and 4 are absent, two pixels belong to none
+            [[1] * 4] * 3,
+            [[-1, 6, 255, 7], [6] * 4, [-1] * 4],
+        ]
+    )
+
+    def run(values: torch.Tensor) -> torch.Tensor:
+        return pool_superpixels(values.contiguous(memory_format=memory_format), regions, 6)
+
+    values = features.clone().requires_grad_()
+    assert torch.autograd.gradcheck(run, values)
+    (gradient,) = torch.autograd.grad(run(values).sum(), values)
+    share = torch.zeros(3, 3, 4, dtype=torch.float64)  # one over the area of the pixel's region
+    share[0] = torch.tensor([[1 / 3, 1 / 3, 1 / 3, 1 / 3], [1 / 3, 1 / 4, 1 / 4, 1 / 3], [0, 1 / 4, 0, 1 / 4]])
+    share[1] = 1 / 12
+    torch.testing.assert_close(gradient, share[:, None].expand_as(gradient))
+
+
+def test_channels_last_features_get_a_gradient_in_their_own_memory_order():
+    features = torch.randn(2, 3, 5, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    regions = torch.randint(4, (2, 5, 4), generator=torch.Generator().manual_seed(1))
+    (gradient,) = torch.autograd.grad(pool_superpixels(features, regions, 4).sum(), features)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_pooling_compiles_without_a_break_in_both_memory_orders(memory_format):
+    torch.compiler.reset()
+    features = torch.randn(2, 3, 5, 4).contiguous(memory_format=memory_format)
+    regions = torch.randint(-1, 5, (2, 5, 4), generator=torch.Generator().manual_seed(1))
+    compiled = torch.compile(pool_superpixels, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(features, regions, 4), pool_superpixels(features, regions, 4))

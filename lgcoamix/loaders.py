@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from lgcoamix.config import Settings
-from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, hold_out, make_loader
+from lgcoamix.data import EpochBatches, LiveDataset, ResidentDataset, SuperpixelDataset, View, hold_out, make_loader
 from lgcoamix.data.loader import end_workers
 from lgcoamix.data.resident import resident_bytes
 from lgcoamix.errors import RunError
@@ -64,14 +65,15 @@ def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bo
     Raises
     ------
     RunError : nothing is left to train on or to choose the best epoch on; images of different sizes cannot be resident.
+    SettingsError : live maps cannot be resident.
     """
-    train = SuperpixelDataset(store, "train", View(settings.data, train=True), options.seed, maps)
+    train = _training_set(store, settings, options, maps)
     tests = {}
     if options.val_fraction:
         kept, held = hold_out(train.labels.numpy(), options.val_fraction)
         if not len(held) or not len(kept):
             raise RunError(f"--val-fraction {options.val_fraction:g} leaves no samples on one side; choose another")
-        train = SuperpixelDataset(store, "train", train.view, options.seed, maps, kept)
+        train = _training_set(store, settings, options, maps, kept)
         tests["val"] = _test_set(store, "train", settings, held)
     split = test_split(store)
     if split:
@@ -92,6 +94,15 @@ def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bo
     return Loaders(loaders.pop("train"), batches, loaders, "resident" if resident else "streaming", notice)
 
 
+def _training_set(
+    store: Store, settings: Settings, options: RunOptions, maps: bool, subset: np.ndarray | None = None
+) -> SuperpixelDataset:
+    view = View(settings.data, train=True)
+    if maps and options.maps == "live":
+        return LiveDataset(store, "train", view, options.seed, subset)
+    return SuperpixelDataset(store, "train", view, options.seed, maps, subset)
+
+
 def _test_set(store: Store, split: str, settings: Settings, subset: object = None) -> SuperpixelDataset:
     return SuperpixelDataset(store, split, View(settings.data, train=False), maps=False, subset=subset)
 
@@ -99,6 +110,8 @@ def _test_set(store: Store, split: str, settings: Settings, subset: object = Non
 def _choose(wanted: str, sources: Iterable[SuperpixelDataset], device: torch.device) -> tuple[bool, str]:
     """Whether the data set is to be resident, and a line that says why."""
     sources = list(sources)
+    if wanted != "resident" and any(isinstance(source, LiveDataset) for source in sources):
+        return False, f"{device.type}, streaming loader, live maps"
     if wanted == "streaming" or (wanted == "auto" and (device.type != "cuda" or not sources[0].store.uniform)):
         return False, f"{device.type}, streaming loader"
     if not sources[0].store.uniform:

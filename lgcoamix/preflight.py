@@ -10,6 +10,7 @@ from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.files import is_leftover
 from lgcoamix.launch import launched
 from preprocess.store import Store
+from preprocess.store.index import IMAGES
 
 _NONE = "not set"
 
@@ -27,6 +28,7 @@ class RunOptions:
     workers : loading processes, of each rank.
     val_fraction : share of each training class that is held out for choosing the best epoch.
     loader : ``streaming``, ``resident``, or ``auto``: resident on a GPU whose memory has room for it.
+    maps : ``stored``, or ``live``: loading processes segment every crop, as the published code does.
     resume : None starts in a new folder; ``auto`` continues what the folder holds; or the path of a checkpoint in it.
     checkpoint_every : steps between checkpoints; there is one after every epoch as well.
     keep : checkpoints that stay, besides the best.
@@ -41,6 +43,7 @@ class RunOptions:
     workers: int = 2
     val_fraction: float = 0.0
     loader: str = "auto"
+    maps: str = "stored"
     resume: str | None = None
     checkpoint_every: int = 500
     keep: int = 2
@@ -50,13 +53,17 @@ class RunOptions:
 
 def identity(store: Store, settings: Settings, options: RunOptions) -> dict[str, Any]:
     """What decides the outcome of a run: two runs that agree here are the same run."""
+    superpixels, keys = store.superpixels.name, store.content_keys
+    if options.maps == "live":  # no stored map is read
+        superpixels += ", live"
+        keys = {name: key for name, key in keys.items() if name.endswith(f"/{IMAGES}")}
     return {
         "recipe": options.recipe,
         "settings": to_plain(settings),
         "seed": options.seed,
         "val_fraction": options.val_fraction,
         "test_split": test_split(store),  # what the tables call "test"
-        "store": {"superpixels": store.superpixels.name, "keys": store.content_keys},
+        "store": {"superpixels": superpixels, "keys": keys},
         "classes": list(store.classes),
     }
 
@@ -120,9 +127,13 @@ def check(store: Store, settings: Settings, options: RunOptions) -> None:
 
     Raises
     ------
-    SettingsError : settings that do not fit the store.
+    SettingsError : settings that do not fit each other or the store.
     RunError : the run folder exists, or the store lacks a split.
     """
+    if options.maps not in ("stored", "live"):
+        raise SettingsError(f"maps are stored or live, got {options.maps!r}")
+    if options.maps == "live" and options.loader == "resident":
+        raise SettingsError("--maps live segments in the loading processes: take --loader streaming, or auto")
     if launched()[0] == 0:  # the others would see the folder that the first has made
         _refuse_folder(options)
     if options.val_fraction == 0 and not test_split(store):

@@ -69,7 +69,7 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
     SettingsError, RunError, BackboneError, WeightsError : settings do not fit each other, the store or the network.
     """
     mixer: Mixer = MIXERS[settings.method](**asdict(settings.mixer))
-    if mixer.needs_maps and not store.has_maps("train"):
+    if mixer.needs_maps and options.maps == "stored" and not store.has_maps("train"):
         raise RunError(
             f"{store.path} has no superpixels {store.superpixels.name} for the split 'train'; build them for it, or "
             "choose others with --superpixels"

@@ -45,6 +45,13 @@ def _print_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> 
     help="Stream from the store, or keep all images in the device's memory; auto: resident on a GPU with room.",
 )
 @click.option(
+    "--maps",
+    type=click.Choice(["stored", "live"]),
+    default="stored",
+    show_default=True,
+    help="Cut windows out of the stored superpixel maps, or segment every crop while it is loaded.",
+)
+@click.option(
     "--workers", type=click.IntRange(0), default=2, show_default=True, help="Loading processes, of each device."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -80,6 +87,7 @@ def train(
     compiled: bool | None,
     device: str,
     loader: str,
+    maps: str,
     workers: int,
     seed: int,
     val_fraction: float,
@@ -119,6 +127,7 @@ def train(
         workers,
         val_fraction,
         loader,
+        maps,
         resume,
         checkpoint_every,
         keep,

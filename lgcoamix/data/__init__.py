@@ -1,8 +1,21 @@
-"""From the store to batches: data sets, windows, order, loader. The only bridge to ``preprocess.store``."""
+"""From the store to batches: data sets, windows, order, loader.
+
+The only bridge to ``preprocess.store``, and for live maps to ``preprocess.superpixels``.
+"""
 
 from lgcoamix.data.dataset import SuperpixelDataset
+from lgcoamix.data.live import LiveDataset
 from lgcoamix.data.loader import EpochBatches, hold_out, make_loader, on_device
 from lgcoamix.data.resident import ResidentDataset
 from lgcoamix.data.windows import View
 
-__all__ = ["EpochBatches", "ResidentDataset", "SuperpixelDataset", "View", "hold_out", "make_loader", "on_device"]
+__all__ = [
+    "EpochBatches",
+    "LiveDataset",
+    "ResidentDataset",
+    "SuperpixelDataset",
+    "View",
+    "hold_out",
+    "make_loader",
+    "on_device",
+]

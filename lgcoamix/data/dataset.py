@@ -93,11 +93,7 @@ class SuperpixelDataset(Dataset):
         Batch of (B, 3, H, W) uint8 images in channels-last memory order, (B, H, W) ids and (B,) labels.
         """
         draws = self.draw(indices)
-        images = self.store.images(self.split, draws.samples)
-        ids = self.read_maps(draws) if self.with_maps else None
-        if self.view is not None:
-            windows = self.view.windows([image.shape[:2] for image in images], draws.uniforms)
-            images, ids = self.show(images, ids, windows)
+        images, ids = self.shown(draws)
         samples = torch.from_numpy(draws.samples)
         return Batch(
             images=torch.from_numpy(images).permute(0, 3, 1, 2),
@@ -121,6 +117,14 @@ class SuperpixelDataset(Dataset):
         """K_half, the static bound on the ids; 0 without maps."""
         return self.store.region_count if self.with_maps else 0
 
+    def shown(self, draws: Draws) -> tuple[np.ndarray, list[np.ndarray] | None]:
+        """Read images and maps, and cut the windows out of both: (B, H, W, 3) uint8 array, and (H, W) ids or None."""
+        images = self.store.images(self.split, draws.samples)
+        ids = self.read_maps(draws) if self.with_maps else None
+        if self.view is None:
+            return images, ids
+        return self.show(images, ids, self.view.windows([image.shape[:2] for image in images], draws.uniforms))
+
     def read_maps(self, draws: Draws) -> list[np.ndarray]:
         """Read for each sample the map of its scale: (H, W) ids."""
         dtype, out = self.store.map_dtype, {}
@@ -139,5 +143,7 @@ class SuperpixelDataset(Dataset):
 
         size, places = self.view.size, range(len(images))
         shown = np.stack([show_window(images[i], windows[i], size) for i in places])
+        if ids is None:
+            return shown, None
         sentinel = self.store.sentinel
-        return shown, None if ids is None else [show_map(ids[i], windows[i], size, sentinel) for i in places]
+        return shown, [show_map(ids[i], windows[i], size, sentinel) for i in places]

@@ -7,9 +7,10 @@ import torch
 from torch.utils.data import Dataset
 
 from lgcoamix.data.dataset import Index, SuperpixelDataset
+from lgcoamix.data.live import LiveDataset
 from lgcoamix.data.resample import resample_images, resample_maps
 from lgcoamix.device import to_device
-from lgcoamix.errors import RunError
+from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.mixing import Batch
 
 _CHUNK = 256  # samples that are read at a time while the data set is filled
@@ -26,10 +27,13 @@ class ResidentDataset(Dataset):
     Raises
     ------
     RunError : images have sizes of their own.
+    SettingsError : maps are live.
     """
 
     def __init__(self, source: SuperpixelDataset, device: torch.device) -> None:
         store = source.store
+        if isinstance(source, LiveDataset):
+            raise SettingsError("live maps are made by the loading processes: take --loader streaming, or auto")
         if not store.uniform:
             raise RunError(f"the images of {store.path} have their own sizes: take --loader streaming")
         self.source, self.device = source, device

@@ -1,0 +1,133 @@
+"""Live maps: the loading process segments what is shown, as the published code does, and reads no stored map."""
+
+from functools import cached_property
+
+import numpy as np
+
+from lgcoamix.data.dataset import Draws, SuperpixelDataset
+from lgcoamix.data.windows import View
+from lgcoamix.errors import RunError
+from preprocess.store import Store
+
+
+class LiveDataset(SuperpixelDataset):
+    """The samples of a :class:`SuperpixelDataset`, with maps of the shown image instead of windows of the stored map.
+
+    Images, windows and drawn scales are the same, and so are algorithm and compactness: those of the store's chosen
+    superpixels, whose maps need not be there.
+
+    Parameters
+    ----------
+    store, split, view, seed, subset : as in :class:`SuperpixelDataset`; without a view, live maps are the stored ones.
+
+    Raises
+    ------
+    ValueError : images have sizes of their own, and the view does not resize them.
+
+    Notes
+    -----
+    The algorithm is asked for the scale's segments times the window's share of the stored image's area, rounded, at
+    least 1: superpixels are about as large as the stored ones. Where a window reaches out of the image, only the part
+    inside counts and is segmented. A map is a function of image, window and scale.
+    """
+
+    def __init__(
+        self,
+        store: Store | str,
+        split: str = "train",
+        view: View | None = None,
+        seed: int = 0,
+        subset: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(store, split, view, seed, maps=True, subset=subset)
+        if not self.store.uniform and not _resizes(view):
+            raise ValueError(
+                f"images of {self.store.path} have sizes of their own: live maps of them need crop and test to resize"
+            )
+
+    @cached_property
+    def count(self) -> int:
+        """K_half: the algorithm's own bound on the ids, over all that it can be asked for.
+
+        Stored maps are counted; those to come cannot be. For SLIC the bound is about twice the segments: it merges
+        pieces of under half of the mean area, no others.
+        """
+        from preprocess.superpixels import ALGORITHMS
+
+        largest_id = ALGORITHMS[self.store.superpixels.algorithm].largest_id
+        asked = set().union(*(_askable(self.store.size, self.view, scale.segments) for scale in self.store.scales))
+        return 1 + max(largest_id(shape, segments) for shape, segments in asked)
+
+    def shown(self, draws: Draws) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Images as the network sees them, and a map of each."""
+        images = self.store.images(self.split, draws.samples)
+        sizes = [image.shape[:2] for image in images]
+        windows = [(0, 0, *size, False) for size in sizes]
+        if self.view is not None:
+            windows = self.view.windows(sizes, draws.uniforms)
+            images, _ = self.show(images, None, windows)
+        segments = [self.store.scales[place].segments for place in draws.scales]
+        return images, [self._segment(images[i], sizes[i], windows[i], segments[i]) for i in range(len(images))]
+
+    def _segment(
+        self, image: np.ndarray, size: tuple[int, int], window: tuple[int, int, int, int, bool], segments: int
+    ) -> np.ndarray:
+        """Segment what is shown of one image.
+
+        Parameters
+        ----------
+        image : (H, W, 3) uint8 array, the shown image.
+        size : height and width of the stored image.
+        window : top, left, height, width and flip; one that reaches out of the image is not resized.
+        segments : of the drawn scale.
+
+        Returns
+        -------
+        (H, W) ids in the smallest dtype that holds ``count``; its highest value is outside of the image.
+        """
+        top, left, height, width, flip = window
+        rows, columns = (max(0, -top), min(height, size[0] - top)), (max(0, -left), min(width, size[1] - left))
+        if flip:
+            columns = width - columns[1], width - columns[0]
+        area = max(0, rows[1] - rows[0]) * max(0, columns[1] - columns[0])
+        inside = np.s_[:, :] if area == height * width else np.s_[slice(*rows), slice(*columns)]
+        dtype = np.min_scalar_type(self.count)
+        ids = np.full(image.shape[:2], np.iinfo(dtype).max, dtype)
+        if area:
+            ids[inside] = self._cut(np.ascontiguousarray(image[inside]), _share(segments, area, size))
+        return ids
+
+    def _cut(self, image: np.ndarray, segments: int) -> np.ndarray:
+        # Imported here: data sets of stored maps need no algorithm.
+        from preprocess.superpixels import ALGORITHMS
+
+        superpixels = self.store.superpixels
+        ids = ALGORITHMS[superpixels.algorithm].segment(image, (segments,), superpixels.compactness)[0]
+        if not 0 <= ids.min() <= ids.max() < self.count:
+            raise RunError(
+                f"{superpixels.algorithm} gave ids {ids.min()} to {ids.max()} for {segments} segments of an image of "
+                f"{image.shape[:2]}, its largest_id promises less than {self.count}: mend the algorithm's largest_id"
+            )
+        return ids
+
+
+def _share(segments: int, area: int, size: tuple[int, int]) -> int:
+    """How many segments a part of a stored image is to have."""
+    return max(1, round(segments * area / (size[0] * size[1])))
+
+
+def _askable(size: int | None, view: View | None, segments: int) -> set[tuple[tuple[int, int], int]]:
+    """Every shape, and number of segments, that a window of this view can ask for."""
+    if view is None:
+        return {((size, size), segments)}
+    side, settings = view.size, view.settings
+    if _resizes(view):
+        return {((side, side), count) for count in range(1, segments + 1)}
+    border = settings.padding if view.train and settings.crop == "pad" else 0
+    inside = range(max(1, min(size, side - border)), min(size, side) + 1)
+    return {((height, width), _share(segments, height * width, (size, size))) for height in inside for width in inside}
+
+
+def _resizes(view: View) -> bool:
+    """Whether windows of any size and shape become inputs of one."""
+    return view.settings.crop == "resized" if view.train else view.settings.test == "resize"

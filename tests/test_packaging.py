@@ -49,12 +49,14 @@ def test_make_help_lists_every_target():
         ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     targets = {line.split()[1] for line in done.stdout.splitlines()}
-    data = {"datasets", "preprocess", "demo"}
+    data = {"datasets", "preprocess", "compare", "demo"}
     assert targets == data | {"help", "setup", "test", "proof", "bench", "lint", "format", "clean"}
 
 
-def test_the_example_of_the_package_readme_runs(run):
-    text = (ROOT / "lgcoamix" / "README.md").read_text()
-    example = text.split("In a training loop of your own:")[1].split("```python\n")[1].split("```")[0]
-    done = run("-c", example + "\nassert loss.isfinite()\n")
+def test_the_examples_of_the_package_readme_run(run):
+    section = (ROOT / "lgcoamix" / "README.md").read_text().split("## As a library")[1].split("\n## ")[0]
+    examples = [part.split("```")[0] for part in section.split("```python\n")[1:]]
+    assert len(examples) == 4
+    code = "\n".join(f"exec({text!r}, space := {{}})\nassert space['loss'].isfinite()" for text in examples)
+    done = run("-c", code)
     assert done.returncode == 0, done.stderr

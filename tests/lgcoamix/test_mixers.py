@@ -1,5 +1,6 @@
 """The contract that every method keeps."""
 
+import copy
 import functools
 from dataclasses import fields, replace
 
@@ -322,3 +323,37 @@ def test_a_loop_of_timm_gets_images_and_soft_targets(name):
 def test_a_loop_without_maps_is_told_what_is_missing(name):
     with pytest.raises(ValueError, match=r"needs maps, which a function of images and labels cannot have"):
         always(name).as_timm(N, generator=torch.Generator(), model=network())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.uint8])
+@pytest.mark.parametrize("name", MIXERS)
+def test_a_gpu_mixes_what_the_cpu_mixes(name, dtype):
+    batch = _batch()
+    batch = replace(batch, images=(batch.images * (255 if dtype == torch.uint8 else 1)).to(dtype))
+    expected_plan, expected = _mixed(name, batch)
+    plan, mixed = _mixed_on(name, batch.to(torch.device("cuda")))
+    assert mixed.images.device.type == "cuda"
+    assert torch.equal(plan.permutation.cpu(), expected_plan.permutation)
+    tolerance = 1 if dtype == torch.uint8 else 2e-2
+    torch.testing.assert_close(mixed.images.cpu().float(), expected.images.float(), rtol=0, atol=tolerance)
+    torch.testing.assert_close(mixed.weight_b.cpu(), expected.weight_b, rtol=0, atol=1e-2)
+    loss = sum(always(name).loss(_output_on(mixed), mixed).values())
+    assert torch.isfinite(loss)
+
+
+def _mixed_on(name: str, batch: Batch) -> tuple[Plan, Mixed]:
+    model = copy.deepcopy(network()).to(batch.labels.device)
+    plan = always(name).plan(batch, torch.Generator().manual_seed(0), model)
+    if name == "none":
+        plan = Plan(torch.arange(len(batch.labels), device=batch.labels.device))
+    return plan, always(name).mix(batch, plan)
+
+
+def _output_on(mixed: Mixed) -> Output:
+    device = mixed.images.device
+    logits = torch.randn(len(mixed.labels_a), N, device=device)
+    if mixed.regions is None:
+        return Output(logits)
+    head = LocalHead(4, N).to(device)
+    return Output(logits, head(torch.randn(len(logits), 4, 8, 8, device=device), mixed.regions, 2 * COUNT))

@@ -135,6 +135,12 @@ class Progress:
     lams: list[tuple[int, dict[str, Tensor]]] = field(default_factory=list)
 
 
+def normalise(step: Step, batch: Batch) -> Batch:
+    """The batch as the network takes it."""
+    images = to_inputs(batch.images, *step.statistics, step.memory_format)
+    return replace(batch, images=images, statistics=step.statistics)
+
+
 def mix_batch(step: Step, batch: Batch, epoch: int, number: int, is_open: bool = True, part: int = 0) -> Mixed:
     """Normalise and mix one part of a batch as step ``number`` of ``epoch`` does.
 
@@ -143,8 +149,7 @@ def mix_batch(step: Step, batch: Batch, epoch: int, number: int, is_open: bool =
     is_open : whether the gate is open.
     part : which of the step's parts, where gradients are accumulated.
     """
-    images = to_inputs(batch.images, *step.statistics, step.memory_format)
-    batch = replace(batch, images=images, statistics=step.statistics)
+    batch = normalise(step, batch)
     seed = derive_seed("mix", step.seed, epoch, number, step.ranks.rank, part)
     plan = step.mixer.plan(batch, torch.Generator().manual_seed(seed), step.network, is_open)
     return unmixed(batch) if plan is None else step.mix(batch, plan)

@@ -34,7 +34,7 @@ from lgcoamix.evaluation_pictures import (
 )
 from lgcoamix.files import write_whole
 from lgcoamix.inputs import Statistics, statistics_of, to_inputs
-from lgcoamix.mixing import MIXERS
+from lgcoamix.mixing import make_mixer
 from lgcoamix.models import BackboneError, LocalGlobalNet
 from lgcoamix.robustness import ascent, black, drop_patches, perturb
 from lgcoamix.seeding import derive_seed
@@ -236,7 +236,7 @@ def _build(trained: Trained) -> LocalGlobalNet:
     settings = trained.settings
     N, size = len(trained.classes), settings.data.image_size
     state = {name: value for name, value in trained.state.items() if name.startswith(_PARTS)}
-    mixer = MIXERS[settings.method](**asdict(settings.mixer))
+    mixer = make_mixer(settings.method, **asdict(settings.mixer))
     try:
         model = LocalGlobalNet(settings.model.backbone, N, "none", size, local=False, mid=mixer.needs_mid)
         model.load_state_dict(state)

@@ -11,6 +11,12 @@ def _between(name: str, value: float, low: float, high: float) -> None:
         raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value:g}")
 
 
+def _whole(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    _between(name, value, low, high)
+
+
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
@@ -103,9 +109,9 @@ class AttentiveCutMixOptions:
 
     def __post_init__(self) -> None:
         _between("mix_prob", self.mix_prob, 0, 1)
-        _between("top_cells", self.top_cells, 1, 49)
+        _whole("top_cells", self.top_cells, 1, 49)
         _between("draw_cells", self.draw_cells, 0, 1e3)
-        _between("extractor_size", self.extractor_size, 1, 1e5)
+        _whole("extractor_size", self.extractor_size, 1, 100_000)
         _one_of("extractor_normalise", self.extractor_normalise, ("backbone", "none"))
         if self.extractor_weights == "none":
             raise ValueError("extractor_weights must be pretrained or a checkpoint file: without them it sees nothing")
@@ -164,7 +170,7 @@ class OcCaMixOptions:
 
     def __post_init__(self) -> None:
         _between("mix_prob", self.mix_prob, 0, 1)
-        _between("top_cells", self.top_cells, 1, 1e4)
+        _whole("top_cells", self.top_cells, 1, 10_000)
 
 
 @dataclass(frozen=True)

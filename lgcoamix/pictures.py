@@ -1,7 +1,6 @@
 """The pictures of a run: learning curves, a mixed batch, λ by area and by attention."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from skimage.segmentation import mark_boundaries
 
-from lgcoamix.engine import Step
-from lgcoamix.inputs import to_inputs, to_picture
+from lgcoamix.engine import Step, normalise
+from lgcoamix.inputs import to_picture
 from lgcoamix.mixing import Batch, Mixed, Plan
 from lgcoamix.output import Output
 from lgcoamix.seeding import derive_seed
@@ -62,16 +61,16 @@ def mixed_figure(step: Step, batch: Batch, classes: tuple[str, ...]) -> Figure:
     batch : a batch from the training loader.
     classes : class names.
     """
-    batch = _some(batch, _SHOWN).to(step.device)
-    batch = replace(batch, images=to_inputs(batch.images, *step.statistics))
+    batch = normalise(step, _some(batch, _SHOWN).to(step.device))
     pair = _mix(step, batch, 0)
     if pair is None:
         return _unmixed_figure(step, batch, classes)
     plan, mixed = pair
-    lams = {"area": mixed.lam}
+    sums_to_one = bool(((mixed.weight_a + mixed.weight_b - 1).abs() < 1e-4).all())
+    weights = {"λ area": mixed.lam} if sums_to_one else {"weights: a": mixed.weight_a, "b": mixed.weight_b}
     output = _forward(step, mixed)
     if output.local is not None:
-        lams["attention"] = step.mixer.attention(output.local, mixed)
+        weights["λ attention"] = step.mixer.attention(output.local, mixed)
     own = to_picture(batch.images, *step.statistics).cpu().numpy()
     blend = to_picture(mixed.images, *step.statistics).cpu().numpy()
     other = plan.permutation.cpu().numpy()
@@ -82,7 +81,7 @@ def mixed_figure(step: Step, batch: Batch, classes: tuple[str, ...]) -> Figure:
     axes = figure.subplots(len(own), 4, squeeze=False)
     for row in range(len(own)):
         partner = other[row]
-        text = ", ".join(f"λ {name} {float(lam[row]):.2f}" for name, lam in lams.items())
+        text = ", ".join(f"{name} {float(weight[row]):.2f}" for name, weight in weights.items())
         _show(axes[row, 0], own[row], f"a: {classes[int(batch.labels[row])]}")
         _show(axes[row, 1], own[partner], f"b: {classes[int(batch.labels[partner])]}")
         _show(axes[row, 2], pasted[row].astype(float), "pasted from b")
@@ -106,8 +105,7 @@ def lambda_figure(step: Step, batches: Iterable[Batch], title: str) -> Figure | 
     """
     points: list[tuple[np.ndarray, np.ndarray]] = []
     for number, batch in enumerate(batches):
-        batch = batch.to(step.device)
-        pair = _mix(step, replace(batch, images=to_inputs(batch.images, *step.statistics)), number)
+        pair = _mix(step, normalise(step, batch.to(step.device)), number)
         output = None if pair is None else _forward(step, pair[1])
         if output is None or output.local is None:
             return None

@@ -15,7 +15,7 @@ from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.folder import RunFolder
 from lgcoamix.inputs import statistics_of
 from lgcoamix.loaders import make_loaders
-from lgcoamix.mixing import MIXERS, Mixer
+from lgcoamix.mixing import Mixer, make_mixer
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.optim import make_average, make_optimiser
 from lgcoamix.preflight import RunOptions, check, finished_results, identity
@@ -68,7 +68,7 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
     ------
     SettingsError, RunError, BackboneError, WeightsError : settings do not fit each other, the store or the network.
     """
-    mixer: Mixer = MIXERS[settings.method](**asdict(settings.mixer))
+    mixer: Mixer = make_mixer(settings.method, **asdict(settings.mixer))
     if mixer.needs_maps and options.maps == "stored" and not store.has_maps("train"):
         raise RunError(
             f"{store.path} has no superpixels {store.superpixels.name} for the split 'train'; build them for it, or "

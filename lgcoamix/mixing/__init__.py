@@ -1,8 +1,11 @@
-"""The mixing methods: ``MIXERS[name](**options)``. One method, one file; lgcoamix/README.md has their cards.
+"""The mixing methods: ``make_mixer(name, **options)``. One method, one file; lgcoamix/README.md has their cards.
 
 Needs torch alone.
 """
 
+from dataclasses import fields
+
+from lgcoamix.config import suggest
 from lgcoamix.mixing.attentive_cutmix import AttentiveCutMix
 from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, unmixed
 from lgcoamix.mixing.cutmix import CutMix
@@ -26,7 +29,29 @@ MIXERS: dict[str, type[Mixer]] = {
     "lgcoamix": LGCOAMix,
 }
 
+
+def make_mixer(name: str, **options: object) -> Mixer:
+    """Build a method by its name.
+
+    Parameters
+    ----------
+    name : in ``MIXERS``.
+    options : see ``lgcoamix/methods.py``; those that are not given have their defaults.
+
+    Raises
+    ------
+    ValueError : no such method or option, or a value that cannot be.
+    """
+    if name not in MIXERS:
+        raise ValueError(f"no mixer {name!r}; {suggest(name, MIXERS)}")
+    known = [field.name for field in fields(MIXERS[name])]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{name} has no option {option!r}; {suggest(option, known)}")
+    return MIXERS[name](**options)
+
+
 __all__ = [
     "MIXERS", "AttentiveCutMix", "Batch", "CutMix", "Cutout", "LGCOAMix", "Mixed", "Mixer", "Mixup", "OcCaMix", "Plain",
-    "Plan", "SnapMix", "SuperpixelGrid", "unmixed",
+    "Plan", "SnapMix", "SuperpixelGrid", "make_mixer", "unmixed",
 ]  # fmt: skip

@@ -35,10 +35,11 @@ class AttentiveCutMix(AttentiveCutMixOptions, Mixer):
 
     def prepare(self) -> None:
         """Load the extractor."""
-        _ = self._extractor
+        _ = self.extractor_net
 
     @cached_property
-    def _extractor(self) -> "Extractor":
+    def extractor_net(self) -> "Extractor":
+        """The network that looks, on the device of the last images."""
         from lgcoamix.models.extractor import Extractor  # timm: the other methods do without
 
         return Extractor(self.extractor, self.extractor_weights, self.extractor_size, self.extractor_normalise)
@@ -48,7 +49,7 @@ class AttentiveCutMix(AttentiveCutMixOptions, Mixer):
         most = self.top_cells
         if self.draw_cells:
             most = max(1, int(GRID**2 * draw_beta(self.draw_cells, generator)))
-        heat = self._extractor.to(batch.images.device).heat(batch.pictures())
+        heat = self.extractor_net.to(batch.images.device).heat(batch.pictures())
         return CellPlan(permutation, attentive_cells(heat, most)[permutation])
 
     def mix(self, batch: Batch, plan: CellPlan) -> Mixed:

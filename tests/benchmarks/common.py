@@ -3,12 +3,16 @@
 import os
 import statistics
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import timm
+import torch
 
+from lgcoamix.mixing import MIXERS, AttentiveCutMix, Mixer
 from preprocess.images import decode, fit
 
 _REAL = Path(os.environ.get("LGCOAMIX_REAL_DATA", "../shared/data")) / "flowers17.tar"
@@ -35,3 +39,17 @@ def median_seconds(work: Callable[[], object], repeats: int = 7) -> float:
         work()
         times.append(time.perf_counter() - begin)
     return statistics.median(times)
+
+
+def open_mixer(name: str) -> Mixer:
+    """The method with its defaults and its gate open; an extractor has random weights: they take as long."""
+    if name == "none":
+        return MIXERS[name]()
+    if MIXERS[name] is not AttentiveCutMix:
+        return MIXERS[name](mix_prob=1.0)
+    with tempfile.TemporaryDirectory() as home:
+        weights = Path(home) / "weights.pt"
+        torch.save(timm.create_model(AttentiveCutMix.extractor).state_dict(), weights)
+        mixer = AttentiveCutMix(mix_prob=1.0, extractor_weights=str(weights))
+        mixer.prepare()
+    return mixer

@@ -15,16 +15,13 @@ import multiprocessing
 import resource
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
 from rich.table import Table
@@ -34,6 +31,7 @@ from lgcoamix.activation import timm_net
 from lgcoamix.mixing import MIXERS, AttentiveCutMix, Batch, Mixed, Mixer, unmixed
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.output import Output
+from tests.benchmarks.common import open_mixer
 
 _BATCH, _SIZE, _N, _GRID = 32, 224, 200, (7, 6)
 _COUNT = _GRID[0] * _GRID[1]
@@ -98,7 +96,7 @@ def measure() -> Table:
 
 def _cost(case: Case, name: str) -> Cost:
     torch.manual_seed(0)
-    mixer = _mixer(name)
+    mixer = open_mixer(name)
     memory = torch.channels_last if case.half else torch.contiguous_format
     network = LocalGlobalNet(case.backbone, _N, local=mixer.needs_local).to(case.device, memory_format=memory)
     batch = _batch(case, memory)
@@ -149,20 +147,6 @@ def _cost(case: Case, name: str) -> Cost:
     return Cost(*(statistics.median(each) for each in zip(*rounds, strict=True)), *peaks)
 
 
-def _mixer(name: str) -> Mixer:
-    """The method with its defaults; an extractor has random weights, which take as long as trained ones."""
-    if name == "none":
-        return MIXERS[name]()
-    if MIXERS[name] is not AttentiveCutMix:
-        return MIXERS[name](mix_prob=1.0)
-    with tempfile.TemporaryDirectory() as home:
-        weights = Path(home) / "weights.pt"
-        torch.save(timm.create_model(AttentiveCutMix.extractor).state_dict(), weights)
-        mixer = AttentiveCutMix(extractor_weights=str(weights))
-        mixer.prepare()
-    return mixer
-
-
 def _batch(case: Case, memory: torch.memory_format) -> Batch:
     rows, columns = (torch.arange(_SIZE) * cells // _SIZE for cells in _GRID)
     maps = (rows[:, None] * _GRID[1] + columns[None, :]).to(torch.uint8).expand(_BATCH, -1, -1)
@@ -180,7 +164,7 @@ def _run(network: LocalGlobalNet, images: Tensor) -> tuple[Tensor, Tensor | None
 
 def _time_looking(mixer: Mixer, network: nn.Module, case: Case) -> list[float]:
     """A list that will get the seconds of every pass which the method makes in order to plan."""
-    net = mixer._extractor.net if isinstance(mixer, AttentiveCutMix) else timm_net(network)
+    net = mixer.extractor_net.net if isinstance(mixer, AttentiveCutMix) else timm_net(network)
     forward, times = net.forward_features, []
 
     def timed(images: Tensor) -> Tensor:

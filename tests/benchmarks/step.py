@@ -17,7 +17,7 @@ from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.optim import make_optimiser
 from lgcoamix.ranks import Ranks
-from tests.benchmarks.common import median_seconds
+from tests.benchmarks.common import median_seconds, open_mixer
 
 _K, _N, _STEPS = 40, 200, 4
 
@@ -61,9 +61,8 @@ def measure() -> Table:
 def _time(case: Case, method: str, device: torch.device) -> tuple[float, int]:
     """Seconds for one step, and the peak of the device's memory."""
     torch.compiler.reset()
-    kind = MIXERS[method]
-    mixer = kind() if method == "none" else kind(mix_prob=1.0)
-    network = LocalGlobalNet(case.backbone, _N, local=mixer.needs_maps)
+    mixer = open_mixer(method)
+    network = LocalGlobalNet(case.backbone, _N, local=mixer.needs_local)
     network.to(device, memory_format=torch.channels_last if case.compute.channels_last else None)
     optimiser = make_optimiser(network, OptimSettings(lr=1e-4))
     step = Step(network, mixer, optimiser, no_normalisation(device), Ranks(device), 0, case.compute)

@@ -154,13 +154,13 @@ def test_a_transformer_extracts_too(tmp_path):
 def test_the_extractor_is_frozen_and_seen_from_outside_nothing_moves(weights):
     mixer = _mixer(weights)
     mixer.prepare()
-    before = {key: value.clone() for key, value in mixer._extractor.state_dict().items()}
-    assert not any(values.requires_grad for values in mixer._extractor.parameters())
+    before = {key: value.clone() for key, value in mixer.extractor_net.state_dict().items()}
+    assert not any(values.requires_grad for values in mixer.extractor_net.parameters())
     torch.manual_seed(0)
     state = torch.random.get_rng_state()
     mixer.plan(Batch(torch.rand(2, 3, 64, 64, generator=torch.Generator()), torch.arange(2)), torch.Generator())
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert all(torch.equal(value, before[key]) for key, value in mixer._extractor.state_dict().items())
+    assert all(torch.equal(value, before[key]) for key, value in mixer.extractor_net.state_dict().items())
 
 
 def test_a_drawn_number_of_cells_follows_its_beta(weights):

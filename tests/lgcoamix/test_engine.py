@@ -128,9 +128,9 @@ def test_seeds_differ_by_every_part_and_never_change():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", MIXERS)
-def test_no_step_waits_for_the_gpu(name):
-    device, mixer = torch.device("cuda"), MIXERS[name]()
-    network = LocalGlobalNet("resnet10t", 4, local=mixer.needs_maps).to(device)
+def test_no_step_waits_for_the_gpu(name, extractor):
+    device, mixer = torch.device("cuda"), MIXERS[name](**(extractor if name == "attentive_cutmix" else {}))
+    network = LocalGlobalNet("resnet10t", 4, local=mixer.needs_local).to(device)
     statistics = make_statistics((0.5, 0.25, 0.1), (0.5, 0.25, 0.2), device)
     step = Step(network, mixer, torch.optim.SGD(network.parameters(), 0.1), statistics, Ranks(device))
     maps = (torch.arange(32) // 8).expand(8, 32, 32)

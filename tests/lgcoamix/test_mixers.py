@@ -10,7 +10,7 @@ import torch
 from timm.loss import SoftTargetCrossEntropy
 
 from lgcoamix.methods import METHOD_OPTIONS
-from lgcoamix.mixing import MIXERS, Batch, Mixed, Mixer, Plan
+from lgcoamix.mixing import MIXERS, Batch, Mixed, Mixer, Plan, make_mixer
 from lgcoamix.models import LocalHead, Output
 from tests.conftest import PROOF
 
@@ -233,6 +233,16 @@ def test_methods_without_superpixels_need_no_maps(name):
 def test_an_unknown_option_is_refused(name):
     with pytest.raises(TypeError, match="select_probability"):
         MIXERS[name](select_probability=0.5)
+    with pytest.raises(ValueError, match=f"{name} has no option 'select_probability'; "):
+        make_mixer(name, select_probability=0.5)
+
+
+def test_a_typing_error_gets_a_suggestion():
+    with pytest.raises(ValueError, match="cutmix has no option 'alpah'; did you mean alpha"):
+        make_mixer("cutmix", alpah=0.5)
+    with pytest.raises(ValueError, match="no mixer 'cutmx'; did you mean cutmix"):
+        make_mixer("cutmx")
+    assert make_mixer("cutmix", alpha=0.5) == MIXERS["cutmix"](alpha=0.5)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +256,8 @@ def test_an_unknown_option_is_refused(name):
         ("superpixel_grid", "mix_prob", float("inf")),
         ("attentive_cutmix", "top_cells", 50),
         ("attentive_cutmix", "top_cells", 0),
+        ("attentive_cutmix", "top_cells", 6.5),
+        ("occamix", "top_cells", 6.0),
         ("attentive_cutmix", "draw_cells", -1.0),
         ("attentive_cutmix", "mix_prob", 1.5),
         ("attentive_cutmix", "extractor_size", 0),

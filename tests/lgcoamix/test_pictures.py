@@ -16,11 +16,11 @@ COLOURS = [(250, 10, 10), (10, 250, 10), (10, 10, 250)]
 
 
 @pytest.mark.parametrize("name", MIXERS)
-def test_the_sheet_of_a_mixed_batch_shows_every_source(name, tmp_path):
+def test_the_sheet_of_a_mixed_batch_shows_every_source(name, tmp_path, extractor):
     images = torch.tensor(COLOURS, dtype=torch.uint8)[:, :, None, None].expand(3, 3, 32, 32)
     maps = (torch.arange(32) // 8).expand(3, 32, 32)
-    mixer = MIXERS[name]()
-    model = LocalGlobalNet("resnet10t", 3, local=mixer.needs_maps, width=8)
+    mixer = MIXERS[name](**(extractor if name == "attentive_cutmix" else {}))
+    model = LocalGlobalNet("resnet10t", 3, local=mixer.needs_local, width=8)
     step = Step(model, mixer, torch.optim.SGD(model.parameters(), 0.1), no_normalisation(), Ranks(torch.device("cpu")))
     batch = Batch(images, torch.arange(3), maps if mixer.needs_maps else None, 4 if mixer.needs_maps else 0)
     mixed_figure(step, batch, ("red", "green", "blue")).savefig(tmp_path / "mixed.png", dpi=110)

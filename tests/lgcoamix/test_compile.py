@@ -5,7 +5,7 @@ import timm
 import torch
 
 from lgcoamix.mixing import MIXERS, Batch
-from lgcoamix.models import LocalHead, Output
+from lgcoamix.models import LocalGlobalNet, LocalHead, Output
 
 COUNT, N = 4, 3
 
@@ -31,3 +31,19 @@ def test_mix_and_loss_compile_without_a_break(name, extractor):
     terms = torch.compile(mixer.loss, fullgraph=True, backend="eager")(output, plain)
     for key, value in mixer.loss(output, plain).items():
         torch.testing.assert_close(terms[key], value)
+
+
+@pytest.mark.parametrize("branch", ["none", "local", "mid"])
+def test_the_network_compiles_without_a_break(branch):
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    network = LocalGlobalNet(
+        "resnet10t", N, image_size=32, local=branch == "local", width=8, mid=branch == "mid"
+    ).eval()
+    draw = torch.Generator().manual_seed(1)
+    images = torch.rand(2, 3, 32, 32, generator=draw)
+    given = (images, torch.randint(COUNT, (2, 32, 32), generator=draw), COUNT) if branch == "local" else (images,)
+    output, expected = torch.compile(network, fullgraph=True, backend="eager")(*given), network(*given)
+    torch.testing.assert_close(output.prediction, expected.prediction)
+    if branch == "local":
+        torch.testing.assert_close(output.local.embeddings, expected.local.embeddings)

@@ -72,6 +72,10 @@ def _same(left: object, right: object) -> bool:
     return all(_equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
 
 
+def _bytes(batch: Batch) -> list[bytes]:
+    return [tensor.numpy().tobytes() for tensor in (batch.images, batch.labels, batch.maps)]
+
+
 def _equal(left: torch.Tensor, right: torch.Tensor) -> bool:
     """Equal, NaN where NaN."""
     return torch.equal(left, right) or torch.equal(left.nan_to_num(-7), right.nan_to_num(-7))
@@ -104,12 +108,49 @@ def test_global_random_state_is_neither_read_nor_moved(name):
 @pytest.mark.parametrize("name", MIXERS)
 def test_inputs_stay_unchanged(name):
     batch = _batch()
-    copy = replace(batch, images=batch.images.clone(), labels=batch.labels.clone(), maps=batch.maps.clone())
+    before = _bytes(batch)
     mixed = _mixed(name, batch)[1]
     always(name).loss(_output(mixed), mixed)
     generator = torch.Generator().manual_seed(0)
     always(name)(batch.images, batch.labels, batch.maps, generator=generator, count=COUNT, model=network())
-    assert _same(batch, copy)
+    assert _bytes(batch) == before
+
+
+@pytest.mark.parametrize("name", sorted(MIXERS.keys() - {"mixup", "snapmix", "cutout"}))
+def test_every_pixel_is_that_of_a_or_of_b_at_the_same_place(name):
+    batch = _batch()
+    plan, mixed = _mixed(name, batch)
+    from_a = (mixed.images == batch.images).all(dim=1)
+    from_b = (mixed.images == batch.images[plan.permutation]).all(dim=1)
+    assert bool((from_a | from_b).all())
+    moved = plan.permutation != torch.arange(4)
+    if name != "none":  # what is counted is what is pasted
+        torch.testing.assert_close((~from_a).float().mean(dim=(1, 2))[moved], mixed.weight_b[moved])
+
+
+def test_snapmix_leaves_what_is_outside_of_its_box_and_cutout_all_but_zeros():
+    batch = _batch()
+    plan, mixed = _mixed("snapmix", batch)
+    top, bottom, left, right = plan.box_a.tolist()
+    outside = torch.ones(8, 8, dtype=torch.bool)
+    outside[top:bottom, left:right] = False
+    assert torch.equal(mixed.images[..., outside], batch.images[..., outside])
+    mixed = _mixed("cutout", batch)[1]
+    assert bool(((mixed.images == batch.images) | (mixed.images == 0)).all())
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_the_identity_changes_no_label_and_few_methods_a_pixel(name):
+    batch = _batch()
+    plan = always(name).draw(batch, torch.arange(4), torch.Generator().manual_seed(0), network())
+    mixed = always(name).mix(batch, plan)
+    assert torch.equal(mixed.labels_a, batch.labels)
+    assert torch.equal(mixed.labels_b, batch.labels)
+    targets = mixed.soft_targets(N)
+    assert torch.equal(targets.argmax(dim=1), batch.labels)
+    assert bool(((targets > 0).sum(dim=1) == 1).all())
+    if name not in ("cutout", "snapmix"):  # which blank, and resize
+        torch.testing.assert_close(mixed.images, batch.images)
 
 
 @pytest.mark.parametrize("seed", range(20 if PROOF else 3))

@@ -19,8 +19,8 @@ SWEEP = OMP_NUM_THREADS=1 $(PY) -m lgcoamix sweep --shards data/flowers17.h5 --s
 	--cell lgcoamix-pre_norm='--mixer lgcoamix $(GATE) --set mixer.score=pre_norm' \
 	--cell snapmix='--mixer snapmix $(GATE) --set mixer.beta=1' \
 	--cell snapmix-mid='--mixer snapmix $(GATE) --set mixer.beta=1 --set mixer.mid=true'
-PROTOCOL := --backbone resnet10t --weights none --image-size 64 --epochs 24 --set optim.lr=0.02 --workers 0 \
-	--device cpu --no-tensorboard
+PROTOCOL := --backbone resnet10t --weights none --image-size 64 --epochs 20 --set optim.lr=0.02 --workers 0 \
+	--device cpu --channels-last --no-tensorboard
 
 .DEFAULT_GOAL := help
 .PHONY: help setup preprocess datasets compare demo test proof bench lint format clean
@@ -47,7 +47,7 @@ datasets: $(READY) ## List the data sets: counts, defaults, source, licence, and
 demo: $(READY) ## Generate a data set, preprocess it, train plain and LGCOAMix on the CPU, show a table
 	@$(PY) -m lgcoamix demo $(ARGS)
 
-compare: $(READY) ## Every method on flowers17 from scratch, 3 seeds, a table and a plot (up to 2 hours): ROOT=folder of flowers17
+compare: $(READY) ## Every method on flowers17 from scratch, 3 seeds, a table and a plot (an hour or two): ROOT=folder of flowers17
 	@test -f data/flowers17.h5 || $(MAKE) --no-print-directory preprocess DATASET=folder ROOT='$(ROOT)' NAME=flowers17
 	@$(SWEEP) -- $(PROTOCOL)
 	@$(SWEEP) --cell attentive_cutmix='--mixer attentive_cutmix $(GATE) $(LOOKER)' -- $(PROTOCOL)

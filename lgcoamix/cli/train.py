@@ -12,24 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.recipes import list_recipes, show_recipe
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
 from lgcoamix.config import Settings
-from lgcoamix.recipes import RECIPES
 
 if TYPE_CHECKING:
     from lgcoamix.preflight import RunOptions
     from lgcoamix.trainer import Report
     from preprocess.store import Store
-
-
-def _print_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if not wanted:
-        return
-    table = Table("recipe", "what", "reported", "source")
-    for name, recipe in RECIPES.items():
-        table.add_row(name, recipe.summary, recipe.reported or "", recipe.source)
-    console().print(table)
-    context.exit()
 
 
 @click.command(short_help="Train and evaluate from a store.", context_settings=CONTEXT)
@@ -69,7 +59,15 @@ def _print_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> 
 @click.option("--tensorboard/--no-tensorboard", default=True, show_default=True, help="Write OUT/tensorboard.")
 @click.option("--wandb", metavar="PROJECT", help="Log to Weights & Biases as well.")
 @click.option(
-    "--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=_print_recipes, help="List, and exit."
+    "--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=list_recipes, help="List, and exit."
+)
+@click.option(
+    "--show-recipe",
+    metavar="NAME",
+    is_eager=True,
+    expose_value=False,
+    callback=show_recipe,
+    help="Story and settings of one, and exit.",
 )
 @friendly
 def train(

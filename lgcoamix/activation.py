@@ -22,20 +22,27 @@ def last_map(model: nn.Module, images: Tensor) -> Tensor:
 
     Returns
     -------
-    (B, C, h, w) tensor; of a transformer its tokens after the final norm, without prefix tokens, row by row.
+    (B, C, h, w) tensor; of a transformer its last tokens, without prefix tokens, row by row.
 
     Raises
     ------
-    ValueError : the images are not floating: the network would not see what it was trained with.
+    ValueError : the images are not floating: the network would not see what it was trained with; the network has no
+        single last map.
     """
     if not images.is_floating_point():
         raise ValueError(f"a network looks at floating, normalised images, got {images.dtype}")
     net = timm_net(model)
     with evaluating(net):
         features = net.forward_features(images.to(next(net.parameters()).dtype))
+    if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+        raise ValueError(f"{type(net).__name__} has no single last map; choose another backbone")
     if features.ndim == 3:
         features = features[:, getattr(net, "num_prefix_tokens", 0) :]
-        rows = round((features.shape[1] * images.shape[-2] / images.shape[-1]) ** 0.5)
+        rows = max(1, round((features.shape[1] * images.shape[-2] / images.shape[-1]) ** 0.5))
+        if features.shape[1] % rows:
+            raise ValueError(
+                f"the {features.shape[1]} tokens of {type(net).__name__} form no grid; choose another backbone"
+            )
         return features.transpose(1, 2).unflatten(2, (rows, -1))
     return features.permute(0, 3, 1, 2) if str(getattr(net, "output_fmt", "NCHW")) == "NHWC" else features
 
@@ -63,8 +70,17 @@ def classifier_weight(model: nn.Module, width: int) -> Tensor:
 
 
 def timm_net(model: nn.Module) -> nn.Module:
-    """The timm classifier itself."""
-    return getattr(getattr(model, "backbone", model), "net", model)
+    """The timm classifier itself.
+
+    Raises
+    ------
+    ValueError : there is none.
+    """
+    inner = getattr(model, "module", model)  # DataParallel, DistributedDataParallel
+    net = getattr(getattr(inner, "backbone", inner), "net", inner)
+    if not hasattr(net, "forward_features"):
+        raise ValueError(f"expected a classifier of timm or a LocalGlobalNet as model=, got {type(model).__name__}")
+    return net
 
 
 @contextlib.contextmanager

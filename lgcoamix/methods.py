@@ -17,6 +17,11 @@ def _whole(name: str, value: int, low: int, high: int) -> None:
     _between(name, value, low, high)
 
 
+def _flag(name: str, value: bool) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
@@ -81,6 +86,7 @@ class CutMixOptions:
     def __post_init__(self) -> None:
         _between("alpha", self.alpha, 1e-3, 1e3)
         _between("mix_prob", self.mix_prob, 0, 1)
+        _flag("correct_lam", self.correct_lam)
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,7 @@ class SnapMixOptions:
     def __post_init__(self) -> None:
         _between("beta", self.beta, 1e-3, 1e3)
         _between("mix_prob", self.mix_prob, 0, 1)
+        _flag("mid", self.mid)
 
 
 @dataclass(frozen=True)
@@ -203,6 +210,7 @@ class LGCOAMixOptions:
     exclude_self: bool = False
 
     def __post_init__(self) -> None:
+        _flag("exclude_self", self.exclude_self)
         for name in ("mix_prob", "select_prob", "top_ratio"):
             _between(name, getattr(self, name), 0, 1)
         for name in ("gamma_ce", "gamma_con"):

@@ -62,7 +62,9 @@ def _split(optimiser: torch.optim.Optimizer, model: nn.Module, settings: OptimSe
 def _new_layers(model: nn.Module) -> Iterator[nn.Parameter]:
     """What no backbone's weights bring along: all besides the backbone, and its classifier."""
     net = timm_net(model)
-    old = {id(part) for part in net.parameters()} - {id(part) for part in net.get_classifier().parameters()}
+    heads = net.get_classifier()
+    heads = heads if isinstance(heads, tuple) else (heads,)  # distilled transformers have two
+    old = {id(part) for part in net.parameters()} - {id(part) for head in heads for part in head.parameters()}
     return (part for part in model.parameters() if id(part) not in old)
 
 

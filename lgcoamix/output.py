@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lgcoamix.losses import full_precision
+
 
 @dataclass(frozen=True)
 class LocalOutput:
@@ -41,4 +43,6 @@ class Output:
     @property
     def prediction(self) -> Tensor:
         """What the network is judged by: (B, N) logits, the sum of both where there is a mid-level branch."""
-        return self.logits if self.mid is None else self.logits + self.mid
+        if self.mid is None:
+            return self.logits
+        return full_precision(self.logits) + full_precision(self.mid)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lgcoamix.activation import classifier_weight, last_map
 from lgcoamix.config import Settings
 from lgcoamix.engine import Step
 from lgcoamix.errors import RunError, SettingsError
@@ -74,6 +75,8 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
             f"{store.path} has no superpixels {store.superpixels.name} for the split 'train'; build them for it, or "
             "choose others with --superpixels"
         )
+    if mixer.fetches:
+        report.say(f"fetching the weights of {mixer.fetches}, with which {settings.method} looks, unless in the cache")
     mixer.prepare()
     model, compute, optim = settings.model, settings.compute, settings.optim
     if model.weights == "pretrained":
@@ -90,7 +93,7 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
         pool_stem=model.pool_stem,
         mid=mixer.needs_mid,
     )
-    _try_input(network, settings)
+    _try_input(network, settings, mixer)
     network.to(ranks.device, memory_format=torch.channels_last if compute.channels_last else None)
     return Step(
         network,
@@ -107,7 +110,7 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
 
 
 @torch.no_grad()
-def _try_input(model: LocalGlobalNet, settings: Settings) -> None:
+def _try_input(model: LocalGlobalNet, settings: Settings, mixer: Mixer) -> None:
     """Send one empty image through the network: some refuse their input only then, each with an error of its own."""
     size = settings.data.image_size
     regions = None if model.decoder is None else torch.zeros(1, size, size, dtype=torch.long)
@@ -116,6 +119,11 @@ def _try_input(model: LocalGlobalNet, settings: Settings) -> None:
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise SettingsError(f"{settings.model.backbone} cannot take inputs of {size}x{size}: {reason}") from error
+    if mixer.needs_model:
+        try:
+            classifier_weight(model, last_map(model, torch.zeros(1, 3, size, size)).shape[1])
+        except ValueError as error:
+            raise SettingsError(f"{settings.method} with {settings.model.backbone}: {error}") from None
 
 
 def _describe(store: Store, settings: Settings, options: RunOptions, ranks: Ranks) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from dataclasses import fields
 
 from lgcoamix.config import suggest
 from lgcoamix.mixing.attentive_cutmix import AttentiveCutMix
-from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, unmixed
+from lgcoamix.mixing.base import Mixed, Mixer, Plan, unmixed
+from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.cutmix import CutMix
 from lgcoamix.mixing.cutout import Cutout
 from lgcoamix.mixing.lgcoamix import LGCOAMix

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lgcoamix.methods import AttentiveCutMixOptions
-from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, weight_dtype
+from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, weight_dtype
+from lgcoamix.mixing.batch import Batch
 
 if TYPE_CHECKING:
     from lgcoamix.models.extractor import Extractor
@@ -33,6 +34,11 @@ class CellPlan(Plan):
 class AttentiveCutMix(AttentiveCutMixOptions, Mixer):
     """Paste the most attentive of 7x7 cells of b at the same place; λ is their share of the pixels."""
 
+    @property
+    def fetches(self) -> str | None:
+        """The extractor, unless its weights are in a file."""
+        return self.extractor if self.extractor_weights == "pretrained" else None
+
     def prepare(self) -> None:
         """Load the extractor."""
         _ = self.extractor_net
@@ -42,7 +48,8 @@ class AttentiveCutMix(AttentiveCutMixOptions, Mixer):
         """The network that looks, on the device of the last images."""
         from lgcoamix.models.extractor import Extractor  # timm: the other methods do without
 
-        return Extractor(self.extractor, self.extractor_weights, self.extractor_size, self.extractor_normalise)
+        options = (self.extractor_weights, self.extractor_size, self.extractor_normalise)
+        return Extractor(self.extractor, *options, least=GRID)
 
     def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> CellPlan:
         """Look at every image with the extractor."""

@@ -10,8 +10,8 @@ In the step::
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,70 +20,8 @@ from torch import Tensor, nn
 
 from lgcoamix.device import to_device
 from lgcoamix.losses import mixed_cross_entropy
+from lgcoamix.mixing.batch import Batch, check_generator, make_batch
 from lgcoamix.output import Output
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a loader gives.
-
-    Parameters
-    ----------
-    images : (B, 3, H, W) tensor; uint8 from the loader, floating after normalisation. Methods mix either.
-    labels : (B,) int64 tensor.
-    maps : (B, H, W) integer tensor of superpixel ids, or None for a method that needs none. An id outside
-        [0, count) is a sentinel: no superpixel.
-    count : K_half, static bound on the ids.
-    samples : (B,) int64 tensor of sample numbers within the split, or None.
-    statistics : mean and standard deviation of the network's inputs, tensors that broadcast to (B, 3, H, W): floating
-        images were normalised with them. None: the network takes images in [0, 1].
-    """
-
-    images: Tensor
-    labels: Tensor
-    maps: Tensor | None = None
-    count: int = 0
-    samples: Tensor | None = None
-    statistics: tuple[Tensor, Tensor] | None = None
-
-    def inputs(self) -> Tensor:
-        """The images as the network takes them: floating and normalised."""
-        if self.images.is_floating_point():
-            return self.images
-        mean, std = self._statistics()
-        return (self.images.float() / 255 - mean) / std
-
-    def pictures(self) -> Tensor:
-        """The images as floating values in [0, 1], for a network that normalises in its own way."""
-        if not self.images.is_floating_point():
-            return self.images.float() / 255
-        mean, std = self._statistics()
-        return self.images * std + mean
-
-    def _statistics(self) -> tuple[Tensor, Tensor]:
-        mean, std = self.statistics or (torch.zeros(()), torch.ones(()))
-        return mean.to(self.images.device), std.to(self.images.device)
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> Self:
-        """Move every tensor to a device."""
-        return replace(self, **{name: t.to(device, non_blocking=non_blocking) for name, t in self._tensors()})
-
-    def pin_memory(self) -> Self:
-        """Pin every tensor, for transfers that overlap with computing; called by torch's DataLoader."""
-        return replace(self, **{name: t.pin_memory() for name, t in self._tensors()})
-
-    def record_stream(self, stream: torch.cuda.Stream) -> None:
-        """Keep the memory of every tensor until ``stream`` has used it."""
-        for _, tensor in self._tensors():
-            tensor.record_stream(stream)
-
-    def part(self, begin: int, end: int) -> Self:
-        """Samples ``begin`` to ``end``."""
-        return replace(self, **{name: tensor[begin:end] for name, tensor in self._tensors()})
-
-    def _tensors(self) -> list[tuple[str, Tensor]]:
-        pairs = [(field.name, getattr(self, field.name)) for field in fields(self)]
-        return [(name, value) for name, value in pairs if isinstance(value, Tensor)]
 
 
 @dataclass(frozen=True)
@@ -107,7 +45,7 @@ class Mixed:
     images : (B, 3, H, W) floating tensor.
     labels_a, labels_b : (B,) int64 tensors: label of the receiving image a and of the pasted image b.
     weight_a, weight_b : (B,) float32 tensors (float64 beside float64 images): the labels' weights before any
-        attention. They sum to 1.
+        attention. They sum to 1, but for SnapMix.
     regions : (B, H, W) int64 tensor of ids in [0, count), others belong to no region; None without a local branch.
     count : 2·K_half: ids from K_half up come from b.
     """
@@ -158,6 +96,11 @@ class Mixer(ABC):
         """Draw whether a batch is mixed; one draw serves all ranks and all parts of a batch."""
         return float(torch.rand((), generator=generator)) < self.mix_prob
 
+    @property
+    def fetches(self) -> str | None:
+        """Name of the model whose weights :meth:`prepare` takes from the hub, if any."""
+        return None
+
     def prepare(self) -> None:  # noqa: B027 - most methods need nothing
         """Load what the method needs besides the batch and the network, or fail now; else the first draw does it."""
 
@@ -180,10 +123,13 @@ class Mixer(ABC):
         is_open = self.gate(generator) if is_open is None else is_open
         if not is_open or len(batch.labels) < 2:
             return None
-        if model is None and self.needs_model:
-            raise ValueError(f"{type(self).__name__} needs model=, the network, with which it looks at the images")
+        self._check_model(model)
         permutation = to_device(torch.randperm(len(batch.labels), generator=generator), batch.labels.device)
         return self.draw(batch, permutation, generator, model)
+
+    def _check_model(self, model: nn.Module | None) -> None:
+        if model is None and self.needs_model:
+            raise ValueError(f"{type(self).__name__} needs model=, the network, with which it looks at the images")
 
     @abstractmethod
     def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> Plan:
@@ -211,25 +157,29 @@ class Mixer(ABC):
         generator: torch.Generator,
         count: int | None = None,
         model: nn.Module | None = None,
-        statistics: tuple[Tensor, Tensor] | None = None,
+        statistics: tuple | None = None,
     ) -> Mixed:
         """Plan and mix in one call, for training loops of your own.
 
         Parameters
         ----------
         images : (B, 3, H, W) floating or uint8 tensor.
-        labels : (B,) int64 tensor.
+        labels : (B,) integer tensor.
         maps : (B, H, W) integer tensor, for methods that need it.
         generator : a CPU generator.
-        count : K_half; the largest id in ``maps`` plus one if not given.
+        count : K_half; if not given, the largest id in ``maps`` plus one, the highest value of an unsigned type apart.
         model : for methods that look at the images with the network in training.
-        statistics : mean and standard deviation of the network's inputs, as in :class:`Batch`; for methods that look.
+        statistics : mean and standard deviation, for each channel, of that network's inputs: floating images were
+            normalised with them. None: it takes images in [0, 1].
+
+        Raises
+        ------
+        ValueError : shapes or types that do not fit, or something that the method needs is missing.
         """
+        check_generator(generator)
         if maps is None and self.needs_maps:
             raise ValueError(f"{type(self).__name__} needs maps: (B, H, W) superpixel ids of the images")
-        if count is None:
-            count = int(maps.long().max()) + 1 if maps is not None else 0  # uint16 has no max
-        batch = Batch(images, labels, maps, count, statistics=statistics)
+        batch = make_batch(images, labels, maps, count, statistics)
         plan = self.plan(batch, generator, model)
         return unmixed(batch) if plan is None else self.mix(batch, plan)
 
@@ -238,16 +188,16 @@ class Mixer(ABC):
         num_classes: int,
         smoothing: float = 0.0,
         *,
-        generator: torch.Generator,
+        generator: torch.Generator | None = None,
         model: nn.Module | None = None,
-        statistics: tuple[Tensor, Tensor] | None = None,
+        statistics: tuple | None = None,
     ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Give what timm's and Lightning's loops call a mixup function.
 
         Parameters
         ----------
         num_classes, smoothing : as for :meth:`Mixed.soft_targets`.
-        generator : a CPU generator, from which every batch draws.
+        generator : a CPU generator, from which every batch draws; None makes one from torch's seed.
         model, statistics : as for calling the mixer.
 
         Returns
@@ -256,16 +206,22 @@ class Mixer(ABC):
 
         Raises
         ------
-        ValueError : the method needs superpixel maps, which such loops do not pass on.
+        ValueError : the method needs superpixel maps, which such loops do not pass on; ``model`` is missing.
         """
+        if not 0 <= smoothing <= 1:
+            raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}")
         if self.needs_maps:
             raise ValueError(
                 f"{type(self).__name__} needs maps, which a function of images and labels cannot have; "
                 "call the mixer itself: mixer(images, labels, maps, generator=...)"
             )
 
+        self._check_model(model)
+        source = torch.Generator().manual_seed(torch.initial_seed()) if generator is None else generator
+        check_generator(source)
+
         def mixup(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            mixed = self(images, labels, generator=generator, model=model, statistics=statistics)
+            mixed = self(images, labels, generator=source, model=model, statistics=statistics)
             return mixed.images, mixed.soft_targets(num_classes, smoothing)
 
         return mixup

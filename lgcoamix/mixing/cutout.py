@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from lgcoamix.device import to_device
 from lgcoamix.methods import CutoutOptions
-from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, unmixed
+from lgcoamix.mixing.base import Mixed, Mixer, Plan, unmixed
+from lgcoamix.mixing.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -47,5 +48,5 @@ class Cutout(CutoutOptions, Mixer):
         rows = torch.arange(H, device=plan.boxes.device)
         columns = torch.arange(W, device=plan.boxes.device)
         inside = ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
-        blank = torch.where(inside[:, None], 0, batch.images)
+        blank = torch.where(inside[:, None], batch.zero(), batch.images)
         return replace(unmixed(batch), images=blank)

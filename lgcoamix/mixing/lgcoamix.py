@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from lgcoamix.losses import local_contrast, local_cross_entropy, mixed_cross_entropy
 from lgcoamix.methods import LGCOAMixOptions
-from lgcoamix.mixing.base import Batch, Mixed, Mixer
+from lgcoamix.mixing.base import Mixed, Mixer
+from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels, select_superpixels
 from lgcoamix.output import LocalOutput, Output
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from lgcoamix.device import to_device
 from lgcoamix.methods import MixupOptions
-from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, like, weight_dtype
+from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, like, weight_dtype
+from lgcoamix.mixing.batch import Batch
 
 
 @dataclass(frozen=True)

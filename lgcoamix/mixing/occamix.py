@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from lgcoamix.activation import classifier_weight, last_map
+from lgcoamix.losses import full_precision
 from lgcoamix.methods import OcCaMixOptions
-from lgcoamix.mixing.base import Batch, Mixed, Mixer
+from lgcoamix.mixing.base import Mixed, Mixer
+from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels
 
 
@@ -47,6 +49,7 @@ def best_cells(features: Tensor, weight: Tensor, most: int) -> Tensor:
     (B, k) int64 tensor of cells, row by row from 0; by falling score, ties by rising cell. The score of a cell is the
     maximum over classes of ReLU(W_c·F).
     """
+    features = full_precision(features)
     activation = torch.einsum("nc,bchw->bnhw", weight.to(features), features).relu()
     scores = activation.amax(dim=1).flatten(1)
     return scores.sort(dim=1, descending=True, stable=True).indices[:, :most]

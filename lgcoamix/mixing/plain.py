@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from lgcoamix.methods import PlainOptions
-from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, unmixed
+from lgcoamix.mixing.base import Mixed, Mixer, Plan, unmixed
+from lgcoamix.mixing.batch import Batch
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from lgcoamix.activation import classifier_weight, last_map
 from lgcoamix.device import to_device
+from lgcoamix.losses import full_precision
 from lgcoamix.methods import SnapMixOptions
-from lgcoamix.mixing.base import Batch, Mixed, Mixer, Plan, draw_beta, like, weight_dtype
+from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, like, weight_dtype
+from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.boxes import draw_box, inside
 from lgcoamix.output import Output
 
@@ -75,6 +77,8 @@ class SnapMix(SnapMixOptions, Mixer):
 
     def loss(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
         """Cross-entropy against both labels, of the classifier and, where there is one, of the mid-level branch."""
+        if self.mid and output.mid is None:
+            raise ValueError("SnapMix(mid=True) needs a network with the branch: LocalGlobalNet(..., mid=True)")
         terms = super().loss(output, mixed)
         return terms if output.mid is None else terms | {"mid": super().loss(Output(output.mid), mixed)["global"]}
 
@@ -94,6 +98,7 @@ def semantic_percent(features: Tensor, weight: Tensor, labels: Tensor, size: tup
     (B, H, W) tensor S that sums to 1 in each image: Σ_k W[y, k]·ReLU(F_k), bilinear to (H, W), minus its least, divided
     by its sum. NaN in an image whose activation is the same everywhere, but for rounding.
     """
+    features = full_precision(features)  # half precision overflows in the sum over pixels
     own = torch.einsum("bc,bchw->bhw", weight.to(features)[labels], features.relu())
     own = F.interpolate(own[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
     least, most = own.amin(dim=(1, 2), keepdim=True), own.amax(dim=(1, 2), keepdim=True)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from lgcoamix.methods import SuperpixelGridOptions
-from lgcoamix.mixing.base import Batch, Mixed, Mixer
+from lgcoamix.mixing.base import Mixed, Mixer
+from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels, select_superpixels
 
 

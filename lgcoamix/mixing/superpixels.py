@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from lgcoamix.device import to_device
-from lgcoamix.mixing.base import Batch, Mixed, Plan, weight_dtype
+from lgcoamix.mixing.base import Mixed, Plan, weight_dtype
+from lgcoamix.mixing.batch import Batch
 
 
 @dataclass(frozen=True)

@@ -128,10 +128,11 @@ def create_net(name: str, num_classes: int, weights: str, image_size: int, remed
 def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
     """Fill a network from a checkpoint: of timm, of torch, or ``last.pt`` and ``best.pt`` of a run.
 
+    Of a run that averaged its weights the average is taken: it is what was evaluated.
     A classifier of another size keeps its fresh values; anything else must fit.
     """
     try:
-        state = timm.models.load_state_dict(str(path), use_ema=False)
+        state = timm.models.load_state_dict(str(path), use_ema=True)
         inner = {key.removeprefix("backbone.net."): v for key, v in state.items() if key.startswith("backbone.net.")}
         state = inner or state
         convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgcoamix.activation import evaluating, last_map
-from lgcoamix.models.backbone import create_net, data_statistics
+from lgcoamix.activation import last_map
+from lgcoamix.models.backbone import BackboneError, create_net, data_statistics
 
 _REMEDY = "check the network, or give mixer.extractor_weights a checkpoint file"
 
@@ -19,19 +19,23 @@ class Extractor(nn.Module):
     weights : ``pretrained`` or the path of a checkpoint file.
     size : side to which images are resized, in pixels.
     normalise : ``backbone``: as the timm model was trained; ``none``: it takes inputs in [0, 1].
+    least : cells that a side of the last map must have.
 
     Raises
     ------
-    BackboneError, WeightsError
+    BackboneError : also where the last map is coarser than ``least``.
+    WeightsError
     """
 
-    def __init__(self, name: str, weights: str, size: int, normalise: str) -> None:
+    def __init__(self, name: str, weights: str, size: int, normalise: str, least: int = 1) -> None:
         super().__init__()
-        self.net = create_net(name, 0, weights, size, _REMEDY).eval().requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):  # values that the weights replace
+            self.net = create_net(name, 0, weights, size, _REMEDY).eval().requires_grad_(False)
         self.size = size
         mean, std = data_statistics(name) if normalise == "backbone" else ((0.0,) * 3, (1.0,) * 3)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self._check_map(name, least)
 
     @torch.no_grad()
     def heat(self, pictures: Tensor) -> Tensor:
@@ -48,5 +52,16 @@ class Extractor(nn.Module):
         pictures = pictures.float()
         if pictures.shape[-2:] != (self.size, self.size):
             pictures = F.interpolate(pictures, (self.size, self.size), mode="bilinear", antialias=True)
-        with evaluating(self.net):
+        with torch.autocast(pictures.device.type, enabled=False):
             return last_map(self.net, (pictures - self.mean) / self.std).mean(dim=1)
+
+    def _check_map(self, name: str, least: int) -> None:
+        try:
+            found = tuple(self.heat(torch.zeros(1, 3, self.size, self.size)).shape[1:])
+        except (RuntimeError, ValueError) as error:
+            raise BackboneError(f"{name} cannot look at images of {self.size}x{self.size}: {error}") from error
+        if min(found) < least:
+            raise BackboneError(
+                f"the last map of {name} has {found[0]}x{found[1]} cells at {self.size} pixels, {least}x{least} are "
+                "needed: give a larger mixer.extractor_size"
+            )

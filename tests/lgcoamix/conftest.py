@@ -13,5 +13,5 @@ def extractor(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     path = tmp_path_factory.mktemp("extractor") / "weights.pt"
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        torch.save(timm.create_model("resnet10t", num_classes=3).state_dict(), path)
-    return {"extractor": "resnet10t", "extractor_weights": str(path), "extractor_size": 64}
+        torch.save(timm.create_model("test_byobnet", num_classes=3).state_dict(), path)
+    return {"extractor": "test_byobnet", "extractor_weights": str(path)}

@@ -69,3 +69,21 @@ def test_every_part_gets_its_mode_back_even_after_an_error():
     with pytest.raises(ZeroDivisionError):
         last_map(model, torch.rand(1, 3, 32, 32))
     assert [part.training for part in model.modules()] == modes
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("crossvit_tiny_240", "no single last map"), ("volo_d1_224", "form no grid")]
+)
+def test_networks_without_a_last_map_are_refused(name, message):
+    net = timm.create_model(name, num_classes=3)
+    size = net.pretrained_cfg["input_size"][1]
+    with pytest.raises(ValueError, match=message):
+        last_map(net, torch.zeros(1, 3, size, size))
+
+
+def test_what_is_no_classifier_of_timm_is_refused_and_a_wrapped_one_taken():
+    with pytest.raises(ValueError, match="expected a classifier of timm or a LocalGlobalNet as model=, got Sequential"):
+        last_map(torch.nn.Sequential(), torch.zeros(1, 3, 32, 32))
+    net = timm.create_model("resnet10t", num_classes=3)
+    images = torch.rand(1, 3, 32, 32)
+    assert torch.equal(last_map(torch.nn.DataParallel(net), images), last_map(net, images))

@@ -153,32 +153,41 @@ def test_a_transformer_extracts_too(tmp_path):
 
 def test_the_extractor_is_frozen_and_seen_from_outside_nothing_moves(weights):
     mixer = _mixer(weights)
-    mixer.prepare()
-    before = {key: value.clone() for key, value in mixer.extractor_net.state_dict().items()}
-    assert not any(values.requires_grad for values in mixer.extractor_net.parameters())
     torch.manual_seed(0)
     state = torch.random.get_rng_state()
+    mixer.prepare()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    before = {key: value.clone() for key, value in mixer.extractor_net.state_dict().items()}
+    assert not any(values.requires_grad for values in mixer.extractor_net.parameters())
     mixer.plan(Batch(torch.rand(2, 3, 64, 64, generator=torch.Generator()), torch.arange(2)), torch.Generator())
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(value, before[key]) for key, value in mixer.extractor_net.state_dict().items())
 
 
 def test_a_drawn_number_of_cells_follows_its_beta(weights):
-    mixer = AttentiveCutMix(extractor=NAME, extractor_weights=str(weights), extractor_size=32, draw_cells=8.0)
+    mixer = _mixer(weights, draw_cells=8.0)
     generator, batch = torch.Generator().manual_seed(0), Batch(torch.rand(2, 3, 32, 32), torch.arange(2))
     counts = []
-    for _ in range(300):
+    for _ in range(100):
         plan = mixer.plan(batch, generator)
         both = plan.cells.sum(dim=(1, 2)).tolist()
         assert both[0] == both[1]  # one number for a batch
         counts.append(both[0])
     # 49·Beta(8, 8) has mean 24.5 and deviation 49·sqrt(1/(4·17)) = 5.94; rounding down takes half a cell.
-    assert np.mean(counts) == pytest.approx(24.0, abs=4 * 5.94 / 300**0.5)
-    assert np.std(counts) == pytest.approx(5.94, rel=0.25)
+    assert np.mean(counts) == pytest.approx(24.0, abs=4 * 5.94 / 100**0.5)
+    assert np.std(counts) == pytest.approx(5.94, rel=0.35)
+
+
+def test_the_drawn_share_of_the_cells_is_rounded_down(weights, monkeypatch):
+    batch = Batch(torch.rand(2, 3, 32, 32), torch.arange(2))
+    for share, count in ((0.5, 24), (0.999, 48), (0.01, 1), (1.0, 49)):
+        monkeypatch.setattr("lgcoamix.mixing.attentive_cutmix.draw_beta", lambda *_, share=share: share)
+        plan = _mixer(weights, draw_cells=8.0).plan(batch, torch.Generator().manual_seed(0))
+        assert plan.cells.sum(dim=(1, 2)).tolist() == [count, count]
 
 
 def test_at_least_one_cell_is_drawn(weights):
-    mixer = AttentiveCutMix(extractor=NAME, extractor_weights=str(weights), extractor_size=32, draw_cells=0.05)
+    mixer = _mixer(weights, draw_cells=0.05)
     generator, batch = torch.Generator().manual_seed(0), Batch(torch.rand(2, 3, 32, 32), torch.arange(2))
     counts = {int(mixer.plan(batch, generator).cells[0].sum()) for _ in range(40)}
     assert min(counts) == 1
@@ -195,3 +204,38 @@ def test_without_weights_the_error_says_what_to_give(tmp_path, monkeypatch):
         AttentiveCutMix(extractor=NAME).prepare()
     with pytest.raises(BackboneError, match="did you mean resnet"):
         AttentiveCutMix(extractor="resnet180", extractor_weights=str(tmp_path)).prepare()
+
+
+def test_larger_images_are_resized_with_antialiasing(weights):
+    stripes = (torch.arange(448) % 2).float().expand(1, 3, 448, 448)  # gone when two pixels become one
+    grey = torch.full((1, 3, 224, 224), 0.5)
+    extractor = Extractor(NAME, str(weights), 224, "backbone")
+    heat, expected = extractor.heat(stripes), extractor.heat(grey)
+    inner = (slice(None), slice(2, 5), slice(2, 5))  # the border of the image is not half and half
+    torch.testing.assert_close(heat[inner], expected[inner], rtol=0.05, atol=0.05 * float(expected.std()) + 1e-3)
+
+
+def test_half_precision_around_it_does_not_reach_the_extractor(weights):
+    pictures = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(7))
+    extractor = Extractor(NAME, str(weights), 224, "backbone")
+    expected = extractor.heat(pictures)
+    with torch.autocast("cpu", torch.bfloat16):
+        heat = extractor.heat(pictures)
+    assert heat.dtype == torch.float32
+    assert torch.equal(heat, expected)
+
+
+def test_a_map_that_is_coarser_than_the_grid_is_refused(weights):
+    coarse = AttentiveCutMix(extractor=NAME, extractor_weights=str(weights), extractor_size=64)
+    with pytest.raises(
+        BackboneError, match=r"resnet10t has 2x2 cells at 64 pixels, 7x7 .* larger mixer.extractor_size"
+    ):
+        coarse.prepare()
+
+
+def test_an_averaged_checkpoint_gives_the_average(tmp_path, weights):
+    plain = torch.load(weights)
+    average = {key: value * 0.5 if value.is_floating_point() else value for key, value in plain.items()}
+    torch.save({"model": plain, "model_ema": average}, tmp_path / "both.pt")
+    net = Extractor(NAME, str(tmp_path / "both.pt"), 224, "none").net
+    assert torch.equal(net.conv1[0].weight, average["conv1.0.weight"])

@@ -223,3 +223,11 @@ def test_the_schedule_moves_both_rates(flowers_store, tmp_path):
     assert done.exit_code == 0, done.output
     groups = torch.load(out / "last.pt", weights_only=True)["optimiser"]["param_groups"]
     assert sorted(group["lr"] for group in groups) == pytest.approx([0.01, 0.1])  # the second epoch of a cosine of 2
+
+
+def test_both_heads_of_a_distilled_transformer_are_new():
+    network = LocalGlobalNet("deit_tiny_distilled_patch16_224", 3, image_size=32, local=False)
+    groups = make_optimiser(network, OptimSettings(lr=0.001, new_layers=10.0)).param_groups
+    fast = {id(part) for group in groups if group["lr_scale"] == 10 for part in group["params"]}
+    net = network.backbone.net
+    assert fast == {id(part) for head in (net.head, net.head_dist) for part in head.parameters()}

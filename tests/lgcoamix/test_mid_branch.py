@@ -133,3 +133,24 @@ def test_evaluate_reports_both_figures(trained, flowers_store, tmp_path):
     for figures, prefix in ((document["figures"], "test"), (document["backbone"], "test_backbone")):
         assert figures["loss"] == pytest.approx(float(row[f"{prefix}_loss"]), rel=1e-4)
         assert figures["top1"] == pytest.approx(float(row[f"{prefix}_top1"]), abs=1e-4)
+
+
+def test_the_sum_of_both_is_taken_in_full_precision():
+    logits, mid = torch.tensor([[100.0, 100.0]]).bfloat16(), torch.tensor([[0.0, 0.2]]).bfloat16()
+    assert Output(logits, mid=mid).prediction.tolist()[0] == pytest.approx([100.0, 100.2], abs=1e-2)
+
+
+def test_a_network_without_the_branch_is_refused():
+    mixed = Mixed(torch.zeros(1, 3, 4, 4), torch.zeros(1).long(), torch.zeros(1).long(), torch.ones(1), torch.zeros(1))
+    with pytest.raises(ValueError, match=r"needs a network with the branch: LocalGlobalNet\(\.\.\., mid=True\)"):
+        SnapMix(mid=True).loss(Output(torch.zeros(1, 3)), mixed)
+
+
+def test_attacks_are_against_both_classifiers(trained, flowers_store, tmp_path):
+    options = ("--checkpoint", trained / "last.pt", "--shards", flowers_store, "--out", tmp_path / "e", *HERE)
+    done = CliRunner().invoke(main, ["evaluate", *map(str, options), "--fgsm", "0,8", "--drop", "none"])
+    assert done.exit_code == 0, done.output
+    document = json.loads((tmp_path / "e" / "evaluation.json").read_text())
+    still = next(row for row in document["fgsm"] if row["epsilon_255"] == 0)
+    assert still["loss"] == pytest.approx(document["figures"]["loss"], rel=1e-4)
+    assert abs(still["loss"] - document["backbone"]["loss"]) > 0.005

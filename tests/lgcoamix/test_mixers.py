@@ -278,6 +278,129 @@ def test_an_unknown_option_is_refused(name):
         make_mixer(name, select_probability=0.5)
 
 
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_bytes_with_statistics_are_mixed_as_normalised_images(name):
+    draw = torch.Generator().manual_seed(8)
+    whole, labels = torch.randint(256, (4, 3, 16, 16), generator=draw, dtype=torch.uint8), torch.arange(4)
+    maps = torch.randint(COUNT, (4, 16, 16), generator=draw)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    normalised = (whole / 255 - mean) / std
+    options = {"model": network(), "statistics": (MEAN, STD)}
+
+    def mix(images: torch.Tensor) -> Mixed:
+        return always(name)(images, labels, maps, generator=torch.Generator().manual_seed(0), **options)
+
+    mixed, expected = mix(whole), mix(normalised)
+    torch.testing.assert_close(mixed.weight_a, expected.weight_a)
+    torch.testing.assert_close(mixed.weight_b, expected.weight_b)
+    as_bytes = (expected.images * std + mean) * 255
+    torch.testing.assert_close(mixed.images.float(), as_bytes, rtol=0, atol=0.51)
+    if not MIXERS[name].needs_maps:
+        mixup = always(name).as_timm(N, generator=torch.Generator().manual_seed(0), **options)
+        assert torch.equal(mixup(whole, labels)[0], mixed.images)
+
+
+@pytest.mark.parametrize("name", ["snapmix", "occamix"])
+def test_the_network_sees_normalised_images_as_they_are(name):
+    batch, seen = _batch(), []
+    model = copy.deepcopy(network())
+    model.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    statistics = (torch.tensor(MEAN), torch.tensor(STD))
+    always(name)(
+        batch.images, batch.labels, batch.maps, generator=torch.Generator(), model=model, statistics=statistics
+    )
+    assert torch.equal(seen[0], batch.images)
+    whole = (batch.images * 255).to(torch.uint8)
+    always(name)(whole, batch.labels, batch.maps, generator=torch.Generator(), model=model, statistics=statistics)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    torch.testing.assert_close(seen[1], (whole / 255 - mean) / std)
+
+
+def test_the_monitor_is_the_weight_of_the_pasted_label():
+    one = torch.tensor([0.1, 0.3])
+    mixed = Mixed(torch.zeros(2, 3, 4, 4), torch.arange(2), torch.arange(2), 1 - one, one)
+    assert float(MIXERS["cutmix"]().monitors(Output(torch.zeros(2, N)), mixed)["lam_area"]) == pytest.approx(0.2)
+
+
+WRONG = {
+    "channels last": (
+        {"images": torch.rand(4, 8, 8)},
+        r"images must be \(B, C, H, W\), floating or uint8, got \(4, 8, 8\)",
+    ),
+    "integer images": ({"images": torch.zeros(4, 3, 8, 8, dtype=torch.int64)}, "floating or uint8, got .* int64"),
+    "one label": (
+        {"labels": torch.tensor([1])},
+        r"labels must be \(4,\) integers, one for each of 4 images, got \(1,\)",
+    ),
+    "one-hot labels": ({"labels": torch.eye(4)}, r"labels must be \(4,\) integers"),
+    "float labels": ({"labels": torch.rand(4)}, r"labels must be \(4,\) integers.* float32"),
+    "maps with a channel": ({"maps": torch.zeros(4, 1, 8, 8, dtype=torch.uint8)}, r"maps must be \(4, 8, 8\) integers"),
+    "maps of another size": ({"maps": torch.zeros(4, 4, 4, dtype=torch.uint8)}, r"maps must be \(4, 8, 8\) integers"),
+    "float maps": ({"maps": torch.zeros(4, 8, 8)}, r"maps must be \(4, 8, 8\) integers.* float32"),
+    "no generator": ({"generator": None}, "generator must be a torch.Generator of the CPU.* got None"),
+    "a seed": ({"generator": 7}, "generator must be a torch.Generator of the CPU.* got 7"),
+    "two statistics": ({"statistics": ((0.1, 0.2), (1.0, 1.0))}, r"\(mean, std\) of 3 channels each, got \(2,\)"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("name", ["superpixel_grid", "lgcoamix"])
+def test_what_does_not_fit_is_refused(name, change, message):
+    batch = _batch()
+    given = {"images": batch.images, "labels": batch.labels, "maps": batch.maps, "generator": torch.Generator()}
+    given |= change
+    with pytest.raises(ValueError, match=message):
+        always(name)(given.pop("images"), given.pop("labels"), given.pop("maps"), **given)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_the_highest_value_of_an_unsigned_map_is_no_superpixel(dtype):
+    batch = _batch()
+    maps = batch.maps.long()
+    maps[maps == 255] = torch.iinfo(dtype).max
+    mixed = always("lgcoamix")(batch.images, batch.labels, maps.to(dtype), generator=torch.Generator().manual_seed(0))
+    expected = _mixed("lgcoamix", batch)[1]
+    assert _same(mixed, expected)
+
+
+def test_maps_of_sentinels_alone_paste_nothing():
+    batch = _batch()
+    maps = torch.full((4, 8, 8), -1)
+    mixed = always("lgcoamix")(batch.images, batch.labels, maps, generator=torch.Generator())
+    assert torch.equal(mixed.images, batch.images)
+    assert mixed.weight_b.tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_of_any_integer_type_will_do(dtype):
+    batch = _batch()
+    mixed = always("cutmix")(batch.images, batch.labels.to(dtype), generator=torch.Generator())
+    assert mixed.labels_a.dtype == torch.int64
+    assert mixed.soft_targets(N).shape == (4, N)
+
+
+def test_the_loop_of_timm_has_a_generator_of_its_own_from_the_seed_of_torch():
+    batch = _batch()
+    results = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        results.append(always("cutmix").as_timm(N)(batch.images, batch.labels)[0])
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_a_loop_of_timm_is_refused_before_it_starts():
+    with pytest.raises(ValueError, match="SnapMix needs model=, the network"):
+        always("snapmix").as_timm(N)
+    with pytest.raises(ValueError, match=r"smoothing must lie in \[0, 1\], got 2"):
+        always("cutmix").as_timm(N, smoothing=2)
+    with pytest.raises(ValueError, match="generator must be"):
+        always("cutmix").as_timm(N, generator=5)
+
+
 def test_a_typing_error_gets_a_suggestion():
     with pytest.raises(ValueError, match="cutmix has no option 'alpah'; did you mean alpha"):
         make_mixer("cutmix", alpah=0.5)
@@ -293,6 +416,10 @@ def test_a_typing_error_gets_a_suggestion():
         ("mixup", "mix_prob", 1.5),
         ("cutout", "area", 1.5),
         ("cutout", "mix_prob", -0.5),
+        ("cutout", "area", -0.1),
+        ("snapmix", "mid", "false"),
+        ("cutmix", "correct_lam", 1),
+        ("lgcoamix", "exclude_self", "no"),
         ("superpixel_grid", "select_prob", 1.5),
         ("superpixel_grid", "mix_prob", float("inf")),
         ("attentive_cutmix", "top_cells", 50),

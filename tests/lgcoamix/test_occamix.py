@@ -129,3 +129,19 @@ def test_the_plan_depends_on_the_draws_only_by_the_permutation():
         selected.append({int(image): row.tolist() for image, row in zip(plan.permutation, plan.selected, strict=True)})
     assert all(each == selected[0] for each in selected)
     assert math.prod(len(each) for each in selected) == 3**4
+
+
+def test_cells_below_zero_are_alike_and_ties_stay_in_order_on_a_large_map():
+    features = -torch.rand(1, 1, 7, 7, generator=torch.Generator().manual_seed(0))
+    assert best_cells(features, torch.ones(1, 1), 6).tolist() == [[0, 1, 2, 3, 4, 5]]
+    features[0, 0, 6, 6] = 1.0
+    assert best_cells(features, torch.ones(1, 1), 40).tolist() == [[48, *range(39)]]
+
+
+def test_a_cell_is_as_high_as_the_height_divides_rounded_down():
+    ids = torch.zeros(1, 5, 4, dtype=torch.long)  # two cells of 2 rows; the last row is in none
+    ids[0, 2] = 1
+    ids[0, 4] = 2
+    assert superpixels_of_cells(ids, 3, torch.tensor([[1]]), (2, 1))[0].tolist() == [False, True, False]
+    ids[0, 2:4] = 0
+    assert superpixels_of_cells(ids, 3, torch.tensor([[1]]), (2, 1))[0].tolist() == [True, False, False]

@@ -143,3 +143,23 @@ def test_an_activation_that_differs_by_rounding_is_none():
 def test_an_activation_of_nothing_is_none():
     found = semantic_percent(-torch.ones(1, 2, 2, 2), torch.ones(1, 2), torch.zeros(1, dtype=torch.long), (4, 4))
     assert found.isnan().all()
+
+
+def test_half_precision_neither_overflows_nor_loses_the_sum():
+    draw = torch.Generator().manual_seed(3)
+    features, weight = torch.rand(2, 512, 7, 7, generator=draw) * 2, torch.rand(4, 512, generator=draw)
+    labels = torch.tensor([1, 3])
+    expected = semantic_percent(features, weight, labels, (224, 224))
+    for dtype in (torch.float16, torch.bfloat16):
+        percent = semantic_percent(features.to(dtype), weight.to(dtype), labels, (224, 224))
+        torch.testing.assert_close(percent.sum(dim=(1, 2)), torch.ones(2))
+        torch.testing.assert_close(percent, expected, rtol=0.05, atol=1e-6)
+
+
+def test_weights_stay_within_0_and_1_where_the_shares_are_rounded_up():
+    percent = torch.full((2, 4, 4), (1 + 1e-4) / 16)
+    whole = torch.tensor([0, 4, 0, 4])
+    plan = SnapMixPlan(torch.tensor([1, 0]), whole, whole, percent)
+    mixed = SnapMix().mix(Batch(torch.rand(2, 3, 4, 4), torch.tensor([0, 1])), plan)
+    assert mixed.weight_a.tolist() == [0, 0]
+    assert mixed.weight_b.tolist() == [1, 1]

@@ -50,6 +50,11 @@ MISTAKES = {
         1,
         r"checkpoint file for resnet50, there is no file 'nowhere.pth'; .*mixer.extractor_weights",
     ),
+    "snapmix": (
+        ("--mixer", "snapmix", "--backbone", "mobilenetv3_small_050"),
+        2,
+        r"snapmix with mobilenetv3_small_050: this method needs a network whose classifier is one linear layer",
+    ),
     "no extractor": (
         ("--mixer", "attentive_cutmix", "--set", "mixer.extractor_weights=none"),
         2,

@@ -1,6 +1,6 @@
 """The mixing methods: ``make_mixer(name, **options)``. One method, one file; lgcoamix/README.md has their cards.
 
-Needs torch alone.
+Needs torch and numpy alone.
 """
 
 from dataclasses import fields

@@ -148,9 +148,9 @@ def test_a_network_without_the_branch_is_refused():
 
 def test_attacks_are_against_both_classifiers(trained, flowers_store, tmp_path):
     options = ("--checkpoint", trained / "last.pt", "--shards", flowers_store, "--out", tmp_path / "e", *HERE)
-    done = CliRunner().invoke(main, ["evaluate", *map(str, options), "--fgsm", "0,8", "--drop", "none"])
+    done = CliRunner().invoke(main, ["evaluate", *map(str, options), "--fgsm", "0.001", "--drop", "none"])
     assert done.exit_code == 0, done.output
     document = json.loads((tmp_path / "e" / "evaluation.json").read_text())
-    still = next(row for row in document["fgsm"] if row["epsilon_255"] == 0)
-    assert still["loss"] == pytest.approx(document["figures"]["loss"], rel=1e-4)
+    (still,) = document["fgsm"]  # hardly an attack
+    assert still["loss"] == pytest.approx(document["figures"]["loss"], rel=1e-3)
     assert abs(still["loss"] - document["backbone"]["loss"]) > 0.005

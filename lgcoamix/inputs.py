@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 
 from lgcoamix.config import Settings
+from lgcoamix.mixing.batch import Statistics
 from lgcoamix.models.backbone import data_statistics
-
-Statistics = tuple[Tensor, Tensor]
 
 
 def to_inputs(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.memory_format | None = None) -> Tensor:

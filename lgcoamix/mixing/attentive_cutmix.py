@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lgcoamix.methods import AttentiveCutMixOptions
-from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, weight_dtype
+from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, paste
 from lgcoamix.mixing.batch import Batch
 
 if TYPE_CHECKING:
@@ -61,10 +61,7 @@ class AttentiveCutMix(AttentiveCutMixOptions, Mixer):
 
     def mix(self, batch: Batch, plan: CellPlan) -> Mixed:
         """Paste."""
-        pasted = cells_to_pixels(plan.cells, batch.images.shape[-2:])
-        images = torch.where(pasted[:, None], batch.images[plan.permutation], batch.images)
-        weight_b = pasted.to(weight_dtype(batch.images)).mean(dim=(1, 2))
-        return Mixed(images, batch.labels, batch.labels[plan.permutation], 1 - weight_b, weight_b)
+        return paste(batch, plan.permutation, cells_to_pixels(plan.cells, batch.images.shape[-2:]))
 
 
 def attentive_cells(heat: Tensor, most: int) -> Tensor:

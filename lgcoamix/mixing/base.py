@@ -227,6 +227,18 @@ class Mixer(ABC):
         return mixup
 
 
+def paste(batch: Batch, permutation: Tensor, pasted: Tensor) -> Mixed:
+    """Take pixels of b where a mask says so, at the same place; λ is their share, sample by sample.
+
+    Parameters
+    ----------
+    pasted : (B, H, W) bool tensor: row i is about what image i receives.
+    """
+    images = torch.where(pasted[:, None], batch.images[permutation], batch.images)
+    weight_b = pasted.to(weight_dtype(batch.images)).mean(dim=(1, 2))
+    return Mixed(images, batch.labels, batch.labels[permutation], 1 - weight_b, weight_b)
+
+
 def like(values: Tensor, images: Tensor) -> Tensor:
     """Bring computed pixels to the dtype of the images; whole numbers are rounded."""
     return values.to(images.dtype) if images.dtype.is_floating_point else values.round().to(images.dtype)

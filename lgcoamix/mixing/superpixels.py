@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lgcoamix.device import to_device
-from lgcoamix.mixing.base import Mixed, Plan, weight_dtype
+from lgcoamix.mixing.base import Mixed, Plan, paste
 from lgcoamix.mixing.batch import Batch
 
 
@@ -43,8 +43,4 @@ def paste_superpixels(batch: Batch, plan: SuperpixelPlan) -> tuple[Mixed, Tensor
     # A sentinel pixel reads the choice of superpixel 0, and is then ruled out.
     chosen = plan.selected.gather(1, other.flatten(1).clamp(min=0)).view_as(other)
     pasted = chosen & (other >= 0)
-    images = torch.where(pasted[:, None], batch.images[plan.permutation], batch.images)
-    weight_b = pasted.to(weight_dtype(batch.images)).mean(dim=(1, 2))
-    labels_b = batch.labels[plan.permutation]
-    mixed = Mixed(images, batch.labels, labels_b, 1 - weight_b, weight_b)
-    return mixed, torch.where(pasted, other + half, ids)
+    return paste(batch, plan.permutation, pasted), torch.where(pasted, other + half, ids)

@@ -26,6 +26,8 @@ PROTOCOL := --backbone resnet10t --weights none --image-size 64 --epochs 20 --se
 METHODS ?= $(COMPARED) snapmix attentive_cutmix
 SEEDS ?= 0
 EPOCHS ?= 30
+BATCH ?= 128
+RATE ?= 0.1
 STORE := data/cifar10$(if $(LIMIT),-$(LIMIT)).h5
 CIFAR10_RUNS := runs/$(notdir $(basename $(STORE)))-$(EPOCHS)-epochs
 # Attentive CutMix looks with the plain network of seed 0; at 56 pixels its last map has 7x7 cells.
@@ -34,7 +36,7 @@ CIFAR10_attentive_cutmix := --set mixer.extractor=resnet18_cifar --set mixer.ext
 	--set mixer.extractor_normalise=none --set mixer.extractor_weights=$(CIFAR10_RUNS)/none-s0/last.pt
 CIFAR10 = $(PY) -m lgcoamix sweep --shards $(STORE) --seeds $(SEEDS) --out $(CIFAR10_RUNS) \
 	$(foreach name,$(1),--cell $(name)='--mixer $(name) $(if $(filter-out none,$(name)),$(GATE)) $(CIFAR10_$(name))')
-CIFAR10_PROTOCOL := --recipe cifar10-resnet18 --epochs $(EPOCHS) --batch-size 128 --set optim.lr=0.1 \
+CIFAR10_PROTOCOL := --recipe cifar10-resnet18 --epochs $(EPOCHS) --batch-size $(BATCH) --set optim.lr=$(RATE) \
 	--set optim.schedule=cosine --amp bf16 --channels-last --no-tensorboard
 
 .DEFAULT_GOAL := help
@@ -59,7 +61,7 @@ preprocess: $(READY) ## Raw images -> data/NAME.h5: DATASET=cub|dogs|cars|... (m
 datasets: $(READY) ## List the data sets: counts, defaults, source, licence, and which are here
 	@$(PY) -m preprocess datasets
 
-cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of images] [METHODS='none cutmix'] [SEEDS=0:3] [EPOCHS=1] [LIMIT=images of a class]
+cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of images] [METHODS='none cutmix'] [SEEDS=0:3] [EPOCHS=1 BATCH=32 RATE=0.02] [LIMIT=images of a class]
 	@test -f $(STORE) || $(PY) -m preprocess build $(if $(ROOT),folder --root '$(ROOT)',cifar10) --out $(STORE) --size 32 \
 		--segments 30:35 --compactness 8 $(if $(LIMIT),--limit-per-class $(LIMIT))
 	@$(call CIFAR10,$(filter-out attentive_cutmix,$(METHODS))) -- $(CIFAR10_PROTOCOL)

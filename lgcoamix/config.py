@@ -145,6 +145,10 @@ class OptimSettings:
         _one_of("decay", self.decay, ("all", "weights"))
         _one_of("schedule", self.schedule, tuple(SCHEDULES))
 
+    def mixes_in(self, epoch: int) -> bool:
+        """Whether batches of an epoch, counted from 0, are mixed at all."""
+        return epoch < self.epochs - self.plain_epochs
+
 
 @dataclass(frozen=True)
 class ComputeSettings:

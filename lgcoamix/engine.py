@@ -17,7 +17,7 @@ from lgcoamix.data.loader import EpochBatches, on_device, split_evenly
 from lgcoamix.device import precise
 from lgcoamix.errors import RunError
 from lgcoamix.inputs import Statistics, to_inputs
-from lgcoamix.mixing import Batch, Mixed, Mixer, unmixed
+from lgcoamix.mixing import Batch, Mixed, Mixer, Plan, unmixed
 from lgcoamix.output import Output
 from lgcoamix.ranks import Ranks
 from lgcoamix.seeding import derive_seed
@@ -81,6 +81,14 @@ class Step:
         """Memory order of the inputs."""
         return torch.channels_last if self.compute.channels_last else torch.contiguous_format
 
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up network, optimiser, scaler and average from the state that a checkpoint holds."""
+        self.network.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.module.load_state_dict(state["model_ema"])
+
     def autocast(self) -> AbstractContextManager:
         """Half precision, where it is wanted."""
         if self.compute.amp == "off":
@@ -141,18 +149,27 @@ def normalise(step: Step, batch: Batch) -> Batch:
     return replace(batch, images=images, statistics=step.statistics)
 
 
-def mix_batch(step: Step, batch: Batch, epoch: int, number: int, is_open: bool = True, part: int = 0) -> Mixed:
-    """Normalise and mix one part of a batch as step ``number`` of ``epoch`` does.
+def plan_batch(step: Step, batch: Batch, epoch: int, number: int, is_open: bool = True, part: int = 0) -> Plan | None:
+    """Draw how step ``number`` of ``epoch`` mixes one part of a normalised batch; None leaves it as it is.
 
     Parameters
     ----------
     is_open : whether the gate is open.
     part : which of the step's parts, where gradients are accumulated.
     """
-    batch = normalise(step, batch)
     seed = derive_seed("mix", step.seed, epoch, number, step.ranks.rank, part)
-    plan = step.mixer.plan(batch, torch.Generator().manual_seed(seed), step.network, is_open)
+    return step.mixer.plan(batch, torch.Generator().manual_seed(seed), step.network, is_open)
+
+
+def mix_planned(step: Step, batch: Batch, plan: Plan | None) -> Mixed:
+    """Mix a normalised batch as it was planned."""
     return unmixed(batch) if plan is None else step.mix(batch, plan)
+
+
+def mix_batch(step: Step, batch: Batch, epoch: int, number: int, is_open: bool = True, part: int = 0) -> Mixed:
+    """Normalise and mix one part of a batch: see :func:`plan_batch`."""
+    batch = normalise(step, batch)
+    return mix_planned(step, batch, plan_batch(step, batch, epoch, number, is_open, part))
 
 
 def draw_gate(step: Step, epoch: int, number: int) -> bool:

@@ -45,10 +45,8 @@ class Loaders:
 
     def first_batches(self, epoch: int, count: int = 1) -> Iterator[Batch]:
         """This rank's first batches of an epoch, with ``count`` images or a few more, read in this process."""
-        places = ("length", "batch_size", "seed", "rank", "world")
-        order = EpochBatches(*(getattr(self.batches, name) for name in places))
-        order.epoch, seen = epoch, 0
-        for indices in order:
+        seen = 0
+        for indices in self.batches.at(epoch):
             yield self.train.dataset.__getitems__(indices)
             seen += len(indices)
             if seen >= count:

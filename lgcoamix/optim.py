@@ -10,6 +10,7 @@ from torch import nn
 from lgcoamix.activation import timm_net
 from lgcoamix.config import OptimSettings, suggest
 from lgcoamix.errors import SettingsError
+from lgcoamix.schedules import learning_rate
 
 _FUSED = ("sgd", "adam", "adamw")
 
@@ -66,6 +67,14 @@ def _new_layers(model: nn.Module) -> Iterator[nn.Parameter]:
     heads = heads if isinstance(heads, tuple) else (heads,)  # distilled transformers have two
     old = {id(part) for part in net.parameters()} - {id(part) for head in heads for part in head.parameters()}
     return (part for part in model.parameters() if id(part) not in old)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, settings: OptimSettings, epoch: int) -> float:
+    """Give an optimiser the rate of an epoch, and return it."""
+    rate = learning_rate(settings.schedule, settings.lr, epoch, settings.epochs, settings.warmup)
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+    return rate
 
 
 def make_average(model: nn.Module, settings: OptimSettings) -> ModelEmaV3 | None:

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from skimage.segmentation import mark_boundaries
+from torch import Tensor
 
 from lgcoamix.engine import Step, normalise
 from lgcoamix.inputs import to_picture
@@ -16,6 +18,7 @@ from lgcoamix.output import Output
 from lgcoamix.seeding import derive_seed
 
 _SHOWN = 6
+_ROW = 6  # images side by side
 _LINE_SCALE = 384  # side, in pixels, to which a small picture is enlarged before boundaries are drawn
 
 
@@ -64,29 +67,89 @@ def mixed_figure(step: Step, batch: Batch, classes: tuple[str, ...]) -> Figure:
     batch = normalise(step, _some(batch, _SHOWN).to(step.device))
     pair = _mix(step, batch, 0)
     if pair is None:
-        return _unmixed_figure(step, batch, classes)
+        return unmixed_figure(batch, classes, "this method mixes nothing: inputs as they are")
     plan, mixed = pair
-    sums_to_one = bool(((mixed.weight_a + mixed.weight_b - 1).abs() < 1e-4).all())
-    weights = {"λ area": mixed.lam} if sums_to_one else {"weights: a": mixed.weight_a, "b": mixed.weight_b}
     output = _forward(step, mixed)
-    if output.local is not None:
-        weights["λ attention"] = step.mixer.attention(output.local, mixed)
-    own = to_picture(batch.images, *step.statistics).cpu().numpy()
-    blend = to_picture(mixed.images, *step.statistics).cpu().numpy()
+    attention = None if output.local is None else step.mixer.attention(output.local, mixed)
+    return pairs_figure(batch, plan, mixed, classes, attention)
+
+
+def pairs_figure(
+    batch: Batch, plan: Plan, mixed: Mixed, classes: tuple[str, ...], attention: Tensor | None = None, count: int = 32
+) -> Figure:
+    """Draw mixed images beside what they were made of.
+
+    Parameters
+    ----------
+    batch : normalised, with its statistics.
+    plan, mixed : how it was mixed, and what came of it.
+    classes : class names.
+    attention : (B,) λ by attention, if it is to be shown.
+    count : rows at most.
+    """
+    weights = {"λ area": mixed.lam} if _sums_to_one(mixed) else {"weights: a": mixed.weight_a, "b": mixed.weight_b}
+    weights |= {} if attention is None else {"λ attention": attention}
+    own = to_picture(batch.images, *batch.statistics).cpu().numpy()
+    blend = to_picture(mixed.images, *batch.statistics).cpu().numpy()
     other = plan.permutation.cpu().numpy()
     pasted = (mixed.images != batch.images).any(dim=1).cpu().numpy()
     if mixed.regions is not None:
         pasted = (mixed.regions >= mixed.count // 2).cpu().numpy()
-    figure = Figure(figsize=(9.2, 2.45 * len(own)), layout="constrained")
-    axes = figure.subplots(len(own), 4, squeeze=False)
-    for row in range(len(own)):
+    rows = min(count, len(own))
+    figure = Figure(figsize=(9.2, 2.45 * rows), layout="constrained")
+    axes = figure.subplots(rows, 4, squeeze=False)
+    for row in range(rows):
         partner = other[row]
         text = ", ".join(f"{name} {float(weight[row]):.2f}" for name, weight in weights.items())
         _show(axes[row, 0], own[row], f"a: {classes[int(batch.labels[row])]}")
         _show(axes[row, 1], own[partner], f"b: {classes[int(batch.labels[partner])]}")
         _show(axes[row, 2], pasted[row].astype(float), "pasted from b")
         regions = None if mixed.regions is None else mixed.regions[row].cpu().numpy()
-        _show(axes[row, 3], blend[row] if regions is None else _with_boundaries(blend[row], regions), text)
+        _show(axes[row, 3], blend[row] if regions is None else with_boundaries(blend[row], regions), text)
+    return figure
+
+
+def unmixed_figure(batch: Batch, classes: tuple[str, ...], title: str, count: int = _ROW) -> Figure:
+    """Draw the images of a normalised batch as they are, ``count`` at most."""
+    pictures = to_picture(batch.images, *batch.statistics)[:count].cpu().numpy()
+    rows = -(-len(pictures) // _ROW)
+    figure = Figure(figsize=(9.2, 0.3 + 1.65 * rows), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(rows, _ROW, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, picture, label in zip(axes, pictures, batch.labels.tolist(), strict=False):
+        _show(axis, picture, classes[label])
+    return figure
+
+
+def sample_figure(
+    stored: np.ndarray,
+    window: tuple[int, int, int, int, bool],
+    shown: np.ndarray,
+    maps: tuple[np.ndarray, np.ndarray] | None,
+    title: str,
+) -> Figure:
+    """Draw one sample on its way: the stored image with the window, and what the window shows.
+
+    Parameters
+    ----------
+    stored : (H, W, 3) uint8 array.
+    window : top, left, height, width and flip, in stored pixels.
+    shown : (S, S, 3) uint8 array.
+    maps : ids of both, (H, W) and (S, S) arrays; None for a method without superpixels. The highest value of their
+        dtype is no superpixel.
+    title : above the picture.
+    """
+    top, left, height, width, flip = window
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure.suptitle(title, fontsize=9)
+    before, after = figure.subplots(1, 2)
+    pictures = [picture if maps is None else with_boundaries(picture, ids.astype(int))
+                for picture, ids in zip((stored, shown), maps or (None, None), strict=True)]  # fmt: skip
+    _show(before, pictures[0], f"stored, {stored.shape[1]}x{stored.shape[0]}; the window", stored.shape)
+    before.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, color="red", linewidth=2))
+    _show(after, pictures[1], f"shown, {shown.shape[1]}x{shown.shape[0]}" + (", mirrored" if flip else ""))
     return figure
 
 
@@ -141,26 +204,21 @@ def _some(batch: Batch, count: int) -> Batch:
     return batch if len(batch.labels) <= count else batch.part(0, count)
 
 
-def _with_boundaries(picture: np.ndarray, regions: np.ndarray) -> np.ndarray:
+def with_boundaries(picture: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Draw the boundaries of regions over a picture, which is enlarged if it is small."""
     # Enlarged first, so that the lines do not hide a small picture.
     factor = max(1, _LINE_SCALE // len(regions))
     enlarged = picture.repeat(factor, axis=0).repeat(factor, axis=1)
     return mark_boundaries(enlarged, regions.repeat(factor, axis=0).repeat(factor, axis=1), color=(1, 1, 0))
 
 
-def _unmixed_figure(step: Step, batch: Batch, classes: tuple[str, ...]) -> Figure:
-    pictures = to_picture(batch.images, *step.statistics).cpu().numpy()
-    figure = Figure(figsize=(9.2, 1.9), layout="constrained")
-    figure.suptitle("this method mixes nothing: inputs as they are")
-    axes = figure.subplots(1, _SHOWN, squeeze=False).ravel()
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, picture, label in zip(axes, pictures, batch.labels.tolist(), strict=False):
-        _show(axis, picture, classes[label])
-    return figure
+def _sums_to_one(mixed: Mixed) -> bool:
+    return bool(((mixed.weight_a + mixed.weight_b - 1).abs() < 1e-4).all())
 
 
-def _show(axis: Axes, picture: np.ndarray, title: str) -> None:
-    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+def _show(axis: Axes, picture: np.ndarray, title: str, shape: tuple[int, ...] | None = None) -> None:
+    """Show a picture; ``shape`` gives the axes the pixels of one that was enlarged."""
+    extent = None if shape is None else (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
     axis.set_title(title, fontsize=8)
     axis.set_axis_off()

@@ -75,18 +75,22 @@ def refuse_other_run(mine: dict[str, Any], config: dict[str, Any], folder: Path)
     ------
     RunError : they differ; the message names each difference.
     """
+    differences = compare_runs(mine, config)
+    if differences:
+        raise RunError(
+            f"{folder} holds another run: {differences}. Give the options that it was started with, or another --out"
+        )
+
+
+def compare_runs(mine: dict[str, Any], config: dict[str, Any]) -> str:
+    """Name what differs between this run's identity and what another was started with; empty: nothing."""
     mine, config = json.loads(json.dumps([mine, config]))  # lists and tuples alike
     here = flatten(mine)
     store = config.get("store") or {}
     there = flatten({key: config.get(key) for key in mine} | {"store": {key: store.get(key) for key in mine["store"]}})
     differ = [name for name in here | there if here.get(name, _NONE) != there.get(name, _NONE)]
-    if differ:
-        lines = [f"{name} is {here.get(name, _NONE)} here, {there.get(name, _NONE)} in the run" for name in differ[:5]]
-        more = f" (and {len(differ) - 5} more)" if len(differ) > 5 else ""
-        raise RunError(
-            f"{folder} holds another run: {'; '.join(lines)}{more}. Give the options that it was started with, or "
-            "another --out"
-        )
+    lines = [f"{name} is {here.get(name, _NONE)} here, {there.get(name, _NONE)} in the run" for name in differ[:5]]
+    return "; ".join(lines) + (f" (and {len(differ) - 5} more)" if len(differ) > 5 else "")
 
 
 def finished_results(store: Store, settings: Settings, options: RunOptions) -> dict[str, Any] | None:

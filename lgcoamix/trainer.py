@@ -30,9 +30,9 @@ from lgcoamix.errors import Interrupted, RunError
 from lgcoamix.folder import RunFolder
 from lgcoamix.loaders import Loaders
 from lgcoamix.logs import Logs
+from lgcoamix.optim import set_rate
 from lgcoamix.preflight import RunOptions, identity, refuse_other_run
 from lgcoamix.ranks import Ranks
-from lgcoamix.schedules import learning_rate
 from lgcoamix.stopping import Stop, command_to_continue, listening
 from preprocess.store import Store
 
@@ -168,12 +168,7 @@ class Trainer:
         refuse_other_run(mine, state["config"], self.options.out)
         if "position" not in state:
             raise RunError(f"{path} holds weights, not the state of a run: take last.pt or last-1.pt")
-        step = self.step
-        step.network.load_state_dict(state["model"])
-        step.optimiser.load_state_dict(state["optimiser"])
-        step.scaler.load_state_dict(state["scaler"])
-        if step.average is not None:
-            step.average.module.load_state_dict(state["model_ema"])
+        self.step.restore(state)
         place = state["position"]
         means = self._from_here_on(state["means"]["sums"], state["means"]["weights"])
         self._stand_at(place["epoch"], place["step"], means, place["seconds"], place["waited"])
@@ -190,9 +185,7 @@ class Trainer:
     def _run_epoch(self, epoch: int, logs: Logs | None) -> None:
         optim, step, batches = self.settings.optim, self.step, self.loaders.batches
         batches.epoch, batches.first = epoch, self.progress.number
-        rate = learning_rate(optim.schedule, optim.lr, epoch, optim.epochs, optim.warmup)
-        for group in step.optimiser.param_groups:
-            group["lr"] = rate * group["lr_scale"]
+        rate = set_rate(step.optimiser, optim, epoch)
         advance = self.report.start(f"epoch {epoch + 1}/{optim.epochs}", batches.length)
         advance(self.progress.number * batches.batch_size)
         self.clock.go()
@@ -201,7 +194,7 @@ class Trainer:
             advance(count)
             self._after_step(count)
 
-        mixing = epoch < optim.epochs - optim.plain_epochs
+        mixing = optim.mixes_in(epoch)
         trained = train_one_epoch(step, self.loaders.train, batches, self.progress, after_step, mixing)
         self.clock.stop()
         timing = self._timing()

@@ -11,6 +11,7 @@ from lgcoamix.cli.compare import compare
 from lgcoamix.cli.demo import demo
 from lgcoamix.cli.doctor import doctor
 from lgcoamix.cli.evaluate import evaluate
+from lgcoamix.cli.replay import replay
 from lgcoamix.cli.sweep import sweep
 from lgcoamix.cli.train import train
 
@@ -23,5 +24,5 @@ def main() -> None:
     """Train image classifiers with superpixel mixing."""
 
 
-for command in (train, evaluate, sweep, compare, doctor, demo):
+for command in (train, evaluate, sweep, compare, replay, doctor, demo):
     main.add_command(command)

@@ -1,24 +1,19 @@
 """``python -m lgcoamix train``, also ``train.py``."""
 
-import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.recipes import list_recipes, show_recipe
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
 from lgcoamix.config import Settings
 
 if TYPE_CHECKING:
     from lgcoamix.preflight import RunOptions
-    from lgcoamix.trainer import Report
     from preprocess.store import Store
 
 
@@ -150,32 +145,8 @@ def _run_folder(resume: str | None, name: str) -> Path:
 def _train(store: "Store", settings: Settings, options: "RunOptions") -> dict:
     from lgcoamix.run import train as run
 
-    with network_failures(), _report() as report:
+    with network_failures(), training_report() as report:
         return run(store, settings, options, report)
-
-
-@contextmanager
-def _report() -> "Iterator[Report]":
-    """Show one progress bar for the pass in hand, and lines above it."""
-    from lgcoamix.trainer import Report
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[line]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None, line="")
-
-        def start(description: str, total: int) -> Callable[[int], None]:
-            progress.reset(task, description=description, total=total, line="")
-            return functools.partial(progress.advance, task)
-
-        def show(line: str) -> None:
-            progress.update(task, line=line)
-
-        yield Report(start, show, lambda line: progress.console.print(line, highlight=False, soft_wrap=True))
 
 
 def _print_results(results: dict[str, dict]) -> None:

@@ -1,8 +1,10 @@
 """Which samples come when: a function of (seed, epoch), whatever the number of workers."""
 
+import copy
 import signal
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 import torch
@@ -50,6 +52,12 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
                 # A rank without a share still takes part, with two samples that count for nothing.
                 batch = batch[begin:end] or batch[:2]
             yield [(self.epoch, place) for place in batch]
+
+    def at(self, epoch: int, first: int = 0, rank: int | None = None) -> Self:
+        """The same order, to be entered at another place; or another rank's share of it."""
+        other = copy.copy(self)
+        other.epoch, other.first, other.rank = epoch, first, self.rank if rank is None else rank
+        return other
 
     def size(self, number: int) -> int:
         """Samples in batch ``number`` of all ranks."""

@@ -1,0 +1,36 @@
+"""The progress of a training, on standard error."""
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+if TYPE_CHECKING:
+    from lgcoamix.trainer import Report
+
+
+@contextmanager
+def training_report() -> "Iterator[Report]":
+    """Show one progress bar for the pass in hand, and lines above it."""
+    from lgcoamix.trainer import Report
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[line]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None, line="")
+
+        def start(description: str, total: int) -> Callable[[int], None]:
+            progress.reset(task, description=description, total=total, line="")
+            return functools.partial(progress.advance, task)
+
+        def show(line: str) -> None:
+            progress.update(task, line=line)
+
+        yield Report(start, show, lambda line: progress.console.print(line, highlight=False, soft_wrap=True))

@@ -1,0 +1,67 @@
+"""``python -m lgcoamix replay``."""
+
+from pathlib import Path
+
+import click
+
+from lgcoamix.cli.common import CONTEXT, friendly
+from lgcoamix.cli.progress import training_report
+from lgcoamix.cli.settings import network_failures
+
+
+@click.command(short_help="Make again what a run was trained on at one step.", context_settings=CONTEXT)
+@click.option(
+    "--run",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Run folder.",
+)
+@click.option("--epoch", type=click.IntRange(0), required=True, help="From 0, as in metrics.csv and lambdas.csv.")
+@click.option("--step", type=click.IntRange(0), help="From 0, as in lambdas.csv.")
+@click.option("--sample", metavar="KEY", help="Show one training sample on its way, instead of a whole step.")
+@click.option(
+    "--shards",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The store.  [default: where the run found it]",
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/replay-eEPOCH-sSTEP]")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Take that of the run.",
+)
+@friendly
+def replay(
+    folder: Path,
+    epoch: int,
+    step: int | None,
+    sample: str | None,
+    shards: Path | None,
+    out: Path | None,
+    device: str,
+) -> None:
+    """Make again, bit for bit, what a run was trained on.
+
+    Writes the mixed batch of one step as tensors (batch.safetensors), as a table (samples.csv: keys, labels, partners,
+    windows) and as a picture (batch.png); with --sample, one training sample before and after its transforms.
+
+    \b
+    Examples:
+      python -m lgcoamix replay --run runs/try --epoch 3 --step 10 --out look
+      python -m lgcoamix replay --run runs/try --epoch 3 --sample train/daisy/image_0801.jpg --out look
+    """
+    if (step is None) == (sample is None):
+        raise click.UsageError("expected either --step or --sample KEY")
+    from lgcoamix.replay import Replay, replay_sample, replay_step
+
+    with network_failures(), training_report() as report:
+        run = Replay(folder, shards, device, report)
+        if sample is not None:
+            lines = replay_sample(run, sample, epoch, out or folder / f"replay-e{epoch}-{Path(sample).stem}")
+        else:
+            lines = replay_step(run, epoch, step, out or folder / f"replay-e{epoch}-s{step}")
+    for line in lines:
+        click.echo(line)

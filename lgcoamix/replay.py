@@ -1,0 +1,429 @@
+"""What a run was trained on at one step, or one sample of it on its way, made again bit for bit.
+
+Order, windows, scales, gates and plans are functions of (seed, epoch, step), so nothing had to be kept. Methods that
+look at the images with the network need it as it was: it is trained again from the newest checkpoint before the step.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from safetensors.torch import save
+from torch import Tensor
+
+from lgcoamix.checkpoint import checkpoints_in, load_checkpoint
+from lgcoamix.clock import Waiting
+from lgcoamix.config import Settings, from_plain
+from lgcoamix.data import SuperpixelDataset
+from lgcoamix.data.loader import split_evenly
+from lgcoamix.device import pick_device
+from lgcoamix.engine import Means, Progress, Step, draw_gate, mix_planned, normalise, plan_batch, train_one_epoch
+from lgcoamix.errors import RunError, SettingsError
+from lgcoamix.files import write_whole
+from lgcoamix.loaders import Loaders, make_loaders
+from lgcoamix.mixing import Batch, Mixed, Plan
+from lgcoamix.optim import set_rate
+from lgcoamix.pictures import pairs_figure, sample_figure, unmixed_figure
+from lgcoamix.preflight import RunOptions, check_training, compare_runs, identity
+from lgcoamix.ranks import Ranks
+from lgcoamix.run import make_step
+from lgcoamix.seeding import derive_seed
+from lgcoamix.trainer import Report
+from preprocess.store import Store
+
+_DRAWN = 32  # images of a batch in its picture
+_NAMED = 3  # keys that an error about an unknown one names
+_LIVE = ", live"  # behind the name of the superpixels, where a run segmented every crop
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one forward pass of one process was given.
+
+    Parameters
+    ----------
+    rank, number : of the process; of the part, where gradients were accumulated.
+    batch : images before mixing, as the network takes them, and what belongs to them.
+    plan : how they were mixed; None: not at all.
+    mixed : what the network was given.
+    """
+
+    rank: int
+    number: int
+    batch: Batch
+    plan: Plan | None
+    mixed: Mixed
+
+
+class Replay:
+    """A run that is looked at again.
+
+    Parameters
+    ----------
+    folder : run folder.
+    shards : the store; None takes the path that the run was started with.
+    device : ``auto``, ``cpu``, ``cuda``, ``mps``.
+    report : tells what takes long.
+
+    Raises
+    ------
+    RunError : no run, or the store is not the one that it was trained on.
+    """
+
+    def __init__(self, folder: Path, shards: Path | None, device: str, report: Report) -> None:
+        self.folder, self.report = folder, report
+        self.config = _read_config(folder)
+        self.settings = _read_settings(self.config, folder)
+        self.world: int = self.config["world"]
+        self.store = _open_store(self.config, shards)
+        self.options = _options(self.config, folder, device)
+        differences = compare_runs(identity(self.store, self.settings, self.options), self.config)
+        if differences:
+            raise RunError(
+                f"{self.store.path} is not what {folder} was trained on: {differences}; name it with --shards"
+            )
+        check_training(self.store, self.settings)
+        self.device = pick_device(device)
+        # Weights are needed, and fetched, only where the method looks at the images with the network.
+        self.step = self._make_step(self.settings.with_values("model", weights="none"))
+        ranks, needs_maps = self.step.ranks, self.step.mixer.needs_maps
+        self.loaders: Loaders = make_loaders(self.store, self.settings, self.options, needs_maps, ranks)
+
+    @property
+    def dataset(self) -> SuperpixelDataset:
+        """The training samples."""
+        return self.loaders.train.dataset
+
+    def check(self, epoch: int, number: int = 0) -> None:
+        """Refuse a step that the run does not have.
+
+        Raises
+        ------
+        SettingsError
+        """
+        for name, value, length in (
+            ("--epoch", epoch, self.settings.optim.epochs),
+            ("--step", number, len(self.loaders.batches)),
+        ):
+            if not 0 <= value < length:
+                raise SettingsError(f"{name} of {self.folder} runs from 0 to {length - 1}, got {value}")
+
+    def find(self, key: str, epoch: int) -> tuple[int, int]:
+        """Where a sample comes in an epoch.
+
+        Returns
+        -------
+        Its place in the data set, and the number of the step.
+
+        Raises
+        ------
+        SettingsError : no training sample has this key.
+        RunError : the sample is not trained on in this epoch.
+        """
+        keys = self.store.keys("train")
+        if key not in keys:
+            close = [name for name in keys if key in name][:_NAMED]
+            hint = f"did you mean {' or '.join(close)}?" if close else f"keys are like {keys[0]}"
+            raise SettingsError(f"{self.store.path} has no training sample {key!r}; {hint}")
+        places = np.flatnonzero(self.dataset.samples == keys.index(key))
+        if not len(places):
+            raise RunError(f"{key} is not trained on: it is among the {self.options.val_fraction:g} for validation")
+        whole = type(self.loaders.batches)(len(self.dataset), self.settings.optim.batch_size, self.options.seed)
+        for number, indices in enumerate(whole.at(epoch)):
+            if (epoch, places[0]) in indices:
+                return int(places[0]), number
+        raise RunError(f"{key} is not trained on in epoch {epoch}: alone in the last batch, it was left out")
+
+    def parts(self, epoch: int, number: int) -> Iterator[Part]:
+        """What the network was given at one step: one part a process and share of accumulated gradients.
+
+        Raises
+        ------
+        SettingsError : the run has no such step.
+        RunError : the network of that step cannot be had.
+        """
+        self.check(epoch, number)
+        first = self._step_before(epoch, number) if self.step.mixer.needs_model else self.step
+        is_open = self.settings.optim.mixes_in(epoch) and draw_gate(first, epoch, number)
+        for rank in range(self.world):
+            step = replace(first, ranks=Ranks(self.device, rank, self.world))
+            order = self.loaders.batches.at(epoch, number, rank)
+            if order.weight(number):  # a small last batch may have no share for a process
+                batch = self.dataset.__getitems__(next(iter(order))).to(self.device)
+                yield from self._parts_of(step, batch, epoch, number, is_open)
+
+    def _parts_of(self, step: Step, batch: Batch, epoch: int, number: int, is_open: bool) -> Iterator[Part]:
+        shares = split_evenly(len(batch.labels), step.accumulate)
+        torch.manual_seed(derive_seed("layers", step.seed, epoch, number, step.ranks.rank))
+        for place, (begin, end) in enumerate(shares):
+            part = normalise(step, batch.part(begin, end))
+            plan = plan_batch(step, part, epoch, number, is_open, place)
+            mixed = mix_planned(step, part, plan)
+            yield Part(step.ranks.rank, place, part, plan, mixed)
+            if step.mixer.needs_model and place + 1 < len(shares):  # it moves the statistics that the next part sees
+                with step.autocast():
+                    step.model(mixed.images, mixed.regions, mixed.count)
+
+    def _make_step(self, settings: Settings) -> Step:
+        return make_step(self.store, settings, self.options, Ranks(self.device, 0, self.world), self.report)
+
+    def _step_before(self, epoch: int, number: int) -> Step:
+        """The run's network as it was before a step."""
+        step, at, state = self._make_step(self.settings), (0, 0), self._newest_before(epoch, number)
+        if state is not None:
+            step.restore(state)
+            at = state["position"]["epoch"], state["position"]["step"]
+        if at != (epoch, number):
+            self._train(step, at, (epoch, number))
+        step.network.train()
+        return step
+
+    def _newest_before(self, epoch: int, number: int) -> dict[str, Any] | None:
+        """The state of the newest checkpoint that is not after a step."""
+        for path in checkpoints_in(self.folder):  # the newest first
+            state = load_checkpoint(path)
+            if (state["position"]["epoch"], state["position"]["step"]) <= (epoch, number):
+                return state
+        return None
+
+    def _train(self, step: Step, at: tuple[int, int], goal: tuple[int, int]) -> None:
+        """Train from one place (epoch, step) of the run to another."""
+        method, batches = self.settings.method, self.loaders.batches
+        if self.world > 1:
+            raise RunError(
+                f"{method} looks at the images with the network, and {self.folder} was trained by {self.world} "
+                "processes: only steps at its checkpoints can be replayed, and none is at epoch "
+                f"{goal[0]}, step {goal[1]}"
+            )
+        torch.set_num_threads(self.config["threads"])
+        if self.device.type != "cpu" or self.config["device"] != "cpu":
+            self.report.say("note: the run, or this replay, is not on a CPU: last digits of the network may differ")
+        steps = (goal[0] - at[0]) * len(batches) + goal[1] - at[1]
+        place = "the beginning" if at == (0, 0) else f"epoch {at[0]}, step {at[1]}"
+        self.report.say(f"{method} looks at the images with the network: training {steps} steps again, from {place}")
+        advance = self.report.start("training again", steps)
+        progress = Progress(*at, Means(), Waiting(self.device))
+        while (progress.epoch, progress.number) != goal:
+            progress = self._train_epoch(step, progress, goal, advance)
+
+    def _train_epoch(
+        self, step: Step, progress: Progress, goal: tuple[int, int], advance: Callable[[int], None]
+    ) -> Progress:
+        """Train to the goal or to the end of the epoch, as :class:`lgcoamix.trainer.Trainer` does."""
+        batches, optim, epoch = self.loaders.batches, self.settings.optim, progress.epoch
+        batches.epoch, batches.first = epoch, progress.number
+        set_rate(step.optimiser, optim, epoch)
+
+        def after_step(_: int) -> None:
+            advance(1)
+            if (progress.epoch, progress.number) == goal:
+                raise _Arrived
+
+        try:
+            train_one_epoch(step, self.loaders.train, batches, progress, after_step, optim.mixes_in(epoch))
+        except _Arrived:
+            return progress
+        return Progress(epoch + 1, 0, Means(), Waiting(self.device))
+
+
+class _Arrived(Exception):  # noqa: N818 - not an error
+    """The network is as it was before the step that is replayed."""
+
+
+def replay_step(replay: Replay, epoch: int, number: int, out: Path) -> list[str]:
+    """Write what the run was trained on at one step: tensors, a table, a picture.
+
+    Parameters
+    ----------
+    epoch, number : of the step, both from 0, as in ``lambdas.csv``.
+    out : folder; is made.
+
+    Returns
+    -------
+    Lines about what was found and written.
+    """
+    lines, rows = [], []
+    parts = list(replay.parts(epoch, number))
+    out.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        suffix = "" if len(parts) == 1 else f"-rank{part.rank}-part{part.number}"
+        names = f"batch{suffix}.safetensors", f"batch{suffix}.png"
+        write_whole(out / names[0], _tensor_bytes(replay, part, epoch, number))
+        write_whole(out / names[1], _png(_draw(replay, part, epoch, number)))
+        rows += _rows(replay, part, epoch)
+        mixed = "not mixed" if part.plan is None else f"mixed by {replay.settings.method}"
+        lines.append(f"{len(part.batch.labels)} images, {mixed}: {out / names[0]}, {out / names[1]}")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(out / "samples.csv", text.getvalue().encode())
+    return [*lines, f"keys, labels and windows: {out / 'samples.csv'}"]
+
+
+def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
+    """Write one training sample on its way through an epoch: stored, cut out, as the network took it.
+
+    Parameters
+    ----------
+    key : of the sample, as ``samples.csv`` and ``preprocess show`` name it.
+    epoch : from 0.
+    out : folder; is made.
+
+    Returns
+    -------
+    Lines about what was found and written.
+    """
+    replay.check(epoch)
+    place, number = replay.find(key, epoch)
+    dataset, store = replay.dataset, replay.store
+    draws = dataset.draw([(epoch, place)])
+    shown = dataset.__getitems__([(epoch, place)])
+    stored = store.images("train", draws.samples)[0]
+    window = dataset.view.windows([stored.shape[:2]], draws.uniforms)[0]
+    scale = store.scales[int(draws.scales[0])].segments
+    tensors = {"stored": torch.from_numpy(stored), "shown": shown.images[0]}
+    maps = None
+    if shown.maps is not None and store.has_maps("train"):
+        maps = dataset.read_maps(draws)[0], shown.maps[0].numpy()
+        tensors |= {"stored_map": torch.from_numpy(maps[0]), "shown_map": shown.maps[0]}
+    tensors["input"] = normalise(replay.step, shown.to(replay.device)).images[0]
+    label = store.classes[int(shown.labels[0])]
+    title = f"{key}, {label}; epoch {epoch}" + (f"; {scale} segments asked" if maps else "")
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "sample.safetensors", save(_plain(tensors), {"key": key, "epoch": str(epoch)}))
+    write_whole(out / "sample.png", _png(sample_figure(stored, window, _picture(shown.images[0]), maps, title)))
+    top, left, height, width, flip = window
+    return [
+        f"{key} ({label}) comes at step {number} of epoch {epoch}",
+        f"window of {width}x{height} at column {left}, row {top}" + (", mirrored" if flip else ""),
+        f"the whole batch: --epoch {epoch} --step {number}",
+        f"wrote {out / 'sample.safetensors'}, {out / 'sample.png'}",
+    ]
+
+
+def _picture(image: Tensor) -> np.ndarray:
+    return image.permute(1, 2, 0).cpu().numpy()
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=80, format="png")
+    return buffer.getvalue()
+
+
+def _tensor_bytes(replay: Replay, part: Part, epoch: int, number: int) -> bytes:
+    mixed, batch = part.mixed, part.batch
+    tensors = {
+        "images": mixed.images,
+        "labels_a": mixed.labels_a,
+        "labels_b": mixed.labels_b,
+        "weight_a": mixed.weight_a,
+        "weight_b": mixed.weight_b,
+        "sources": batch.images,
+        "samples": batch.samples,
+    }
+    tensors |= {} if mixed.regions is None else {"regions": mixed.regions}
+    tensors |= {} if batch.maps is None else {"maps": batch.maps}
+    tensors |= {} if part.plan is None else {"permutation": part.plan.permutation}
+    about = {"method": replay.settings.method, "epoch": epoch, "step": number, "count": mixed.count, "rank": part.rank}
+    return save(_plain(tensors), {name: str(value) for name, value in about.items()})
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies in row-major order, as safetensors wants them."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def _draw(replay: Replay, part: Part, epoch: int, number: int) -> Figure:
+    classes, count = replay.store.classes, len(part.batch.labels)
+    if part.plan is None:
+        title = f"epoch {epoch}, step {number}: {count} images as they are" + _only(count)
+        return unmixed_figure(part.batch, classes, title, _DRAWN)
+    figure = pairs_figure(part.batch, part.plan, part.mixed, classes, count=_DRAWN)
+    figure.suptitle(f"epoch {epoch}, step {number}: {count} images, {replay.settings.method}" + _only(count))
+    return figure
+
+
+def _only(count: int) -> str:
+    return f", the first {_DRAWN}" if count > _DRAWN else ""
+
+
+def _rows(replay: Replay, part: Part, epoch: int) -> Iterator[dict[str, Any]]:
+    """One row an image: who it is, whom it received from, its window."""
+    dataset, store, mixed = replay.dataset, replay.store, part.mixed
+    keys, classes = store.keys("train"), store.classes
+    samples = part.batch.samples.tolist()
+    places = {sample: place for place, sample in enumerate(dataset.samples.tolist())}
+    draws = dataset.draw([(epoch, places[sample]) for sample in samples])
+    sizes = [(store.size, store.size)] * len(samples)
+    if not store.uniform:
+        sizes = [image.shape[:2] for image in store.images("train", samples)]
+    windows = dataset.view.windows(sizes, draws.uniforms)
+    partners = None if part.plan is None else part.plan.permutation.tolist()
+    for row, sample in enumerate(samples):
+        partner = None if partners is None else samples[partners[row]]
+        top, left, height, width, flip = windows[row]
+        yield {
+            "rank": part.rank,
+            "part": part.number,
+            "key": keys[sample],
+            "label": classes[int(mixed.labels_a[row])],
+            "partner": "" if partner is None else keys[partner],
+            "partner_label": "" if partner is None else classes[int(mixed.labels_b[row])],
+            "weight_a": float(mixed.weight_a[row]),
+            "weight_b": float(mixed.weight_b[row]),
+            "segments": store.scales[int(draws.scales[row])].segments if part.batch.maps is not None else "",
+            "top": top,
+            "left": left,
+            "height": height,
+            "width": width,
+            "flip": int(flip),
+        }
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "config.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"expected the folder of a run, {folder} has no config.json") from None
+    except ValueError as error:
+        raise RunError(f"{folder / 'config.json'} is damaged: {error}") from None
+
+
+def _read_settings(config: dict[str, Any], folder: Path) -> Settings:
+    try:
+        return from_plain(config["settings"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{folder} was trained by another version of this program, its settings cannot be read: "
+            f"{type(error).__name__}: {error}"
+        ) from None
+
+
+def _open_store(config: dict[str, Any], shards: Path | None) -> Store:
+    path = shards or Path(config["store"]["path"])
+    if not path.is_file():
+        raise RunError(f"the run was trained from {path}, which is not there; say with --shards where it is now")
+    return Store(path, config["store"]["superpixels"].removesuffix(_LIVE))
+
+
+def _options(config: dict[str, Any], folder: Path, device: str) -> RunOptions:
+    live = config["store"]["superpixels"].endswith(_LIVE)
+    return RunOptions(
+        out=folder,
+        recipe=config["recipe"],
+        seed=config["seed"],
+        device=device,
+        workers=0,
+        val_fraction=config["val_fraction"],
+        loader="streaming",  # the resident one gives the same bits
+        maps="live" if live else "stored",
+    )

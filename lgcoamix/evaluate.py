@@ -7,7 +7,7 @@ import platform
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from lgcoamix.checkpoint import load_checkpoint
-from lgcoamix.config import Settings, from_plain
+from lgcoamix.config import Settings
 from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader, on_device
 from lgcoamix.device import pick_device
 from lgcoamix.errors import RunError, SettingsError
@@ -34,15 +33,13 @@ from lgcoamix.evaluation_pictures import (
 )
 from lgcoamix.files import write_whole
 from lgcoamix.inputs import Statistics, statistics_of, to_inputs
-from lgcoamix.mixing import make_mixer
-from lgcoamix.models import BackboneError, LocalGlobalNet
 from lgcoamix.robustness import ascent, black, drop_patches, perturb
 from lgcoamix.seeding import derive_seed
+from lgcoamix.trained import Trained, checkpoint_file, make_network, read_trained
 from preprocess.store import Store
 
 _SHOWN = 24  # mistakes in the picture
 _PACKAGES = ("lgcoamix", "torch", "torchmetrics", "timm", "numpy")
-_PARTS = ("backbone.", "mid_branch.")  # inference needs no other part of the network
 
 Condition = tuple[str, float]  # ("clean", 0), ("fgsm", epsilon in 1/255), ("drop", share)
 _CLEAN: Condition = ("clean", 0.0)
@@ -81,33 +78,6 @@ class EvaluationOptions:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What a checkpoint file holds.
-
-    Parameters
-    ----------
-    path : of the file.
-    config : as in ``config.json``.
-    settings : of the run.
-    when : how far the training was, for example "epoch 8" or "step 500 of epoch 9".
-    weights : name of the state dict that was taken.
-    state : names and tensors.
-    """
-
-    path: Path
-    config: dict[str, Any]
-    settings: Settings
-    when: str
-    weights: str
-    state: dict[str, Tensor]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names; logit i is of ``classes[i]``."""
-        return tuple(self.config["classes"])
-
-
 def evaluate_checkpoint(
     store: Store, options: EvaluationOptions, start: Callable[[str, int], Callable[[int], None]]
 ) -> dict[str, Any]:
@@ -133,12 +103,12 @@ def evaluate_checkpoint(
     RunError : the checkpoint cannot be used, does not fit the store, or gives numbers that are not finite; the split is
         empty; the store is incomplete; the folder is in use.
     """
-    path = options.checkpoint / "best.pt" if options.checkpoint.is_dir() else options.checkpoint
+    path = checkpoint_file(options.checkpoint)
     _check_folder(options, path, store)
     device = pick_device(options.device)
-    trained = _read(path)
+    trained = read_trained(path)
     _check_store(store, options, trained)
-    model = _build(trained).to(device)
+    model = make_network(trained).to(device)
     loader = _loader(store, options, trained.settings, device)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=f".{options.out.name}.") as aside:
@@ -169,30 +139,6 @@ def _check_folder(options: EvaluationOptions, checkpoint: Path, store: Store) ->
             f"{out} holds the evaluation of {found[0]} on {found[1]}, split {found[2]}; --force replaces evaluations "
             "of the same checkpoint and split only, give another --out"
         )
-
-
-def _read(path: Path) -> Trained:
-    if not path.is_file():
-        raise RunError(f"expected a checkpoint file, or a run folder with best.pt; there is no {path}")
-    content = load_checkpoint(path)
-    weights = "model_ema" if content.get("model_ema") else "model"
-    config = content["config"]
-    try:
-        settings = from_plain(config["settings"])
-        config["classes"][0]
-    except (LookupError, TypeError, ValueError) as error:
-        raise RunError(
-            f"{path} was written by another version of this program, its configuration cannot be read: "
-            f"{type(error).__name__}: {error}"
-        ) from None
-    return Trained(path, config, settings, _when(content), weights, content[weights])
-
-
-def _when(content: dict[str, Any]) -> str:
-    place = content.get("position") or {}
-    if place.get("step"):  # saved in the middle of an epoch
-        return f"step {place['step']} of epoch {place['epoch'] + 1}"
-    return f"epoch {content.get('epoch', -1) + 1}"
 
 
 def _check_store(store: Store, options: EvaluationOptions, trained: Trained) -> None:
@@ -230,23 +176,6 @@ def _check_classes(store: Store, trained: Trained) -> None:
         f"differs is class {number}: {ours} in the checkpoint, {theirs} in the store; give the store that it was "
         f"trained on, {trained.config.get('store', {}).get('path', 'named in config.json')}"
     )
-
-
-def _build(trained: Trained) -> LocalGlobalNet:
-    settings = trained.settings
-    N, size = len(trained.classes), settings.data.image_size
-    state = {name: value for name, value in trained.state.items() if name.startswith(_PARTS)}
-    mixer = make_mixer(settings.method, **asdict(settings.mixer))
-    try:
-        model = LocalGlobalNet(settings.model.backbone, N, "none", size, local=False, mid=mixer.needs_mid)
-        model.load_state_dict(state)
-    except (BackboneError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise RunError(
-            f"{trained.path} does not fit the network {settings.model.backbone} of its configuration: {reason}; it "
-            "may need the timm version that its config.json names"
-        ) from None
-    return model.eval().requires_grad_(False)
 
 
 def _loader(store: Store, options: EvaluationOptions, settings: Settings, device: torch.device) -> DataLoader:

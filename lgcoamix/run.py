@@ -130,7 +130,14 @@ def _describe(store: Store, settings: Settings, options: RunOptions, ranks: Rank
     decisive = identity(store, settings, options)
     return {
         **decisive,
-        "store": {"path": str(store.path), "name": store.name, "dataset": store.dataset, **decisive["store"]},
+        "store": {
+            "path": str(store.path),
+            "name": store.name,
+            "dataset": store.dataset,
+            "images": store.document["images"],  # how they were stored: export tells it to predict
+            "samples": {name: len(split) for name, split in store.splits.items()},
+            **decisive["store"],
+        },
         "workers": options.workers,
         "device": str(ranks.device.type),
         "hardware": _hardware(ranks.device),

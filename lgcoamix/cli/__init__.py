@@ -11,6 +11,8 @@ from lgcoamix.cli.compare import compare
 from lgcoamix.cli.demo import demo
 from lgcoamix.cli.doctor import doctor
 from lgcoamix.cli.evaluate import evaluate
+from lgcoamix.cli.export import export
+from lgcoamix.cli.predict import predict
 from lgcoamix.cli.replay import replay
 from lgcoamix.cli.sweep import sweep
 from lgcoamix.cli.train import train
@@ -24,5 +26,5 @@ def main() -> None:
     """Train image classifiers with superpixel mixing."""
 
 
-for command in (train, evaluate, sweep, compare, replay, doctor, demo):
+for command in (train, evaluate, export, predict, sweep, compare, replay, doctor, demo):
     main.add_command(command)

@@ -1,18 +1,15 @@
 """``python -m lgcoamix evaluate``."""
 
-import functools
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.progress import passes
 from lgcoamix.config import suggest
 from lgcoamix.errors import RunError, SettingsError
 
@@ -121,7 +118,7 @@ def evaluate(
         drop_grid=drop_grid,
         seed=seed,
     )
-    with _progress() as start:
+    with passes() as start:
         document = evaluate_checkpoint(store, options, start)
     _print(document)
     written = sorted(path.name for path in out.iterdir() if path.suffix in (".json", ".csv", ".png"))
@@ -138,15 +135,6 @@ def _choose_split(store: "Store", wanted: str | None) -> str:
     if wanted not in store.splits:
         raise SettingsError(f"{store.path} has no split {wanted!r}; {suggest(wanted, store.splits)}")
     return wanted
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield lambda description, total: functools.partial(
-            progress.advance, progress.add_task(description, total=total)
-        )
 
 
 def _print(document: dict[str, Any]) -> None:

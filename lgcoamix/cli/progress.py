@@ -1,4 +1,4 @@
-"""The progress of a training, on standard error."""
+"""Progress bars on standard error: of a training, of a pass over images."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from lgcoamix.trainer import Report
@@ -34,3 +34,13 @@ def training_report() -> "Iterator[Report]":
             progress.update(task, line=line)
 
         yield Report(start, show, lambda line: progress.console.print(line, highlight=False, soft_wrap=True))
+
+
+@contextmanager
+def passes() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Give what begins a pass: a description and a number of images in, a function that counts finished ones out."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield lambda description, total: functools.partial(
+            progress.advance, progress.add_task(description, total=total)
+        )

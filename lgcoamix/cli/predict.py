@@ -1,0 +1,83 @@
+"""``python -m lgcoamix predict``."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.progress import passes
+
+if TYPE_CHECKING:
+    from lgcoamix.predict import Summary
+
+_LISTED = 20  # files that cannot be used
+_COLUMNS = 3  # classes in the table on the terminal
+
+
+@click.command(short_help="Classify images with an exported network.", context_settings=CONTEXT)
+@click.option(
+    "--model",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder that the command export wrote.",
+)
+@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes for each image.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("predictions.csv"),
+    show_default=True,
+    help="Table to write; one in place is replaced.",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Loading processes.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
+@friendly
+def predict(
+    model: Path, images: tuple[Path, ...], top: int, out: Path, batch_size: int, workers: int, device: str
+) -> None:
+    """Classify IMAGES, files or folders, and write a table: classes and probabilities, the likeliest first.
+
+    Images go the way that the test images of the training went. Those that cannot be used are listed, and have a row
+    with the reason; if all are such, the exit code is 1.
+
+    \b
+    Examples:
+      python -m lgcoamix predict --model models/try photo.jpg
+      python -m lgcoamix predict --model models/try holiday/ garden/ --top 3 --out flowers.csv
+    """
+    from lgcoamix.predict import PredictOptions
+    from lgcoamix.predict import predict as run
+
+    with passes() as start:
+        summary = run(PredictOptions(model, images, out, top, batch_size, workers, device), start)
+    _print(summary)
+    bad = f", {len(summary.failed)} not usable" if summary.failed else ""
+    click.echo(f"wrote {out}: {summary.images} image{'s' * (summary.images != 1)}{bad}")
+    if len(summary.failed) == summary.images:
+        sys.exit(1)
+
+
+def _print(summary: "Summary") -> None:
+    """The first answers as a table, and what could not be used on standard error."""
+    from lgcoamix.predict import shown_name
+
+    if summary.first:
+        count = min(_COLUMNS, len(summary.first[0].classes))
+        table = Table("image", *(f"{rank}." for rank in range(1, count + 1)))
+        for found in summary.first:
+            cells = (f"{name} {100 * share:.1f} %" for name, share in found.classes[:count])
+            table.add_row(*(Text(cell) for cell in (shown_name(found.path), *cells)))  # Text: a name is no markup
+        console().print(table)
+        more = summary.images - len(summary.failed) - len(summary.first)
+        if more:
+            click.echo(f"... and {more} more")
+    for found in summary.failed[:_LISTED]:
+        click.echo(f"not usable: {shown_name(found.path)}: {found.error}", err=True)
+    if len(summary.failed) > _LISTED:
+        click.echo(f"... and {len(summary.failed) - _LISTED} more, see the column error", err=True)

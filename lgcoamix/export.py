@@ -1,0 +1,280 @@
+"""A trained backbone as a folder that timm loads: weights, configuration, model card, ONNX on demand."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path, PurePath
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.models._hub import save_config_for_hf
+from torch import Tensor, nn
+
+from lgcoamix.config import to_plain
+from lgcoamix.errors import RunError
+from lgcoamix.export_card import make_card
+from lgcoamix.exported import CARD, CONFIG, FORMAT, ONNX, SECTION, WEIGHTS, exported_config, read_exported
+from lgcoamix.inputs import statistics_of, to_inputs
+from lgcoamix.onnx_file import write_onnx
+from lgcoamix.trained import Trained, checkpoint_file, make_network, read_trained
+from preprocess.errors import PreprocessError
+from preprocess.store import Store
+from preprocess.store.index import IMAGES
+
+_FILES = {CONFIG, WEIGHTS, CARD, ONNX, f"{ONNX}.data"}
+# Of the configuration that timm gives the network: what describes the architecture. The rest is about other weights.
+_ARCHITECTURE = (
+    "architecture",
+    "input_size",
+    "min_input_size",
+    "fixed_input_size",
+    "num_classes",
+    "pool_size",
+    "first_conv",
+    "classifier",
+)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported, and where to.
+
+    Parameters
+    ----------
+    checkpoint : checkpoint file, or run folder: then its ``best.pt``.
+    out : folder.
+    onnx : write ``model.onnx`` too.
+    force : replace an earlier export in ``out``.
+    """
+
+    checkpoint: Path
+    out: Path
+    onnx: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written.
+
+    Parameters
+    ----------
+    architecture : timm's name of the network.
+    classes : N.
+    image_size : side of the input.
+    checkpoint : what the weights are, for example "best.pt, epoch 8".
+    files : names, sorted.
+    onnx_difference : largest difference of an ONNX logit from PyTorch's, or None.
+    """
+
+    architecture: str
+    classes: int
+    image_size: int
+    checkpoint: str
+    files: tuple[str, ...]
+    onnx_difference: float | None
+
+
+def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
+    """Write the folder aside, load it as its users will, compare the logits, then publish it.
+
+    Parameters
+    ----------
+    options : what and where.
+    say : is told what takes long.
+
+    Raises
+    ------
+    RunError : the checkpoint cannot be used or lacks what ``predict`` needs, the folder is in use, timm gives other
+        logits than the checkpoint, or the network cannot be written as ONNX. Nothing is published then.
+    """
+    out = options.out.absolute()
+    _check_folder(out, options.force)
+    trained = read_trained(checkpoint_file(options.checkpoint))
+    images = _stored_images(trained)
+    net = make_network(trained).backbone.net
+    size = trained.settings.data.image_size
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside:
+        folder = Path(aside) / out.name  # not the temporary folder itself: others may not read that one
+        folder.mkdir()
+        _write_weights(net, folder / WEIGHTS)
+        config = _write_config(net, trained, images, folder / CONFIG)
+        _check_with_timm(net, trained, folder, config)
+        difference = None
+        if options.onnx:
+            say("writing model.onnx, which takes a while")
+            difference = write_onnx(net, size, folder / ONNX)
+        card = make_card(trained, config, _creation_options(config), out.name, difference)
+        (folder / CARD).write_text(card, encoding="utf-8")
+        files = tuple(sorted(path.name for path in folder.iterdir()))
+        _publish(folder, out)
+    averaged = ", averaged weights" if trained.weights == "model_ema" else ""
+    return Summary(
+        config["architecture"],
+        len(trained.classes),
+        size,
+        f"{trained.path.name}, {trained.when}{averaged}",
+        files,
+        difference,
+    )
+
+
+def _check_folder(out: Path, force: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if exported_config(out) is None:
+        raise RunError(f"{out} exists and is no earlier export, which alone --force may replace; give another --out")
+    if not force:
+        raise RunError(f"{out} exists; give another --out, or replace the export that it holds with --force")
+    others = sorted(path.name for path in out.iterdir() if path.name not in _FILES)
+    if others:
+        raise RunError(
+            f"{out} also holds {', '.join(others[:5])}, which --force would remove; move it away, or give another --out"
+        )
+
+
+def _stored_images(trained: Trained) -> dict[str, Any]:
+    """How the store's images were made. Older checkpoints do not say: the store does, where it is still in place."""
+    described = trained.config.get("store", {})
+    if "images" in described:
+        return described["images"]
+    path = Path(described.get("path", ""))
+    keys = {name: key for name, key in described.get("keys", {}).items() if name.endswith(f"/{IMAGES}")}
+    try:
+        store = Store(path)
+        if keys.items() <= store.content_keys.items():
+            return store.document["images"]
+        reason = "the store there has other images now"
+    except (PreprocessError, OSError) as error:
+        reason = str(error)
+    raise RunError(
+        f"{trained.path} is of an older version, and does not say how its images were stored; its store is looked for "
+        f"at {path}, but {reason}. Put that store there, or build it anew, and export again"
+    )
+
+
+def _write_weights(net: nn.Module, path: Path) -> None:
+    # Copies: safetensors refuses tensors that share memory or are not contiguous.
+    whole = torch.contiguous_format
+    tensors = {name: value.detach().clone(memory_format=whole) for name, value in net.state_dict().items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _write_config(net: nn.Module, trained: Trained, images: dict[str, Any], path: Path) -> dict[str, Any]:
+    settings = trained.settings
+    size = settings.data.image_size
+    net.pretrained_cfg = {name: net.pretrained_cfg[name] for name in _ARCHITECTURE if name in net.pretrained_cfg}
+    mode, share = _crop(settings.data.test, size, images["size"], images["resize"])
+    mean, std = (_shortest(values) for values in statistics_of(settings))
+    save_config_for_hf(
+        net,
+        path,
+        model_config={
+            "label_names": list(trained.classes),
+            "pretrained_cfg": {"crop_mode": mode, "crop_pct": share, "interpolation": "bilinear"},
+            SECTION: _section(trained, images),
+        },
+        data_config={
+            "input_size": (3, size, size),
+            "mean": mean,
+            "std": std,
+            "crop_mode": mode,
+            "crop_pct": share,
+            "interpolation": "bilinear",
+        },
+    )
+    config = json.loads(path.read_bytes())
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return config
+
+
+def _crop(test: str, size: int, stored: int | None, resize: str) -> tuple[str, float]:
+    """The test protocol in timm's words: crop mode, and the input's share of what the image is resized to."""
+    if test == "resize":
+        return "squash", 1.0
+    share = size / stored
+    while math.floor(size / share) < stored:  # timm divides, and cuts off: 16 / (16 / 93) is below 93
+        share = math.nextafter(share, 0)
+    return ("squash" if resize == "squash" else "center"), share
+
+
+def _shortest(values: Tensor) -> list[float]:
+    """Shortest decimals that are the same numbers in float32."""
+    return [float(str(value)) for value in values.flatten().numpy()]
+
+
+def _section(trained: Trained, images: dict[str, Any]) -> dict[str, Any]:
+    config = trained.config
+    return {
+        "format": FORMAT,
+        "version": version("lgcoamix"),
+        "images": images,
+        "data": asdict(trained.settings.data),
+        "checkpoint": {"name": trained.path.name, "trained": trained.when, "weights": trained.weights},
+        "recipe": config.get("recipe"),
+        "settings": _without_paths(to_plain(trained.settings)),
+        "seed": config.get("seed"),
+        "val_fraction": config.get("val_fraction"),
+        "test_split": config.get("test_split"),
+        "store": {name: config["store"].get(name) for name in ("name", "dataset", "superpixels", "samples", "keys")},
+        "versions": config.get("versions"),
+        "commit": config.get("commit"),
+        "hardware": config.get("hardware"),
+    }
+
+
+def _without_paths(value: Any) -> Any:
+    """Settings whose texts are no paths of this machine: of a file of weights only the name stays."""
+    if isinstance(value, dict):
+        return {name: _without_paths(part) for name, part in value.items()}
+    return PurePath(value.replace("\\", "/")).name if isinstance(value, str) and value else value
+
+
+def _creation_options(config: dict[str, Any]) -> dict[str, Any]:
+    """What ``timm.create_model`` must be told besides the architecture, where it does not read ``config.json``."""
+    given = config.get("model_args", {})
+    size = {"img_size": config["pretrained_cfg"]["input_size"][1]} if given.get("img_size") else {}
+    return {"num_classes": config["num_classes"], **size}
+
+
+@torch.no_grad()
+def _check_with_timm(net: nn.Module, trained: Trained, folder: Path, config: dict[str, Any]) -> None:
+    """Load the folder in both forms and compare logits with those of the checkpoint, bit for bit."""
+    size = trained.settings.data.image_size
+    noise = torch.randint(256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = to_inputs(noise, *statistics_of(trained.settings))
+    wanted = net(images)
+    if not wanted.isfinite().all():
+        raise RunError(f"{trained.path} gives logits that are not finite: its training diverged; take an earlier one")
+    name, options = config["architecture"], _creation_options(config)
+    try:
+        other = timm.create_model(name, checkpoint_path=str(folder / WEIGHTS), **options).eval()
+    except Exception as error:  # what timm raises has no common type
+        raise RunError(f"timm {timm.__version__} cannot load {name} with {options}: {error}") from None
+    for form, loaded in (("local-dir:", read_exported(folder).net), ("checkpoint_path=", other)):
+        logits = loaded(images)
+        if not torch.equal(logits, wanted):
+            raise RunError(
+                f"timm {timm.__version__} gives other logits for {name} than {trained.path}, loaded "
+                f"with {form} (largest difference {(logits - wanted).abs().max():.1e}); nothing was written"
+            )
+
+
+def _publish(folder: Path, out: Path) -> None:
+    """Give the whole folder its name. An earlier export steps aside first, and goes when the new one is in place."""
+    for path in folder.iterdir():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    if out.exists():
+        out.replace(folder.with_name(f"{out.name}.before"))  # in the temporary folder, and removed with it
+    folder.replace(out)

@@ -1,0 +1,229 @@
+"""The model card of an exported folder: what the network is, how it was trained, and how well it does."""
+
+import hashlib
+import html
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import timm
+from jinja2 import Environment, StrictUndefined
+
+from lgcoamix.config import flatten
+from lgcoamix.exported import SECTION
+from lgcoamix.recipes import RECIPES
+from lgcoamix.trained import Trained
+
+_RUN = ("recipe", "settings", "seed", "val_fraction", "test_split", "classes")  # two configurations of one run agree
+
+
+def make_card(
+    trained: Trained, config: dict[str, Any], options: dict[str, Any], name: str, onnx_difference: float | None
+) -> str:
+    """Write ``README.md``.
+
+    Parameters
+    ----------
+    trained : the checkpoint; figures are looked for beside it.
+    config : ``config.json`` of the folder.
+    options : what ``timm.create_model`` takes besides the architecture and the file of the weights.
+    name : of the folder.
+    onnx_difference : largest difference of an ONNX logit from PyTorch's; None without ONNX.
+    """
+    section = config[SECTION]
+    settings = section["settings"]
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)  # Markdown: no autoescape
+    environment.filters |= {
+        "text": _text,
+        "python": json.dumps,  # of a text: Python reads it alike
+        "shell": shlex.quote,
+        "percent": lambda value: "" if value is None else f"{value:.2f} %",
+        "share": lambda value: "" if value is None else f"{value:.4f}",
+    }
+    template = environment.from_string((files("lgcoamix") / "export_card.md").read_text("utf-8"))
+    return template.render(
+        name=name,
+        architecture=config["architecture"],
+        ours=timm.models.model_entrypoint(config["architecture"]).__module__.startswith("lgcoamix."),
+        options=options,
+        timm_version=timm.__version__,
+        classes=config["label_names"],
+        size=section["data"]["image_size"],
+        method=settings["method"],
+        dataset=section["store"]["name"],
+        checkpoint=section["checkpoint"],
+        mid=_has_mid(trained),
+        local=settings["method"] == "lgcoamix",
+        onnx_difference=onnx_difference,
+        steps=list(_steps(section["images"], section["data"], config["pretrained_cfg"])),
+        rows=[*_of_the_run(trained), *_of_evaluations(trained)],
+        chosen_on_test=section["val_fraction"] == 0,
+        val_fraction=section["val_fraction"],
+        facts={label: value for label, value in _facts(trained, section) if value},
+        settings=flatten(settings),
+        start_licence=_start_licence(trained),
+    )
+
+
+def _text(value: object) -> str:
+    """One line of text that Markdown, also in a table, shows as it is."""
+    line = html.escape(" ".join(str(value).split()), quote=False)
+    return "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in line)
+
+
+def _has_mid(trained: Trained) -> bool:
+    return any(name.startswith("mid_branch.") for name in trained.state)
+
+
+def _steps(images: Mapping[str, Any], data: Mapping[str, Any], cfg: Mapping[str, Any]) -> Iterator[str]:
+    """Preprocessing in words."""
+    banner = images.get("banner")
+    yield (
+        "Decode to RGB; turn upright by EXIF; lay transparency on white."
+        + (f" Cut off the lowest {banner} rows of pixels." if banner else "")
+    )
+    size, codec = images["size"], images["codec"]
+    how = {
+        "squash": f"Squash to {size}x{size} pixels, whatever the aspect ratio (Pillow, bilinear",
+        "short": f"Resize to a short side of {size} pixels (Pillow, bilinear",
+        "none": "Keep the size (Pillow",
+    }[images["resize"]]
+    coded = f"; code as JPEG of quality {images['quality']} and decode again" if codec == "jpeg" else ""
+    yield f"{how}, version {images['pillow']} for the training){coded}."
+    side = data["image_size"]
+    if data["test"] == "center":
+        yield f"Cut out the centre of {side}x{side} pixels."
+    else:
+        yield f"Resize the whole image to {side}x{side} pixels, by areas where a side shrinks, else bilinear."
+    mean, std = cfg["mean"], cfg["std"]
+    if set(mean) == {0} and set(std) == {1}:
+        yield "Divide by 255: inputs lie in [0, 1], and are not normalised further (mean 0, standard deviation 1)."
+    else:
+        yield f"Divide by 255, subtract the mean {_list(mean)}, divide by the standard deviation {_list(std)}."
+
+
+def _list(values: list[float]) -> str:
+    return f"({', '.join(f'{value:g}' for value in values)})"
+
+
+def _of_the_run(trained: Trained) -> Iterator[dict[str, Any]]:
+    """Figures that the training measured: with these weights, and over the epochs."""
+    with_mid = ", with the mid-level branch" if _has_mid(trained) else ""
+    for split, top1 in _tops(trained.figures):
+        yield _row(f"{split}, this checkpoint ({trained.when}), measured by the training{with_mid}", top1)
+    results = _results_beside(trained)
+    names = [name for name, value in results.items() if name.endswith("_top1") and isinstance(value, dict)]
+    for name in names:
+        found, split = results[name], name.removesuffix("_top1")
+        chosen = f"epoch {results['best_epoch'] + 1}, chosen on {results['best_chosen_on']}"
+        yield _row(f"{split}, last of {results['epochs']} epochs{with_mid}", found["last"])
+        yield _row(f"{split}, best epoch ({chosen}){with_mid}", found["best"])
+        yield _row(f"{split}, median of the last {min(10, results['epochs'])}{with_mid}", found["median_of_last_10"])
+
+
+def _tops(figures: Mapping[str, float]) -> list[tuple[str, float]]:
+    return [(name.removesuffix("_top1"), value) for name, value in figures.items() if name.endswith("_top1")]
+
+
+def _row(what: str, top1: float, images: object = "", figures: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    figures = figures or {}
+    return {
+        "what": what,
+        "images": images,
+        "top1": top1,
+        "top5": figures.get("top5"),
+        "ece": figures.get("calibration_error"),
+    }
+
+
+def _results_beside(trained: Trained) -> dict[str, Any]:
+    """``results.json`` of the run that the checkpoint lies in; empty where it is another run's, or not finished."""
+    folder = trained.path.parent
+    config, results = _read_json(folder / "config.json"), _read_json(folder / "results.json")
+    mine = json.loads(json.dumps(trained.config))
+    same = config and all(config.get(name) == mine.get(name) for name in _RUN)
+    same = same and config["store"]["keys"] == mine["store"]["keys"]
+    return results if same and {"best_epoch", "best_chosen_on", "epochs"} <= results.keys() else {}
+
+
+def _of_evaluations(trained: Trained) -> Iterator[dict[str, Any]]:
+    """Figures that the command ``evaluate`` measured with exactly this file, from the folders beside it."""
+    paths = sorted(trained.path.parent.glob("evaluation-*/evaluation.json"))
+    documents = [document for document in map(_read_json, paths) if document]
+    if not documents:
+        return
+    with trained.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    for document in documents:
+        if document.get("checkpoint", {}).get("sha256") != digest:
+            continue
+        what = f"{document['split']} of {document['store']['name']}, this checkpoint, measured by evaluate"
+        whole, backbone = document["figures"], document.get("backbone")
+        if backbone:
+            yield _row(
+                f"{what}, without the mid-level branch: as exported", backbone["top1"], whole["images"], backbone
+            )
+            what += ", with the mid-level branch"
+        yield _row(what, whole["top1"], whole["images"], whole)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The document; empty where there is none, or no whole one."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _facts(trained: Trained, section: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    settings, store, name = section["settings"], section["store"], section["recipe"]
+    recipe, optim, data = RECIPES.get(name), settings["optim"], settings["data"]
+    yield "recipe", name
+    yield "recipe's source", recipe and recipe.source
+    yield "method", _with_options(settings["method"], settings["mixer"])
+    yield "backbone", settings["model"]["backbone"]
+    yield "starting weights", _start(trained)
+    yield "data", ", ".join(dict.fromkeys(filter(None, (store["name"], store["dataset"]))))
+    yield "images", ", ".join(f"{split} {count}" for split, count in (store["samples"] or {}).items())
+    yield "test split", section["test_split"]
+    yield "held out of the training images", section["val_fraction"] and f"{100 * section['val_fraction']:g} %"
+    yield "superpixels", store["superpixels"]
+    yield "content keys of the store", ", ".join(f"{column} {key}" for column, key in (store["keys"] or {}).items())
+    yield "protocol", f"windows: {data['crop']}; test: {data['test']}; input {data['image_size']} pixels"
+    yield "epochs, batch size", f"{optim['epochs']}, {optim['batch_size']}"
+    yield (
+        "optimiser",
+        f"{optim['optimiser']}, lr {optim['lr']:g}, schedule {optim['schedule']}, decay {optim['weight_decay']:g}",
+    )
+    yield "averaged weights", optim["ema"] and f"decay {optim['ema']:g}"
+    yield "seed", str(section["seed"])
+    yield "hardware", section["hardware"]
+    yield "versions", ", ".join(f"{package} {number}" for package, number in (section["versions"] or {}).items())
+    yield "commit", section["commit"]
+
+
+def _with_options(method: str, options: Mapping[str, Any]) -> str:
+    given = ", ".join(f"{name}={value}" for name, value in options.items())
+    return f"{method} ({given})" if given else method
+
+
+def _start(trained: Trained) -> str:
+    model = trained.settings.model
+    if model.weights == "none":
+        return "none: trained from scratch"
+    if model.weights == "pretrained":
+        return f"those that timm takes for {model.backbone}"
+    return f"a file, {Path(model.weights.replace(chr(92), '/')).name}"
+
+
+def _start_licence(trained: Trained) -> str:
+    model = trained.settings.model
+    if model.weights != "pretrained":
+        return f"Starting weights: {_text(_start(trained))}."
+    cfg = timm.get_pretrained_cfg(model.backbone, allow_unregistered=True)
+    licence = cfg and cfg.license
+    return f"timm names {_text(licence) if licence else 'no licence'} for the weights of {_text(model.backbone)}."

@@ -1,0 +1,89 @@
+"""A network as one ONNX file, checked against PyTorch. The packages of the extra ``onnx`` are imported when used."""
+
+import io
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lgcoamix.errors import RunError
+
+TOLERANCE = 1e-4  # largest difference of a logit
+_OPSET = 18
+_BATCHES = (1, 3)
+_LARGEST = 1.9e9  # bytes of weights; protocol buffers, and so ONNX files, end at 2 GB
+
+
+def write_onnx(net: nn.Module, size: int, path: Path) -> float:
+    """Write a network and check the file with onnxruntime.
+
+    Parameters
+    ----------
+    net : takes (B, 3, S, S) float32 normalised images, gives (B, N) logits; in eval mode, on the CPU.
+    size : S.
+    path : of the file. Its input is ``images``, its output ``logits``, B is free. Weights of more than 2 GB go into
+        a second file beside it.
+
+    Returns
+    -------
+    Largest absolute difference of a logit from PyTorch's, over batches of 1 and 3 images.
+
+    Raises
+    ------
+    RunError : the network cannot be written, or the file differs by ``TOLERANCE`` or more.
+    """
+    weights = sum(value.numel() * value.element_size() for value in net.state_dict().values())
+    example = torch.zeros(2, 3, size, size)  # of two: the exporter would take a batch of one for a constant
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                net,
+                (example,),
+                path,
+                input_names=["images"],
+                output_names=["logits"],
+                opset_version=_OPSET,
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                external_data=weights > _LARGEST,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter's own types, and those of what it calls
+        raise RunError(
+            f"this network cannot be written as ONNX: {type(error).__name__}: {_short(error)}; leave out --onnx, "
+            "nothing was written"
+        ) from None
+    difference = _largest_difference(net, size, path)
+    if not difference < TOLERANCE:
+        raise RunError(
+            f"logits of the ONNX file differ from PyTorch's by {difference:.1e}, expected less than {TOLERANCE:g}; "
+            "leave out --onnx, nothing was written"
+        )
+    return difference
+
+
+@torch.no_grad()
+def _largest_difference(net: nn.Module, size: int, path: Path) -> float:
+    import onnxruntime
+
+    generator, largest = torch.Generator().manual_seed(0), 0.0
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        for count in _BATCHES:
+            images = torch.randn(count, 3, size, size, generator=generator)
+            (logits,) = session.run(["logits"], {"images": images.numpy()})
+            largest = np.maximum(largest, np.abs(logits - net(images).numpy()).max())  # keeps NaN
+    except Exception as error:  # onnxruntime's own types
+        raise RunError(
+            f"onnxruntime cannot run the ONNX file of this network: {_short(error)}; leave out --onnx, nothing was "
+            "written"
+        ) from None
+    return float(largest)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,179 @@
+"""Classify image files with an exported network: files and folders in, one table out."""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lgcoamix.data import EpochBatches, make_loader
+from lgcoamix.data.files import FileBatch, ImageFiles, find_images
+from lgcoamix.data.loader import end_workers
+from lgcoamix.device import pick_device
+from lgcoamix.errors import RunError
+from lgcoamix.exported import Exported, read_exported
+from lgcoamix.files import write_whole, written_aside
+from lgcoamix.inputs import make_statistics, to_inputs
+
+_SHOWN = 10  # images in the summary
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What is classified, and how.
+
+    Parameters
+    ----------
+    model : folder that ``export`` wrote.
+    images : files, and folders of which all images are taken.
+    out : table to write.
+    top : classes for each image, at most all.
+    batch_size : images at a time.
+    workers : loading processes.
+    device : ``auto``, ``cpu``, ``cuda``, ``mps``.
+    """
+
+    model: Path
+    images: tuple[Path, ...]
+    out: Path
+    top: int = 5
+    batch_size: int = 32
+    workers: int = 2
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one file.
+
+    Parameters
+    ----------
+    path : of the file.
+    classes : names and probabilities, the likeliest first, of equals the one with the lower number; none for a file
+        that cannot be used.
+    error : why it cannot be used; empty for the others.
+    """
+
+    path: Path
+    classes: tuple[tuple[str, float], ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written.
+
+    Parameters
+    ----------
+    images : number of files.
+    first : answers for the first files that could be used.
+    failed : the files that could not.
+    """
+
+    images: int
+    first: tuple[Prediction, ...]
+    failed: tuple[Prediction, ...]
+
+
+def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int], None]]) -> Summary:
+    """Classify files and write the table, whole or not at all.
+
+    Parameters
+    ----------
+    options : what and how.
+    start : is called with a description and the number of files; returns what counts finished ones.
+
+    Raises
+    ------
+    SettingsError : no such device.
+    RunError : the folders hold no images; the model is not an exported one, is damaged, or gives numbers that are not
+        finite; a loading process died.
+    """
+    device = pick_device(options.device)
+    paths = find_images(options.images)
+    if not paths:
+        raise RunError(_nothing_found(options.images))
+    exported = read_exported(options.model)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(options.out, b""):
+        pass  # a table that cannot be written is found out now, and not after all images
+    table, first, failed = io.StringIO(newline=""), [], []
+    writer = csv.writer(table)
+    top = min(options.top, len(exported.classes))
+    ranks = range(1, top + 1)
+    writer.writerow(["image", *(f"{name}_{rank}" for rank in ranks for name in ("class", "probability")), "error"])
+    advance = start("classifying", len(paths))
+    for batch in _predictions(exported, paths, options, top, device):
+        for found in batch:
+            cells = [cell for name, share in found.classes for cell in (name, f"{share:.6f}")]
+            writer.writerow([found.path, *(cells or [""] * 2 * top), found.error])
+            if found.error:
+                failed.append(found)
+            elif len(first) < _SHOWN:
+                first.append(found)
+        advance(len(batch))
+    # A file name need not be text: its bytes go through as they are.
+    write_whole(options.out, table.getvalue().encode("utf-8", "surrogateescape"))
+    return Summary(len(paths), tuple(first), tuple(failed))
+
+
+def _nothing_found(given: tuple[Path, ...]) -> str:
+    places = ", ".join(map(str, given[:5])) + (f" and {len(given) - 5} more" if len(given) > 5 else "")
+    return (
+        f"no images in {places}: folders are searched, with all below them, for names that end like image files "
+        "(.jpg, .png, .tif, .webp, ...) and do not start with a dot; a file that is named itself is always tried"
+    )
+
+
+@torch.no_grad()
+def _predictions(
+    exported: Exported, paths: list[Path], options: PredictOptions, top: int, device: torch.device
+) -> Iterator[list[Prediction]]:
+    """Answers, batch by batch, in the order of the files."""
+    net = exported.net.to(device)
+    mean, std = make_statistics(exported.mean, exported.std, device)
+    dataset = ImageFiles(paths, exported.images, exported.data)
+    batches = EpochBatches(len(dataset), options.batch_size, None)
+    loader = make_loader(dataset, batches, min(options.workers, len(batches)), device.type == "cuda")
+    try:
+        for batch in loader:
+            logits = torch.empty(0, len(exported.classes))
+            if len(batch.images):
+                logits = net(to_inputs(batch.images.to(device), mean, std)).float().cpu()
+            yield _answers(paths, batch, logits, exported.classes, top)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError("a loading process died, perhaps for lack of memory: take --workers 0, or fewer") from None
+    finally:
+        end_workers(loader)
+
+
+def _answers(
+    paths: list[Path], batch: FileBatch, logits: Tensor, classes: tuple[str, ...], top: int
+) -> list[Prediction]:
+    logits = logits.double()
+    order = logits.sort(dim=1, descending=True, stable=True).indices[:, :top]  # stable: of equals the lower first
+    shares = logits.softmax(dim=1).gather(1, order).tolist()
+    rows = zip(order.tolist(), shares, logits.isfinite().all(dim=1).tolist(), strict=True)
+    answers = []
+    for place, reason in zip(batch.places, batch.reasons, strict=True):
+        path = paths[place]
+        if reason is not None:
+            answers.append(Prediction(path, error=reason))
+            continue
+        labels, probabilities, finite = next(rows)
+        if not finite:
+            raise RunError(f"the network gives numbers that are not finite for {shown_name(path)}: export it again")
+        names = (classes[label] for label in labels)
+        answers.append(Prediction(path, tuple(zip(names, probabilities, strict=True))))
+    return answers
+
+
+def shown_name(path: Path) -> str:
+    """A path as text that any terminal takes."""
+    return os.fsencode(path).decode("utf-8", "replace")

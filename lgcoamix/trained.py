@@ -1,0 +1,107 @@
+"""What a checkpoint holds of a trained network, and the network itself as inference needs it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lgcoamix.checkpoint import load_checkpoint
+from lgcoamix.config import Settings, from_plain
+from lgcoamix.errors import RunError
+from lgcoamix.mixing import make_mixer
+from lgcoamix.models import BackboneError, LocalGlobalNet
+
+_PARTS = ("backbone.", "mid_branch.")  # inference needs no other part of the network
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint file holds.
+
+    Parameters
+    ----------
+    path : of the file.
+    config : as in ``config.json``.
+    settings : of the run.
+    when : how far the training was, for example "epoch 8" or "step 500 of epoch 9".
+    weights : name of the state dict that was taken: ``model_ema`` where there is one, else ``model``.
+    state : names and tensors.
+    figures : row of ``metrics.csv`` that was measured with these weights; empty in the middle of an epoch.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    settings: Settings
+    when: str
+    weights: str
+    state: dict[str, Tensor]
+    figures: dict[str, float]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; logit i is of ``classes[i]``."""
+        return tuple(self.config["classes"])
+
+
+def checkpoint_file(path: Path) -> Path:
+    """A run folder stands for its ``best.pt``."""
+    return path / "best.pt" if path.is_dir() else path
+
+
+def read_trained(path: Path) -> Trained:
+    """Read a checkpoint file.
+
+    Raises
+    ------
+    RunError : missing, damaged, or of another program or another version of this one.
+    """
+    if not path.is_file():
+        raise RunError(f"expected a checkpoint file, or a run folder with best.pt; there is no {path}")
+    content = load_checkpoint(path)
+    weights = "model_ema" if content.get("model_ema") else "model"
+    config = content["config"]
+    try:
+        settings = from_plain(config["settings"])
+        config["classes"][0]
+    except (LookupError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path} was written by another version of this program, its configuration cannot be read: "
+            f"{type(error).__name__}: {error}"
+        ) from None
+    figures = {} if _within_epoch(content) else content.get("metrics") or {}
+    return Trained(path, config, settings, _when(content), weights, content[weights], figures)
+
+
+def make_network(trained: Trained) -> LocalGlobalNet:
+    """Build the network of a checkpoint for inference, on the CPU: the backbone, and the mid-level branch if any.
+
+    Raises
+    ------
+    RunError : the weights do not fit the network that the configuration names.
+    """
+    settings = trained.settings
+    N, size = len(trained.classes), settings.data.image_size
+    state = {name: value for name, value in trained.state.items() if name.startswith(_PARTS)}
+    mixer = make_mixer(settings.method, **asdict(settings.mixer))
+    try:
+        model = LocalGlobalNet(settings.model.backbone, N, "none", size, local=False, mid=mixer.needs_mid)
+        model.load_state_dict(state)
+    except (BackboneError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"{trained.path} does not fit the network {settings.model.backbone} of its configuration: {reason}; it "
+            "may need the timm version that its config.json names"
+        ) from None
+    return model.eval().requires_grad_(False)
+
+
+def _within_epoch(content: dict[str, Any]) -> bool:
+    return bool((content.get("position") or {}).get("step"))
+
+
+def _when(content: dict[str, Any]) -> str:
+    if _within_epoch(content):
+        place = content["position"]
+        return f"step {place['step']} of epoch {place['epoch'] + 1}"
+    return f"epoch {content.get('epoch', -1) + 1}"

@@ -13,6 +13,8 @@ from preprocess.store.format import writing_aside
 
 _LINE_SCALE = 384  # side, in pixels, to which a small picture is enlarged before boundaries are drawn
 
+Panel = tuple[str, np.ndarray | None]  # title and picture; None leaves the place empty
+
 
 def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
     """Draw a sheet: one row an image, the image itself first, then one column for each scale.
@@ -26,31 +28,49 @@ def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
     """
     if out.suffix[1:] not in Figure().canvas.get_supported_filetypes():
         raise StoreError(f"{out}: expected a name that ends in .png, .jpg or .pdf")
-    total = len(store.splits[split])
-    chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+    chosen = spread(len(store.splits[split]), count)
     images, labels = store.images(split, chosen), store.labels(split)[chosen]
-    scales = store.scales if store.has_maps(split) else ()
-    columns = 1 + len(scales)
-    figure = Figure(figsize=(2.2 * columns, 2.35 * len(chosen)), layout="constrained")
-    axes = figure.subplots(len(chosen), columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for row, (image, label) in enumerate(zip(images, labels, strict=True)):
-        axes[row, 0].imshow(image)
-        axes[row, 0].set_title(f"{chosen[row]}: {store.classes[label]}", fontsize=8)
-    for column, scale in enumerate(scales, start=1):
-        maps = store.maps(split, scale.segments, chosen)
-        for row, (image, ids) in enumerate(zip(images, maps, strict=True)):
-            axes[row, column].imshow(_with_boundaries(image, ids.astype(int)))
-            axes[row, column].set_title(f"{scale.segments} asked, {ids.max() + 1} found", fontsize=8)
+    rows = [
+        [(f"{sample}: {store.classes[label]}", image)]
+        for sample, label, image in zip(chosen, labels, images, strict=True)
+    ]
+    for scale in store.scales if store.has_maps(split) else ():
+        for row, image, ids in zip(rows, images, store.maps(split, scale.segments, chosen), strict=True):
+            row.append((found_title(scale.segments, ids), outlined(image, ids)))
     picture = io.BytesIO()  # drawn first: a full disk leaves no half of a file
-    figure.savefig(picture, dpi=110, format=out.suffix[1:])
+    draw_sheet(rows).savefig(picture, dpi=110, format=out.suffix[1:])
     with writing_aside(out) as file:
         file.write(picture.getvalue())
 
 
-def _with_boundaries(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def spread(total: int, count: int) -> list[int]:
+    """Up to ``count`` sample numbers of ``total``, at even distances from the first to the last."""
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+
+
+def draw_sheet(rows: list[list[Panel]]) -> Figure:
+    """Lay out panels; all rows have the same number of them."""
+    columns = len(rows[0])
+    figure = Figure(figsize=(2.2 * columns, 2.35 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, panels in zip(axes, rows, strict=True):
+        for axis, (title, picture) in zip(row, panels, strict=True):
+            axis.set_axis_off()
+            axis.set_title(title, fontsize=8, parse_math=False)  # a class may be called "$x"
+            if picture is not None:
+                axis.imshow(picture)
+    return figure
+
+
+def found_title(segments: int, ids: np.ndarray) -> str:
+    """What stands above a map: the count asked for, and how many superpixels came out."""
+    return f"{segments} asked, {ids.max() + 1} found"
+
+
+def outlined(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Draw boundaries on an image: (H, W, 3) uint8 and (H, W) ids -> a float picture, enlarged if it is small."""
     # Enlarged first, so that the lines do not hide a small picture.
     factor = max(1, _LINE_SCALE // max(ids.shape))
     enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)
-    return mark_boundaries(enlarged, ids.repeat(factor, axis=0).repeat(factor, axis=1), color=(1, 1, 0))
+    ids = ids.astype(int).repeat(factor, axis=0).repeat(factor, axis=1)
+    return mark_boundaries(enlarged, ids, color=(1, 1, 0))

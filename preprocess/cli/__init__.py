@@ -12,6 +12,7 @@ from preprocess.cli.duplicates import duplicates
 from preprocess.cli.export import export
 from preprocess.cli.inspect import inspect
 from preprocess.cli.pack import pack
+from preprocess.cli.report import report
 from preprocess.cli.show import show
 from preprocess.cli.verify import verify
 
@@ -23,5 +24,5 @@ def main() -> None:
     """Compute superpixel maps once and store them with the images."""
 
 
-for command in (datasets, build, inspect, verify, show, duplicates, diff, export, pack):
+for command in (datasets, build, inspect, verify, show, report, duplicates, diff, export, pack):
     main.add_command(command)

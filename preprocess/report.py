@@ -1,0 +1,288 @@
+"""What the page about a store holds: plain data, read with damage in mind.
+
+Damage never ends the reading: what cannot be read is listed in ``troubles`` and missing in the figures.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from preprocess.build_log import BuildRecord, read_builds
+from preprocess.errors import PreprocessError
+from preprocess.sheet import Panel, found_title, outlined, spread
+from preprocess.store import Store
+from preprocess.store.index import IMAGES
+from preprocess.store.reader import Shard
+from preprocess.superpixels import ALGORITHMS, Scale
+
+_MEASURED = 32  # images on which reading and segmenting are timed
+_PATIENCE = 20.0  # seconds after which no further image is timed: photographs of many megapixels
+_MOST_PIXELS = 640  # longest side of a picture on a sheet; larger ones are thinned
+
+Advance = Callable[[], None]
+Stage = Callable[[str, int], Advance]
+
+
+@dataclass(frozen=True)
+class ScaleReport:
+    """The maps of one scale in one split.
+
+    Parameters
+    ----------
+    scale : count and draw weight.
+    found : (n,) int array: superpixels of every map that can be read.
+    pixels : int array: size of every superpixel of the sampled maps.
+    """
+
+    scale: Scale
+    found: np.ndarray
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """One split.
+
+    Parameters
+    ----------
+    name, images : its name, and how many images the index states.
+    entry : what the index says of it.
+    per_class : (classes,) int array: images of every class whose labels can be read.
+    boxes : number of bounding boxes.
+    shapes : (n, 2) int array of height and width, where images have sizes of their own; else of no rows.
+    scales : the chosen superpixels; empty where the split has no maps of them.
+    sampled : how many images were read for ``pixels``.
+    sheet : rows of panels.
+    """
+
+    name: str
+    images: int
+    entry: dict
+    per_class: np.ndarray
+    boxes: int
+    shapes: np.ndarray
+    scales: tuple[ScaleReport, ...]
+    sampled: int
+    sheet: list[list[Panel]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Median milliseconds on this machine, now.
+
+    Parameters
+    ----------
+    images, split, processors : how many images of which split; cores that this process may use.
+    rows : (what, milliseconds) for each step.
+    """
+
+    images: int
+    split: str
+    processors: int
+    rows: list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class StoreReport:
+    """Everything that the page shows.
+
+    Parameters
+    ----------
+    store : the store.
+    splits : its splits.
+    troubles : what cannot be read, a line each.
+    builds, damaged_builds : from ``builds.jsonl``; the number of its lines that cannot be read.
+    measured : None where there is no image with maps.
+    """
+
+    store: Store
+    splits: list[SplitReport]
+    troubles: list[str]
+    builds: list[BuildRecord]
+    damaged_builds: int
+    measured: Measured | None
+
+
+def gather(store: Store, count: int, samples: int, processors: int, stage: Stage) -> StoreReport:
+    """Read what the page shows.
+
+    Parameters
+    ----------
+    store : the store; its chosen superpixels are shown.
+    count : images of a contact sheet.
+    samples : images of each split that are read for the sizes of superpixels.
+    processors : for the label of the timings.
+    stage : (name, steps) -> a function that is called after each step.
+    """
+    reading = _Reading(store)
+    splits = [_read_split(reading, name, count, samples, stage) for name in store.splits]
+    measured = next((_measure(reading, split, processors, stage) for split in splits if split.sheet), None)
+    builds, damaged = ([], 0) if store.packed else read_builds(store.path)
+    return StoreReport(store, splits, list(reading.troubles), builds, damaged, measured)
+
+
+class _Reading:
+    """Reads what can be read, and lists what cannot.
+
+    Parameters
+    ----------
+    store : where from.
+
+    Attributes
+    ----------
+    troubles : messages, each once, in the order in which they came.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._lost = set(store.missing())
+        self.troubles = dict.fromkeys(f"shard {path} is missing, or not of its size" for path in sorted(self._lost))
+
+    def shards(self, split: str, column: str, samples: Sequence[int]) -> Iterator[tuple[Shard, np.ndarray]]:
+        """Yield every shard with some of these samples, if it opens, and their rows in it."""
+        layout = self.store.splits[split]
+        numbers, rows = layout.find(np.asarray(samples, np.int64))
+        order = np.argsort(numbers, kind="stable")
+        for group in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+            if len(group):
+                shard = self.attempt(self._open, layout.paths[column][numbers[group[0]]])
+                if shard is not None:
+                    yield shard, rows[group]
+
+    def attempt(self, read: Callable, *arguments: object) -> object | None:
+        """Call a function that reads; None, and a trouble, if it meets damage."""
+        try:
+            return read(*arguments)
+        except PreprocessError as error:
+            self.troubles[str(error).split("; run: ")[0]] = None
+            return None
+
+    def values(self, split: str, column: str, read: Callable[[Shard], np.ndarray], advance: Advance) -> np.ndarray:
+        """One row of integers for every sample of a split whose shard can be read: (n, k) array."""
+        found = []
+        for shard, rows in self.shards(split, column, range(len(self.store.splits[split]))):
+            numbers = self.attempt(read, shard)
+            if numbers is not None:
+                found.append(numbers[rows].astype(np.int64))
+            advance()
+        return np.concatenate(found) if found else np.empty((0, 4), np.int64)
+
+    def _open(self, path: str) -> Shard | None:
+        return None if path in self._lost else self.store.open_shard(path)
+
+
+def _read_split(reading: _Reading, name: str, count: int, samples: int, stage: Stage) -> SplitReport:
+    store, layout = reading.store, reading.store.splits[name]
+    chosen = spread(len(layout), samples)
+    columns = store.superpixels.columns if store.has_maps(name) else ()
+    shards = sum(len(layout.paths[column]) for column in (IMAGES, *columns))
+    advance = stage(name, shards + (1 + len(columns)) * len(chosen))
+    listed = reading.values(name, IMAGES, _listed, advance)
+    _check_images(reading, name, chosen, advance)
+    scales = tuple(
+        _read_scale(reading, name, *each, chosen, advance) for each in zip(store.scales, columns, strict=False)
+    )
+    return SplitReport(
+        name=name,
+        images=len(layout),
+        entry=store.document["splits"][name],
+        per_class=np.bincount(listed[:, 0], minlength=len(store.classes)),
+        boxes=int(listed[:, 1].sum()),
+        shapes=listed[: 0 if store.uniform else None, 2:],
+        scales=scales,
+        sampled=len(chosen),
+        sheet=_sheet(reading, name, spread(len(layout), count), columns),
+    )
+
+
+def _listed(shard: Shard) -> np.ndarray:
+    """Label, number of boxes, height and width of every image of a shard: (rows, 4) array."""
+    boxes = np.isfinite(shard.boxes).all(axis=2).sum(axis=1)
+    sizes = np.zeros((len(shard), 2), int) if shard.sizes is None else shard.sizes
+    return np.column_stack([shard.labels, boxes, sizes])
+
+
+def _check_images(reading: _Reading, split: str, chosen: list[int], advance: Advance) -> None:
+    """Compare images with their checksums, for the troubles; they need not be decoded for that."""
+    for shard, rows in reading.shards(split, IMAGES, chosen):
+        for row in rows.tolist():
+            reading.attempt(shard.check_row, row)
+            advance()
+
+
+def _read_scale(
+    reading: _Reading, split: str, scale: Scale, column: str, chosen: list[int], advance: Advance
+) -> ScaleReport:
+    found = reading.values(split, column, lambda shard: shard.regions[:, None], advance)[:, 0]
+    pixels = [np.empty(0, np.int64)]
+    for shard, rows in reading.shards(split, column, chosen):
+        for row in rows.tolist():
+            ids = reading.attempt(shard.read_map, row)
+            pixels += [] if ids is None else [np.bincount(ids.ravel())]
+            advance()
+    return ScaleReport(scale, found, np.concatenate(pixels))
+
+
+def _sheet(reading: _Reading, split: str, chosen: list[int], columns: tuple[str, ...]) -> list[list[Panel]]:
+    store, rows = reading.store, []
+    for sample in chosen:
+        image = _one(reading, split, IMAGES, sample, Shard.read_image)
+        label = _one(reading, split, IMAGES, sample, lambda shard, row: shard.labels[row])
+        if image is None or label is None:
+            continue
+        step = max(1, max(image.shape) // _MOST_PIXELS)
+        title = f"{sample}: {store.classes[label]}"
+        panels: list[Panel] = [(title if len(title) <= 32 else f"{title[:31]}…", image[::step, ::step])]
+        for scale, column in zip(store.scales, columns, strict=False):
+            ids = _one(reading, split, column, sample, Shard.read_map)
+            if ids is None:
+                panels.append((f"{scale.segments} asked, cannot be read", None))
+            else:
+                drawn = outlined(image[::step, ::step], ids[::step, ::step])
+                panels.append((found_title(scale.segments, ids), drawn))
+        rows.append(panels)
+    return rows
+
+
+def _one(reading: _Reading, split: str, column: str, sample: int, read: Callable) -> object | None:
+    for shard, rows in reading.shards(split, column, [sample]):
+        return reading.attempt(read, shard, int(rows[0]))
+    return None
+
+
+def _measure(reading: _Reading, split: SplitReport, processors: int, stage: Stage) -> Measured:
+    """Time reading and segmenting, one image after another."""
+    store, chosen = reading.store, spread(split.images, _MEASURED)
+    advance = stage("timings", len(chosen))
+    counts = tuple(scale.segments for scale in store.scales)
+    segment = ALGORITHMS[store.superpixels.algorithm].segment
+    segment(np.zeros((16, 16, 3), np.uint8), counts[:1], store.superpixels.compactness)  # compiled before it is timed
+    steps: dict[str, list[float]] = {}
+    begin, timed = time.perf_counter(), 0
+    for sample in chosen:
+        images = _timed(steps, "read an image", store.images, split.name, [sample])
+        for scale, column in zip(split.scales, store.superpixels.columns, strict=False):
+            _timed(steps, f"read its map of {scale.scale.segments}", store.column_maps, split.name, column, [sample])
+        if images is not None:
+            what = f"cut it again with {store.superpixels.algorithm}, {len(counts)} scales at once"
+            _timed(steps, what, segment, images[0], counts, store.superpixels.compactness)
+            timed += 1
+        advance()
+        if time.perf_counter() - begin > _PATIENCE:
+            break
+    rows = [(what, 1000 * statistics.median(seconds)) for what, seconds in steps.items() if seconds]
+    return Measured(timed, split.name, processors, rows)
+
+
+def _timed(steps: dict[str, list[float]], what: str, work: Callable, *arguments: object) -> object | None:
+    """Do some work and keep its seconds; None if it meets damage, which is listed already."""
+    kept, begin = steps.setdefault(what, []), time.perf_counter()
+    try:
+        result = work(*arguments)
+    except PreprocessError:
+        return None
+    kept.append(time.perf_counter() - begin)
+    return result

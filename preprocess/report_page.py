@@ -1,0 +1,148 @@
+"""The page about a store: what was gathered -> one file of HTML."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from rich.filesize import decimal
+
+from preprocess.report import ScaleReport, SplitReport, StoreReport
+from preprocess.report_pictures import balance_address, shapes_address, sheet_address, spread_address
+from preprocess.store import Store
+from preprocess.store.format import FORMAT_VERSION
+from preprocess.store.index import IMAGES
+
+_SHOWN = 200  # rows of a table of failures
+_EXTREMES = 10  # classes at either end, where there are many
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How images are spread over classes.
+
+    Parameters
+    ----------
+    ratio : images of the largest class for one of the smallest that has any.
+    empty : names of the classes without images.
+    largest, smallest : (name, images); together all classes, where there are few.
+    picture : a ``data:`` address.
+    """
+
+    ratio: float
+    empty: list[str]
+    largest: list[tuple[str, int]]
+    smallest: list[tuple[str, int]]
+    picture: str
+
+
+def render(report: StoreReport) -> bytes:
+    """Write the page."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"size": decimal, "thousands": lambda number: f"{number:,}"}
+    entries = {split.name: split.entry for split in report.splits}
+    page = environment.get_template("report.html").render(
+        report=report,
+        store=report.store,
+        facts=_facts(report.store),
+        failed=[(split, failure) for split, entry in entries.items() for failure in entry["failed"]],
+        excluded=[(split, key) for split, entry in entries.items() for key in entry.get("excluded", ())],
+        shown=_SHOWN,
+        columns=[(name, _columns(entry)) for name, entry in entries.items()],
+        splits=[(split, _pictures(report.store, split)) for split in report.splits],
+    )
+    # A path may hold bytes that are no text.
+    return page.encode("utf-8", "replace")
+
+
+def _facts(store: Store) -> list[tuple[str, str]]:
+    """What the store is, in pairs."""
+    images = store.document["images"]
+    sizes = {"squash": f"{store.size} × {store.size} pixels", "short": f"short side {store.size} pixels, aspect kept"}
+    quality = f", quality {images['quality']}" if "quality" in images else ""
+    banner = [("banner", f"{images['banner']} rows cut off")] if images.get("banner") else []
+    return [
+        ("data set", store.dataset),
+        ("file", f"{store.path}"),
+        ("kind", "packed store, one file" if store.packed else "index with shards beside it"),
+        ("format", f"version {FORMAT_VERSION}"),
+        ("classes", f"{len(store.classes):,}"),
+        ("images", f"{sizes.get(store.resize, 'their own sizes')}, {images['codec']}{quality}"),
+        *banner,
+        ("decoded by", f"Pillow {images['pillow']}"),
+    ]
+
+
+def _columns(entry: dict) -> list[dict]:
+    """Rows of the table of columns: images first, then maps by their counts."""
+
+    def place(item: tuple[str, dict]) -> tuple:
+        recipe = item[1].get("recipe", {})
+        return item[0] != IMAGES, recipe.get("algorithm", ""), recipe.get("segments", 0), item[0]
+
+    rows = []
+    for name, column in sorted(entry["columns"].items(), key=place):
+        total = sum(file["bytes"] for file in column["files"])
+        recipe = column.get("recipe", {})
+        rows.append(
+            {
+                "name": name,
+                "shards": len(column["files"]),
+                "bytes": total,
+                "each": total // max(1, sum(entry["rows"])),
+                "by": f"scikit-image {recipe['scikit-image']}" if "scikit-image" in recipe else "",
+            }
+        )
+    return rows
+
+
+def _pictures(store: Store, split: SplitReport) -> dict:
+    """What is drawn of a split; None where there is nothing to draw."""
+    read = split.per_class.sum() > 0
+    found = [(f"{each.scale.segments} asked", each.found, each.scale.segments) for each in split.scales]
+    pixels = [(f"{each.scale.segments} asked", each.pixels, _expected(store, each)) for each in split.scales]
+    return {
+        "balance": _balance(store, split) if read else None,
+        "sheet": sheet_address(split.sheet) if split.sheet else None,
+        "found": spread_address(found, "superpixels of an image") if any(len(row[1]) for row in found) else None,
+        "pixels": spread_address(pixels, "pixels of a superpixel") if any(len(row[1]) for row in pixels) else None,
+        "shapes": shapes_address(split.shapes) if len(split.shapes) else None,
+        "scales": [(each, _summary(each.found), _summary(each.pixels)) for each in split.scales],
+        "sides": [(name, _summary(split.shapes[:, axis])) for axis, name in ((1, "width"), (0, "height"))],
+    }
+
+
+def _expected(store: Store, each: ScaleReport) -> float | None:
+    """Pixels of a superpixel if an image had as many as were asked for, all alike."""
+    return store.size**2 / each.scale.segments if store.uniform else None
+
+
+def _summary(values: np.ndarray) -> dict[str, str] | None:
+    if not len(values):
+        return None
+    return {
+        "least": f"{values.min():,}",
+        "median": f"{np.median(values):,.0f}",
+        "mean": f"{values.mean():,.1f}",
+        "most": f"{values.max():,}",
+    }
+
+
+def _balance(store: Store, split: SplitReport) -> Balance:
+    counts, classes = split.per_class, store.classes
+    order = np.argsort(-counts, kind="stable").tolist()
+    pairs = [(classes[label], int(counts[label])) for label in order]
+    few = len(pairs) <= 2 * _EXTREMES
+    return Balance(
+        ratio=float(counts.max() / counts[counts > 0].min()),
+        empty=[name for name, count in pairs if count == 0],
+        largest=pairs if few else pairs[:_EXTREMES],
+        smallest=[] if few else pairs[-_EXTREMES:],
+        picture=balance_address(counts, classes),
+    )

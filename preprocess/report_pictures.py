@@ -1,0 +1,103 @@
+"""The pictures of the page about a store, as ``data:`` addresses."""
+
+import base64
+import io
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from preprocess.sheet import Panel, draw_sheet
+
+_INK, _LINE, _FILL, _ASKED = "#1f2933", "#c3cad2", "#3b7ea1", "#d1622b"
+_WIDTH = 4.8  # inches; 100 CSS pixels each
+_BINS = 40
+_MOST_BARS = 20  # classes that have a bar with a name; more of them are a curve
+_MOST_POINTS = 20_000
+_TAIL = 0.005  # of a histogram may lie beyond its end
+
+
+def sheet_address(rows: list[list[Panel]]) -> str:
+    """A contact sheet."""
+    return _address(draw_sheet(rows), "jpg", dpi=120, pil_kwargs={"quality": 85})
+
+
+def balance_address(counts: np.ndarray, classes: tuple[str, ...]) -> str:
+    """Images of each class: a bar each with its name, or a curve over the rank where there are many."""
+    order = np.argsort(-counts, kind="stable")
+    if len(counts) > _MOST_BARS:
+        figure = Figure(figsize=(_WIDTH, 2.6), layout="constrained")
+        axis = figure.subplots()
+        axis.fill_between(np.arange(len(counts) + 1), np.append(counts[order], 0), step="post", color=_FILL, lw=0)
+        axis.set(xlim=(0, len(counts)), ylim=0, xlabel="classes, from the largest to the smallest", ylabel="images")
+    else:
+        figure = Figure(figsize=(_WIDTH, 0.6 + 0.21 * len(counts)), layout="constrained")
+        axis = figure.subplots()
+        bars = axis.barh(np.arange(len(counts)), counts[order], color=_FILL, height=0.72)
+        axis.bar_label(bars, padding=3, fontsize=7.5, color=_INK)
+        names = [classes[label] for label in order]
+        labels = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
+        axis.set_yticks(np.arange(len(counts)), labels, parse_math=False)
+        axis.set(ylim=(len(counts) - 0.4, -0.6), xlim=(0, 1.1 * max(1, counts.max(initial=0))), xlabel="images")
+        axis.tick_params(axis="y", length=0)
+    _plain(axis)
+    return _address(figure)
+
+
+def spread_address(rows: list[tuple[str, np.ndarray, float | None]], xlabel: str) -> str:
+    """Histograms below each other on one axis.
+
+    Parameters
+    ----------
+    rows : (name, integers, where a dashed line stands or None); at least one value in all.
+    xlabel : what is counted.
+    """
+    marks = [mark for _, _, mark in rows if mark is not None]
+    everything = np.concatenate([*(values for _, values, _ in rows), marks])
+    least, most, usual = int(everything.min()), int(everything.max()), int(np.quantile(everything, 1 - _TAIL))
+    if most > 2 * usual:  # a few giants would leave no room for all others
+        most, xlabel = max(usual, *map(int, marks)), f"{xlabel} ({100 * _TAIL:g} % are larger than shown)"
+    step = -(-(most - least + 1) // _BINS)
+    edges = np.arange(least, most + step + 1, step) - 0.5  # whole numbers in each bin, the same number of them
+    figure = Figure(figsize=(_WIDTH, 0.55 + 0.62 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0]
+    for axis, (name, values, mark) in zip(axes, rows, strict=True):
+        axis.stairs(np.histogram(values, edges)[0], edges, fill=True, color=_FILL)
+        if mark is not None:
+            axis.axvline(mark, color=_ASKED, lw=1.3, ls=(0, (3, 2)))
+        axis.set(yticks=[], ylim=0, xlim=(edges[0] - step, edges[-1] + step))
+        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8, color=_INK)
+        _plain(axis)
+        axis.spines["left"].set_visible(False)
+    axes[-1].set_xlabel(xlabel)
+    return _address(figure)
+
+
+def shapes_address(shapes: np.ndarray) -> str:
+    """Widths and heights of images, and their aspects."""
+    figure = Figure(figsize=(_WIDTH, 2.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    shown = shapes[:: -(-len(shapes) // _MOST_POINTS)]
+    left.scatter(shown[:, 1], shown[:, 0], s=9, color=_FILL, alpha=0.5, lw=0)
+    left.set(xlabel="width, pixels", ylabel="height, pixels", xlim=0, ylim=0)
+    right.hist(shapes[:, 1] / shapes[:, 0], bins=_BINS, color=_FILL)
+    right.axvline(1, color=_ASKED, lw=1.3, ls=(0, (3, 2)))
+    right.set(xlabel="width / height", ylabel="images")
+    for axis in (left, right):
+        _plain(axis)
+    return _address(figure)
+
+
+def _plain(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color(_LINE)
+    axis.tick_params(labelsize=7.5, colors=_INK, width=0.6, length=2.5)
+    axis.xaxis.label.set(size=8, color=_INK)
+    axis.yaxis.label.set(size=8, color=_INK)
+
+
+def _address(figure: Figure, kind: str = "png", dpi: int = 200, pil_kwargs: dict | None = None) -> str:
+    picture = io.BytesIO()
+    figure.savefig(picture, format=kind, dpi=dpi, pil_kwargs=pil_kwargs)
+    mime = {"png": "image/png", "jpg": "image/jpeg"}[kind]
+    return f"data:{mime};base64,{base64.b64encode(picture.getvalue()).decode()}"

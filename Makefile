@@ -61,12 +61,6 @@ preprocess: $(READY) ## Raw images -> data/NAME.h5: DATASET=cub|dogs|cars|... (m
 datasets: $(READY) ## List the data sets: counts, defaults, source, licence, and which are here
 	@$(PY) -m preprocess datasets
 
-cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of images] [METHODS='none cutmix'] [SEEDS=0:3] [EPOCHS=1 BATCH=32 RATE=0.02] [LIMIT=images of a class]
-	@test -f $(STORE) || $(PY) -m preprocess build $(if $(ROOT),folder --root '$(ROOT)',cifar10) --out $(STORE) --size 32 \
-		--segments 30:35 --compactness 8 $(if $(LIMIT),--limit-per-class $(LIMIT))
-	@$(call CIFAR10,$(filter-out attentive_cutmix,$(METHODS))) -- $(CIFAR10_PROTOCOL)
-	@$(if $(filter attentive_cutmix,$(METHODS)),$(call CIFAR10,attentive_cutmix) -- $(CIFAR10_PROTOCOL))
-
 demo: $(READY) ## Generate a data set, preprocess it, train plain and LGCOAMix on the CPU, show a table
 	@$(PY) -m lgcoamix demo $(ARGS)
 
@@ -74,6 +68,12 @@ compare: $(READY) ## Every method on flowers17 from scratch, 3 seeds, a table an
 	@test -f data/flowers17.h5 || $(MAKE) --no-print-directory preprocess DATASET=folder ROOT='$(ROOT)' NAME=flowers17
 	@$(SWEEP) -- $(PROTOCOL)
 	@$(SWEEP) --cell attentive_cutmix='--mixer attentive_cutmix $(GATE) $(LOOKER)' -- $(PROTOCOL)
+
+cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of images] [METHODS='none cutmix'] [SEEDS=0:3] [EPOCHS=1 BATCH=32 RATE=0.02] [LIMIT=images of a class]
+	@test -f $(STORE) || $(PY) -m preprocess build $(if $(ROOT),folder --root '$(ROOT)',cifar10) --out $(STORE) --size 32 \
+		--segments 30:35 --compactness 8 $(if $(LIMIT),--limit-per-class $(LIMIT))
+	@$(call CIFAR10,$(filter-out attentive_cutmix,$(METHODS))) -- $(CIFAR10_PROTOCOL)
+	@$(if $(filter attentive_cutmix,$(METHODS)),$(call CIFAR10,attentive_cutmix) -- $(CIFAR10_PROTOCOL))
 
 test: $(READY) ## The tests, two at a time (some 16 minutes on 2 cores)
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)

@@ -37,7 +37,7 @@ def curves_figure(rows: list[dict[str, float]], title: str) -> Figure:
     }
     panels = {label: names for label, names in panels.items() if names}
     figure = Figure(figsize=(4.5 * len(panels), 3.6), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     for axis, (label, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name in names:
             points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
@@ -114,7 +114,7 @@ def unmixed_figure(batch: Batch, classes: tuple[str, ...], title: str, count: in
     pictures = to_picture(batch.images, *batch.statistics)[:count].cpu().numpy()
     rows = -(-len(pictures) // _ROW)
     figure = Figure(figsize=(9.2, 0.3 + 1.65 * rows), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     axes = figure.subplots(rows, _ROW, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
@@ -124,32 +124,29 @@ def unmixed_figure(batch: Batch, classes: tuple[str, ...], title: str, count: in
 
 
 def sample_figure(
-    stored: np.ndarray,
+    stored: tuple[np.ndarray, np.ndarray | None],
     window: tuple[int, int, int, int, bool],
-    shown: np.ndarray,
-    maps: tuple[np.ndarray, np.ndarray] | None,
+    shown: tuple[np.ndarray, np.ndarray | None],
     title: str,
 ) -> Figure:
     """Draw one sample on its way: the stored image with the window, and what the window shows.
 
     Parameters
     ----------
-    stored : (H, W, 3) uint8 array.
+    stored : (H, W, 3) uint8 array, and its (H, W) ids if they are to be drawn.
     window : top, left, height, width and flip, in stored pixels.
-    shown : (S, S, 3) uint8 array.
-    maps : ids of both, (H, W) and (S, S) arrays; None for a method without superpixels. The highest value of their
-        dtype is no superpixel.
+    shown : (S, S, 3) uint8 array, and its (S, S) ids if they are to be drawn.
     title : above the picture.
     """
     top, left, height, width, flip = window
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title, fontsize=9, parse_math=False)
     before, after = figure.subplots(1, 2)
-    pictures = [picture if maps is None else with_boundaries(picture, ids.astype(int))
-                for picture, ids in zip((stored, shown), maps or (None, None), strict=True)]  # fmt: skip
-    _show(before, pictures[0], f"stored, {stored.shape[1]}x{stored.shape[0]}; the window", stored.shape)
+    (height_stored, width_stored), size = stored[0].shape[:2], len(shown[0])
+    pictures = [image if ids is None else with_boundaries(image, ids.astype(int)) for image, ids in (stored, shown)]
+    _show(before, pictures[0], f"stored, {width_stored}x{height_stored}; the window", (height_stored, width_stored))
     before.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, color="red", linewidth=2))
-    _show(after, pictures[1], f"shown, {shown.shape[1]}x{shown.shape[0]}" + (", mirrored" if flip else ""))
+    _show(after, pictures[1], f"shown, {size}x{size}" + (", mirrored" if flip else ""))
     return figure
 
 
@@ -181,7 +178,7 @@ def lambda_figure(step: Step, batches: Iterable[Batch], title: str) -> Figure | 
     axis.scatter(area, attention, s=8, alpha=0.5)
     axis.set(xlabel="λ by area", ylabel="λ by attention", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     difference = np.abs(attention - area).mean()
-    axis.set_title(f"{title}\n{len(area)} images, mean |difference| {difference:.4f}", fontsize=9)
+    axis.set_title(f"{title}\n{len(area)} images, mean |difference| {difference:.4f}", fontsize=9, parse_math=False)
     axis.grid(alpha=0.3)
     return figure
 
@@ -220,5 +217,5 @@ def _show(axis: Axes, picture: np.ndarray, title: str, shape: tuple[int, ...] | 
     """Show a picture; ``shape`` gives the axes the pixels of one that was enlarged."""
     extent = None if shape is None else (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
     axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
-    axis.set_title(title, fontsize=8)
+    axis.set_title(title, fontsize=8, parse_math=False)  # a $ in a name is no formula
     axis.set_axis_off()

@@ -7,6 +7,7 @@ look at the images with the network need it as it was: it is trained again from 
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +41,7 @@ from preprocess.store import Store
 
 _DRAWN = 32  # images of a batch in its picture
 _NAMED = 3  # keys that an error about an unknown one names
+_NEEDED = ("recipe", "settings", "seed", "val_fraction", "test_split", "store", "classes", "world", "device", "threads")
 _LIVE = ", live"  # behind the name of the superpixels, where a run segmented every crop
 
 
@@ -69,7 +71,7 @@ class Replay:
     ----------
     folder : run folder.
     shards : the store; None takes the path that the run was started with.
-    device : ``auto``, ``cpu``, ``cuda``, ``mps``.
+    device : ``auto``, ``cpu``, ``cuda``, ``mps``; None takes that of the run.
     report : tells what takes long.
 
     Raises
@@ -77,7 +79,7 @@ class Replay:
     RunError : no run, or the store is not the one that it was trained on.
     """
 
-    def __init__(self, folder: Path, shards: Path | None, device: str, report: Report) -> None:
+    def __init__(self, folder: Path, shards: Path | None, device: str | None, report: Report) -> None:
         self.folder, self.report = folder, report
         self.config = _read_config(folder)
         self.settings = _read_settings(self.config, folder)
@@ -86,13 +88,18 @@ class Replay:
         self.options = _options(self.config, folder, device)
         differences = compare_runs(identity(self.store, self.settings, self.options), self.config)
         if differences:
-            raise RunError(
-                f"{self.store.path} is not what {folder} was trained on: {differences}; name it with --shards"
-            )
+            remedy = "give another" if shards else "name the right store with"
+            raise RunError(f"{self.store.path} is not what {folder} was trained on: {differences}; {remedy} --shards")
         check_training(self.store, self.settings)
-        self.device = pick_device(device)
+        self.device = pick_device(self.options.device)
+        if self.device.type != self.config["device"]:
+            report.say(
+                f"note: the run was on {self.config['device']}, this replay is on {self.device.type}: last digits of "
+                "what is computed may differ"
+            )
+        torch.set_num_threads(self.config["threads"])  # they decide the last digits of what a network computes
         # Weights are needed, and fetched, only where the method looks at the images with the network.
-        self.step = self._make_step(self.settings.with_values("model", weights="none"))
+        self.step = self._make_step(weights="none")
         ranks, needs_maps = self.step.ranks, self.step.mixer.needs_maps
         self.loaders: Loaders = make_loaders(self.store, self.settings, self.options, needs_maps, ranks)
 
@@ -114,6 +121,19 @@ class Replay:
         ):
             if not 0 <= value < length:
                 raise SettingsError(f"{name} of {self.folder} runs from 0 to {length - 1}, got {value}")
+
+    def progress_notes(self, epoch: int, number: int) -> list[str]:
+        """A line if the run is not known to have come to a step."""
+        if (self.folder / "results.json").exists():
+            return []
+        state = self._newest_before(self.settings.optim.epochs, 0)
+        place = (0, 0) if state is None else (state["position"]["epoch"], state["position"]["step"])
+        if (epoch, number) < place:
+            return []
+        return [
+            f"note: this run is not finished, and its newest checkpoint is before step {place[1]} of epoch {place[0]}; "
+            "if it has not come further, this is what it will be trained on"
+        ]
 
     def find(self, key: str, epoch: int) -> tuple[int, int]:
         """Where a sample comes in an epoch.
@@ -171,12 +191,14 @@ class Replay:
                 with step.autocast():
                     step.model(mixed.images, mixed.regions, mixed.count)
 
-    def _make_step(self, settings: Settings) -> Step:
+    def _make_step(self, weights: str | None = None) -> Step:
+        settings = _where_it_began(self.settings, self.config).with_values("model", weights=weights)
         return make_step(self.store, settings, self.options, Ranks(self.device, 0, self.world), self.report)
 
     def _step_before(self, epoch: int, number: int) -> Step:
         """The run's network as it was before a step."""
-        step, at, state = self._make_step(self.settings), (0, 0), self._newest_before(epoch, number)
+        at, state = (0, 0), self._newest_before(epoch, number)
+        step = self._make_step(weights=None if state is None else "none")  # a checkpoint has all weights
         if state is not None:
             step.restore(state)
             at = state["position"]["epoch"], state["position"]["step"]
@@ -186,9 +208,13 @@ class Replay:
         return step
 
     def _newest_before(self, epoch: int, number: int) -> dict[str, Any] | None:
-        """The state of the newest checkpoint that is not after a step."""
+        """The state of the newest whole checkpoint that is not after a step."""
         for path in checkpoints_in(self.folder):  # the newest first
-            state = load_checkpoint(path)
+            try:
+                state = load_checkpoint(path)
+            except RunError as error:  # damaged, or the run that goes on has just removed it
+                self.report.say(f"note: {error}; an older one serves")
+                continue
             if (state["position"]["epoch"], state["position"]["step"]) <= (epoch, number):
                 return state
         return None
@@ -202,9 +228,8 @@ class Replay:
                 "processes: only steps at its checkpoints can be replayed, and none is at epoch "
                 f"{goal[0]}, step {goal[1]}"
             )
-        torch.set_num_threads(self.config["threads"])
-        if self.device.type != "cpu" or self.config["device"] != "cpu":
-            self.report.say("note: the run, or this replay, is not on a CPU: last digits of the network may differ")
+        if self.device.type != "cpu":
+            self.report.say("note: sums on a GPU have no fixed order: last digits of the network may differ")
         steps = (goal[0] - at[0]) * len(batches) + goal[1] - at[1]
         place = "the beginning" if at == (0, 0) else f"epoch {at[0]}, step {at[1]}"
         self.report.say(f"{method} looks at the images with the network: training {steps} steps again, from {place}")
@@ -249,9 +274,11 @@ def replay_step(replay: Replay, epoch: int, number: int, out: Path) -> list[str]
     -------
     Lines about what was found and written.
     """
-    lines, rows = [], []
     parts = list(replay.parts(epoch, number))
+    lines, rows = replay.progress_notes(epoch, number), []
     out.mkdir(parents=True, exist_ok=True)
+    for old in filter(_is_batch_file, out.iterdir()):  # of another step, with another number of parts perhaps
+        old.unlink()
     for part in parts:
         suffix = "" if len(parts) == 1 else f"-rank{part.rank}-part{part.number}"
         names = f"batch{suffix}.safetensors", f"batch{suffix}.png"
@@ -290,18 +317,23 @@ def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
     window = dataset.view.windows([stored.shape[:2]], draws.uniforms)[0]
     scale = store.scales[int(draws.scales[0])].segments
     tensors = {"stored": torch.from_numpy(stored), "shown": shown.images[0]}
-    maps = None
-    if shown.maps is not None and store.has_maps("train"):
-        maps = dataset.read_maps(draws)[0], shown.maps[0].numpy()
-        tensors |= {"stored_map": torch.from_numpy(maps[0]), "shown_map": shown.maps[0]}
+    stored_map = shown_map = None
+    if shown.maps is not None:
+        shown_map = shown.maps[0].numpy()
+        tensors["shown_map"] = shown.maps[0]
+        if replay.options.maps == "stored":
+            stored_map = dataset.read_maps(draws)[0]
+            tensors["stored_map"] = torch.from_numpy(stored_map)
     tensors["input"] = normalise(replay.step, shown.to(replay.device)).images[0]
     label = store.classes[int(shown.labels[0])]
-    title = f"{key}, {label}; epoch {epoch}" + (f"; {scale} segments asked" if maps else "")
+    title = f"{key}, {label}; epoch {epoch}" + ("" if shown_map is None else f"; {scale} segments asked")
+    pixels = shown.images[0].permute(1, 2, 0).numpy()
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "sample.safetensors", save(_plain(tensors), {"key": key, "epoch": str(epoch)}))
-    write_whole(out / "sample.png", _png(sample_figure(stored, window, _picture(shown.images[0]), maps, title)))
+    write_whole(out / "sample.png", _png(sample_figure((stored, stored_map), window, (pixels, shown_map), title)))
     top, left, height, width, flip = window
     return [
+        *replay.progress_notes(epoch, number),
         f"{key} ({label}) comes at step {number} of epoch {epoch}",
         f"window of {width}x{height} at column {left}, row {top}" + (", mirrored" if flip else ""),
         f"the whole batch: --epoch {epoch} --step {number}",
@@ -309,8 +341,8 @@ def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
     ]
 
 
-def _picture(image: Tensor) -> np.ndarray:
-    return image.permute(1, 2, 0).cpu().numpy()
+def _is_batch_file(path: Path) -> bool:
+    return re.fullmatch(r"batch(-rank\d+-part\d+)?\.(png|safetensors)", path.name) is not None
 
 
 def _png(figure: Figure) -> bytes:
@@ -391,11 +423,17 @@ def _rows(replay: Replay, part: Part, epoch: int) -> Iterator[dict[str, Any]]:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "config.json").read_text("utf-8"))
+        config = json.loads((folder / "config.json").read_text("utf-8"))
     except FileNotFoundError:
         raise RunError(f"expected the folder of a run, {folder} has no config.json") from None
     except ValueError as error:
         raise RunError(f"{folder / 'config.json'} is damaged: {error}") from None
+    if isinstance(config, dict) and "architecture" in config:
+        raise RunError(f"expected the folder of a run, {folder} is an exported model")
+    missing = [name for name in _NEEDED if not isinstance(config, dict) or name not in config]
+    if missing:
+        raise RunError(f"expected the folder of a run, {folder / 'config.json'} lacks {', '.join(missing)}")
+    return config
 
 
 def _read_settings(config: dict[str, Any], folder: Path) -> Settings:
@@ -408,20 +446,29 @@ def _read_settings(config: dict[str, Any], folder: Path) -> Settings:
         ) from None
 
 
+def _where_it_began(settings: Settings, config: dict[str, Any]) -> Settings:
+    """Name files of weights so that they are found from here: relative paths are of where the run was started."""
+    for section, name in (("model", "weights"), ("mixer", "extractor_weights")):
+        path = getattr(getattr(settings, section), name, None)
+        if path not in (None, "none", "pretrained"):
+            settings = settings.with_values(section, **{name: str(Path(config.get("folder", ""), path))})
+    return settings
+
+
 def _open_store(config: dict[str, Any], shards: Path | None) -> Store:
-    path = shards or Path(config["store"]["path"])
+    path = shards or Path(config.get("folder", ""), config["store"]["path"])
     if not path.is_file():
         raise RunError(f"the run was trained from {path}, which is not there; say with --shards where it is now")
     return Store(path, config["store"]["superpixels"].removesuffix(_LIVE))
 
 
-def _options(config: dict[str, Any], folder: Path, device: str) -> RunOptions:
+def _options(config: dict[str, Any], folder: Path, device: str | None) -> RunOptions:
     live = config["store"]["superpixels"].endswith(_LIVE)
     return RunOptions(
         out=folder,
         recipe=config["recipe"],
         seed=config["seed"],
-        device=device,
+        device=device or config["device"],
         workers=0,
         val_fraction=config["val_fraction"],
         loader="streaming",  # the resident one gives the same bits

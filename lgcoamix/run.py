@@ -138,6 +138,7 @@ def _describe(store: Store, settings: Settings, options: RunOptions, ranks: Rank
             "samples": {name: len(split) for name, split in store.splits.items()},
             **decisive["store"],
         },
+        "folder": str(Path.cwd()),  # of which paths in the settings are relative
         "workers": options.workers,
         "device": str(ranks.device.type),
         "hardware": _hardware(ranks.device),

@@ -25,14 +25,10 @@ from lgcoamix.cli.settings import network_failures
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The store.  [default: where the run found it]",
 )
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/replay-eEPOCH-sSTEP]")
 @click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Take that of the run.",
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/replay-eEPOCH-sSTEP, or -KEY]"
 )
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="[default: that of the run]")
 @friendly
 def replay(
     folder: Path,
@@ -41,7 +37,7 @@ def replay(
     sample: str | None,
     shards: Path | None,
     out: Path | None,
-    device: str,
+    device: str | None,
 ) -> None:
     """Make again, bit for bit, what a run was trained on.
 
@@ -60,7 +56,7 @@ def replay(
     with network_failures(), training_report() as report:
         run = Replay(folder, shards, device, report)
         if sample is not None:
-            lines = replay_sample(run, sample, epoch, out or folder / f"replay-e{epoch}-{Path(sample).stem}")
+            lines = replay_sample(run, sample, epoch, out or folder / f"replay-e{epoch}-{sample.replace('/', '-')}")
         else:
             lines = replay_step(run, epoch, step, out or folder / f"replay-e{epoch}-s{step}")
     for line in lines:

@@ -20,13 +20,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import lgcoamix.run
+from lgcoamix.checkpoint import checkpoints_in
 from lgcoamix.cli import main
+from lgcoamix.errors import RunError
 from lgcoamix.mixing import Mixed
+from lgcoamix.models import WeightsError
 from lgcoamix.replay import Part, Replay
 from lgcoamix.trainer import silent
 from preprocess.cli import main as preprocess
 from preprocess.store import Store
-from tests.conftest import ROOT
+from tests.conftest import ROOT, paint
 
 SMALL = ("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "8", "--device", "cpu")
 QUIET = ("--no-tensorboard", "--epochs", "2", "--set", "optim.lr=0.002")
@@ -97,12 +100,14 @@ CASES = {
     "cutmix in half precision, averaged weights, held-out images": (
         *("--mixer", "cutmix", "--amp", "bf16", "--channels-last", "--set", "optim.ema=0.9", "--val-fraction", "0.25"),
     ),
-    "snapmix, which looks with the network": ("--mixer", "snapmix", "--set", "mixer.mid=true"),
+    "snapmix, which looks with the network, in two parts a step": (
+        *("--mixer", "snapmix", "--set", "mixer.mid=true", "--set", "mixer.mix_prob=1", "--set", "optim.accumulate=2"),
+    ),
     "occamix, in two parts a step, nothing mixed in the last epoch": (
         *("--mixer", "occamix", "--set", "mixer.mix_prob=0.9", "--set", "optim.accumulate=2"),
         *("--set", "optim.plain_epochs=1", "--backbone", "resnet10t"),
     ),
-    "live maps": ("--mixer", "superpixel_grid", "--maps", "live", "--workers", "0"),
+    "live maps": ("--mixer", "superpixel_grid", "--maps", "live"),
     "none": ("--mixer", "none", "--set", "data.crop=random"),
 }
 
@@ -178,6 +183,85 @@ def test_a_network_that_looks_is_trained_again_from_the_checkpoint_before(flower
     (part,) = replay.parts(1, 0)
     assert len(said) == before, "a checkpoint is at this very step"
     assert_same(part.mixed, hooked.seen[5])
+    for path in checkpoints_in(hooked.folder):
+        path.unlink()
+    (part,) = replay.parts(1, 3)
+    assert "training 8 steps again, from the beginning" in said[-1], "over an epoch's end, with another rate"
+    assert_same(part.mixed, hooked.seen[8])
+
+
+def test_a_damaged_checkpoint_is_passed_over(flowers_store, tmp_path):
+    hooked = train_hooked(flowers_store, tmp_path / "run", "--mixer", "snapmix")
+    data = bytearray((tmp_path / "run" / "last.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "run" / "last.pt").write_bytes(data)
+    said: list[str] = []
+    (part,) = Replay(tmp_path / "run", None, "cpu", replace(silent(), say=said.append)).parts(1, 2)
+    assert "last.pt is damaged" in said[0]
+    assert "training 2 steps again, from epoch 1, step 0" in said[1]
+    assert_same(part.mixed, hooked.seen[7])
+
+
+def test_starting_weights_are_needed_only_to_begin_from_them(flowers_store, tmp_path, monkeypatch):
+    weights = tmp_path / "begin" / "weights.pt"
+    weights.parent.mkdir()
+    torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), weights)
+    monkeypatch.chdir(weights.parent)
+    begin = ("--weights", "weights.pt", "--mixer", "snapmix")
+    hooked = train_hooked(flowers_store, tmp_path / "run", *begin)
+    monkeypatch.chdir(tmp_path)
+    (part,) = replayed(tmp_path / "run", 0, 1)
+    assert_same(part.mixed, hooked.seen[1])
+    weights.unlink()
+    (part,) = replayed(tmp_path / "run", 1, 1)  # from the checkpoint after the first epoch
+    assert_same(part.mixed, hooked.seen[6])
+    with pytest.raises(WeightsError, match=r"weights\.pt"):
+        replayed(tmp_path / "run", 0, 1)
+
+
+def test_one_process_cannot_train_again_what_two_did(flowers_store, tmp_path):
+    hooked = train_hooked(flowers_store, tmp_path / "run", "--mixer", "snapmix")
+    config = json.loads((hooked.folder / "config.json").read_text())
+    (hooked.folder / "config.json").write_text(json.dumps(config | {"world": 2}))
+    with pytest.raises(RunError, match="was trained by 2 processes"):
+        replayed(hooked.folder, 1, 2)
+    parts = replayed(hooked.folder, 1, 0)  # at a checkpoint
+    assert [part.rank for part in parts] == [0, 1]
+
+
+def test_a_replay_computes_with_the_threads_of_the_run(streaming):
+    torch.set_num_threads(2)
+    try:
+        replayed(streaming.folder, 0, 0)
+        assert torch.get_num_threads() == json.loads((streaming.folder / "config.json").read_text())["threads"] == 1
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_step_that_an_unfinished_run_has_not_come_to_is_told(flowers_store, tmp_path):
+    hooked = train_hooked(flowers_store, tmp_path / "run", "--mixer", "cutmix")
+    (hooked.folder / "results.json").unlink()
+    (hooked.folder / "last-1.pt").replace(hooked.folder / "last.pt")  # as if it had ended after its first epoch
+    for epoch, told in ((0, False), (1, True)):
+        done = invoke("replay", "--run", hooked.folder, "--epoch", epoch, "--step", 2, "--out", tmp_path / "out")
+        assert (done.exit_code, "newest checkpoint is before step 0 of epoch 1" in done.output) == (0, told)
+
+
+def test_a_class_whose_name_looks_like_a_formula(tmp_path, flowers_store):
+    for split in ("train", "test"):
+        for number, name in enumerate((r"cost $\frac$ x", "b")):
+            for place in range(4):
+                paint(tmp_path / "raw" / split / name / f"{place}.png", 10 * number + place)
+    store = tmp_path / "f.h5"
+    options = ["--size", "64", "--segments", "9", "--out", str(store)]
+    done = CliRunner().invoke(preprocess, ["build", "folder", "--root", str(tmp_path / "raw"), *options])
+    assert done.exit_code == 0, done.output
+    hooked = train_hooked(store, tmp_path / "run", "--mixer", "superpixel_grid", "--set", "mixer.mix_prob=1")
+    key = next(key for key in Store(store).keys("train") if "frac" in key)
+    for which in (("--step", 0), ("--sample", key)):
+        done = invoke("replay", "--run", hooked.folder, "--epoch", 0, *which)
+        assert done.exit_code == 0, done.output
+    assert (hooked.folder / ("replay-e0-" + key.replace("/", "-")) / "sample.png").is_file()
 
 
 RANKS = """
@@ -203,8 +287,9 @@ def test_two_processes_that_share_a_batch(flowers_store, tmp_path):
     (tmp_path / "hooked.py").write_text(RANKS)
     command = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     options = ("--shards", flowers_store, "--out", tmp_path / "run", "--mixer", "lgcoamix", "--workers", "0")
+    batch = ("--batch-size", "17")  # 36 images: the last batch, of two, is of one process alone
     done = subprocess.run(
-        [*command, str(tmp_path / "hooked.py"), *map(str, (tmp_path / "seen", *options, *SMALL, *QUIET))],
+        [*command, str(tmp_path / "hooked.py"), *map(str, (tmp_path / "seen", *options, *SMALL, *QUIET, *batch))],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -213,16 +298,19 @@ def test_two_processes_that_share_a_batch(flowers_store, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     seen = [torch.load(tmp_path / f"seen-{rank}.pt", weights_only=False) for rank in (0, 1)]
-    for epoch, step in ((0, 1), (1, 4)):
+    for epoch, step in ((0, 1), (1, 0), (1, 2)):
         parts = replayed(tmp_path / "run", epoch, step)
-        assert [part.rank for part in parts] == [0, 1]
+        assert [part.rank for part in parts] == ([0] if step == 2 else [0, 1])
         for part in parts:
-            assert_same(part.mixed, Mixed(**seen[part.rank][5 * epoch + step]))
+            assert_same(part.mixed, Mixed(**seen[part.rank][3 * epoch + step]))
     folder = tmp_path / "out"
     done = invoke("replay", "--run", tmp_path / "run", "--epoch", 0, "--step", 1, "--out", folder)
     assert done.exit_code == 0, done.output
     wanted = {"samples.csv"} | {f"batch-rank{rank}-part0.{kind}" for rank in (0, 1) for kind in ("png", "safetensors")}
     assert {path.name for path in folder.iterdir()} == wanted
+    done = invoke("replay", "--run", tmp_path / "run", "--epoch", 0, "--step", 2, "--out", folder)
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in folder.iterdir()} == {"samples.csv", "batch.png", "batch.safetensors"}
 
 
 def test_the_command_writes_tensors_table_and_picture(streaming, flowers_store, tmp_path, run):
@@ -341,6 +429,10 @@ def test_a_usage_error_says_what_there_is(streaming, options, code, answer):
 def test_a_folder_without_a_run(tmp_path):
     done = invoke("replay", "--run", tmp_path, "--epoch", 0, "--step", 0)
     assert (done.exit_code, "has no config.json" in done.output) == (1, True)
+    for text, answer in (("[]", "lacks recipe"), ("{", "is damaged"), ('{"architecture": ""}', "is an exported model")):
+        (tmp_path / "config.json").write_text(text)
+        done = invoke("replay", "--run", tmp_path, "--epoch", 0, "--step", 0)
+        assert (done.exit_code, answer in done.output) == (1, True), done.output
 
 
 def test_a_held_out_sample_is_not_trained_on(flowers_store, tmp_path):
@@ -352,3 +444,11 @@ def test_a_held_out_sample_is_not_trained_on(flowers_store, tmp_path):
     done = invoke("replay", "--run", hooked.folder, "--epoch", 0, "--sample", held)
     assert done.exit_code == 1
     assert "validation" in done.output
+
+
+def test_a_sample_of_a_run_with_live_maps_shows_no_stored_map(flowers_store, tmp_path):
+    hooked = train_hooked(flowers_store, tmp_path / "run", "--mixer", "lgcoamix", "--maps", "live", "--workers", "0")
+    key = Store(flowers_store).keys("train")[3]
+    done = invoke("replay", "--run", hooked.folder, "--epoch", 0, "--sample", key, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert load_file(tmp_path / "out" / "sample.safetensors").keys() == {"stored", "shown", "shown_map", "input"}

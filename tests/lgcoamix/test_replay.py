@@ -33,6 +33,9 @@ from tests.conftest import ROOT, paint
 
 SMALL = ("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "8", "--device", "cpu")
 QUIET = ("--no-tensorboard", "--epochs", "2", "--set", "optim.lr=0.002")
+# A last map of 2x2 cells: of a single cell, nothing that a network sees would decide anything.
+SNAPMIX = ("--mixer", "snapmix", "--image-size", "64")
+OCCAMIX = ("--mixer", "occamix", "--image-size", "64", "--set", "mixer.top_cells=1", "--set", "mixer.mix_prob=0.9")
 EXACT = ("images", "labels_a", "labels_b", "weight_a", "weight_b", "regions")
 
 
@@ -101,11 +104,10 @@ CASES = {
         *("--mixer", "cutmix", "--amp", "bf16", "--channels-last", "--set", "optim.ema=0.9", "--val-fraction", "0.25"),
     ),
     "snapmix, which looks with the network, in two parts a step": (
-        *("--mixer", "snapmix", "--set", "mixer.mid=true", "--set", "mixer.mix_prob=1", "--set", "optim.accumulate=2"),
+        *(*SNAPMIX, "--set", "mixer.mid=true", "--set", "mixer.mix_prob=1", "--set", "optim.accumulate=2"),
     ),
     "occamix, in two parts a step, nothing mixed in the last epoch": (
-        *("--mixer", "occamix", "--set", "mixer.mix_prob=0.9", "--set", "optim.accumulate=2"),
-        *("--set", "optim.plain_epochs=1", "--backbone", "resnet10t"),
+        *(*OCCAMIX, "--set", "optim.accumulate=2", "--set", "optim.plain_epochs=1"),
     ),
     "live maps": ("--mixer", "superpixel_grid", "--maps", "live"),
     "none": ("--mixer", "none", "--set", "data.crop=random"),
@@ -168,9 +170,7 @@ def test_images_of_their_own_sizes(flowers, tmp_path):
 
 
 def test_a_network_that_looks_is_trained_again_from_the_checkpoint_before(flowers_store, tmp_path):
-    hooked = train_hooked(
-        flowers_store, tmp_path / "run", "--mixer", "snapmix", "--checkpoint-every", "2", "--keep", "9"
-    )
+    hooked = train_hooked(flowers_store, tmp_path / "run", *SNAPMIX, "--checkpoint-every", "2", "--keep", "9")
     said: list[str] = []
     replay = Replay(hooked.folder, None, "cpu", replace(silent(), say=said.append))
     (part,) = replay.parts(1, 3)
@@ -191,7 +191,7 @@ def test_a_network_that_looks_is_trained_again_from_the_checkpoint_before(flower
 
 
 def test_a_damaged_checkpoint_is_passed_over(flowers_store, tmp_path):
-    hooked = train_hooked(flowers_store, tmp_path / "run", "--mixer", "snapmix")
+    hooked = train_hooked(flowers_store, tmp_path / "run", *SNAPMIX)
     data = bytearray((tmp_path / "run" / "last.pt").read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "run" / "last.pt").write_bytes(data)
@@ -207,7 +207,7 @@ def test_starting_weights_are_needed_only_to_begin_from_them(flowers_store, tmp_
     weights.parent.mkdir()
     torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), weights)
     monkeypatch.chdir(weights.parent)
-    begin = ("--weights", "weights.pt", "--mixer", "snapmix")
+    begin = ("--weights", "weights.pt", *SNAPMIX)
     hooked = train_hooked(flowers_store, tmp_path / "run", *begin)
     monkeypatch.chdir(tmp_path)
     (part,) = replayed(tmp_path / "run", 0, 1)
@@ -220,7 +220,7 @@ def test_starting_weights_are_needed_only_to_begin_from_them(flowers_store, tmp_
 
 
 def test_one_process_cannot_train_again_what_two_did(flowers_store, tmp_path):
-    hooked = train_hooked(flowers_store, tmp_path / "run", "--mixer", "snapmix")
+    hooked = train_hooked(flowers_store, tmp_path / "run", *SNAPMIX)
     config = json.loads((hooked.folder / "config.json").read_text())
     (hooked.folder / "config.json").write_text(json.dumps(config | {"world": 2}))
     with pytest.raises(RunError, match="was trained by 2 processes"):

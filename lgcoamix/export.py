@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 from lgcoamix.config import to_plain
 from lgcoamix.errors import RunError
 from lgcoamix.export_card import make_card
-from lgcoamix.exported import CARD, CONFIG, FORMAT, ONNX, SECTION, WEIGHTS, exported_config, read_exported
+from lgcoamix.exported import CARD, CONFIG, FORMAT, ONNX, SECTION, WEIGHTS, digest_of, exported_config, read_exported
 from lgcoamix.inputs import statistics_of, to_inputs
 from lgcoamix.onnx_file import write_onnx
 from lgcoamix.trained import Trained, checkpoint_file, make_network, read_trained
@@ -105,7 +107,7 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
         folder = Path(aside) / out.name  # not the temporary folder itself: others may not read that one
         folder.mkdir()
         _write_weights(net, folder / WEIGHTS)
-        config = _write_config(net, trained, images, folder / CONFIG)
+        config = _write_config(net, trained, images, digest_of(folder / WEIGHTS), folder / CONFIG)
         _check_with_timm(net, trained, folder, config)
         difference = None
         if options.onnx:
@@ -114,7 +116,7 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
         card = make_card(trained, config, _creation_options(config), out.name, difference)
         (folder / CARD).write_text(card, encoding="utf-8")
         files = tuple(sorted(path.name for path in folder.iterdir()))
-        _publish(folder, out)
+        _publish(folder, out, say)
     averaged = ", averaged weights" if trained.weights == "model_ema" else ""
     return Summary(
         config["architecture"],
@@ -127,6 +129,10 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
 
 
 def _check_folder(out: Path, force: bool) -> None:
+    if out.is_symlink() and not out.exists():
+        raise RunError(
+            f"{out} is a link to {out.readlink()}, which is not there; remove the link, or give another --out"
+        )
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if exported_config(out) is None:
@@ -145,7 +151,12 @@ def _stored_images(trained: Trained) -> dict[str, Any]:
     described = trained.config.get("store", {})
     if "images" in described:
         return described["images"]
-    path = Path(described.get("path", ""))
+    if not described.get("path"):
+        raise RunError(
+            f"{trained.path} is of an older version, and says neither how its images were stored nor where its store "
+            "is, so predict could not prepare an image as the training did; train again, and export that run"
+        )
+    path = Path(described["path"])
     keys = {name: key for name, key in described.get("keys", {}).items() if name.endswith(f"/{IMAGES}")}
     try:
         store = Store(path)
@@ -167,7 +178,7 @@ def _write_weights(net: nn.Module, path: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def _write_config(net: nn.Module, trained: Trained, images: dict[str, Any], path: Path) -> dict[str, Any]:
+def _write_config(net: nn.Module, trained: Trained, images: dict[str, Any], digest: str, path: Path) -> dict[str, Any]:
     settings = trained.settings
     size = settings.data.image_size
     net.pretrained_cfg = {name: net.pretrained_cfg[name] for name in _ARCHITECTURE if name in net.pretrained_cfg}
@@ -179,7 +190,7 @@ def _write_config(net: nn.Module, trained: Trained, images: dict[str, Any], path
         model_config={
             "label_names": list(trained.classes),
             "pretrained_cfg": {"crop_mode": mode, "crop_pct": share, "interpolation": "bilinear"},
-            SECTION: _section(trained, images),
+            SECTION: _section(trained, images, digest),
         },
         data_config={
             "input_size": (3, size, size),
@@ -210,11 +221,12 @@ def _shortest(values: Tensor) -> list[float]:
     return [float(str(value)) for value in values.flatten().numpy()]
 
 
-def _section(trained: Trained, images: dict[str, Any]) -> dict[str, Any]:
+def _section(trained: Trained, images: dict[str, Any], digest: str) -> dict[str, Any]:
     config = trained.config
     return {
         "format": FORMAT,
         "version": version("lgcoamix"),
+        "sha256": digest,  # of the weights
         "images": images,
         "data": asdict(trained.settings.data),
         "checkpoint": {"name": trained.path.name, "trained": trained.when, "weights": trained.weights},
@@ -267,7 +279,7 @@ def _check_with_timm(net: nn.Module, trained: Trained, folder: Path, config: dic
             )
 
 
-def _publish(folder: Path, out: Path) -> None:
+def _publish(folder: Path, out: Path, say: Callable[[str], None]) -> None:
     """Give the whole folder its name. An earlier export steps aside first, and goes when the new one is in place."""
     for path in folder.iterdir():
         descriptor = os.open(path, os.O_RDONLY)
@@ -275,6 +287,18 @@ def _publish(folder: Path, out: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    if out.exists():
-        out.replace(folder.with_name(f"{out.name}.before"))  # in the temporary folder, and removed with it
-    folder.replace(out)
+    if not out.exists():
+        folder.replace(out)
+        return
+    before = out.with_name(f".{out.name}.{secrets.token_hex(4)}.before")
+    try:
+        out.replace(before)
+        folder.replace(out)
+    except BaseException:  # Ctrl-C too
+        if before.exists() and not out.exists():
+            before.replace(out)
+        raise
+    try:
+        before.unlink() if before.is_symlink() else shutil.rmtree(before)
+    except OSError as error:
+        say(f"the earlier export could not be removed: {before}: {error.strerror}")

@@ -1,6 +1,5 @@
 """The model card of an exported folder: what the network is, how it was trained, and how well it does."""
 
-import hashlib
 import html
 import json
 import shlex
@@ -13,7 +12,7 @@ import timm
 from jinja2 import Environment, StrictUndefined
 
 from lgcoamix.config import flatten
-from lgcoamix.exported import SECTION
+from lgcoamix.exported import SECTION, digest_of
 from lgcoamix.recipes import RECIPES
 from lgcoamix.trained import Trained
 
@@ -112,31 +111,45 @@ def _list(values: list[float]) -> str:
 def _of_the_run(trained: Trained) -> Iterator[dict[str, Any]]:
     """Figures that the training measured: with these weights, and over the epochs."""
     with_mid = ", with the mid-level branch" if _has_mid(trained) else ""
-    for split, top1 in _tops(trained.figures):
-        yield _row(f"{split}, this checkpoint ({trained.when}), measured by the training{with_mid}", top1)
+    tops = [(name.removesuffix("_top1"), top1) for name, top1 in trained.figures.items() if name.endswith("_top1")]
+    for split, top1 in tops:
+        yield from _row(f"{split}, this checkpoint ({trained.when}), measured by the training{with_mid}", top1)
     results = _results_beside(trained)
-    names = [name for name, value in results.items() if name.endswith("_top1") and isinstance(value, dict)]
-    for name in names:
-        found, split = results[name], name.removesuffix("_top1")
+    for name in results:
+        found, split = _part(results, name), name.removesuffix("_top1")
+        if not found or split == name:
+            continue
         chosen = f"epoch {results['best_epoch'] + 1}, chosen on {results['best_chosen_on']}"
-        yield _row(f"{split}, last of {results['epochs']} epochs{with_mid}", found["last"])
-        yield _row(f"{split}, best epoch ({chosen}){with_mid}", found["best"])
-        yield _row(f"{split}, median of the last {min(10, results['epochs'])}{with_mid}", found["median_of_last_10"])
+        last = min(10, results["epochs"])
+        yield from _row(f"{split}, last of {results['epochs']} epochs{with_mid}", found.get("last"))
+        yield from _row(f"{split}, best epoch ({chosen}){with_mid}", found.get("best"))
+        yield from _row(f"{split}, median of the last {last}{with_mid}", found.get("median_of_last_10"))
 
 
-def _tops(figures: Mapping[str, float]) -> list[tuple[str, float]]:
-    return [(name.removesuffix("_top1"), value) for name, value in figures.items() if name.endswith("_top1")]
-
-
-def _row(what: str, top1: float, images: object = "", figures: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _row(what: str, top1: object, figures: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+    """One row of the table of figures; none where there is no top-1: files beside a checkpoint may hold anything."""
     figures = figures or {}
-    return {
-        "what": what,
-        "images": images,
-        "top1": top1,
-        "top5": figures.get("top5"),
-        "ece": figures.get("calibration_error"),
-    }
+    top1, top5, ece = (_number(value) for value in (top1, figures.get("top5"), figures.get("calibration_error")))
+    images = figures.get("images")
+    if top1 is not None:
+        yield {
+            "what": what,
+            "images": images if isinstance(images, int) else "",
+            "top1": top1,
+            "top5": top5,
+            "ece": ece,
+        }
+
+
+def _number(value: object) -> float | None:
+    """A percentage or a share; None for anything else."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100 else None
+
+
+def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A section of a document; empty where there is none."""
+    part = document.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _results_beside(trained: Trained) -> dict[str, Any]:
@@ -145,36 +158,34 @@ def _results_beside(trained: Trained) -> dict[str, Any]:
     config, results = _read_json(folder / "config.json"), _read_json(folder / "results.json")
     mine = json.loads(json.dumps(trained.config))
     same = config and all(config.get(name) == mine.get(name) for name in _RUN)
-    same = same and config["store"]["keys"] == mine["store"]["keys"]
-    return results if same and {"best_epoch", "best_chosen_on", "epochs"} <= results.keys() else {}
+    same = same and _part(config, "store").get("keys") == _part(mine, "store").get("keys")
+    whole = all(isinstance(results.get(name), int) for name in ("best_epoch", "epochs")) and "best_chosen_on" in results
+    return results if same and whole else {}
 
 
 def _of_evaluations(trained: Trained) -> Iterator[dict[str, Any]]:
     """Figures that the command ``evaluate`` measured with exactly this file, from the folders beside it."""
     paths = sorted(trained.path.parent.glob("evaluation-*/evaluation.json"))
     documents = [document for document in map(_read_json, paths) if document]
-    if not documents:
-        return
-    with trained.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = digest_of(trained.path) if documents else ""
     for document in documents:
-        if document.get("checkpoint", {}).get("sha256") != digest:
+        if _part(document, "checkpoint").get("sha256") != digest:
             continue
-        what = f"{document['split']} of {document['store']['name']}, this checkpoint, measured by evaluate"
-        whole, backbone = document["figures"], document.get("backbone")
+        name = _part(document, "store").get("name", "a store")
+        what = f"{document.get('split', 'a split')} of {name}, this checkpoint, measured by evaluate"
+        whole, backbone = _part(document, "figures"), _part(document, "backbone")
         if backbone:
-            yield _row(
-                f"{what}, without the mid-level branch: as exported", backbone["top1"], whole["images"], backbone
-            )
+            alone = {**backbone, "images": whole.get("images")}
+            yield from _row(f"{what}, without the mid-level branch: as exported", backbone.get("top1"), alone)
             what += ", with the mid-level branch"
-        yield _row(what, whole["top1"], whole["images"], whole)
+        yield from _row(what, whole.get("top1"), whole)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     """The document; empty where there is none, or no whole one."""
     try:
         document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from lgcoamix.files import write_whole, written_aside
 from lgcoamix.inputs import make_statistics, to_inputs
 
 _SHOWN = 10  # images in the summary
+# What a terminal may obey instead of show: controls, separators of lines, turns of the writing direction.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int],
     ------
     SettingsError : no such device.
     RunError : the folders hold no images; the model is not an exported one, is damaged, or gives numbers that are not
-        finite; a loading process died.
+        finite; a loading process died; the device has too little memory.
     """
     device = pick_device(options.device)
     paths = find_images(options.images)
@@ -122,7 +125,7 @@ def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int],
 
 
 def _nothing_found(given: tuple[Path, ...]) -> str:
-    places = ", ".join(map(str, given[:5])) + (f" and {len(given) - 5} more" if len(given) > 5 else "")
+    places = ", ".join(map(shown_name, given[:5])) + (f" and {len(given) - 5} more" if len(given) > 5 else "")
     return (
         f"no images in {places}: folders are searched, with all below them, for names that end like image files "
         "(.jpg, .png, .tif, .webp, ...) and do not start with a dot; a file that is named itself is always tried"
@@ -134,17 +137,22 @@ def _predictions(
     exported: Exported, paths: list[Path], options: PredictOptions, top: int, device: torch.device
 ) -> Iterator[list[Prediction]]:
     """Answers, batch by batch, in the order of the files."""
-    net = exported.net.to(device)
-    mean, std = make_statistics(exported.mean, exported.std, device)
     dataset = ImageFiles(paths, exported.images, exported.data)
     batches = EpochBatches(len(dataset), options.batch_size, None)
     loader = make_loader(dataset, batches, min(options.workers, len(batches)), device.type == "cuda")
     try:
+        net = exported.net.to(device)
+        mean, std = make_statistics(exported.mean, exported.std, device)
         for batch in loader:
             logits = torch.empty(0, len(exported.classes))
             if len(batch.images):
                 logits = net(to_inputs(batch.images.to(device), mean, std)).float().cpu()
             yield _answers(paths, batch, logits, exported.classes, top)
+    except torch.OutOfMemoryError:
+        raise RunError(
+            f"{device} has too little free memory for {options.batch_size} images at a time: take a smaller "
+            "--batch-size, or --device cpu"
+        ) from None
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -174,6 +182,6 @@ def _answers(
     return answers
 
 
-def shown_name(path: Path) -> str:
-    """A path as text that any terminal takes."""
-    return os.fsencode(path).decode("utf-8", "replace")
+def shown_name(path: Path | str) -> str:
+    """A path or a class name as text that any terminal takes, and does not obey."""
+    return _CONTROLS.sub("\ufffd", os.fsencode(path).decode("utf-8", "replace"))

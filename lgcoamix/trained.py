@@ -9,6 +9,7 @@ from torch import Tensor
 from lgcoamix.checkpoint import load_checkpoint
 from lgcoamix.config import Settings, from_plain
 from lgcoamix.errors import RunError
+from lgcoamix.exported import ONNX, WEIGHTS, exported_config
 from lgcoamix.mixing import make_mixer
 from lgcoamix.models import BackboneError, LocalGlobalNet
 
@@ -56,7 +57,15 @@ def read_trained(path: Path) -> Trained:
     ------
     RunError : missing, damaged, or of another program or another version of this one.
     """
+    if exported_config(path.parent) is not None and (not path.is_file() or path.name in (WEIGHTS, ONNX)):
+        raise RunError(
+            f"{path.parent} is an export already, expected best.pt or last.pt of a run, or its folder; to classify "
+            f"images with it: python -m lgcoamix predict --model {path.parent}"
+        )
     if not path.is_file():
+        last = path.with_name("last.pt")
+        if last.is_file():
+            raise RunError(f"{path.parent} has no {path.name}, but a last.pt: give --checkpoint {last}")
         raise RunError(f"expected a checkpoint file, or a run folder with best.pt; there is no {path}")
     content = load_checkpoint(path)
     weights = "model_ema" if content.get("model_ema") else "model"

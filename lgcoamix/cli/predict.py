@@ -10,12 +10,19 @@ from rich.text import Text
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
 from lgcoamix.cli.progress import passes
+from lgcoamix.errors import SettingsError
 
 if TYPE_CHECKING:
     from lgcoamix.predict import Summary
 
 _LISTED = 20  # files that cannot be used
 _COLUMNS = 3  # classes in the table on the terminal
+
+
+def _csv(context: click.Context, option: click.Parameter, out: Path) -> Path:
+    if out.suffix.lower() != ".csv":
+        raise click.BadParameter(f"expected a file name that ends in .csv, got {str(out)!r}")
+    return out
 
 
 @click.command(short_help="Classify images with an exported network.", context_settings=CONTEXT)
@@ -25,13 +32,14 @@ _COLUMNS = 3  # classes in the table on the terminal
     required=True,
     help="Folder that the command export wrote.",
 )
-@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes for each image.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("predictions.csv"),
     show_default=True,
+    callback=_csv,
     help="Table to write; one in place is replaced.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
@@ -51,16 +59,37 @@ def predict(
       python -m lgcoamix predict --model models/try photo.jpg
       python -m lgcoamix predict --model models/try holiday/ garden/ --top 3 --out flowers.csv
     """
-    from lgcoamix.predict import PredictOptions
+    _check_paths(images, out)
+
+    from lgcoamix.predict import PredictOptions, shown_name
     from lgcoamix.predict import predict as run
 
     with passes() as start:
         summary = run(PredictOptions(model, images, out, top, batch_size, workers, device), start)
     _print(summary)
     bad = f", {len(summary.failed)} not usable" if summary.failed else ""
-    click.echo(f"wrote {out}: {summary.images} image{'s' * (summary.images != 1)}{bad}")
+    click.echo(f"wrote {shown_name(out)}: {summary.images} image{'s' * (summary.images != 1)}{bad}")
     if len(summary.failed) == summary.images:
         sys.exit(1)
+
+
+def _check_paths(images: tuple[Path, ...], out: Path) -> None:
+    """Usage errors that need no torch. Of several paths one may be missing: it has a row with the reason."""
+    if not any(map(_exists, images)):
+        more = f" and {len(images) - 5} more" if len(images) > 5 else ""
+        names = ", ".join(repr(str(path)) for path in images[:5])  # repr: no name reaches the terminal raw
+        raise SettingsError(f"expected images or folders of images, there is no {names}{more}")
+    for image in images:
+        if out.absolute() == image.absolute() or (_exists(out) and _exists(image) and out.samefile(image)):
+            raise SettingsError(f"--out {str(out)!r} is one of the images, and would be replaced; give another name")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def _print(summary: "Summary") -> None:
@@ -71,7 +100,7 @@ def _print(summary: "Summary") -> None:
         count = min(_COLUMNS, len(summary.first[0].classes))
         table = Table("image", *(f"{rank}." for rank in range(1, count + 1)))
         for found in summary.first:
-            cells = (f"{name} {100 * share:.1f} %" for name, share in found.classes[:count])
+            cells = (f"{shown_name(name)} {100 * share:.1f} %" for name, share in found.classes[:count])
             table.add_row(*(Text(cell) for cell in (shown_name(found.path), *cells)))  # Text: a name is no markup
         console().print(table)
         more = summary.images - len(summary.failed) - len(summary.first)

@@ -1,6 +1,7 @@
 """Image files, brought to the network's input by the way that a store's test images took."""
 
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def stored_pixels(path: Path, images: Mapping[str, Any]) -> np.ndarray:
     ImageError : not usable as an image.
     OSError : not readable as a file.
     """
-    data, banner = path.read_bytes(), images.get("banner", 0)
+    data, banner = _read_bytes(path), images.get("banner", 0)
     image = decode_without_banner(data, banner)
     size, resize = images["size"], images["resize"]
     if images["codec"] != "jpeg":  # raw pixels and PNG lose nothing
@@ -106,6 +107,13 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for path in paths:
-        for image in images_in(path) if path.is_dir() else [path]:
+        # Not the method of Path: it raises where the system does not let us look, and one path must not stop others.
+        for image in images_in(path) if os.path.isdir(path) else [path]:  # noqa: PTH112
             found.setdefault(os.path.abspath(image), image)  # noqa: PTH100 - links are kept apart, ".." is resolved
     return list(found.values())
+
+
+def _read_bytes(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ImageError("not a regular file")  # a pipe or a device may never end
+    return path.read_bytes()

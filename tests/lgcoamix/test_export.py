@@ -1,9 +1,11 @@
 """``python -m lgcoamix export``: what timm makes of the folder, what the card says, and what is refused."""
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,20 +23,29 @@ from torch import Tensor, nn
 
 from lgcoamix.cli import main
 from lgcoamix.config import DataSettings, ModelSettings, Settings
+from lgcoamix.errors import RunError
+from lgcoamix.export_card import make_card
+from lgcoamix.logs import Logs
+from lgcoamix.onnx_file import write_onnx
+from lgcoamix.trained import read_trained
+from lgcoamix.trainer import Trainer
+from preprocess.plan import BuildSettings
+from preprocess.superpixels import Scale
 from tests.conftest import Run
 from tests.lgcoamix.checkpoints import IMAGES, describe, random_state, write_checkpoint
+from tests.preprocess.conftest import build_here
 
 CLASSES = ("daisy", "iris", "tulip")
 FILES = ["README.md", "config.json", "model.safetensors"]
 NETWORKS = {  # name: input size, what timm must be told besides the number of classes
-    "resnet10t": (32, {}),
+    "test_resnet": (32, {}),
     "test_vit": (64, {"img_size": 64}),  # its own size is 160
     "resnet18_cifar": (32, {}),
     "resnet18_stride16": (64, {}),
 }
 
 
-def _settings(backbone: str = "resnet10t", size: int = 32, method: str = "lgcoamix", **data: Any) -> Settings:
+def _settings(backbone: str = "test_resnet", size: int = 32, method: str = "lgcoamix", **data: Any) -> Settings:
     settings = Settings(data=DataSettings(image_size=size, **data), model=ModelSettings(backbone, "none"))
     return settings.with_method(method)
 
@@ -157,25 +168,28 @@ def test_the_weights_are_the_backbone_alone(branch, tmp_path):
 def test_the_configuration_tells_timm_and_predict_all_they_need(exported):
     config = json.loads((exported / "config.json").read_text())
     cfg, ours = config["pretrained_cfg"], config["lgcoamix"]
-    assert (config["architecture"], config["num_classes"]) == ("resnet10t", 3)
+    assert (config["architecture"], config["num_classes"]) == ("test_resnet", 3)
     assert config["label_names"] == list(CLASSES)
     assert (cfg["input_size"], cfg["crop_pct"], cfg["crop_mode"]) == ([3, 32, 32], 1.0, "squash")
     assert cfg["interpolation"] == "bilinear"
-    assert (cfg["mean"], cfg["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert (cfg["mean"], cfg["std"]) == ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])  # timm's, for test_resnet
+    assert ours["sha256"] == hashlib.sha256((exported / "model.safetensors").read_bytes()).hexdigest()
     assert (ours["images"], ours["data"]["image_size"], ours["data"]["test"]) == (IMAGES, 32, "resize")
     assert not {"url", "hf_hub_id", "file", "tag", "license", "origin_url", "test_input_size"} & cfg.keys()
 
 
 def test_no_path_of_the_machine_and_nothing_of_the_original_weights_is_told(tmp_path):
-    settings = _settings().with_values("model", weights="/home/somebody/secret/start.pt", backbone="resnet18.a1_in1k")
+    settings = _settings().with_values("model", weights="/home/somebody/secret/start.pt", backbone="resnet10t.c3_in1k")
     config = _export(write_checkpoint(tmp_path / "best.pt", settings, CLASSES), tmp_path / "out")
     text = "".join((tmp_path / "out" / name).read_text() for name in FILES[:2])
-    assert config["architecture"] == "resnet18"
+    assert config["architecture"] == "resnet10t"
+    cfg = config["pretrained_cfg"]
+    assert (cfg["mean"], cfg["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     assert "secret" not in text
     assert str(tmp_path) not in text
     assert "start.pt" in text
     assert "http" not in text
-    assert "timm/resnet18" not in text
+    assert "timm/resnet10t" not in text
 
 
 def test_without_normalisation_mean_is_0_and_deviation_1(tmp_path):
@@ -183,6 +197,13 @@ def test_without_normalisation_mean_is_0_and_deviation_1(tmp_path):
     cfg = _export(checkpoint, tmp_path / "out")["pretrained_cfg"]
     assert (cfg["mean"], cfg["std"]) == ([0, 0, 0], [1, 1, 1])
     assert "inputs lie in [0, 1]" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_mean_of_0_alone_is_no_lack_of_normalisation(best, exported):
+    config = json.loads((exported / "config.json").read_text())
+    config["pretrained_cfg"] |= {"mean": [0.0] * 3, "std": [0.5] * 3}
+    card = make_card(read_trained(best), config, {}, "x", None)
+    assert "subtract the mean (0, 0, 0), divide by the standard deviation (0.5, 0.5, 0.5)" in card
 
 
 @pytest.mark.parametrize(("resize", "scaled"), [("squash", (93, 93)), ("short", 93)])
@@ -193,6 +214,10 @@ def test_a_centre_is_cut_out_of_the_stored_size_by_timm_too(resize, scaled, tmp_
     names = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
     first, second = timm.data.create_transform(**{name: cfg[name] for name in names}).transforms[:2]
     assert (first.size, tuple(second.size)) == (scaled, (32, 32))
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Cut out the centre of 32x32 pixels." in card
+    assert ("Squash to 93x93 pixels" if resize == "squash" else "Resize to a short side of 93 pixels") in card
+    assert "Resize the whole image" not in card
 
 
 def test_the_card_says_where_the_network_comes_from_and_how_good_it_is(exported):
@@ -202,7 +227,7 @@ def test_the_card_says_where_the_network_comes_from_and_how_good_it_is(exported)
     assert front["pipeline_tag"] == "image-classification"
     assert "license" not in front
     for said in (
-        "resnet10t",
+        "test_resnet",
         "select\\_prob=0.5",
         "flowers",
         "train 36, test 18",
@@ -218,31 +243,91 @@ def test_the_card_says_where_the_network_comes_from_and_how_good_it_is(exported)
     assert "--model 'my model'" in text
 
 
-def test_figures_of_the_same_run_and_file_are_found_beside_the_checkpoint(best, tmp_path):
+@pytest.fixture
+def home(best: Path, tmp_path: Path) -> Path:
+    """A run folder with all figures, and a card that shows them (``_card``)."""
     home = tmp_path / "run"
     home.mkdir()
     (home / "best.pt").write_bytes(best.read_bytes())
     top = {"last": 50.5, "best": 61.25, "median_of_last_10": 55.0}
-    results = {"test_top1": top, "best_epoch": 7, "best_chosen_on": "test", "epochs": 30}
-    (home / "config.json").write_text(json.dumps(describe(_settings(), CLASSES)))
-    (home / "results.json").write_text(json.dumps(results))
+    _write(home / "config.json", describe(_settings(), CLASSES))
+    _write(home / "results.json", {"test_top1": top, "best_epoch": 7, "best_chosen_on": "test", "epochs": 30})
     digest = hashlib.sha256(best.read_bytes()).hexdigest()
     for split, checkpoint in (("test", digest), ("other", "0" * 64)):
         figures = {"images": 18, "top1": 60.5, "top5": 91.75, "calibration_error": 0.125}
         document = {"checkpoint": {"sha256": checkpoint}, "split": split, "store": {"name": "flowers"}}
-        (home / f"evaluation-{split}").mkdir()
         document |= {"figures": figures, "backbone": {**figures, "top1": 59.0}}
-        (home / f"evaluation-{split}" / "evaluation.json").write_text(json.dumps(document))
+        (home / f"evaluation-{split}").mkdir()
+        _write(home / f"evaluation-{split}" / "evaluation.json", document)
+    return home
+
+
+def _write(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document))
+
+
+def _card(home: Path, exported: Path) -> str:
+    config = json.loads((exported / "config.json").read_text())
+    return make_card(read_trained(home / "best.pt"), config, {}, "x", None)
+
+
+def test_figures_of_the_same_run_and_file_are_found_beside_the_checkpoint(home, tmp_path):
     _export(home, tmp_path / "one")  # a run folder means its best.pt
     text = (tmp_path / "one" / "README.md").read_text()
     assert "| test, last of 30 epochs |  | 50.50 % |" in text
     assert "| test, best epoch (epoch 8, chosen on test) |  | 61.25 % |" in text
+    assert "| test, median of the last 10 |  | 55.00 % |" in text
     assert "with the mid-level branch | 18 | 60.50 % | 91.75 % | 0.1250 |" in text
     assert "as exported | 18 | 59.00 %" in text
     assert "other of flowers" not in text
-    (home / "config.json").write_text(json.dumps({**describe(_settings(), CLASSES), "seed": 8}))
-    _export(home, tmp_path / "two")
-    assert "last of 30 epochs" not in (tmp_path / "two" / "README.md").read_text()  # of another run
+
+
+@pytest.mark.parametrize("other", ["seed", "store"])
+def test_figures_of_another_run_or_store_are_left_out(other, home, exported):
+    assert "last of 30 epochs" in _card(home, exported)
+    config = describe(_settings(), CLASSES)
+    if other == "seed":
+        config["seed"] = 8
+    else:
+        config["store"]["keys"]["test/images"] = "0" * 16
+    _write(home / "config.json", config)
+    text = _card(home, exported)
+    assert "last of 30 epochs" not in text
+    assert "measured by evaluate" in text  # of exactly this file, wherever the run is
+
+
+ODD_RESULTS = (
+    {"best_epoch": 7, "best_chosen_on": "test", "epochs": 30, "test_top1": {}},
+    {"best_epoch": 7, "best_chosen_on": "test", "epochs": 30, "test_top1": {"last": "high", "best": None}},
+    {"best_epoch": "7", "best_chosen_on": "test", "epochs": 30, "test_top1": {"last": 50.5}},
+    {"best_epoch": 7, "epochs": 30, "test_top1": {"last": 50.5}},
+    [],
+)
+ODD_EVALUATIONS = (
+    {"figures": None},
+    {"figures": {"images": 18}, "backbone": {"top5": 91.75}},
+    {"figures": {"top1": "high"}, "backbone": 7},
+    {"figures": {"top1": float("nan")}},
+    {"checkpoint": "best.pt"},
+)
+
+
+def test_figures_with_missing_or_odd_fields_are_left_out_and_stop_no_export(home, exported):
+    path = home / "evaluation-test" / "evaluation.json"
+    sound = json.loads(path.read_text())
+    for results in ODD_RESULTS:
+        _write(home / "results.json", results)
+        text = _card(home, exported)
+        assert not re.search("last of|best epoch \\(|median of", text)
+        assert "60.50 %" in text
+    for changes in ODD_EVALUATIONS:
+        _write(path, sound | {"backbone": None} | changes)
+        assert "measured by evaluate" not in _card(home, exported)
+    figures = {"top1": 60.5, "top5": "n/a", "images": [18]}
+    _write(path, {"checkpoint": sound["checkpoint"], "figures": figures})
+    assert "measured by evaluate |  | 60.50 % |  |  |" in _card(home, exported)
+    _write(home / "config.json", {**describe(_settings(), CLASSES), "store": None})
+    assert "61.25 %" in _card(home, exported)
 
 
 def test_a_checkpoint_from_the_middle_of_an_epoch_has_no_figures(tmp_path):
@@ -262,7 +347,7 @@ def test_names_of_classes_cannot_break_the_card(tmp_path):
     assert {"- 0: a\\|b", "- 1: &lt;b&gt;bold&lt;/b&gt;", "- 2: line break, \"quoted\" 'ü'"} <= set(lines)
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "test_vit"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 def test_onnx_gives_the_logits_of_pytorch_for_any_batch(name, tmp_path):
     size, options = NETWORKS[name]
     checkpoint = write_checkpoint(tmp_path / "best.pt", _settings(name, size), CLASSES)
@@ -281,6 +366,39 @@ def test_onnx_gives_the_logits_of_pytorch_for_any_batch(name, tmp_path):
     assert logits.std(axis=0).min() > 1e-3
 
 
+class Session:
+    """Stands for onnxruntime: PyTorch's own logits, moved by ``shift``, for the first batch of each size.
+
+    Attributes
+    ----------
+    batches : numbers of images that it was asked about.
+    """
+
+    def __init__(self, net: nn.Module, shift: float) -> None:
+        self.net, self.shift, self.batches = net, shift, []
+
+    @torch.no_grad()
+    def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        images = feeds["images"]
+        self.batches.append(len(images))
+        logits = self.net(torch.from_numpy(images)).numpy()
+        return [logits + (self.shift if len(images) == 1 else 0)]
+
+
+def test_onnx_is_compared_over_a_batch_of_one_and_a_larger_one_and_nan_is_no_agreement(tmp_path, monkeypatch):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).eval()
+    monkeypatch.setattr("torch.onnx.export", lambda *arguments, **options: None)
+    for shift, accepted in ((5e-5, True), (2e-4, False), (float("nan"), False)):
+        session = Session(net, shift)
+        monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *arguments, session=session, **options: session)
+        if accepted:
+            assert write_onnx(net, 2, tmp_path / "x") == pytest.approx(shift, rel=0.01)
+        else:
+            with pytest.raises(RunError, match=f"differ from PyTorch's by {shift:.1e}"):
+                write_onnx(net, 2, tmp_path / "x")
+        assert session.batches == [1, 3]
+
+
 def test_onnx_that_fails_publishes_nothing(best, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -288,7 +406,8 @@ def test_onnx_that_fails_publishes_nothing(best, tmp_path, monkeypatch):
         )
         _refused(best, tmp_path / "out", r"--onnx needs onnxscript: pip install 'lgcoamix\[onnx\]'", "--onnx", code=2)
     with monkeypatch.context() as patch:
-        patch.setattr("lgcoamix.onnx_file.TOLERANCE", 0.0)
+        patch.setattr("lgcoamix.onnx_file._largest_difference", lambda *arguments: 1.0)
+        patch.setattr("torch.onnx.export", lambda *arguments, **options: None)
         _refused(best, tmp_path / "out", r"differ from PyTorch's by .* leave out --onnx", "--onnx")
     with monkeypatch.context() as patch:
         patch.setattr("torch.onnx.export", lambda *args, **options: 1 / 0)
@@ -306,6 +425,7 @@ def test_a_folder_in_use_is_refused_and_force_replaces_an_export_alone(best, exp
     _export(best, out, "--force")
     assert (out / "model.safetensors").read_bytes() == (exported / "model.safetensors").read_bytes()
     assert (out / "README.md").read_text() != "old"
+    assert list(tmp_path.iterdir()) == [out]
     (out / "notes.txt").write_text("mine")
     _refused(best, out, r"also holds notes.txt, which --force would remove", "--force")
     other = tmp_path / "other"
@@ -314,6 +434,27 @@ def test_a_folder_in_use_is_refused_and_force_replaces_an_export_alone(best, exp
     _refused(best, other, r"is no earlier export", "--force")
     (tmp_path / "file").write_text("")
     _refused(best, tmp_path / "file", r"is no earlier export", "--force")
+
+
+def test_an_earlier_export_stays_where_the_new_one_cannot_take_its_name(best, exported, tmp_path, monkeypatch):
+    out, real = tmp_path / "out", Path.replace
+    shutil.copytree(exported, out)
+    (out / "README.md").write_text("earlier")
+
+    def failing(path: Path, target: Path) -> Path:
+        if target == out and path.name == out.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    _refused(best, out, "Input/output error", "--force")
+    assert sorted(path.name for path in out.iterdir()) == FILES
+    assert (out / "README.md").read_text() == "earlier"
+
+
+def test_a_link_to_nowhere_is_named(best, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    _refused(best, tmp_path / "link", r"link is a link to \S+nowhere, which is not there; remove the link")
 
 
 def _umask() -> int:
@@ -327,7 +468,7 @@ def test_a_folder_from_which_timm_gives_other_logits_is_not_published(best, expo
         save_file({**tensors, "fc.bias": tensors["fc.bias"] + 1e-6}, path, metadata)
 
     monkeypatch.setattr("lgcoamix.export.save_file", changed)
-    _refused(best, tmp_path / "out", r"gives other logits for resnet10t .* nothing was written")
+    _refused(best, tmp_path / "out", r"gives other logits for test_resnet .* nothing was written")
 
 
 def test_a_network_that_diverged_is_not_exported(best, tmp_path):
@@ -341,31 +482,49 @@ def test_files_that_are_no_whole_checkpoints_are_refused(best, tmp_path):
     (tmp_path / "cut.pt").write_bytes(best.read_bytes()[:-5000])
     _refused(tmp_path / "cut.pt", tmp_path / "out", r"cut.pt is damaged, or not a checkpoint")
     _refused(tmp_path, tmp_path / "out", r"run folder with best.pt; there is no .*best.pt")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.pt").write_bytes(b"")
+    _refused(tmp_path / "run", tmp_path / "out", r"has no best.pt, but a last.pt: give --checkpoint \S+/last.pt")
     _refused(tmp_path / "nowhere.pt", tmp_path / "out", r"nowhere.pt", code=2)
     path = write_checkpoint(tmp_path / "other.pt", _settings("resnet18"), CLASSES, model=random_state(_settings(), 3))
     _refused(path, tmp_path / "out", r"does not fit the network resnet18")
 
 
-def test_a_run_records_how_its_images_were_stored_and_older_ones_are_looked_up(flowers_store, tmp_path):
+@pytest.mark.parametrize("name", ["", "model.safetensors"])
+def test_an_export_is_exported_already(name, exported, tmp_path):
+    _refused(exported / name, tmp_path / "out", r"is an export already.*lgcoamix predict --model")
+
+
+def _finish_without_pictures(trainer: Trainer, logs: Logs) -> dict[str, Any]:
+    """What ends a training, less what takes seconds."""
+    logs.close(results := trainer.folder.results())
+    trainer.folder.write_json("results.json", results)
+    return results
+
+
+def test_a_run_records_how_its_images_were_stored_and_older_ones_are_looked_up(painted, tmp_path, monkeypatch):
+    monkeypatch.setattr("lgcoamix.trainer.Trainer._finish", _finish_without_pictures)
+    settings = BuildSettings("folder", (Scale(4, 1.0),), size=32, algorithm="watershed")
+    store = build_here(painted, tmp_path / "x.h5", settings).path
     small = (
         "--backbone",
-        "resnet10t",
+        "test_resnet",
         "--weights",
         "none",
         "--image-size",
         "32",
         "--batch-size",
-        "12",
+        "5",
         "--epochs",
         "1",
     )
-    options = ["--shards", flowers_store, *small, "--out", tmp_path / "run", "--mixer", "none", "--device", "cpu"]
+    options = ["--shards", store, *small, "--out", tmp_path / "run", "--mixer", "none", "--device", "cpu"]
     train = ["train", *map(str, options), "--workers", "0", "--no-tensorboard"]
     done = CliRunner().invoke(main, train)
     assert done.exit_code == 0, done.output
     described = json.loads((tmp_path / "run" / "config.json").read_text())["store"]
-    assert described["images"].items() >= {"size": 64, "resize": "squash", "codec": "raw"}.items()
-    assert described["samples"] == {"train": 36, "test": 18}
+    assert described["images"].items() >= {"size": 32, "resize": "squash", "codec": "raw"}.items()
+    assert described["samples"] == {"train": 10, "test": 6}
     config = _export(tmp_path / "run", tmp_path / "out")
     assert config["lgcoamix"]["images"] == described["images"]
 
@@ -380,6 +539,12 @@ def test_a_run_records_how_its_images_were_stored_and_older_ones_are_looked_up(f
     torch.save(older, tmp_path / "older.pt")
     _refused(tmp_path / "older.pt", tmp_path / "three", r"looked for at /nowhere/x.h5, but .* Put that store there")
 
+    del older["config"]["store"]["path"]
+    torch.save(older, tmp_path / "older.pt")
+    _refused(
+        tmp_path / "older.pt", tmp_path / "three", r"says neither how its images were stored nor where its store is"
+    )
+
     # A run of an older version goes on: what was added is no part of what a run is.
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     del config["store"]["images"], config["store"]["samples"]
@@ -388,16 +553,22 @@ def test_a_run_records_how_its_images_were_stored_and_older_ones_are_looked_up(f
     assert (done.exit_code, "is finished: taken as it is" in done.output) == (0, True), done.output
 
 
-@pytest.mark.parametrize(("command", "text"), [("export", "--onnx"), ("predict", "--top")])
-def test_help_and_usage_errors_answer_before_torch_is_imported(command, text, run):
+def test_help_and_usage_errors_answer_before_torch_is_imported(run):
     script = (
         "import sys\nfrom lgcoamix.cli import main\n"
-        "for options in (['--help'], []):\n"
-        f"    try:\n        main([{command!r}, *options])\n"
+        "for options in sys.argv[1:]:\n"
+        "    try:\n        main(options.split())\n"
         "    except SystemExit as end:\n        print('exit', end.code, 'torch' in sys.modules)"
     )
-    done = run("-c", script)
-    assert "exit 0 False" in done.stdout
-    assert "exit 2 False" in done.stdout
-    assert text in done.stdout
-    assert "Missing" in done.stderr
+    usages = ("export", "predict", "predict --model . . --out x.txt", "predict --model . nowhere.png")
+    done = run("-c", script, "export --help", "predict --help", *usages)
+    assert [line for line in done.stdout.splitlines() if line.startswith("exit")] == [
+        *["exit 0 False"] * 2,
+        *["exit 2 False"] * 4,
+    ]
+    assert "--onnx" in done.stdout
+    assert "--top" in done.stdout
+    assert "Missing option '--checkpoint'" in done.stderr
+    assert "Missing argument 'IMAGES...'" in done.stderr
+    assert "ends in .csv, got 'x.txt'" in done.stderr
+    assert "there is no 'nowhere.png'" in done.stderr

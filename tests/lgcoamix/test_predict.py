@@ -5,9 +5,7 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +14,17 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from lgcoamix.cli import main
 from lgcoamix.config import DataSettings, ModelSettings, Settings
 from lgcoamix.data import SuperpixelDataset, View
-from lgcoamix.data.files import ImageFiles
+from lgcoamix.data.files import FileBatch, ImageFiles
+from lgcoamix.errors import RunError
+from lgcoamix.exported import read_exported
 from preprocess.plan import BuildSettings
 from preprocess.store import Store
 from preprocess.superpixels import Scale
-from tests.conftest import ROOT
 from tests.lgcoamix.checkpoints import random_state, write_checkpoint
 from tests.preprocess.conftest import build_here
 
@@ -152,6 +152,7 @@ def mixed(tmp_path: Path) -> Path:
     (root / "empty.jpg").write_bytes(b"")
     (root / "text.jpg").write_text("no picture")
     (root / "gone.jpg").symlink_to(root / "nowhere.jpg")
+    (root / "null.jpg").symlink_to(os.devnull)  # as a pipe, which a test could wait for without an end
     (root / "notes.txt").write_text("no picture")
     return root
 
@@ -164,6 +165,7 @@ def test_bad_images_are_listed_and_have_a_row_with_the_reason(model, mixed, tmp_
         "cut.jpg": "damaged: ",
         "empty.jpg": "the file is empty",
         "gone.jpg": "cannot be read: No such file or directory",
+        "null.jpg": "not a regular file",
         "text.jpg": "not an image file that Pillow knows",
     }
     assert found.keys() == {"0.png", "deep/1.JPG", "deep/x.jpg/2.png", *bad}
@@ -180,8 +182,20 @@ def test_bad_images_are_listed_and_have_a_row_with_the_reason(model, mixed, tmp_
             assert shares == sorted(shares, reverse=True)
             assert sum(shares) == pytest.approx(1, abs=4e-6)
             assert all(re.fullmatch(r"[01]\.\d{6}", cell) for cell in cells[1::2])
-    assert "out.csv: 7 images, 4 not usable" in done.stdout
+    assert "out.csv: 8 images, 5 not usable" in done.stdout
     assert "[red]" in done.stdout  # a name is shown as it is
+
+
+def test_a_path_that_is_missing_stops_no_other(model, mixed, tmp_path):
+    names = ("0.png", "nowhere.png", "gone.jpg", "x" * 300)
+    given = (*(mixed / name for name in names), os.devnull)
+    rows, done = _predict(model, tmp_path / "out.csv", *given)
+    missing = "cannot be read: No such file or directory"
+    wanted = ["", missing, missing, "cannot be read: File name too long", "not a regular file"]
+    assert [row["error"] for row in rows] == wanted
+    assert rows[0]["class_1"] in NAMES
+    assert f"not usable: {mixed / 'nowhere.png'}: cannot be read" in done.stderr
+    assert "out.csv: 5 images, 4 not usable" in done.stdout
 
 
 def test_loading_processes_and_batches_change_nothing(model, mixed, tmp_path):
@@ -207,14 +221,15 @@ def test_more_classes_than_there_are_means_all(model, mixed, tmp_path):
 
 
 def test_of_equal_probabilities_the_lower_class_comes_first(mixed, tmp_path):
-    state = random_state(_settings(), 12)
-    state["backbone.net.fc.weight"], bias = torch.zeros_like(state["backbone.net.fc.weight"]), torch.zeros(12)
+    count = 40  # torch sorts up to 16 numbers in their order, whether it is asked to or not
+    state = random_state(_settings(), count)
+    state["backbone.net.fc.weight"], bias = torch.zeros_like(state["backbone.net.fc.weight"]), torch.zeros(count)
     bias[7] = np.log(4)
     state["backbone.net.fc.bias"] = bias
-    model = _export(tmp_path, _settings(), tuple("abcdefghijkl"), model=state)
-    (row,), _ = _predict(model, tmp_path / "out.csv", mixed / "0.png")
-    assert [row[f"class_{rank}"] for rank in range(1, 6)] == list("habcd")
-    assert [row[f"probability_{rank}"] for rank in range(1, 6)] == ["0.266667", *["0.066667"] * 4]  # 4/15, 1/15
+    model = _export(tmp_path, _settings(), tuple(f"c{label}" for label in range(count)), model=state)
+    (row,), _ = _predict(model, tmp_path / "out.csv", mixed / "0.png", "--top", 20)
+    assert [row[f"class_{rank}"] for rank in range(1, 21)] == ["c7", *(f"c{n}" for n in range(20) if n != 7)]
+    assert [row[f"probability_{rank}"] for rank in range(1, 21)] == ["0.093023", *["0.023256"] * 19]  # 4/43, 1/43
 
 
 def test_without_any_usable_image_the_command_fails(model, mixed, tmp_path):
@@ -236,26 +251,59 @@ def test_a_name_that_is_no_text_goes_through(model, mixed, tmp_path):
     assert os.fsencode(rows[0]["image"]) == path
 
 
+def test_a_name_commands_no_terminal(model, mixed, tmp_path, monkeypatch):
+    monkeypatch.chdir(mixed)
+    paths = [Path(f"a\x1b[31m{end}\u202e\r\n.png") for end in "xy"]
+    shutil.copy("0.png", paths[0])
+    shutil.copy("text.jpg", paths[1])
+    rows, done = _predict(model, tmp_path / "out.csv", *paths)
+    assert [row["image"] for row in rows] == [str(path) for path in paths]
+    for text, said in (("a�[31mx���.png", done.stdout), ("a�[31my���.png: not an image", done.stderr)):
+        assert text in said
+    assert not set(done.output) & set("\x1b\u202e\r")
+
+
 MISTAKES = {
     "nothing": ((), 2, r"Missing argument 'IMAGES"),
-    "no such file": (("MIXED/0.pgn",), 2, r"Path '.*0.pgn' does not exist"),
+    "no such file": (("MIXED/0.pgn",), 2, r"expected images or folders of images, there is no '\S+/0.pgn'$"),
+    "no such files": (("MIXED/\x1b", "MIXED/gone.jpg"), 2, r"there is no '\S+/\\x1b', '\S+/gone.jpg'$"),
     "no images": (("MIXED/deep/none",), 1, r"no images in .*none: folders are searched.*\.jpg"),
     "no such model": (("MIXED", "--model", "nowhere"), 2, r"'--model'.*'nowhere' does not exist"),
     "no model": (("MIXED", "--model", "MIXED"), 1, r"that the command export wrote, .*mixed has no config.json"),
     "top": (("MIXED", "--top", "0"), 2, r"--top"),
     "out": (("MIXED", "--out", "MIXED"), 2, r"'--out'.*is a directory"),
+    "out no table": (
+        ("MIXED", "--out", "MIXED/0.png"),
+        2,
+        r"'--out': expected a file name that ends in .csv, got '\S+/0.png'",
+    ),
+    "out empty": (("MIXED", "--out", ""), 2, r"'--out': expected a file name that ends in .csv, got '.'"),
+    "out an image": (("MIXED", "MIXED/odd.csv", "--out", "MIXED/deep/../odd.csv"), 2, r"odd.csv' is one of the images"),
+    "out a missing image": (("MIXED", "MIXED/x.csv", "--out", "MIXED/x.csv"), 2, r"x.csv' is one of the images"),
 }
 
 
 @pytest.mark.parametrize(("given", "code", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_gives_one_message_and_no_table(given, code, message, model, mixed, tmp_path):
     (mixed / "deep" / "none").mkdir()
+    shutil.copy(mixed / "0.png", mixed / "odd.csv")
+    before = sorted(mixed.rglob("*"))
     out = tmp_path / "out.csv"
     given = [text.replace("MIXED", str(mixed)) for text in given]
     done = _invoke("predict", "--model", model, "--out", out, "--workers", 0, *given)
     assert done.exit_code == code, done.output
     assert re.search(message, " ".join(done.output.split())), done.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mixed"]
+    assert sorted(mixed.rglob("*")) == before
+    assert (mixed / "odd.csv").read_bytes() == (mixed / "0.png").read_bytes()
+
+
+def test_a_table_that_cannot_be_written_is_found_out_before_any_image_is_read(model, mixed, tmp_path, monkeypatch):
+    monkeypatch.setattr("lgcoamix.predict.make_loader", lambda *arguments: pytest.fail("images were read"))
+    out = tmp_path / f"{'x' * 250}.csv"  # as long as a name may be: no room for that of the file written aside
+    done = _invoke("predict", "--model", model, "--out", out, "--workers", 0, mixed)
+    assert done.exit_code == 1
+    assert "File name too long" in done.output
 
 
 def test_models_that_cannot_be_read_are_refused(model, mixed, tmp_path):
@@ -267,10 +315,14 @@ def test_models_that_cannot_be_read_are_refused(model, mixed, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(model, copy)
     weights = (copy / "model.safetensors").read_bytes()
+    middle = len(weights) // 2
+    (copy / "model.safetensors").write_bytes(weights[:middle] + bytes([weights[middle] ^ 1]) + weights[middle + 1 :])
+    refused(copy, r"model.safetensors is damaged: its bytes do not match .*; export it again, or copy it anew")
+    (copy / "model.safetensors").unlink()
+    refused(copy, r"model.safetensors cannot be read: No such file")
+    _change(copy, lambda config: config["lgcoamix"].pop("sha256"))  # of an earlier version
     (copy / "model.safetensors").write_bytes(weights[:-100])
     refused(copy, r"copy cannot be loaded: .*; export it again, or copy it anew")
-    (copy / "model.safetensors").unlink()
-    refused(copy, r"copy cannot be loaded")
     config = json.loads((copy / "config.json").read_text())
     config["lgcoamix"]["format"] = 2
     (copy / "config.json").write_text(json.dumps(config))
@@ -281,23 +333,88 @@ def test_models_that_cannot_be_read_are_refused(model, mixed, tmp_path):
     refused(model.parent, r"is a run: python -m lgcoamix export --checkpoint")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pipes in the file system, POSIX signals")
-def test_ctrl_c_leaves_no_table(model, mixed, tmp_path):
-    pipe = tmp_path / "pipe.png"
-    os.mkfifo(pipe)
-    command = ["-m", "lgcoamix", "predict", "--model", model, "--workers", 0, "--batch-size", 1, mixed / "0.png", pipe]
-    process = subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+def _change(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+
+
+DAMAGE = {  # what becomes of config.json: what is said
+    "no images": (lambda c: c["lgcoamix"].update(images={}), r"images has no size, resize, codec"),
+    "images a list": (lambda c: c["lgcoamix"].update(images=[]), r"images must say how .*, it is \[\]"),
+    "no size": (lambda c: c["lgcoamix"]["images"].update(size=None), r"images.size must be .*, it is null"),
+    "a size": (lambda c: c["lgcoamix"]["images"].update(resize="none"), r"images.size must be .*, it is 64"),
+    "resize": (lambda c: c["lgcoamix"]["images"].update(resize="long"), r"one of squash, short, none, it is .long"),
+    "codec": (lambda c: c["lgcoamix"]["images"].update(codec="gif"), r"one of raw, jpeg, png, it is .gif"),
+    "quality": (lambda c: c["lgcoamix"]["images"].update(codec="jpeg"), r"images.quality .* 1 and 100, it is null"),
+    "banner": (lambda c: c["lgcoamix"]["images"].update(banner=-1), r"images.banner .* it is -1"),
+    "no data": (lambda c: c["lgcoamix"].pop("data"), r"data must hold the settings of the images, it is null"),
+    "odd data": (lambda c: c["lgcoamix"]["data"].update(colour=1), r"cannot be loaded: TypeError: .*colour"),
+    "no names": (lambda c: c.pop("label_names"), r"label_names must list .* it is null"),
+    "few names": (lambda c: c["label_names"].pop(), r"label_names has 3 names, num_classes is 4"),
+    "few classes": (lambda c: c.update(num_classes=3, label_names=["x"] * 3), r"model cannot be loaded: "),
+    "one mean": (lambda c: c["pretrained_cfg"].update(mean=[0.5]), r"mean must be three numbers, it is \[0.5\]"),
+    "no mean": (lambda c: c["pretrained_cfg"].update(mean=[float("nan")] * 3), r"mean must be three numbers"),
+    "zero std": (lambda c: c["pretrained_cfg"].update(std=[0, 1, 1]), r"std must be three numbers, above 0, it is"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_a_configuration_that_lacks_something_is_refused(change, message, model, tmp_path):
+    shutil.copytree(model, tmp_path / "model")
+    _change(tmp_path / "model", change)
+    with pytest.raises(RunError) as caught:
+        read_exported(tmp_path / "model")
+    assert re.search(message, str(caught.value))
+    assert "export it again, or copy it anew" in str(caught.value)
+
+
+def _fails(model: Path, mixed: Path, *options: object) -> str:
+    """Predict one image, which must fail and leave no table; give what was said."""
+    out = mixed / "out.csv"
+    done = _invoke("predict", "--model", model, "--out", out, "--device", "cpu", mixed / "0.png", *options)
+    assert (done.exit_code, out.exists()) == (1, False)
+    return done.output
+
+
+def test_logits_that_are_not_finite_are_no_answer(model, mixed, tmp_path):
+    shutil.copytree(model, tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    weights["fc.bias"][1] = torch.inf
+    save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    _change(tmp_path / "model", lambda config: config["lgcoamix"].pop("sha256"))
+    assert "not finite for" in _fails(tmp_path / "model", mixed, "--workers", 0)
+
+
+def test_too_little_memory_names_the_option(model, mixed, monkeypatch):
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("lgcoamix.predict.to_inputs", full)
+    said = _fails(model, mixed, "--workers", 0, "--batch-size", 7)
+    assert "for 7 images at a time: take a smaller --batch-size" in said
+
+
+def test_a_loading_process_that_dies_is_told(model, mixed, monkeypatch):
+    monkeypatch.setattr(ImageFiles, "__getitems__", lambda files, places: os._exit(1))
+    assert "a loading process died, perhaps for lack of memory: take --workers 0" in _fails(
+        model, mixed, "--workers", 1
     )
-    with pipe.open("wb"):  # opens when the command reads its second image, which then never ends
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "interrupted" in said
-    assert "Traceback" not in said
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mixed", "pipe.png"]
+
+
+def test_ctrl_c_leaves_no_table(model, mixed, monkeypatch):
+    read, seen = ImageFiles.__getitems__, []
+
+    def interrupted(files: ImageFiles, places: list[int]) -> FileBatch:
+        seen.append(places)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return read(files, places)
+
+    monkeypatch.setattr(ImageFiles, "__getitems__", interrupted)
+    out = mixed / "out.csv"
+    done = _invoke("predict", "--model", model, "--out", out, "--workers", 0, "--batch-size", 1, mixed)
+    assert (done.exit_code, len(seen), out.exists()) == (130, 2, False)
+    assert "interrupted" in done.output
+    assert not list(mixed.glob(".out*"))

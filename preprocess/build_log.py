@@ -5,6 +5,7 @@ It is told, not needed: no command reads it but ``report``, and a store without 
 
 import contextlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -74,8 +75,11 @@ def record_build(
     line = f"{json.dumps(asdict(record), ensure_ascii=False)}\n".encode()
     # A full disk or a folder that may not be written to: the store is published and whole, so the build did not fail.
     # Unbuffered and appended, a line is one write: two builds that end at once do not mix theirs.
-    with contextlib.suppress(OSError), log_of(out).open("ab", buffering=0) as file:
-        file.write(line)
+    with contextlib.suppress(OSError), log_of(out).open("a+b", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        torn = end > 0 and file.read(1) != b"\n"  # a full disk cut the line before: it must not swallow this one
+        file.write(b"\n" * torn + line)
 
 
 def read_builds(out: Path) -> tuple[list[BuildRecord], int]:
@@ -101,14 +105,19 @@ def _parse(line: bytes) -> BuildRecord | None:
             when=str(data["when"]),
             seconds=float(data["seconds"]),
             superpixels=str(data["superpixels"]),
-            images=int(data["images"]),
-            tasks=int(data["tasks"]),
-            images_failed=int(data["images_failed"]),
-            maps_computed=int(data["maps_computed"]),
-            jobs=int(data["jobs"]),
+            images=_count(data["images"]),
+            tasks=_count(data["tasks"]),
+            images_failed=_count(data["images_failed"]),
+            maps_computed=_count(data["maps_computed"]),
+            jobs=_count(data["jobs"]),
             backend=str(data["backend"]),
-            processors=int(data["processors"]),
+            processors=_count(data["processors"]),
             versions={str(name): str(number) for name, number in data["versions"].items()},
         )
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def _count(value: object) -> int:
+    """An integer that can be divided: an infinite one, or one beyond all floats, is an OverflowError."""
+    return int(float(value))

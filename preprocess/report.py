@@ -3,6 +3,7 @@
 Damage never ends the reading: what cannot be read is listed in ``troubles`` and missing in the figures.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -77,12 +78,14 @@ class Measured:
     ----------
     images, split, processors : how many images of which split; cores that this process may use.
     rows : (what, milliseconds) for each step.
+    unknown : name of the store's algorithm, where this program does not have it, and so cannot time it; else None.
     """
 
     images: int
     split: str
     processors: int
     rows: list[tuple[str, float]]
+    unknown: str | None
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,8 @@ class _Reading:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._lost = set(store.missing())
+        home = f"{store.path.parent}{os.sep}"
+        self._home = "" if home == f".{os.sep}" else home
         self.troubles = dict.fromkeys(f"shard {path} is missing, or not of its size" for path in sorted(self._lost))
 
     def shards(self, split: str, column: str, samples: Sequence[int]) -> Iterator[tuple[Shard, np.ndarray]]:
@@ -157,7 +162,8 @@ class _Reading:
         try:
             return read(*arguments)
         except PreprocessError as error:
-            self.troubles[str(error).split("; run: ")[0]] = None
+            # Shards are named as the index names them: the page may be sent to others, this machine's folders are ours.
+            self.troubles[str(error).split("; run: ")[0].replace(self._home, "")] = None
             return None
 
     def values(self, split: str, column: str, read: Callable[[Shard], np.ndarray], advance: Advance) -> np.ndarray:
@@ -258,23 +264,25 @@ def _measure(reading: _Reading, split: SplitReport, processors: int, stage: Stag
     store, chosen = reading.store, spread(split.images, _MEASURED)
     advance = stage("timings", len(chosen))
     counts = tuple(scale.segments for scale in store.scales)
-    segment = ALGORITHMS[store.superpixels.algorithm].segment
-    segment(np.zeros((16, 16, 3), np.uint8), counts[:1], store.superpixels.compactness)  # compiled before it is timed
+    algorithm = ALGORITHMS.get(store.superpixels.algorithm)
+    if algorithm is not None:  # compiled before it is timed
+        algorithm.segment(np.zeros((16, 16, 3), np.uint8), counts[:1], store.superpixels.compactness)
     steps: dict[str, list[float]] = {}
     begin, timed = time.perf_counter(), 0
     for sample in chosen:
         images = _timed(steps, "read an image", store.images, split.name, [sample])
         for scale, column in zip(split.scales, store.superpixels.columns, strict=False):
             _timed(steps, f"read its map of {scale.scale.segments}", store.column_maps, split.name, column, [sample])
-        if images is not None:
+        timed += images is not None
+        if images is not None and algorithm is not None:
             what = f"cut it again with {store.superpixels.algorithm}, {len(counts)} scales at once"
-            _timed(steps, what, segment, images[0], counts, store.superpixels.compactness)
-            timed += 1
+            _timed(steps, what, algorithm.segment, images[0], counts, store.superpixels.compactness)
         advance()
         if time.perf_counter() - begin > _PATIENCE:
             break
     rows = [(what, 1000 * statistics.median(seconds)) for what, seconds in steps.items() if seconds]
-    return Measured(timed, split.name, processors, rows)
+    unknown = store.superpixels.algorithm if algorithm is None else None
+    return Measured(timed, split.name, processors, rows, unknown)
 
 
 def _timed(steps: dict[str, list[float]], what: str, work: Callable, *arguments: object) -> object | None:

@@ -69,7 +69,7 @@ def _facts(store: Store) -> list[tuple[str, str]]:
     banner = [("banner", f"{images['banner']} rows cut off")] if images.get("banner") else []
     return [
         ("data set", store.dataset),
-        ("file", f"{store.path}"),
+        ("file", store.path.name),
         ("kind", "packed store, one file" if store.packed else "index with shards beside it"),
         ("format", f"version {FORMAT_VERSION}"),
         ("classes", f"{len(store.classes):,}"),

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -98,6 +99,9 @@ def _plain(axis: Axes) -> None:
 
 def _address(figure: Figure, kind: str = "png", dpi: int = 200, pil_kwargs: dict | None = None) -> str:
     picture = io.BytesIO()
-    figure.savefig(picture, format=kind, dpi=dpi, pil_kwargs=pil_kwargs)
+    with warnings.catch_warnings():
+        # Names of classes in letters that no font here has: boxes on the picture; the tables have the names.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure.savefig(picture, format=kind, dpi=dpi, pil_kwargs=pil_kwargs)
     mime = {"png": "image/png", "jpg": "image/jpeg"}[kind]
     return f"data:{mime};base64,{base64.b64encode(picture.getvalue()).decode()}"

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,10 +15,14 @@ from click.testing import Result
 from PIL import Image
 
 from preprocess.build import build
+from preprocess.build_log import BuildRecord, read_builds, record_build
 from preprocess.datasets import DATASETS
 from preprocess.plan import make_plan
+from preprocess.report import StoreReport, gather
+from preprocess.report_pictures import spread_address
 from preprocess.store import Store
 from preprocess.store.reader import Shard
+from preprocess.superpixels import ALGORITHMS
 from tests.preprocess.conftest import QUICK, SMALL, build_command, build_here, flip, here, open_plain, shard_files
 
 GRID = replace(SMALL, algorithm="grid", compactness=None)
@@ -93,15 +98,19 @@ def grey(path: Path, level: int, size: tuple[int, int] = (16, 16)) -> None:
     Image.new("RGB", size, (level,) * 3).save(path)
 
 
-@pytest.fixture
-def uneven(tmp_path: Path) -> Path:
+def paint_uneven(root: Path) -> Path:
     """Five training pictures of class a, two of b; one test picture of each."""
     for name, count in (("a", 5), ("b", 2)):
         for index in range(count):
-            grey(tmp_path / "raw" / "train" / name / f"{index}.png", 20 * index + 40)
+            grey(root / "train" / name / f"{index}.png", 20 * index + 40)
     for name in "ab":
-        grey(tmp_path / "raw" / "test" / name / "0.png", 200)
-    return tmp_path / "raw"
+        grey(root / "test" / name / "0.png", 200)
+    return root
+
+
+@pytest.fixture
+def uneven(tmp_path: Path) -> Path:
+    return paint_uneven(tmp_path / "raw")
 
 
 @pytest.fixture
@@ -109,8 +118,21 @@ def uneven_store(uneven: Path, tmp_path: Path) -> Store:
     return build_here(uneven, tmp_path / "uneven.h5", GRID)
 
 
-def test_counts_of_splits_classes_and_columns(uneven_store, tmp_path):
-    page, _ = report(uneven_store, tmp_path / "report.html")
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Result, Path]:
+    """The page about a sound store: as read, what the command said, and the file; read-only."""
+    home = tmp_path_factory.mktemp("sound")
+    store = build_here(paint_uneven(home / "raw"), home / "uneven.h5", GRID)
+    return *report(store, home / "report.html"), home / "report.html"
+
+
+def gathered(store: Store, count: int = 2, samples: int = 100) -> StoreReport:
+    """What a page would show, without the page: drawing takes a second."""
+    return gather(store, count, samples, 1, lambda name, steps: lambda: None)
+
+
+def test_counts_of_splits_classes_and_columns(sound):
+    page, _, _ = sound
     assert ["train", "7", "0", "0", "2 of 2", "0", ""] in page.rows
     assert ["test", "2", "0", "0", "2 of 2", "0", ""] in page.rows
     assert [row[:3] for row in page.rows if row[:1] == ["train"] and len(row) == 6] == [
@@ -154,8 +176,8 @@ def test_of_many_classes_the_ten_at_either_end_are_named(tmp_path):
     assert [row[0] for row in named[1:]] == [f"c{label:02d}" for label in (*range(7), 8, 9, *range(15, 25))]
 
 
-def test_segments_found_and_their_sizes_are_those_of_the_grid(uneven_store, tmp_path):
-    page, _ = report(uneven_store, tmp_path / "report.html")
+def test_segments_found_and_their_sizes_are_those_of_the_grid(sound):
+    page, _, _ = sound
     # 16 pixels in three: 5, 5 and 6, so four areas of 25, four of 30, one of 36.
     four = ["4", "0.500", "4", "4", "4.0", "4", "64", "64", "64.0", "64"]
     nine = ["9", "0.500", "9", "9", "9.0", "9", "25", "30", "28.4", "36"]
@@ -169,10 +191,16 @@ def test_it_says_of_how_many_images_the_sizes_are(uneven_store, tmp_path):
     assert "Sizes of superpixels, all images" in test
 
 
-def test_a_sound_store_has_no_failures(uneven_store, tmp_path):
-    page, done = report(uneven_store, tmp_path / "report.html")
+def test_a_sound_store_has_no_failures(sound):
+    page, done, _ = sound
     assert "No failures." in page.text
     assert "damaged" not in done.stderr
+
+
+def test_the_page_names_the_store_and_no_folder_of_this_machine(sound):
+    page, _, path = sound
+    assert "uneven.h5" in page.text
+    assert str(path.parent) not in page.raw
 
 
 def test_images_that_could_not_be_used_come_first_with_their_reason(uneven, tmp_path):
@@ -220,9 +248,64 @@ def test_images_of_their_own_sizes(tmp_path):
 def test_boxes_are_counted(uneven, tmp_path, monkeypatch):
     boxes = np.full((4, 2, 4), np.nan, np.float32)
     boxes[0], boxes[1, 0] = 0.5, 0.25  # three boxes in a shard of four images
+    boxes[2, 0, :2] = 0.1  # and a half of one, which is none
     monkeypatch.setattr(Shard, "boxes", property(lambda shard: boxes[: len(shard)]))
-    page, _ = report(build_here(uneven, tmp_path / "x.h5", GRID), tmp_path / "report.html")
-    assert ["train", "7", "0", "0", "2 of 2", "6", ""] in page.rows
+    found = gathered(build_here(uneven, tmp_path / "x.h5", GRID))
+    assert [split.boxes for split in found.splits] == [6, 3]  # two shards, and one of two images
+
+
+def test_damage_in_an_image_that_no_sheet_shows_is_found(uneven_store):
+    path = shard_files(uneven_store, "train", "images")[0]
+    with open_plain(path) as file:
+        offset = file["images"].id.get_chunk_info(1).byte_offset
+    flip(path, offset + 6)
+    (trouble,) = gathered(Store(uneven_store.path)).troubles  # the sheet has the first image and the last
+    assert trouble.startswith("sample 1 (train/a/1.png) of uneven.shards/train/images/")
+
+
+def test_large_pictures_are_thinned(uneven_store, monkeypatch):
+    monkeypatch.setattr("preprocess.report._MOST_PIXELS", 8)
+    panels = gathered(uneven_store).splits[0].sheet[0]
+    assert panels[0][1].shape == (8, 8, 3)  # of 16 x 16
+    assert [title for title, _ in panels[1:]] == ["4 asked, 4 found", "9 asked, 9 found"]
+
+
+def test_slow_timings_end_after_the_first_image(uneven_store, monkeypatch):
+    assert gathered(uneven_store).measured.images == 7
+    monkeypatch.setattr("preprocess.report._PATIENCE", 0.0)
+    assert gathered(uneven_store).measured.images == 1
+
+
+@pytest.mark.parametrize(("giants", "cut"), [(4, True), (20, False)])
+def test_a_few_giants_do_not_squeeze_a_histogram(giants, cut, monkeypatch):
+    monkeypatch.setattr("preprocess.report_pictures._address", lambda figure: figure)
+    values = np.array([10] * (1000 - giants) + [1000] * giants)
+    axis = spread_address([("4 asked", values, 12.0)], "pixels of a superpixel").axes[-1]
+    assert (axis.get_xlim()[1] < 20, "0.5 % are larger than shown" in axis.get_xlabel()) == (cut, cut)
+
+
+def test_letters_that_no_font_has_warn_nobody(tmp_path):
+    for name in ("花", "草"):
+        grey(tmp_path / "raw" / "train" / name / "0.png", 90)
+    store = build_here(tmp_path / "raw", tmp_path / "x.h5", GRID)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        page, done = report(store, tmp_path / "report.html")
+    assert ["花", "1"] in page.rows
+    assert "Glyph" not in done.output
+
+
+def test_an_algorithm_that_this_program_does_not_have_is_said_and_not_timed(uneven_store, tmp_path, monkeypatch):
+    monkeypatch.delitem(ALGORITHMS, "grid")
+    page, _ = report(uneven_store, tmp_path / "report.html", "--count", "1")
+    timings = page.text.split("On this machine, now")[1]
+    assert "this program has no algorithm grid" in timings
+    assert "7 images of train" in timings
+    assert [row[0] for row in page.rows if len(row) == 2 and row[0].startswith(("read ", "cut "))] == [
+        "read an image",
+        "read its map of 4",
+        "read its map of 9",
+    ]
 
 
 def test_damage_is_listed_first_and_does_not_end_the_command(uneven_store, tmp_path):
@@ -241,7 +324,9 @@ def test_damage_is_listed_first_and_does_not_end_the_command(uneven_store, tmp_p
     assert page.raw.index(lost.name) < page.raw.index('id="counts"')
     for path in (lost, torn, bad):
         assert path.name in done.stderr
-        assert sum(path.name in row[0] for row in page.rows if len(row) == 1) == 1
+        (line,) = [row[0] for row in page.rows if len(row) == 1 and path.name in row[0]]
+        assert f" uneven.shards/train/{path.parent.name}/{path.name}" in line
+    assert str(tmp_path) not in page.raw
     assert "Traceback" not in done.output
     assert "The labels of 3 images cannot be read." in page.text
     assert ["a", "4"] in page.rows
@@ -274,9 +359,8 @@ def test_after_an_update_dropped_images_count_no_more(uneven, tmp_path):
     (uneven / "train" / "a" / "0.png").unlink()
     (uneven / "train" / "a" / "1.png").unlink()
     assert here(*command, "--update").exit_code == 0
-    page, _ = report(tmp_path / "x.h5", tmp_path / "report.html")
-    assert ["train", "5", "0", "0", "2 of 2", "0", ""] in page.rows
-    assert ["a", "3"] in page.rows
+    train = gathered(Store(tmp_path / "x.h5")).splits[0]
+    assert (train.images, train.per_class.tolist()) == (5, [3, 2])
 
 
 def test_a_split_without_maps_says_so(uneven, tmp_path):
@@ -299,8 +383,8 @@ def test_a_split_without_images_says_so(uneven, tmp_path):
     assert ["test", "0", "2", "0", "0 of 2", "0", ""] in page.rows
 
 
-def test_the_page_needs_nothing_else(uneven_store, tmp_path):
-    page, _ = report(uneven_store, tmp_path / "report.html")
+def test_the_page_needs_nothing_else(sound):
+    page, _, _ = sound
     assert page.raw.startswith("<!doctype html>")
     assert len(page.addresses) > 10
     assert [text for text in page.addresses if not text.startswith(("data:", "#"))] == []
@@ -359,8 +443,7 @@ def test_each_build_that_did_something_leaves_one_line(uneven, tmp_path):
 def test_a_build_that_cannot_write_its_line_succeeds(uneven, tmp_path):
     (tmp_path / "x.shards" / "builds.jsonl").mkdir(parents=True)
     assert here(*build_command(uneven, tmp_path / "x.h5", "--algorithm", "grid")[2:]).exit_code == 0
-    page, _ = report(tmp_path / "x.h5", tmp_path / "report.html")
-    assert "Not recorded." in page.text
+    assert read_builds(tmp_path / "x.h5") == ([], 0)
 
 
 def test_damaged_lines_of_the_log_are_counted(uneven, tmp_path):
@@ -368,15 +451,35 @@ def test_damaged_lines_of_the_log_are_counted(uneven, tmp_path):
     assert here(*build_command(uneven, out, "--algorithm", "grid")[2:]).exit_code == 0
     log = out.with_suffix(".shards") / "builds.jsonl"
     line = log.read_bytes()
-    wrong = json.dumps(json.loads(line) | {"seconds": "soon"}).encode()
-    log.write_bytes(b"\xff\n[]\n{}\n\n" + wrong + b"\n" + line + line[: len(line) // 2])
+    odd = ({"seconds": "soon"}, {"images": float("inf")}, {"jobs": 10**400})
+    wrong = b"\n".join(json.dumps(json.loads(line) | values).encode() for values in odd)
+    deep = b"[" * 100_000
+    log.write_bytes(b"\xff\n[]\n{}\n\n" + wrong + b"\n" + deep + b"\n" + line + line[: len(line) // 2])
     page, _ = report(out, tmp_path / "report.html")
-    assert "5 lines of the record cannot be read." in page.text
+    assert "8 lines of the record cannot be read." in page.text
     assert len([row for row in page.rows if row[0].startswith("20")]) == 1
 
 
-def test_each_step_is_timed(uneven_store, tmp_path):
-    page, _ = report(uneven_store, tmp_path / "report.html")
+def recorded(out: Path) -> tuple[list[BuildRecord], int]:
+    record_build(out, "grid-4", 9, [], 1.5, 1, "loky", 2)
+    return read_builds(out)
+
+
+def test_a_torn_line_does_not_swallow_the_next(tmp_path):
+    out, log = tmp_path / "x.h5", tmp_path / "x.shards" / "builds.jsonl"
+    log.parent.mkdir()
+    (record,), damaged = recorded(out)
+    assert (record.images, record.superpixels, damaged) == (9, "grid-4", 0)
+    log.write_bytes(log.read_bytes() + b'{"when": "20')
+    records, damaged = recorded(out)
+    assert (len(records), damaged) == (2, 1)
+    records, damaged = recorded(out)
+    assert (len(records), damaged) == (3, 1)
+    assert len(log.read_bytes().splitlines()) == 4  # no empty ones
+
+
+def test_each_step_is_timed(sound):
+    page, _, _ = sound
     steps = ["read an image", "read its map of 4", "read its map of 9", "cut it again with grid, 2 scales at once"]
     timed = {row[0]: row[1] for row in page.rows if len(row) == 2 and row[0] in steps}
     assert list(timed) == steps
@@ -404,16 +507,15 @@ def opened(page: Path, folder: Path) -> tuple[list[str], list[str], Path]:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium or google-chrome on the PATH")
-def test_a_browser_says_nothing_and_asks_for_nothing(uneven_store, tmp_path):
+def test_a_browser_says_nothing_and_asks_for_nothing(sound, tmp_path):
     bad = tmp_path / "bad.html"
     bad.write_text('<img src="http://127.0.0.1:9/x.png"><script>console.error("seen")</script>')
     (tmp_path / "one").mkdir()
     console, asked, _ = opened(bad, tmp_path / "one")  # this test can fail
     assert len(console) == 1
     assert asked == ["http://127.0.0.1:9/x.png"]
-    report(uneven_store, tmp_path / "report.html")
     (tmp_path / "two").mkdir()
-    console, asked, shot = opened(tmp_path / "report.html", tmp_path / "two")
+    console, asked, shot = opened(sound[2], tmp_path / "two")
     assert console == asked == []
     with Image.open(shot) as picture:
         assert len(np.unique(np.asarray(picture.convert("L")))) > 20  # not an empty window

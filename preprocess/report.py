@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preprocess.build_log import BuildRecord, read_builds
 from preprocess.errors import PreprocessError
 from preprocess.sheet import Panel, found_title, outlined, spread
 from preprocess.store import Store
@@ -71,6 +70,22 @@ class SplitReport:
 
 
 @dataclass(frozen=True)
+class Written:
+    """When the shards of a column were written, by the times of their files.
+
+    Parameters
+    ----------
+    split, column : which.
+    first, last : seconds since 1970.
+    """
+
+    split: str
+    column: str
+    first: float
+    last: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """Median milliseconds on this machine, now.
 
@@ -97,15 +112,14 @@ class StoreReport:
     store : the store.
     splits : its splits.
     troubles : what cannot be read, a line each.
-    builds, damaged_builds : from ``builds.jsonl``; the number of its lines that cannot be read.
+    written : when the shards were written, by column; empty for a packed store.
     measured : None where there is no image with maps.
     """
 
     store: Store
     splits: list[SplitReport]
     troubles: list[str]
-    builds: list[BuildRecord]
-    damaged_builds: int
+    written: list[Written]
     measured: Measured | None
 
 
@@ -123,8 +137,20 @@ def gather(store: Store, count: int, samples: int, processors: int, stage: Stage
     reading = _Reading(store)
     splits = [_read_split(reading, name, count, samples, stage) for name in store.splits]
     measured = next((_measure(reading, split, processors, stage) for split in splits if split.sheet), None)
-    builds, damaged = ([], 0) if store.packed else read_builds(store.path)
-    return StoreReport(store, splits, list(reading.troubles), builds, damaged, measured)
+    return StoreReport(store, splits, list(reading.troubles), _written(store), measured)
+
+
+def _written(store: Store) -> list[Written]:
+    """The times of the shards that are there; nothing else tells what a build took: equal stores have equal bytes."""
+    if store.packed:
+        return []
+    found = []
+    for split, entry in store.document["splits"].items():
+        for name, column in entry["columns"].items():
+            paths = [store.path.parent / record["path"] for record in column["files"]]
+            times = [path.stat().st_mtime for path in paths if path.is_file()]
+            found += [Written(split, name, min(times), max(times))] if times else []
+    return found
 
 
 class _Reading:

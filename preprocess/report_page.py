@@ -1,6 +1,7 @@
 """The page about a store: what was gathered -> one file of HTML."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def render(report: StoreReport) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"size": decimal, "thousands": lambda number: f"{number:,}"}
+    environment.filters |= {"size": decimal, "thousands": lambda number: f"{number:,}", "moment": _moment}
     entries = {split.name: split.entry for split in report.splits}
     page = environment.get_template("report.html").render(
         report=report,
@@ -59,6 +60,10 @@ def render(report: StoreReport) -> bytes:
     )
     # A path may hold bytes that are no text.
     return page.encode("utf-8", "replace")
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _facts(store: Store) -> list[tuple[str, str]]:

@@ -166,7 +166,6 @@ def _build_once(
     """Plan, build, publish and tell; False if the store in place changed meanwhile."""
     from preprocess import tables
     from preprocess.build import build, images_to_do, prepare
-    from preprocess.build_log import record_build
     from preprocess.store import Store
 
     base = _in_place(out)
@@ -188,7 +187,6 @@ def _build_once(
     if reports is None:
         return False
     seconds, computed = time.perf_counter() - begin, sum(report.maps_computed for report in reports)
-    record_build(out, name, images_to_do(plan), reports, seconds, workers.jobs, workers.backend, cores())
     tables.show(tables.splits(Store(out)))
     click.echo(f"wrote {out} in {seconds:.1f} s: {computed} maps computed, {computed / seconds:.1f} maps/s")
     if sets and name not in sets:

@@ -56,8 +56,8 @@ def here(*arguments: object) -> Result:
 
 
 def all_files(folder: Path) -> dict[Path, tuple[bytes, int]]:
-    """Content and modification time of every file, by path within the folder; not the log, which tells seconds."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "builds.jsonl")
+    """Content and modification time of every file, by path within the folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 

@@ -111,7 +111,7 @@ def packed(sound: Store, run: Callable) -> Path:
 
 
 def files_of(entry: Path) -> list[Path]:
-    return sorted(path for path in entry.parent.rglob("*.h5") if path.is_file())
+    return sorted(path for path in entry.parent.rglob("*") if path.is_file())
 
 
 def damages_of(entry: Path, seed: int) -> list[tuple[str, str, int]]:

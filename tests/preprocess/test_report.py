@@ -1,6 +1,7 @@
-"""``report``: one page about a store, and the log of builds that it shows."""
+"""``report``: one page about a store."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,6 @@ from click.testing import Result
 from PIL import Image
 
 from preprocess.build import build
-from preprocess.build_log import BuildRecord, read_builds, record_build
 from preprocess.datasets import DATASETS
 from preprocess.plan import make_plan
 from preprocess.report import StoreReport, gather
@@ -23,7 +23,7 @@ from preprocess.report_pictures import spread_address
 from preprocess.store import Store
 from preprocess.store.reader import Shard
 from preprocess.superpixels import ALGORITHMS
-from tests.preprocess.conftest import QUICK, SMALL, build_command, build_here, flip, here, open_plain, shard_files
+from tests.preprocess.conftest import SMALL, build_command, build_here, flip, here, open_plain, shard_files
 
 GRID = replace(SMALL, algorithm="grid", compactness=None)
 BROWSER = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
@@ -349,7 +349,7 @@ def test_a_packed_store_has_the_same_figures(uneven, tmp_path):
     pages = [report(tmp_path / name, tmp_path / "report.html")[0] for name in ("x.h5", "packed.h5")]
     plain, packed = ([row for row in page.rows if len(row) in (7, 10)] for page in pages)
     assert plain[:3] == packed[:3]
-    assert "Not recorded: a packed store does not keep it." in pages[1].text
+    assert "Not known of a packed store." in pages[1].text
     assert "packed store, one file" in pages[1].text
 
 
@@ -417,65 +417,15 @@ def test_help_loads_nothing_heavy(run):
     assert run("-c", code).stderr.strip() == "set()"
 
 
-def log_of(out: Path) -> list[dict]:
-    return [json.loads(line) for line in (out.with_suffix(".shards") / "builds.jsonl").read_text().splitlines()]
-
-
-def test_each_build_that_did_something_leaves_one_line(uneven, tmp_path):
+def test_the_times_of_the_files_say_when_shards_were_written(uneven, tmp_path):
     out = tmp_path / "x.h5"
-    for _ in range(2):
-        assert here(*build_command(uneven, out, "--algorithm", "grid")[2:]).exit_code == 0
-    (first,) = log_of(out)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", first["when"])
-    assert 0 < first["seconds"] < 600
-    assert first.keys() >= {"versions", "processors", "backend"}
-    assert (first["images"], first["tasks"], first["maps_computed"], first["jobs"]) == (9, 3, 18, 1)
-    assert here(*build_command(uneven, out, *QUICK)[2:]).exit_code == 0
-    assert [(line["superpixels"], line["maps_computed"]) for line in log_of(out)[1:]] == [("watershed-c10-4,9", 18)]
-    assert here("verify", out, "--jobs", "1").exit_code == 0
+    assert here(*build_command(uneven, out, "--algorithm", "grid", "--shard-size", "3")[2:]).exit_code == 0
+    shards = sorted((tmp_path / "x.shards" / "train" / "images").iterdir())
+    for path, seconds in zip(shards, (1_600_000_030, 1_600_000_000, 1_600_000_061.5), strict=True):
+        os.utime(path, (seconds, seconds))
     page, _ = report(out, tmp_path / "report.html")
-    assert [row[2:5] for row in page.rows if row[0].startswith("20")] == [
-        ["watershed-c10-4,9", "9", "18"],
-        ["grid-4,9", "9", "18"],
-    ]
-
-
-def test_a_build_that_cannot_write_its_line_succeeds(uneven, tmp_path):
-    (tmp_path / "x.shards" / "builds.jsonl").mkdir(parents=True)
-    assert here(*build_command(uneven, tmp_path / "x.h5", "--algorithm", "grid")[2:]).exit_code == 0
-    assert read_builds(tmp_path / "x.h5") == ([], 0)
-
-
-def test_damaged_lines_of_the_log_are_counted(uneven, tmp_path):
-    out = tmp_path / "x.h5"
-    assert here(*build_command(uneven, out, "--algorithm", "grid")[2:]).exit_code == 0
-    log = out.with_suffix(".shards") / "builds.jsonl"
-    line = log.read_bytes()
-    odd = ({"seconds": "soon"}, {"images": float("inf")}, {"jobs": 10**400})
-    wrong = b"\n".join(json.dumps(json.loads(line) | values).encode() for values in odd)
-    deep = b"[" * 100_000
-    log.write_bytes(b"\xff\n[]\n{}\n\n" + wrong + b"\n" + deep + b"\n" + line + line[: len(line) // 2])
-    page, _ = report(out, tmp_path / "report.html")
-    assert "8 lines of the record cannot be read." in page.text
-    assert len([row for row in page.rows if row[0].startswith("20")]) == 1
-
-
-def recorded(out: Path) -> tuple[list[BuildRecord], int]:
-    record_build(out, "grid-4", 9, [], 1.5, 1, "loky", 2)
-    return read_builds(out)
-
-
-def test_a_torn_line_does_not_swallow_the_next(tmp_path):
-    out, log = tmp_path / "x.h5", tmp_path / "x.shards" / "builds.jsonl"
-    log.parent.mkdir()
-    (record,), damaged = recorded(out)
-    assert (record.images, record.superpixels, damaged) == (9, "grid-4", 0)
-    log.write_bytes(log.read_bytes() + b'{"when": "20')
-    records, damaged = recorded(out)
-    assert (len(records), damaged) == (2, 1)
-    records, damaged = recorded(out)
-    assert (len(records), damaged) == (3, 1)
-    assert len(log.read_bytes().splitlines()) == 4  # no empty ones
+    assert ["train", "images", "2020-09-13 12:26:40", "2020-09-13 12:27:41", "61.5"] in page.rows
+    assert {path.suffix for path in (tmp_path / "x.shards").rglob("*") if path.is_file()} == {".h5"}
 
 
 def test_each_step_is_timed(sound):

@@ -109,9 +109,8 @@ def workers_of(session: int) -> list[int]:
 
 
 def files_in(home: Path) -> dict[str, bytes]:
-    """Everything below a folder, hidden files too; not the log of builds, which tells seconds."""
-    files = (path for path in home.rglob("*") if path.is_file() and path.name != "builds.jsonl")
-    return {str(path.relative_to(home)): path.read_bytes() for path in files}
+    """Everything below a folder, hidden files too."""
+    return {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}
 
 
 def assert_same(home: Path, undisturbed: Path) -> None:

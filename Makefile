@@ -75,8 +75,8 @@ cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of
 	@$(call CIFAR10,$(filter-out attentive_cutmix,$(METHODS))) -- $(CIFAR10_PROTOCOL)
 	@$(if $(filter attentive_cutmix,$(METHODS)),$(call CIFAR10,attentive_cutmix) -- $(CIFAR10_PROTOCOL))
 
-test: $(READY) ## The tests, two at a time (some 16 minutes on 2 cores)
-	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+test: $(READY) ## The tests, two at a time (some 20 minutes on 2 cores)
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 proof: $(READY) ## The same campaigns at full counts (long)
 	@LGCOAMIX_PROOF=1 $(PY) -m pytest $(ARGS)

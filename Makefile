@@ -72,7 +72,7 @@ compare: $(READY) ## Every method on flowers17 from scratch, 3 seeds, a table an
 cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of images] [METHODS='none cutmix'] [SEEDS=0:3] [EPOCHS=1 BATCH=32 RATE=0.02] [LIMIT=images of a class]
 	@test -f $(STORE) || $(PY) -m preprocess build $(if $(ROOT),folder --root '$(ROOT)',cifar10) --out $(STORE) --size 32 \
 		--segments 30:35 --compactness 8 $(if $(LIMIT),--limit-per-class $(LIMIT))
-	@$(call CIFAR10,$(filter-out attentive_cutmix,$(METHODS))) -- $(CIFAR10_PROTOCOL)
+	@$(if $(filter-out attentive_cutmix,$(METHODS)),$(call CIFAR10,$(filter-out attentive_cutmix,$(METHODS))) -- $(CIFAR10_PROTOCOL))
 	@$(if $(filter attentive_cutmix,$(METHODS)),$(call CIFAR10,attentive_cutmix) -- $(CIFAR10_PROTOCOL))
 
 test: $(READY) ## The tests, two at a time (some 20 minutes on 2 cores)

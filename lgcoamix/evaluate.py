@@ -1,7 +1,6 @@
 """One evaluation: a checkpoint and a store in, a folder of figures, tables and pictures out."""
 
 import csv
-import hashlib
 import json
 import platform
 import re
@@ -31,7 +30,7 @@ from lgcoamix.evaluation_pictures import (
     draw_reliability,
     draw_robustness,
 )
-from lgcoamix.files import write_whole
+from lgcoamix.files import digest_of, write_whole
 from lgcoamix.inputs import Statistics, statistics_of, to_inputs
 from lgcoamix.robustness import ascent, black, drop_patches, perturb
 from lgcoamix.seeding import derive_seed
@@ -233,13 +232,11 @@ def _document(
             if which == kind
         ]
 
-    with trained.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "checkpoint": {
             "name": trained.path.name,
             "path": str(trained.path.resolve()),
-            "sha256": digest,
+            "sha256": digest_of(trained.path),
             "trained": trained.when,
             "weights": trained.weights,
         },

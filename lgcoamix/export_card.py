@@ -12,7 +12,8 @@ import timm
 from jinja2 import Environment, StrictUndefined
 
 from lgcoamix.config import flatten
-from lgcoamix.exported import SECTION, digest_of
+from lgcoamix.exported import SECTION
+from lgcoamix.files import digest_of
 from lgcoamix.recipes import RECIPES
 from lgcoamix.trained import Trained
 

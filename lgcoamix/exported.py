@@ -1,6 +1,5 @@
 """A folder that ``export`` wrote: its files, its section of ``config.json``, and how it is read back."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch import nn
 import lgcoamix.models  # noqa: F401 - registers the modified backbones with timm
 from lgcoamix.config import DataSettings
 from lgcoamix.errors import RunError
+from lgcoamix.files import digest_of
 from preprocess.images import CODECS, RESIZES
 
 CONFIG, WEIGHTS, CARD, ONNX = "config.json", "model.safetensors", "README.md", "model.onnx"
@@ -50,12 +50,6 @@ def exported_config(folder: Path) -> dict[str, Any] | None:
         return config if isinstance(config[SECTION]["format"], int) else None
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_exported(folder: Path) -> Exported:

@@ -1,5 +1,6 @@
 """Files that are whole or not there: written aside, synced, renamed. No torch in here."""
 
+import hashlib
 import os
 import re
 import secrets
@@ -12,6 +13,12 @@ def write_whole(path: Path, data: bytes) -> None:
     """Put bytes under a final name at once: write aside, fsync, rename."""
     with written_aside(path, data) as aside:
         aside.replace(path)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_leftover(path: Path) -> bool:

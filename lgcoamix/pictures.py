@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
-from skimage.segmentation import mark_boundaries
 from torch import Tensor
 
 from lgcoamix.engine import Step, normalise
@@ -16,10 +15,10 @@ from lgcoamix.inputs import to_picture
 from lgcoamix.mixing import Batch, Mixed, Plan
 from lgcoamix.output import Output
 from lgcoamix.seeding import derive_seed
+from preprocess.sheet import outlined
 
 _SHOWN = 6
 _ROW = 6  # images side by side
-_LINE_SCALE = 384  # side, in pixels, to which a small picture is enlarged before boundaries are drawn
 
 
 def curves_figure(rows: list[dict[str, float]], title: str) -> Figure:
@@ -105,7 +104,7 @@ def pairs_figure(
         _show(axes[row, 1], own[partner], f"b: {classes[int(batch.labels[partner])]}")
         _show(axes[row, 2], pasted[row].astype(float), "pasted from b")
         regions = None if mixed.regions is None else mixed.regions[row].cpu().numpy()
-        _show(axes[row, 3], blend[row] if regions is None else with_boundaries(blend[row], regions), text)
+        _show(axes[row, 3], blend[row] if regions is None else outlined(blend[row], regions), text)
     return figure
 
 
@@ -143,7 +142,7 @@ def sample_figure(
     figure.suptitle(title, fontsize=9, parse_math=False)
     before, after = figure.subplots(1, 2)
     (height_stored, width_stored), size = stored[0].shape[:2], len(shown[0])
-    pictures = [image if ids is None else with_boundaries(image, ids.astype(int)) for image, ids in (stored, shown)]
+    pictures = [image if ids is None else outlined(image, ids) for image, ids in (stored, shown)]
     _show(before, pictures[0], f"stored, {width_stored}x{height_stored}; the window", (height_stored, width_stored))
     before.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, color="red", linewidth=2))
     _show(after, pictures[1], f"shown, {size}x{size}" + (", mirrored" if flip else ""))
@@ -199,14 +198,6 @@ def _forward(step: Step, mixed: Mixed) -> Output:
 
 def _some(batch: Batch, count: int) -> Batch:
     return batch if len(batch.labels) <= count else batch.part(0, count)
-
-
-def with_boundaries(picture: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Draw the boundaries of regions over a picture, which is enlarged if it is small."""
-    # Enlarged first, so that the lines do not hide a small picture.
-    factor = max(1, _LINE_SCALE // len(regions))
-    enlarged = picture.repeat(factor, axis=0).repeat(factor, axis=1)
-    return mark_boundaries(enlarged, regions.repeat(factor, axis=0).repeat(factor, axis=1), color=(1, 1, 0))
 
 
 def _sums_to_one(mixed: Mixed) -> bool:

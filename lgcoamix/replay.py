@@ -22,7 +22,7 @@ from torch import Tensor
 from lgcoamix.checkpoint import checkpoints_in, load_checkpoint
 from lgcoamix.clock import Waiting
 from lgcoamix.config import Settings, from_plain
-from lgcoamix.data import SuperpixelDataset
+from lgcoamix.data import EpochBatches, SuperpixelDataset
 from lgcoamix.data.loader import split_evenly
 from lgcoamix.device import pick_device
 from lgcoamix.engine import Means, Progress, Step, draw_gate, mix_planned, normalise, plan_batch, train_one_epoch
@@ -155,7 +155,7 @@ class Replay:
         places = np.flatnonzero(self.dataset.samples == keys.index(key))
         if not len(places):
             raise RunError(f"{key} is not trained on: it is among the {self.options.val_fraction:g} for validation")
-        whole = type(self.loaders.batches)(len(self.dataset), self.settings.optim.batch_size, self.options.seed)
+        whole = EpochBatches(len(self.dataset), self.settings.optim.batch_size, self.options.seed)
         for number, indices in enumerate(whole.at(epoch)):
             if (epoch, places[0]) in indices:
                 return int(places[0]), number

@@ -20,9 +20,11 @@ def random_state(settings: Settings, count: int, seed: int = 0) -> dict[str, Ten
     """State of a run's network. Nothing is zero: fresh networks may give the same logits for all images."""
     mixer = make_mixer(settings.method, **asdict(settings.mixer))
     model, size = settings.model, settings.data.image_size
-    net = LocalGlobalNet(
-        model.backbone, count, "none", size, local=mixer.needs_local, width=model.width, mid=mixer.needs_mid
-    )
+    with torch.random.fork_rng():  # whatever ran before in this process
+        torch.manual_seed(seed)
+        net = LocalGlobalNet(
+            model.backbone, count, "none", size, local=mixer.needs_local, width=model.width, mid=mixer.needs_mid
+        )
     generator = torch.Generator().manual_seed(seed)
 
     def noisy(name: str, value: Tensor) -> Tensor:

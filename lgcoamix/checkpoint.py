@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lgcoamix.errors import RunError
-from lgcoamix.files import written_aside
+from preprocess.files import write_whole
 
 FORMAT = 1
 
@@ -29,18 +29,19 @@ def save_checkpoint(path: Path, state: dict[str, Any], keep: int = 1) -> None:
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     try:
-        with written_aside(path, buffer.getbuffer()) as aside:
-            names = generations(path, keep)
-            # The oldest first: a kill in between loses none, and leaves a gap that generations are read across.
-            for newer, older in reversed(list(pairwise(names))):
-                if newer.exists():
-                    newer.replace(older)
-            aside.replace(path)
+        write_whole(path, buffer.getbuffer(), before_naming=lambda: _make_room(path, keep))
     except OSError as error:
         raise RunError(
             f"checkpoint {path} cannot be written: {error.strerror}; those before it are whole. Mend this, "
             "then go on with --resume auto"
         ) from error
+
+
+def _make_room(path: Path, keep: int) -> None:
+    # The oldest first: a kill in between loses none, and leaves a gap that generations are read across.
+    for newer, older in reversed(list(pairwise(generations(path, keep)))):
+        if newer.exists():
+            newer.replace(older)
 
 
 def generations(path: Path, keep: int) -> list[Path]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError
-from lgcoamix.files import write_whole
 from lgcoamix.finished_runs import METRICS, Run, read_runs
+from preprocess.files import write_whole
 
 FILES = ("comparison.csv", "comparison.json", "compare.png")
 _ABSENT = "not recorded"  # a run of an older version of this program

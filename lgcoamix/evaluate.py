@@ -30,11 +30,11 @@ from lgcoamix.evaluation_pictures import (
     draw_reliability,
     draw_robustness,
 )
-from lgcoamix.files import digest_of, write_whole
 from lgcoamix.inputs import Statistics, statistics_of, to_inputs
 from lgcoamix.robustness import ascent, black, drop_patches, perturb
 from lgcoamix.seeding import derive_seed
 from lgcoamix.trained import Trained, checkpoint_file, make_network, read_trained
+from preprocess.files import digest_of, write_whole
 from preprocess.store import Store
 
 _SHOWN = 24  # mistakes in the picture

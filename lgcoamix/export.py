@@ -22,11 +22,11 @@ from lgcoamix.config import to_plain
 from lgcoamix.errors import RunError
 from lgcoamix.export_card import make_card
 from lgcoamix.exported import CARD, CONFIG, FORMAT, ONNX, SECTION, WEIGHTS, exported_config, read_exported
-from lgcoamix.files import digest_of
 from lgcoamix.inputs import statistics_of, to_inputs
 from lgcoamix.onnx_file import write_onnx
 from lgcoamix.trained import Trained, checkpoint_file, make_network, read_trained
 from preprocess.errors import PreprocessError
+from preprocess.files import digest_of
 from preprocess.store import Store
 from preprocess.store.index import IMAGES
 

@@ -13,9 +13,9 @@ from jinja2 import Environment, StrictUndefined
 
 from lgcoamix.config import flatten
 from lgcoamix.exported import SECTION
-from lgcoamix.files import digest_of
 from lgcoamix.recipes import RECIPES
 from lgcoamix.trained import Trained
+from preprocess.files import digest_of
 
 _RUN = ("recipe", "settings", "seed", "val_fraction", "test_split", "classes")  # two configurations of one run agree
 

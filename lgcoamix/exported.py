@@ -12,7 +12,7 @@ from torch import nn
 import lgcoamix.models  # noqa: F401 - registers the modified backbones with timm
 from lgcoamix.config import DataSettings
 from lgcoamix.errors import RunError
-from lgcoamix.files import digest_of
+from preprocess.files import digest_of
 from preprocess.images import CODECS, RESIZES
 
 CONFIG, WEIGHTS, CARD, ONNX = "config.json", "model.safetensors", "README.md", "model.onnx"

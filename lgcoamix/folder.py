@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from lgcoamix.checkpoint import checkpoints_in, load_checkpoint, save_checkpoint
 from lgcoamix.errors import RunError
-from lgcoamix.files import is_leftover, named, write_whole
+from preprocess.files import is_leftover, named, write_whole
 
 _LAST_EPOCHS = 10  # results name the median of this many last epochs
 

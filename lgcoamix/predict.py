@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ from lgcoamix.data.loader import end_workers
 from lgcoamix.device import pick_device
 from lgcoamix.errors import RunError
 from lgcoamix.exported import Exported, read_exported
-from lgcoamix.files import write_whole, written_aside
 from lgcoamix.inputs import make_statistics, to_inputs
+from preprocess.files import named, write_whole
 
 _SHOWN = 10  # images in the summary
 # What a terminal may obey instead of show: controls, separators of lines, turns of the writing direction.
@@ -102,7 +103,7 @@ def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int],
         raise RunError(_nothing_found(options.images))
     exported = read_exported(options.model)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(options.out, b""):
+    with named(options.out), tempfile.TemporaryFile(dir=options.out.parent):
         pass  # a table that cannot be written is found out now, and not after all images
     table, first, failed = io.StringIO(newline=""), [], []
     writer = csv.writer(table)

@@ -7,8 +7,8 @@ from typing import Any
 
 from lgcoamix.config import Settings, flatten, to_plain
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.files import is_leftover
 from lgcoamix.launch import launched
+from preprocess.files import is_leftover
 from preprocess.store import Store
 from preprocess.store.index import IMAGES
 

@@ -27,7 +27,6 @@ from lgcoamix.data.loader import split_evenly
 from lgcoamix.device import pick_device
 from lgcoamix.engine import Means, Progress, Step, draw_gate, mix_planned, normalise, plan_batch, train_one_epoch
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.files import write_whole
 from lgcoamix.loaders import Loaders, make_loaders
 from lgcoamix.mixing import Batch, Mixed, Plan
 from lgcoamix.optim import set_rate
@@ -37,6 +36,7 @@ from lgcoamix.ranks import Ranks
 from lgcoamix.run import make_step
 from lgcoamix.seeding import derive_seed
 from lgcoamix.trainer import Report
+from preprocess.files import write_whole
 from preprocess.store import Store
 
 _DRAWN = 32  # images of a batch in its picture

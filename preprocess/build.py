@@ -16,9 +16,10 @@ import numpy as np
 from preprocess.backends import CLUSTERS, run_parallel
 from preprocess.datasets import Sample
 from preprocess.errors import BuildError
+from preprocess.files import sweep
 from preprocess.plan import BuildSettings, Layout, MapColumn, Plan, Task, columns_of, with_others
 from preprocess.selection import left_out_of
-from preprocess.store.format import canonical, key_of, sweep
+from preprocess.store.format import canonical, key_of
 from preprocess.store.index import IMAGES, Index, replace_index
 from preprocess.store.reader import Shard
 from preprocess.superpixels import ALGORITHMS

@@ -11,8 +11,9 @@ import h5py
 import numpy as np
 
 from preprocess.errors import StoreError
+from preprocess.files import sweep, writing_aside
 from preprocess.store import Store
-from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_file, header_of, sweep, writing_aside
+from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_file, header_of
 from preprocess.store.index import index_bytes
 from preprocess.store.reader import open_hdf5
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError
+from preprocess.files import bytes_of
 from preprocess.selection import describe_selection, left_out_of, same_selection
 from preprocess.sources import published_at, source_of, stored_images, touched_at
-from preprocess.store.format import bytes_of, canonical, key_of
+from preprocess.store.format import canonical, key_of
 from preprocess.store.index import IMAGES, Index
 from preprocess.superpixels import ALGORITHMS, Scale
 

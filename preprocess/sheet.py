@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from skimage.segmentation import mark_boundaries
 
 from preprocess.errors import StoreError
+from preprocess.files import writing_aside
 from preprocess.store import Store
-from preprocess.store.format import writing_aside
 
 _LINE_SCALE = 384  # side, in pixels, to which a small picture is enlarged before boundaries are drawn
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from preprocess.backends import run_parallel
 from preprocess.datasets import Listing, Sample
+from preprocess.files import bytes_of
 from preprocess.plan import (
     BuildSettings,
     Layout,
@@ -25,7 +26,7 @@ from preprocess.plan import (
     with_others,
 )
 from preprocess.sources import source_of, stored_images
-from preprocess.store.format import bytes_of, key_of
+from preprocess.store.format import key_of
 from preprocess.store.index import IMAGES, Index
 
 

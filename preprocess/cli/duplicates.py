@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def duplicates(store: Path, exact: bool, threshold: float | None, out: Path | None, jobs: int | None) -> None:
     """List images of STORE that are copies of others, exact or edited, within and across its splits."""
     from preprocess.duplicates import THRESHOLD, exclude_lines, find_duplicates
+    from preprocess.files import writing_aside
     from preprocess.store import Store
-    from preprocess.store.format import writing_aside
 
     if exact and threshold is not None:
         raise click.BadParameter("exact copies have no similarity", param_hint="--threshold")

@@ -31,10 +31,10 @@ def report(store: Path, out: Path, superpixels: str | None, count: int, samples:
         raise click.BadParameter(f"expected a file name that ends in .html, got {out}", param_hint="--out")
     if not out.parent.is_dir():
         raise click.BadParameter(f"there is no folder {out.parent}", param_hint="--out")
+    from preprocess.files import writing_aside
     from preprocess.report import gather
     from preprocess.report_page import render
     from preprocess.store import Store
-    from preprocess.store.format import writing_aside
 
     opened = Store(store, superpixels)
     with progress_bar("steps") as progress:

@@ -1,24 +1,18 @@
-"""What every file of a store has in common: the sealed envelope, identity keys, publishing.
+"""What every file of a store has in common: the sealed envelope, identity keys, checksums.
 
 A file of a store is an HDF5 file behind a user block of 512 bytes (which HDF5 tools skip). The user block is text and
 holds the SHA-256 of all that follows, so each file proves itself, and one flipped bit anywhere is found.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import secrets
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+
+import numpy as np
 
 from preprocess.errors import StoreError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 FORMAT_VERSION = 2
 HEADER_BYTES = 512
@@ -111,110 +105,27 @@ def check_file(path: Path, kind: str) -> tuple[int, str]:
     return size, found
 
 
-def publish(path: Path, header: bytes, payload: bytes, new: bool = False) -> bool:
-    """Put a complete file under its final name, or nothing: write aside, fsync, rename, fsync the folder.
-
-    Parameters
-    ----------
-    path : final name.
-    header, payload : the user block, and the HDF5 file behind it.
-    new : leave a file alone that has the name already, and return False.
-    """
-    while True:
-        try:
-            with writing_aside(path, new) as file:
-                file.write(header)
-                file.write(payload)
-            return True
-        except _SweptAwayError:
-            continue
-        except NameTakenError:
-            return False
+def image_checksum(stored: bytes | memoryview, label: int, key: bytes) -> int:
+    """CRC-32 over what is stored of one image (raw pixels or its coded file), its label and its key."""
+    return zlib.crc32(key, zlib.crc32(int(label).to_bytes(4, "little", signed=True), zlib.crc32(stored)))
 
 
-@contextlib.contextmanager
-def writing_aside(path: Path, new: bool = False) -> Iterator[BinaryIO]:
-    """Open a hidden file beside ``path``; at the end it takes that name, complete and on the disk. Failure removes it.
-
-    Raises
-    ------
-    NameTakenError : ``new``, and there is a file of that name.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with aside.open("w+b") as file:
-            lock(file)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            if fcntl is None:  # Windows renames closed files only
-                file.close()
-            _name(aside, path, new)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def listing_checksum(*columns: np.ndarray) -> np.uint32:
+    """CRC-32 over all labels, keys, source digests and boxes of a shard, for those who read them without the images."""
+    checksum = 0
+    for values in columns:
+        checksum = zlib.crc32(np.ascontiguousarray(values).tobytes(), checksum)
+    return np.uint32(checksum)
 
 
-def lock(file: BinaryIO) -> None:
-    """Wait until no other process holds this file. Does nothing on a file system without locks."""
-    if fcntl is not None:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+def padded_boxes(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """Boxes of n images, (m_i, 4) each, as one (n, m, 4) float32 array: m is the most of an image, the rest is NaN."""
+    padded = np.full((len(boxes), max(map(len, boxes), default=0), 4), np.nan, np.float32)
+    for row, mine in enumerate(boxes):
+        padded[row, : len(mine)] = mine
+    return padded
 
 
-class NameTakenError(Exception):
-    """Another process was the first to publish a file of this name."""
-
-
-class _SweptAwayError(Exception):
-    """Another builder removed the file before it had its name."""
-
-
-def _name(aside: Path, path: Path, new: bool) -> None:
-    try:
-        if new and _link(aside, path):
-            aside.unlink(missing_ok=True)
-        else:
-            aside.replace(path)
-    except FileNotFoundError:
-        raise _SweptAwayError from None
-
-
-def _link(aside: Path, path: Path) -> bool:
-    """Give the file a second name, which fails where the name is taken; False where a file system has no links."""
-    try:
-        path.hardlink_to(aside)
-    except FileExistsError:
-        raise NameTakenError from None
-    except FileNotFoundError:
-        raise
-    except OSError:
-        return False
-    return True
-
-
-def bytes_of(path: Path) -> int:
-    """Size of a file; -1 if there is none."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
-
-
-def sweep(leftovers: Iterable[Path]) -> None:
-    """Remove files that killed builders wrote aside, but not those of living ones, which hold a lock.
-
-    Nothing but tidiness rests on the lock: a builder whose file is swept away all the same writes it again.
-    """
-    if fcntl is None:
-        return
-    for aside in leftovers:
-        with contextlib.suppress(OSError), aside.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            aside.unlink()
+def map_checksum(stored: bytes | memoryview) -> int:
+    """CRC-32 over the ids of one map."""
+    return zlib.crc32(stored)

@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 
 from preprocess.errors import StoreError
-from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_header, lock, publish, seal
+from preprocess.files import lock, publish
+from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_header, seal
 from preprocess.store.writer import memory_file
 
 IMAGES = "images"

@@ -13,10 +13,18 @@ import h5py
 import numpy as np
 
 from preprocess.errors import StoreError
+from preprocess.files import bytes_of
 from preprocess.images import decode
-from preprocess.store.format import HEADER_BYTES, bytes_of, check_header, kind_of
+from preprocess.store.format import (
+    HEADER_BYTES,
+    check_header,
+    image_checksum,
+    kind_of,
+    listing_checksum,
+    map_checksum,
+    padded_boxes,
+)
 from preprocess.store.index import IMAGES, Index, parse_index, read_index
-from preprocess.store.writer import image_checksum, listing_checksum, map_checksum, padded_boxes
 from preprocess.superpixels.scales import Scale
 
 try:

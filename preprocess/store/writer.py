@@ -1,7 +1,7 @@
 """Shards as bytes, built in memory.
 
 HDF5 never writes to the disk here: a full disk met inside HDF5 can crash the process at exit. The core driver gives the
-bytes of the file, and :func:`preprocess.store.format.publish` writes them plainly.
+bytes of the file, and :func:`preprocess.files.publish` writes them plainly.
 """
 
 import uuid
@@ -13,7 +13,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from preprocess.store.format import FORMAT_VERSION, canonical, publish, seal
+from preprocess.files import publish
+from preprocess.store.format import (
+    FORMAT_VERSION,
+    canonical,
+    image_checksum,
+    listing_checksum,
+    map_checksum,
+    padded_boxes,
+    seal,
+)
 
 _GZIP_LEVEL = 6  # a quarter smaller than 4 and read faster, for 0.3 ms a map; see `make bench ARGS=store`
 _NO_BOXES = np.empty((0, 4), np.float32)
@@ -43,32 +52,6 @@ class Sealed:
 def memory_file() -> h5py.File:
     """A new HDF5 file that never touches the disk; HDF5 wants names that differ among open files."""
     return h5py.File(f"memory-{uuid.uuid4()}", "w", driver="core", backing_store=False)
-
-
-def image_checksum(stored: bytes | memoryview, label: int, key: bytes) -> int:
-    """CRC-32 over what is stored of one image (raw pixels or its coded file), its label and its key."""
-    return zlib.crc32(key, zlib.crc32(int(label).to_bytes(4, "little", signed=True), zlib.crc32(stored)))
-
-
-def listing_checksum(*columns: np.ndarray) -> np.uint32:
-    """CRC-32 over all labels, keys, source digests and boxes of a shard, for those who read them without the images."""
-    checksum = 0
-    for values in columns:
-        checksum = zlib.crc32(np.ascontiguousarray(values).tobytes(), checksum)
-    return np.uint32(checksum)
-
-
-def padded_boxes(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    """Boxes of n images, (m_i, 4) each, as one (n, m, 4) float32 array: m is the most of an image, the rest is NaN."""
-    padded = np.full((len(boxes), max(map(len, boxes), default=0), 4), np.nan, np.float32)
-    for row, mine in enumerate(boxes):
-        padded[row, : len(mine)] = mine
-    return padded
-
-
-def map_checksum(stored: bytes | memoryview) -> int:
-    """CRC-32 over the ids of one map."""
-    return zlib.crc32(stored)
 
 
 class _Shard:

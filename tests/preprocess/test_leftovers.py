@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from preprocess.files import publish, sweep
 from preprocess.store import Store
-from preprocess.store.format import check_file, publish, seal, sweep
+from preprocess.store.format import check_file, seal
 from tests.conftest import ROOT
 from tests.preprocess.conftest import build_command
 

@@ -21,7 +21,7 @@ from preprocess.plan import BuildSettings, Layout, MapColumn, Plan, Task, column
 from preprocess.selection import left_out_of
 from preprocess.store.format import canonical, key_of
 from preprocess.store.index import IMAGES, Index, replace_index
-from preprocess.store.reader import Shard
+from preprocess.store.shard import Shard
 from preprocess.superpixels import ALGORITHMS
 from preprocess.task import Report, regions_of, run_task
 

@@ -13,7 +13,7 @@ from preprocess.errors import BuildError
 from preprocess.images import encode_jpeg
 from preprocess.plan import Plan, Task
 from preprocess.store.index import IMAGES
-from preprocess.store.reader import Shard
+from preprocess.store.shard import Shard
 from preprocess.task import run_task
 
 _MEASURED = 32

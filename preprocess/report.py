@@ -15,7 +15,7 @@ from preprocess.errors import PreprocessError
 from preprocess.sheet import Panel, found_title, outlined, spread
 from preprocess.store import Store
 from preprocess.store.index import IMAGES
-from preprocess.store.reader import Shard
+from preprocess.store.shard import Shard
 from preprocess.superpixels import ALGORITHMS, Scale
 
 _MEASURED = 32  # images on which reading and segmenting are timed

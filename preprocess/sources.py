@@ -12,7 +12,7 @@ from preprocess.datasets import Sample
 from preprocess.errors import DatasetError, ImageError, StoreError
 from preprocess.store.format import check_file
 from preprocess.store.index import IMAGES
-from preprocess.store.reader import Shard
+from preprocess.store.shard import Shard
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from preprocess.plan import BuildSettings, MapColumn, Task, shard_key
 from preprocess.sources import edited
 from preprocess.store.format import check_file, key_of
 from preprocess.store.index import IMAGES
-from preprocess.store.reader import Shard
+from preprocess.store.shard import Shard
 from preprocess.store.writer import ImageShard, MapShard, Sealed
 from preprocess.superpixels import ALGORITHMS
 

@@ -8,7 +8,8 @@ from preprocess.backends import run_parallel
 from preprocess.errors import StoreError
 from preprocess.store import Store
 from preprocess.store.format import check_file
-from preprocess.store.reader import Shard, damaged_rows, packed_shards
+from preprocess.store.reader import packed_shards
+from preprocess.store.shard import Shard, damaged_rows
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from preprocess.cli.common import FILE, friendly, progress_bar
 @friendly
 def pack(store: Path, out: Path) -> None:
     """Copy STORE into the one file OUT, which opens like a store; nothing is recompressed."""
-    from preprocess.pack import pack as write_pack
     from preprocess.store import Store
+    from preprocess.store.pack import pack as write_pack
     from preprocess.verify import count_files
 
     if out.suffix != ".h5":

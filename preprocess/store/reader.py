@@ -1,11 +1,10 @@
 """Reading a store: lazily, per process, whole batches at a time, every sample checked."""
 
 import contextlib
-import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +13,14 @@ import numpy as np
 
 from preprocess.errors import StoreError
 from preprocess.files import bytes_of
-from preprocess.images import decode
 from preprocess.store.format import (
     HEADER_BYTES,
     check_header,
-    image_checksum,
     kind_of,
-    listing_checksum,
-    map_checksum,
     padded_boxes,
 )
 from preprocess.store.index import IMAGES, Index, parse_index, read_index
+from preprocess.store.shard import Shard, open_hdf5
 from preprocess.superpixels.scales import Scale
 
 try:
@@ -358,167 +354,10 @@ class Store:
         return Shard.within(self._pack, relative, self.path)
 
 
-class Shard:
-    """One open shard: the big dataset stays on the disk, the small ones are read at once.
-
-    Parameters
-    ----------
-    group : the HDF5 file of the shard, or its group in a packed store.
-    where : for messages.
-    """
-
-    def __init__(self, group: h5py.Group, where: str) -> None:
-        self.where = where
-        self._listed = False
-        self.group: h5py.Group | None = group
-        big = next((name for name in ("maps", "images", "codes") if name in group), "maps")
-        self.data = group[big]
-        self.checksums: np.ndarray = group["checksums"][()]
-        self.offsets: np.ndarray | None = group["offsets"][()] if big == "codes" else None
-        self.sizes: np.ndarray | None = group["sizes"][()] if "sizes" in group else None
-        self.regions: np.ndarray | None = group["regions"][()] if big == "maps" else None
-        self._labels: np.ndarray | None = None if big == "maps" else group["labels"][()]
-        # Read in one piece: HDF5 takes 40 us for each element that it is asked for.
-        self._keys: np.ndarray | None = None if big == "maps" else group["keys"][()]
-        rows = {len(self.data) if self.offsets is None else len(self.offsets) - 1, len(self.checksums)}
-        others = (self.sizes, self.regions, self._labels, self._keys)
-        if len(rows | {len(values) for values in others if values is not None}) != 1:
-            raise ValueError("its datasets differ in length")
-
-    @classmethod
-    def open(cls, path: Path) -> "Shard":
-        """Open the file of a shard.
-
-        Raises
-        ------
-        StoreError : missing or damaged.
-        """
-        file = None
-        try:
-            file = open_hdf5(path)
-            return cls(file, f"{path}")
-        except Exception as error:  # h5py answers damage with OSError, RuntimeError, KeyError, TypeError, ...
-            if file is not None:
-                file.close()
-            raise StoreError(f"shard {path} cannot be read ({error}); run: python -m preprocess verify") from None
-
-    @classmethod
-    def within(cls, pack: h5py.File, relative: str, path: Path) -> "Shard":
-        """Open a shard inside of a packed store."""
-        try:
-            return cls(pack[relative], f"{relative} in {path}")
-        except Exception as error:
-            raise StoreError(
-                f"{relative} in {path} cannot be read ({error}); run: python -m preprocess verify"
-            ) from None
-
-    def __len__(self) -> int:
-        return len(self.checksums)
-
-    def close(self) -> None:
-        """Close the file, if the shard is one."""
-        if isinstance(self.group, h5py.File):
-            self.group.close()
-        self.group = self.data = None
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Labels of all images, checked: (n,) int32 array."""
-        self._check_listing()
-        return self._labels
-
-    @property
-    def keys(self) -> list[str]:
-        """Keys of all images, checked."""
-        self._check_listing()
-        return [key.decode() for key in self._keys.tolist()]
-
-    @property
-    def sources(self) -> list[bytes]:
-        """Digest of what every image was made from, checked."""
-        self._check_listing()
-        return [bytes(digest) for digest in self.group["sources"][()]]
-
-    @property
-    def boxes(self) -> np.ndarray:
-        """Bounding boxes of all images, checked: (n, m, 4) float32 array, the rest NaN."""
-        self._check_listing()
-        return self.group["boxes"][()] if "boxes" in self.group else np.empty((len(self), 0, 4), np.float32)
-
-    def failed(self) -> list[dict[str, str]]:
-        """Key and reason of every image of the range that could not be used."""
-        return json.loads(self.group["failed"][()])
-
-    def read_image(self, row: int) -> np.ndarray:
-        """Read one image, (H, W, 3) uint8, and check it."""
-        if self.offsets is not None:
-            return np.asarray(decode(self.read_code(row)))
-        pixels = self._read(row, row)
-        self._check_image(row, memoryview(pixels).cast("B"))
-        return pixels
-
-    def read_map(self, row: int) -> np.ndarray:
-        """Read one map, (H, W), and check it."""
-        window: int | tuple = row
-        if self.sizes is not None:
-            height, width = self.sizes[row].tolist()
-            if not (0 < height <= self.data.shape[1] and 0 < width <= self.data.shape[2]):
-                raise StoreError(self._damaged(row))
-            window = np.s_[row, :height, :width]
-        ids = self._read(row, window)
-        if map_checksum(memoryview(ids).cast("B")) != self.checksums[row]:
-            raise StoreError(self._damaged(row))
-        return ids
-
-    def read_code(self, row: int) -> bytes:
-        """Read the coded file of one image and check it."""
-        code = self._read(row, np.s_[self.offsets[row] : self.offsets[row + 1]]).tobytes()
-        self._check_image(row, code)
-        return code
-
-    def check_row(self, row: int) -> None:
-        """Read whatever this shard holds for one sample and compare it with its checksum."""
-        if self.offsets is not None:
-            self.read_code(row)
-        elif self.regions is not None:
-            self.read_map(row)
-        else:
-            self.read_image(row)
-
-    def _read(self, row: int, window: int | tuple | slice) -> np.ndarray:
-        try:
-            return self.data[window]
-        except Exception:
-            raise StoreError(self._damaged(row)) from None
-
-    def _check_listing(self) -> None:
-        if self._listed:
-            return
-        with contextlib.suppress(Exception):  # damage makes h5py raise anything
-            sources, stated = self.group["sources"][()], self.group["listing_checksum"][()]
-            boxes = [self.group["boxes"][()]] if "boxes" in self.group else []
-            self._listed = listing_checksum(self._labels, self._keys, sources, *boxes) == stated
-        if not self._listed:
-            raise StoreError(f"labels or keys of {self.where} do not match their checksum; {_VERIFY}")
-
-    def _check_image(self, row: int, stored: bytes | memoryview) -> None:
-        if image_checksum(stored, self._labels[row], self._keys[row]) != self.checksums[row]:
-            raise StoreError(self._damaged(row))
-
-    def _damaged(self, row: int) -> str:
-        name = "" if self._keys is None else f" ({self._keys[row].decode(errors='replace')})"
-        return f"sample {row}{name} of {self.where} does not match its checksum; {_VERIFY}"
-
-
 def _open_shards() -> int:
     """How many shards may be open: a quarter of the files that the system allows this process."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1
     return _MOST_OPEN_SHARDS if limit < 0 else max(1, min(_MOST_OPEN_SHARDS, limit // 4))
-
-
-def open_hdf5(path: Path) -> h5py.File:
-    """Open a published file: no chunk cache (each chunk is one sample, read once), no lock (it never changes)."""
-    return h5py.File(path, "r", rdcc_nbytes=0, locking=False)
 
 
 def packed_shards(store: Store) -> Iterator[Shard]:
@@ -526,18 +365,6 @@ def packed_shards(store: Store) -> Iterator[Shard]:
     for path, _ in store.records():
         with contextlib.suppress(StoreError):
             yield store.open_shard(path)
-
-
-def damaged_rows(shards: Iterable[Shard]) -> list[tuple[Shard, int]]:
-    """Rows whose own checksums fail."""
-    rows = []
-    for shard in shards:
-        for row in range(len(shard)):
-            try:
-                shard.check_row(row)
-            except Exception:  # whatever it is, the row cannot be read
-                rows.append((shard, row))
-    return rows
 
 
 def _packed_index(path: Path) -> Index:

@@ -20,7 +20,7 @@ from preprocess.images import CODECS
 from preprocess.plan import BuildSettings, Task
 from preprocess.store import Store
 from preprocess.store.index import IMAGES
-from preprocess.store.reader import Shard
+from preprocess.store.shard import Shard
 from preprocess.superpixels import slic_multiscale
 from preprocess.task import run_task
 from tests.benchmarks.common import median_seconds, photographs

@@ -21,7 +21,7 @@ from preprocess.plan import make_plan
 from preprocess.report import StoreReport, gather
 from preprocess.report_pictures import spread_address
 from preprocess.store import Store
-from preprocess.store.reader import Shard
+from preprocess.store.shard import Shard
 from preprocess.superpixels import ALGORITHMS
 from tests.preprocess.conftest import SMALL, build_command, build_here, flip, here, open_plain, shard_files
 

@@ -15,7 +15,7 @@ from preprocess.files import sweep, writing_aside
 from preprocess.store import Store
 from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_file, header_of
 from preprocess.store.index import index_bytes
-from preprocess.store.reader import open_hdf5
+from preprocess.store.shard import open_hdf5
 
 _BLOCK = 1 << 22
 

@@ -18,7 +18,7 @@ from preprocess.datasets import Sample
 from preprocess.errors import BuildError
 from preprocess.files import sweep
 from preprocess.plan import BuildSettings, Layout, MapColumn, Plan, Task, columns_of, with_others
-from preprocess.selection import left_out_of
+from preprocess.raw.selection import left_out_of
 from preprocess.store.format import canonical, key_of
 from preprocess.store.index import IMAGES, Index, replace_index
 from preprocess.store.shard import Shard

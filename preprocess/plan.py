@@ -12,7 +12,7 @@ import numpy as np
 from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError
 from preprocess.files import bytes_of
-from preprocess.selection import describe_selection, left_out_of, same_selection
+from preprocess.raw.selection import describe_selection, left_out_of, same_selection
 from preprocess.sources import published_at, source_of, stored_images, touched_at
 from preprocess.store.format import canonical, key_of
 from preprocess.store.index import IMAGES, Index

@@ -212,7 +212,7 @@ def _plan(
     out: Path, listing: Listing, settings: "BuildSettings", base: "Index | None", jobs: int, update: bool
 ) -> "Plan":
     from preprocess.plan import make_plan
-    from preprocess.selection import describe_selection, left_out_of, same_selection
+    from preprocess.raw.selection import describe_selection, left_out_of, same_selection
     from preprocess.update import plan_update
 
     if not update or base is None:
@@ -257,7 +257,7 @@ def _codec(codec: str, resize: str, size: int, listing: Listing, out: Path) -> s
 
 
 def _chosen(listing: Listing, exclude: Path | None, limit: int | None, only: str | None) -> Listing:
-    from preprocess.selection import read_exclude_list, refuse_unknown_keys, select
+    from preprocess.raw.selection import read_exclude_list, refuse_unknown_keys, select
 
     excluded = read_exclude_list(exclude) if exclude else ()
     refuse_unknown_keys(listing, excluded)

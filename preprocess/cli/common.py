@@ -79,8 +79,8 @@ def cores() -> int:
 
 def find_listing(dataset: str, root: Path | None, download: bool, partial: bool) -> Listing:
     """List a data set for a command; fetch it if need be and compare its counts with the official ones."""
-    from preprocess.raw_data import RAW, find_raw_data
-    from preprocess.selection import check_counts, check_keys
+    from preprocess.raw.find import RAW, find_raw_data
+    from preprocess.raw.selection import check_counts, check_keys
 
     adapter = DATASETS[dataset]
     if root is not None and not root.is_dir() and adapter.create is None:

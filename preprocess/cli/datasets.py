@@ -13,8 +13,8 @@ from preprocess.datasets import DATASETS
 def datasets(names: tuple[str, ...]) -> None:
     """Show the data sets: counts, defaults, source, terms, and whether data/raw/NAME holds them."""
     from preprocess import tables
-    from preprocess.catalogue import describe, local_state
-    from preprocess.raw_data import RAW
+    from preprocess.raw.catalogue import describe, local_state
+    from preprocess.raw.find import RAW
 
     with Console(stderr=True).status("looking into data/raw"):
         rows = [(name, describe(name), local_state(name, RAW / name)) for name in names or DATASETS]

@@ -49,9 +49,9 @@ def verify(store: Path, jobs: int | None, repair: bool, root: Path | None) -> No
 
 
 def _repair(out: Path, damaged: set[str], root: Path | None, jobs: int) -> None:
+    from preprocess.raw.selection import select_as_stored
     from preprocess.repair import needs_sources
     from preprocess.repair import repair as mend
-    from preprocess.selection import select_as_stored
     from preprocess.store import Store
 
     store = Store(out)

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from preprocess import download
 from preprocess.datasets.base import Archive
-from preprocess.download import fetch, unfinished
 from preprocess.errors import DatasetError, MissingDataError, UnavailableError
+from preprocess.raw import download
+from preprocess.raw.download import fetch, unfinished
 from tests.conftest import ROOT
 from tests.preprocess.loopback import Behaviour, Loopback, serving
 
@@ -223,7 +223,7 @@ import signal
 import sys
 from pathlib import Path
 from preprocess.datasets.base import Archive
-from preprocess.download import fetch
+from preprocess.raw.download import fetch
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests
 name, url, digest, root = sys.argv[1:]
 fetch((Archive(name, url, digest),), Path(root), True)

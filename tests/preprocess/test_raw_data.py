@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from preprocess import catalogue, download, raw_data
 from preprocess.datasets import DATASETS, Archive
+from preprocess.raw import catalogue, download
+from preprocess.raw import find as raw_data
 from preprocess.store import Store
 from tests.preprocess import official
 from tests.preprocess.conftest import QUICK, here

@@ -10,7 +10,7 @@ import pytest
 
 from preprocess.datasets import DATASETS, Listing, Sample
 from preprocess.errors import DatasetError
-from preprocess.selection import check_counts, check_keys, read_exclude_list, refuse_unknown_keys, select
+from preprocess.raw.selection import check_counts, check_keys, read_exclude_list, refuse_unknown_keys, select
 from preprocess.store import Store
 from tests.conftest import paint
 from tests.preprocess.conftest import QUICK, build_command, here

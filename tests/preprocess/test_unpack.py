@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from preprocess.errors import DatasetError
-from preprocess.unpack import is_archive, unpack
+from preprocess.raw.unpack import is_archive, unpack
 
 SIZES = [37 * index for index in range(60)]
 TREE = {f"set/{group}/{size}.bin": random.Random(size).randbytes(size) for group in "abc" for size in SIZES}

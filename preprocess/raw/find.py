@@ -36,7 +36,7 @@ def find_raw_data(name: str, root: Path, download: bool = False) -> Listing:
 def _find(adapter: Adapter, root: Path, download: bool) -> Listing:
     if not adapter.archives:
         return adapter.find(root)
-    from preprocess.download import fetch, unfinished
+    from preprocess.raw.download import fetch, unfinished
 
     try:
         if not unfinished(adapter.archives, root):

@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 from preprocess.datasets.base import Archive, locate
 from preprocess.errors import DatasetError, MissingDataError, UnavailableError
 from preprocess.files import lock
-from preprocess.unpack import is_archive, unpack
+from preprocess.raw.unpack import is_archive, unpack
 
 try:
     import fcntl

@@ -7,7 +7,7 @@ from rich.filesize import decimal
 
 from preprocess.datasets import DATASETS, Adapter, Archive
 from preprocess.errors import DatasetError, MissingDataError
-from preprocess.selection import count_differences
+from preprocess.raw.selection import count_differences
 
 
 def describe(name: str) -> str:

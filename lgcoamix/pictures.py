@@ -15,7 +15,7 @@ from lgcoamix.inputs import to_picture
 from lgcoamix.mixing import Batch, Mixed, Plan
 from lgcoamix.output import Output
 from lgcoamix.seeding import derive_seed
-from preprocess.sheet import outlined
+from preprocess.inspect.sheet import outlined
 
 _SHOWN = 6
 _ROW = 6  # images side by side

@@ -30,7 +30,7 @@ def test_mathematics_needs_torch_alone_and_models_add_timm_alone(run):
 
 
 def test_the_offline_stage_needs_no_training_package(run):
-    (found,) = loaded(run, "preprocess.build, preprocess.cli, preprocess.verify, preprocess.sheet")
+    (found,) = loaded(run, "preprocess.build.run, preprocess.cli, preprocess.inspect.verify, preprocess.inspect.sheet")
     assert "h5py" in found
     assert not found & TRAINING
 
@@ -40,9 +40,9 @@ import json, sys
 from pathlib import Path
 import joblib
 from preprocess.datasets import DATASETS
-from preprocess.plan import BuildSettings, make_plan
+from preprocess.build.plan import BuildSettings, make_plan
 from preprocess.superpixels import Scale
-from preprocess.task import run_task
+from preprocess.build.task import run_task
 
 def work(task, home, stem, settings):
     report = run_task(task, home, stem, settings)

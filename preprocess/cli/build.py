@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.filesize import decimal
 
-from preprocess.backends import BACKENDS, CLUSTERS, choose_backend
+from preprocess.build.backends import BACKENDS, CLUSTERS, choose_backend
 from preprocess.cli.common import FILE, cores, find_listing, friendly, progress_bar
 from preprocess.datasets import DATASETS, Adapter, Listing
 from preprocess.errors import BuildError, StoreError
@@ -21,7 +21,8 @@ from preprocess.images import CODECS, RESIZES
 from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, describe_counts, parse_segments
 
 if TYPE_CHECKING:
-    from preprocess.plan import BuildSettings, Plan
+    from preprocess.build.plan import Plan
+    from preprocess.build.settings import BuildSettings
     from preprocess.store.index import Index
 
 _MOST_RAW_BYTES = 8_000_000_000
@@ -108,8 +109,9 @@ def build(
     The same command continues after a break, and returns at once when all is done. Other superpixels or another split
     are added to a finished store; what it holds already stays as it is.
     """
-    from preprocess.build import tidy
-    from preprocess.plan import BuildSettings, make_plan
+    from preprocess.build.plan import make_plan
+    from preprocess.build.run import tidy
+    from preprocess.build.settings import BuildSettings
 
     adapter = DATASETS[dataset]
     resize = resize or adapter.resize
@@ -153,7 +155,7 @@ def build(
 
 @dataclass(frozen=True)
 class Workers:
-    """Who does the work: see :func:`preprocess.backends.run_parallel`."""
+    """Who does the work: see :func:`preprocess.build.backends.run_parallel`."""
 
     jobs: int
     backend: str
@@ -164,8 +166,8 @@ def _build_once(
     out: Path, listing: Listing, settings: "BuildSettings", workers: Workers, skip_bad: bool, update: bool
 ) -> bool:
     """Plan, build, publish and tell; False if the store in place changed meanwhile."""
-    from preprocess import tables
-    from preprocess.build import build, images_to_do, prepare
+    from preprocess.build.run import build, images_to_do, prepare
+    from preprocess.inspect import tables
     from preprocess.store import Store
 
     base = _in_place(out)
@@ -211,9 +213,9 @@ def _in_place(out: Path) -> "Index | None":
 def _plan(
     out: Path, listing: Listing, settings: "BuildSettings", base: "Index | None", jobs: int, update: bool
 ) -> "Plan":
-    from preprocess.plan import make_plan
+    from preprocess.build.plan import make_plan
+    from preprocess.build.update import plan_update
     from preprocess.raw.selection import describe_selection, left_out_of, same_selection
-    from preprocess.update import plan_update
 
     if not update or base is None:
         return make_plan(out, listing, settings, base)
@@ -287,9 +289,9 @@ def _scales(segments: str, scales: str, size: int) -> tuple[range | tuple[int, .
 
 
 def _foretell(plan: "Plan", jobs: int) -> None:
-    from preprocess import tables
-    from preprocess.build import prepare
-    from preprocess.forecast import advise, forecast
+    from preprocess.build.forecast import advise, forecast
+    from preprocess.build.run import prepare
+    from preprocess.inspect import tables
 
     prepare(plan.settings)
     found = forecast(plan)

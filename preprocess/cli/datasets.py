@@ -12,7 +12,7 @@ from preprocess.datasets import DATASETS
 @friendly
 def datasets(names: tuple[str, ...]) -> None:
     """Show the data sets: counts, defaults, source, terms, and whether data/raw/NAME holds them."""
-    from preprocess import tables
+    from preprocess.inspect import tables
     from preprocess.raw.catalogue import describe, local_state
     from preprocess.raw.find import RAW
 

@@ -14,7 +14,7 @@ from preprocess.cli.common import FILE, friendly
 @friendly
 def diff(left: Path, right: Path) -> None:
     """Compare the content of LEFT and RIGHT: images, labels, maps, draw weights. Exit code 0 if equal, 1 if not."""
-    from preprocess.compare import differences
+    from preprocess.inspect.diff import differences
 
     found = False
     for line in differences(left, right):

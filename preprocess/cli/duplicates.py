@@ -10,7 +10,7 @@ import click
 from preprocess.cli.common import FILE, cores, friendly, progress_bar
 
 if TYPE_CHECKING:
-    from preprocess.duplicates import Duplicates
+    from preprocess.inspect.duplicates import Duplicates
     from preprocess.store import Store
 
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 @friendly
 def duplicates(store: Path, exact: bool, threshold: float | None, out: Path | None, jobs: int | None) -> None:
     """List images of STORE that are copies of others, exact or edited, within and across its splits."""
-    from preprocess.duplicates import THRESHOLD, exclude_lines, find_duplicates
     from preprocess.files import writing_aside
+    from preprocess.inspect.duplicates import THRESHOLD, exclude_lines, find_duplicates
     from preprocess.store import Store
 
     if exact and threshold is not None:
@@ -48,8 +48,8 @@ def duplicates(store: Path, exact: bool, threshold: float | None, out: Path | No
 
 
 def _tell(store: "Store", found: "Duplicates", out: Path | None) -> None:
-    from preprocess import tables
-    from preprocess.duplicates import SHOWN, copies, summary
+    from preprocess.inspect import tables
+    from preprocess.inspect.duplicates import SHOWN, copies, summary
 
     count = sum(len(group.copies) for group in found.groups)
     if not count:

@@ -14,7 +14,7 @@ from preprocess.cli.common import FILE, friendly, progress_bar
 @friendly
 def export(store: Path, folder: Path) -> None:
     """Write the images and label maps of STORE as PNG files to FOLDER, with labels.csv."""
-    from preprocess.export import export as write_files
+    from preprocess.inspect.export import export as write_files
     from preprocess.store import Store
 
     opened = Store(store)

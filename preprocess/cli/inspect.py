@@ -14,7 +14,7 @@ from preprocess.cli.common import FILE, friendly
 @friendly
 def inspect(store: Path, as_json: bool) -> None:
     """Say what STORE holds."""
-    from preprocess import tables
+    from preprocess.inspect import tables
     from preprocess.store import Store
 
     opened = Store(store)

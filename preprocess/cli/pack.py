@@ -15,9 +15,9 @@ from preprocess.cli.common import FILE, friendly, progress_bar
 @friendly
 def pack(store: Path, out: Path) -> None:
     """Copy STORE into the one file OUT, which opens like a store; nothing is recompressed."""
+    from preprocess.inspect.verify import count_files
     from preprocess.store import Store
     from preprocess.store.pack import pack as write_pack
-    from preprocess.verify import count_files
 
     if out.suffix != ".h5":
         raise click.BadParameter(f"expected a file name that ends in .h5, got {out}", param_hint="OUT")

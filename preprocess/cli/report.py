@@ -32,8 +32,8 @@ def report(store: Path, out: Path, superpixels: str | None, count: int, samples:
     if not out.parent.is_dir():
         raise click.BadParameter(f"there is no folder {out.parent}", param_hint="--out")
     from preprocess.files import writing_aside
-    from preprocess.report import gather
-    from preprocess.report_page import render
+    from preprocess.inspect.report.gather import gather
+    from preprocess.inspect.report.page import render
     from preprocess.store import Store
 
     opened = Store(store, superpixels)

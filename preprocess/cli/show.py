@@ -16,7 +16,7 @@ from preprocess.cli.common import FILE, friendly
 @friendly
 def show(store: Path, out: Path, count: int, split: str | None, superpixels: str | None) -> None:
     """Draw images of STORE with the boundaries of their superpixels at each scale."""
-    from preprocess.sheet import contact_sheet
+    from preprocess.inspect.sheet import contact_sheet
     from preprocess.store import Store
 
     opened = Store(store, superpixels)

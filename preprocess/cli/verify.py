@@ -21,9 +21,9 @@ from preprocess.errors import BuildError
 @friendly
 def verify(store: Path, jobs: int | None, repair: bool, root: Path | None) -> None:
     """Read all of STORE and name every damaged shard and sample; exit code 1 if there are any."""
+    from preprocess.inspect.verify import count_files
+    from preprocess.inspect.verify import verify as find_faults
     from preprocess.store import Store
-    from preprocess.verify import count_files
-    from preprocess.verify import verify as find_faults
 
     def look() -> list:
         opened = Store(store)
@@ -49,9 +49,9 @@ def verify(store: Path, jobs: int | None, repair: bool, root: Path | None) -> No
 
 
 def _repair(out: Path, damaged: set[str], root: Path | None, jobs: int) -> None:
+    from preprocess.build.repair import needs_sources
+    from preprocess.build.repair import repair as mend
     from preprocess.raw.selection import select_as_stored
-    from preprocess.repair import needs_sources
-    from preprocess.repair import repair as mend
     from preprocess.store import Store
 
     store = Store(out)

@@ -15,14 +15,15 @@ from rich.table import Table
 
 from lgcoamix.config import DataSettings
 from lgcoamix.data import SuperpixelDataset, View
+from preprocess.build.plan import Task
+from preprocess.build.settings import BuildSettings
+from preprocess.build.task import run_task
 from preprocess.datasets import Sample
 from preprocess.images import CODECS
-from preprocess.plan import BuildSettings, Task
 from preprocess.store import Store
 from preprocess.store.index import IMAGES
 from preprocess.store.shard import Shard
 from preprocess.superpixels import slic_multiscale
-from preprocess.task import run_task
 from tests.benchmarks.common import median_seconds, photographs
 
 _IMAGES, _BATCH, _SIZE, _COUNT = 64, 32, 256, 47

@@ -29,7 +29,7 @@ from lgcoamix.logs import Logs
 from lgcoamix.onnx_file import write_onnx
 from lgcoamix.trained import read_trained
 from lgcoamix.trainer import Trainer
-from preprocess.plan import BuildSettings
+from preprocess.build.settings import BuildSettings
 from preprocess.superpixels import Scale
 from tests.conftest import Run
 from tests.lgcoamix.checkpoints import IMAGES, describe, random_state, write_checkpoint

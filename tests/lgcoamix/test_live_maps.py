@@ -23,8 +23,8 @@ from lgcoamix.loaders import make_loaders
 from lgcoamix.mixing import Batch
 from lgcoamix.preflight import RunOptions, check
 from lgcoamix.ranks import Ranks
+from preprocess.build.settings import BuildSettings
 from preprocess.cli import main as preprocess
-from preprocess.plan import BuildSettings
 from preprocess.store import Store
 from preprocess.superpixels import ALGORITHMS, Algorithm, Scale
 from tests.conftest import PROOF, ROOT, Run

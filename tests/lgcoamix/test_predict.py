@@ -22,7 +22,7 @@ from lgcoamix.data import SuperpixelDataset, View
 from lgcoamix.data.files import FileBatch, ImageFiles
 from lgcoamix.errors import RunError
 from lgcoamix.exported import read_exported
-from preprocess.plan import BuildSettings
+from preprocess.build.settings import BuildSettings
 from preprocess.store import Store
 from preprocess.superpixels import Scale
 from tests.lgcoamix.checkpoints import random_state, write_checkpoint

@@ -9,8 +9,8 @@ from lgcoamix.config import DataSettings
 from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, make_loader
 from lgcoamix.data.resident import resident_bytes
 from lgcoamix.errors import RunError
+from preprocess.build.settings import BuildSettings
 from preprocess.cli import main as preprocess
-from preprocess.plan import BuildSettings
 from preprocess.store import Store
 from preprocess.superpixels import Scale
 from tests.preprocess.conftest import build_here

@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from preprocess.build import build
+from preprocess.build.plan import make_plan
+from preprocess.build.run import build
+from preprocess.build.settings import BuildSettings
 from preprocess.cli import main
 from preprocess.datasets import DATASETS
-from preprocess.plan import BuildSettings, make_plan
 from preprocess.store import Store
 from preprocess.superpixels import Scale
 

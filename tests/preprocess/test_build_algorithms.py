@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocess.backends import choose_backend
+from preprocess.build.backends import choose_backend
 from preprocess.store import Store
 from preprocess.superpixels import ALGORITHMS
 from tests.conftest import ROOT, paint

@@ -35,7 +35,7 @@ from pathlib import Path
 import numpy as np
 from preprocess.errors import StoreError
 from preprocess.store import Store
-from preprocess.verify import verify
+from preprocess.inspect.verify import verify
 
 def attempt(work):
     try:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from preprocess.forecast import Forecast, advise
+from preprocess.build.forecast import Forecast, advise
 from tests.conftest import paint
 from tests.preprocess.conftest import build_command
 

@@ -10,7 +10,15 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 from PIL import Image, ImageEnhance
 
-from preprocess.duplicates import Duplicates, copies, exclude_lines, find_duplicates, likely_pairs, similarity, summary
+from preprocess.inspect.duplicates import (
+    Duplicates,
+    copies,
+    exclude_lines,
+    find_duplicates,
+    likely_pairs,
+    similarity,
+    summary,
+)
 from preprocess.store import Store
 from tests.preprocess.conftest import SMALL, build_here, here
 
@@ -164,8 +172,10 @@ def test_a_common_frame_makes_no_copies(store_of):
 def test_a_chain_does_not_join_its_ends(store_of, monkeypatch):
     """1 is like 0 and 2, which are unlike: 2 is no copy of 0 and stays."""
     alike = {(0, 1): 0.95, (1, 2): 0.95, (0, 2): 0.1}
-    monkeypatch.setattr("preprocess.duplicates._similarities", lambda start, *_: (start, list(alike.values())))
-    monkeypatch.setattr("preprocess.duplicates.likely_pairs", lambda *_: np.array([(*pair, 0) for pair in alike]))
+    monkeypatch.setattr("preprocess.inspect.duplicates._similarities", lambda start, *_: (start, list(alike.values())))
+    monkeypatch.setattr(
+        "preprocess.inspect.duplicates.likely_pairs", lambda *_: np.array([(*pair, 0) for pair in alike])
+    )
     store = store_of({f"train/a/{index}": noise(index) for index in range(3)})
     assert found(find_duplicates(store)) == [("train/a/0", "train/a/1", "near", False)]
 
@@ -265,8 +275,8 @@ def test_the_tables_count_and_put_differing_labels_first(store_of):
 
 def test_the_search_finds_what_all_pairs_one_by_one_show(monkeypatch):
     """In blocks smaller than the set; mirrored: the odd features change their sign."""
-    monkeypatch.setattr("preprocess.duplicates._ROWS", 16)
-    monkeypatch.setattr("preprocess.duplicates._COLUMNS", 40)
+    monkeypatch.setattr("preprocess.inspect.duplicates._ROWS", 16)
+    monkeypatch.setattr("preprocess.inspect.duplicates._COLUMNS", 40)
     random = np.random.default_rng(1)
     features = random.standard_normal((150, 12)).astype(np.float32)
     odd = np.arange(12) % 3 == 0
@@ -287,8 +297,8 @@ def test_the_search_finds_what_all_pairs_one_by_one_show(monkeypatch):
 
 
 def test_an_image_like_all_others_keeps_the_most_alike(monkeypatch):
-    monkeypatch.setattr("preprocess.duplicates._MOST", 3)
-    monkeypatch.setattr("preprocess.duplicates._COLUMNS", 4)
+    monkeypatch.setattr("preprocess.inspect.duplicates._MOST", 3)
+    monkeypatch.setattr("preprocess.inspect.duplicates._COLUMNS", 4)
     angles = np.array([0, 0.5, 0.4, 0.3, 0.2, 0.1, 0.6])
     features = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     pairs = likely_pairs(features, np.array([False, False]), 0.5, lambda done: None)

@@ -85,7 +85,7 @@ from pathlib import Path
 import numpy as np
 from preprocess.errors import StoreError
 from preprocess.store import Store
-from preprocess.verify import check_shard
+from preprocess.inspect.verify import check_shard
 
 def read(store):
     parts = [store.images("test", range(4)), store.maps("test", 9, range(4)), store.labels("test"), store.keys("test")]

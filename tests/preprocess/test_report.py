@@ -15,11 +15,11 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-from preprocess.build import build
+from preprocess.build.plan import make_plan
+from preprocess.build.run import build
 from preprocess.datasets import DATASETS
-from preprocess.plan import make_plan
-from preprocess.report import StoreReport, gather
-from preprocess.report_pictures import spread_address
+from preprocess.inspect.report.gather import StoreReport, gather
+from preprocess.inspect.report.plots import spread_address
 from preprocess.store import Store
 from preprocess.store.shard import Shard
 from preprocess.superpixels import ALGORITHMS
@@ -264,7 +264,7 @@ def test_damage_in_an_image_that_no_sheet_shows_is_found(uneven_store):
 
 
 def test_large_pictures_are_thinned(uneven_store, monkeypatch):
-    monkeypatch.setattr("preprocess.report._MOST_PIXELS", 8)
+    monkeypatch.setattr("preprocess.inspect.report.gather._MOST_PIXELS", 8)
     panels = gathered(uneven_store).splits[0].sheet[0]
     assert panels[0][1].shape == (8, 8, 3)  # of 16 x 16
     assert [title for title, _ in panels[1:]] == ["4 asked, 4 found", "9 asked, 9 found"]
@@ -272,13 +272,13 @@ def test_large_pictures_are_thinned(uneven_store, monkeypatch):
 
 def test_slow_timings_end_after_the_first_image(uneven_store, monkeypatch):
     assert gathered(uneven_store).measured.images == 7
-    monkeypatch.setattr("preprocess.report._PATIENCE", 0.0)
+    monkeypatch.setattr("preprocess.inspect.report.gather._PATIENCE", 0.0)
     assert gathered(uneven_store).measured.images == 1
 
 
 @pytest.mark.parametrize(("giants", "cut"), [(4, True), (20, False)])
 def test_a_few_giants_do_not_squeeze_a_histogram(giants, cut, monkeypatch):
-    monkeypatch.setattr("preprocess.report_pictures._address", lambda figure: figure)
+    monkeypatch.setattr("preprocess.inspect.report.plots._address", lambda figure: figure)
     values = np.array([10] * (1000 - giants) + [1000] * giants)
     axis = spread_address([("4 asked", values, 12.0)], "pixels of a superpixel").axes[-1]
     assert (axis.get_xlim()[1] < 20, "0.5 % are larger than shown" in axis.get_xlabel()) == (cut, cut)

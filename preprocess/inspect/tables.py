@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from preprocess.forecast import Forecast
+from preprocess.build.forecast import Forecast
 from preprocess.store import Store
 from preprocess.superpixels import adjusted_rand_index
 

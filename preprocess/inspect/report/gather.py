@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from preprocess.errors import PreprocessError
-from preprocess.sheet import Panel, found_title, outlined, spread
+from preprocess.inspect.sheet import Panel, found_title, outlined, spread
 from preprocess.store import Store
 from preprocess.store.index import IMAGES
 from preprocess.store.shard import Shard

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from preprocess.sheet import Panel, draw_sheet
+from preprocess.inspect.sheet import Panel, draw_sheet
 
 _INK, _LINE, _FILL, _ASKED = "#1f2933", "#c3cad2", "#3b7ea1", "#d1622b"
 _WIDTH = 4.8  # inches; 100 CSS pixels each

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from rich.table import Table
 
-from preprocess.backends import run_parallel
+from preprocess.build.backends import run_parallel
 from preprocess.store import Store
 
 THRESHOLD = 0.9  # preprocess/README.md: what it finds among planted and real copies

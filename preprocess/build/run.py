@@ -13,17 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.backends import CLUSTERS, run_parallel
+from preprocess.build.backends import CLUSTERS, run_parallel
+from preprocess.build.plan import Layout, Plan, Task, columns_of, with_others
+from preprocess.build.settings import BuildSettings, MapColumn
+from preprocess.build.task import Report, regions_of, run_task
 from preprocess.datasets import Sample
 from preprocess.errors import BuildError
 from preprocess.files import sweep
-from preprocess.plan import BuildSettings, Layout, MapColumn, Plan, Task, columns_of, with_others
 from preprocess.raw.selection import left_out_of
 from preprocess.store.format import canonical, key_of
 from preprocess.store.index import IMAGES, Index, replace_index
 from preprocess.store.shard import Shard
 from preprocess.superpixels import ALGORITHMS
-from preprocess.task import Report, regions_of, run_task
 
 _SHOWN_FAILURES = 10
 _Reports = dict[tuple[str, int], Report]
@@ -55,11 +56,11 @@ def build(
 
     Parameters
     ----------
-    plan : from :func:`preprocess.plan.make_plan`.
+    plan : from :func:`preprocess.build.plan.make_plan`.
     jobs : number of workers.
     skip_bad : publish without the images that failed.
     advance : is called with the number of images that each finished task held.
-    backend, scheduler : as for :func:`preprocess.backends.run_parallel`.
+    backend, scheduler : as for :func:`preprocess.build.backends.run_parallel`.
 
     Returns
     -------

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from preprocess.build.plan import Task, shard_key
+from preprocess.build.settings import BuildSettings, MapColumn
+from preprocess.build.sources import edited
 from preprocess.datasets import Box, Sample
 from preprocess.errors import BuildError, ImageError, StoreError
 from preprocess.images import decode_without_banner, encode, fit
-from preprocess.plan import BuildSettings, MapColumn, Task, shard_key
-from preprocess.sources import edited
 from preprocess.store.format import check_file, key_of
 from preprocess.store.index import IMAGES
 from preprocess.store.shard import Shard

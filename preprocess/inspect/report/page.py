@@ -8,8 +8,8 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.filesize import decimal
 
-from preprocess.report import ScaleReport, SplitReport, StoreReport
-from preprocess.report_pictures import balance_address, shapes_address, sheet_address, spread_address
+from preprocess.inspect.report.gather import ScaleReport, SplitReport, StoreReport
+from preprocess.inspect.report.plots import balance_address, shapes_address, sheet_address, spread_address
 from preprocess.store import Store
 from preprocess.store.format import FORMAT_VERSION
 from preprocess.store.index import IMAGES

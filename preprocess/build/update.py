@@ -6,11 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.backends import run_parallel
-from preprocess.datasets import Listing, Sample
-from preprocess.files import bytes_of
-from preprocess.plan import (
-    BuildSettings,
+from preprocess.build.backends import run_parallel
+from preprocess.build.plan import (
     Layout,
     Plan,
     Task,
@@ -25,7 +22,10 @@ from preprocess.plan import (
     shard_key,
     with_others,
 )
-from preprocess.sources import source_of, stored_images
+from preprocess.build.settings import BuildSettings
+from preprocess.build.sources import source_of, stored_images
+from preprocess.datasets import Listing, Sample
+from preprocess.files import bytes_of
 from preprocess.store.format import key_of
 from preprocess.store.index import IMAGES, Index
 
@@ -33,7 +33,7 @@ from preprocess.store.index import IMAGES, Index
 def plan_update(
     out: Path, listing: Listing, settings: BuildSettings, base: Index, jobs: int, advance: Callable[[int], None]
 ) -> Plan:
-    """Plan as :func:`preprocess.plan.make_plan` does, but take in what changed among the images.
+    """Plan as :func:`preprocess.build.plan.make_plan` does, but take in what changed among the images.
 
     Parameters
     ----------

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 from rich.filesize import decimal
 
+from preprocess.build.plan import Plan, Task
+from preprocess.build.task import run_task
 from preprocess.errors import BuildError
 from preprocess.images import encode_jpeg
-from preprocess.plan import Plan, Task
 from preprocess.store.index import IMAGES
 from preprocess.store.shard import Shard
-from preprocess.task import run_task
 
 _MEASURED = 32
 

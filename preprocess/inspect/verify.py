@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.backends import run_parallel
+from preprocess.build.backends import run_parallel
 from preprocess.errors import StoreError
 from preprocess.store import Store
 from preprocess.store.format import check_file

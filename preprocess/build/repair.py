@@ -4,11 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from preprocess.build import run_tasks
-from preprocess.datasets import Listing
-from preprocess.errors import BuildError
-from preprocess.plan import (
-    BuildSettings,
+from preprocess.build.plan import (
     Layout,
     Plan,
     Task,
@@ -18,6 +14,10 @@ from preprocess.plan import (
     refuse_other_scikit_image,
     shard_key,
 )
+from preprocess.build.run import run_tasks
+from preprocess.build.settings import BuildSettings
+from preprocess.datasets import Listing
+from preprocess.errors import BuildError
 from preprocess.store.index import IMAGES, Index, replace_index
 
 
@@ -44,7 +44,7 @@ def repair(
     index : what it holds.
     damaged : paths of shards, relative to the folder of the index.
     listing : the raw data; may be None if no images are damaged.
-    jobs, backend : as for :func:`preprocess.build.build`.
+    jobs, backend : as for :func:`preprocess.build.run.build`.
     advance : is called with the number of images of each shard that is done.
 
     Raises

@@ -1,0 +1,1 @@
+"""What a store holds, for people: tables, sheets, pages, checks, comparisons, copies."""

@@ -1,0 +1,1 @@
+"""A store as one HTML page: gather the figures, draw the plots, render the page."""

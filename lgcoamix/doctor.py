@@ -17,7 +17,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from lgcoamix.clock import Waiting
-from lgcoamix.config import Settings
 from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, make_loader
 from lgcoamix.data.dataset import Draws
 from lgcoamix.data.loader import end_workers
@@ -27,10 +26,11 @@ from lgcoamix.diagnosis import Measurements, Steps
 from lgcoamix.engine import Means, Progress, Step, train_one_epoch
 from lgcoamix.loaders import ROOM
 from lgcoamix.mixing import Batch
-from lgcoamix.preflight import RunOptions, test_split
 from lgcoamix.ranks import Ranks
 from lgcoamix.run import make_step
-from lgcoamix.trainer import silent
+from lgcoamix.settings.options import RunOptions
+from lgcoamix.settings.report import silent
+from lgcoamix.settings.sections import Settings
 from preprocess.images import decode
 from preprocess.store import Store
 from preprocess.store.index import IMAGES
@@ -312,7 +312,7 @@ def _files(store: Store, maps: bool) -> list[Path]:
 def _resident_bytes(store: Store, settings: Settings, train: SuperpixelDataset) -> int | None:
     if not store.uniform:
         return None
-    split = test_split(store)
+    split = store.test_split
     test = [SuperpixelDataset(store, split, View(settings.data, train=False), maps=False)] if split else []
     return sum(map(resident_bytes, [train, *test]))
 

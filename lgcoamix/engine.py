@@ -12,7 +12,6 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from lgcoamix.clock import Waiting
-from lgcoamix.config import ComputeSettings
 from lgcoamix.data.loader import EpochBatches, on_device, split_evenly
 from lgcoamix.device import precise
 from lgcoamix.errors import RunError
@@ -21,6 +20,7 @@ from lgcoamix.mixing import Batch, Mixed, Mixer, Plan, unmixed
 from lgcoamix.output import Output
 from lgcoamix.ranks import Ranks
 from lgcoamix.seeding import derive_seed
+from lgcoamix.settings.sections import ComputeSettings
 
 _REMEDY = "try a smaller --set optim.lr=..., or --set optim.clip=5; with --amp fp16 try bf16"
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,7 +38,7 @@ class Step:
     ranks : this process and its device.
     seed : of the run.
     compute : precision, memory order, compilation.
-    clip, accumulate : see :class:`lgcoamix.config.OptimSettings`.
+    clip, accumulate : see :class:`lgcoamix.settings.sections.OptimSettings`.
     average : of the weights, or None.
     """
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from lgcoamix.config import Settings
 from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader, on_device
 from lgcoamix.device import pick_device
 from lgcoamix.errors import RunError, SettingsError
@@ -33,6 +32,7 @@ from lgcoamix.evaluation_pictures import (
 from lgcoamix.inputs import Statistics, statistics_of, to_inputs
 from lgcoamix.robustness import ascent, black, drop_patches, perturb
 from lgcoamix.seeding import derive_seed
+from lgcoamix.settings.sections import Settings
 from lgcoamix.trained import Trained, checkpoint_file, make_network, read_trained
 from preprocess.files import digest_of, write_whole
 from preprocess.store import Store

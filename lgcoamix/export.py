@@ -18,12 +18,12 @@ from safetensors.torch import save_file
 from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
-from lgcoamix.config import to_plain
 from lgcoamix.errors import RunError
 from lgcoamix.export_card import make_card
 from lgcoamix.exported import CARD, CONFIG, FORMAT, ONNX, SECTION, WEIGHTS, exported_config, read_exported
 from lgcoamix.inputs import statistics_of, to_inputs
 from lgcoamix.onnx_file import write_onnx
+from lgcoamix.settings.sections import to_plain
 from lgcoamix.trained import Trained, checkpoint_file, make_network, read_trained
 from preprocess.errors import PreprocessError
 from preprocess.files import digest_of

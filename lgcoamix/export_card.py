@@ -11,9 +11,9 @@ from typing import Any
 import timm
 from jinja2 import Environment, StrictUndefined
 
-from lgcoamix.config import flatten
 from lgcoamix.exported import SECTION
 from lgcoamix.recipes import RECIPES
+from lgcoamix.settings.text import flatten
 from lgcoamix.trained import Trained
 from preprocess.files import digest_of
 

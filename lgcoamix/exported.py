@@ -10,8 +10,8 @@ import timm
 from torch import nn
 
 import lgcoamix.models  # noqa: F401 - registers the modified backbones with timm
-from lgcoamix.config import DataSettings
 from lgcoamix.errors import RunError
+from lgcoamix.settings.sections import DataSettings
 from preprocess.files import digest_of
 from preprocess.images import CODECS, RESIZES
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lgcoamix.config import flatten
 from lgcoamix.errors import RunError
+from lgcoamix.settings.text import flatten
 
 METRICS = ("last", "best", "median_of_last_10")
 _SECTIONS = ("data", "model", "optim", "compute")  # of the settings; method and mixer are what is compared

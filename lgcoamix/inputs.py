@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from lgcoamix.config import Settings
 from lgcoamix.mixing.batch import Statistics
 from lgcoamix.models.backbone import data_statistics
+from lgcoamix.settings.sections import Settings
 
 
 def to_inputs(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.memory_format | None = None) -> Tensor:

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lgcoamix.config import Settings
 from lgcoamix.data import EpochBatches, LiveDataset, ResidentDataset, SuperpixelDataset, View, hold_out, make_loader
 from lgcoamix.data.loader import end_workers
 from lgcoamix.data.resident import resident_bytes
 from lgcoamix.errors import RunError
 from lgcoamix.mixing import Batch
-from lgcoamix.preflight import RunOptions, test_split
 from lgcoamix.ranks import Ranks
+from lgcoamix.settings.options import RunOptions
+from lgcoamix.settings.sections import Settings
 from preprocess.store import Store
 
 ROOM = 0.5  # share of a GPU's free memory that images and maps may take; the rest is the network's
@@ -73,7 +73,7 @@ def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bo
             raise RunError(f"--val-fraction {options.val_fraction:g} leaves no samples on one side; choose another")
         train = _training_set(store, settings, options, maps, kept)
         tests["val"] = _test_set(store, "train", settings, held)
-    split = test_split(store)
+    split = store.test_split
     if split:
         tests["test"] = _test_set(store, split, settings)
     size = settings.optim.batch_size

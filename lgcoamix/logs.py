@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lgcoamix.errors import RunError
-from lgcoamix.preflight import RunOptions
+from lgcoamix.settings.options import RunOptions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

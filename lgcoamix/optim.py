@@ -8,9 +8,10 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from lgcoamix.activation import timm_net
-from lgcoamix.config import OptimSettings, suggest
 from lgcoamix.errors import SettingsError
-from lgcoamix.schedules import learning_rate
+from lgcoamix.settings.schedules import learning_rate
+from lgcoamix.settings.sections import OptimSettings
+from lgcoamix.settings.text import suggest
 
 _FUSED = ("sgd", "adam", "adamw")
 

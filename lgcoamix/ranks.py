@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lgcoamix.device import pick_device
 from lgcoamix.errors import RunError
-from lgcoamix.launch import launched
+from lgcoamix.settings.launch import launched
 
 _PATIENCE = timedelta(minutes=10)  # for a rank that compiles, or reads while the others wait
 

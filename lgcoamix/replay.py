@@ -21,7 +21,6 @@ from torch import Tensor
 
 from lgcoamix.checkpoint import checkpoints_in, load_checkpoint
 from lgcoamix.clock import Waiting
-from lgcoamix.config import Settings, from_plain
 from lgcoamix.data import EpochBatches, SuperpixelDataset
 from lgcoamix.data.loader import split_evenly
 from lgcoamix.device import pick_device
@@ -31,11 +30,14 @@ from lgcoamix.loaders import Loaders, make_loaders
 from lgcoamix.mixing import Batch, Mixed, Plan
 from lgcoamix.optim import set_rate
 from lgcoamix.pictures import pairs_figure, sample_figure, unmixed_figure
-from lgcoamix.preflight import RunOptions, check_training, compare_runs, identity
 from lgcoamix.ranks import Ranks
 from lgcoamix.run import make_step
+from lgcoamix.runs.checks import check_training
+from lgcoamix.runs.identity import compare_runs, identity
 from lgcoamix.seeding import derive_seed
-from lgcoamix.trainer import Report
+from lgcoamix.settings.options import RunOptions
+from lgcoamix.settings.report import Report
+from lgcoamix.settings.sections import Settings, from_plain
 from preprocess.files import write_whole
 from preprocess.store import Store
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from lgcoamix.activation import classifier_weight, last_map
-from lgcoamix.config import Settings
 from lgcoamix.engine import Step
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.folder import RunFolder
@@ -19,10 +18,14 @@ from lgcoamix.loaders import make_loaders
 from lgcoamix.mixing import Mixer, make_mixer
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.optim import make_average, make_optimiser
-from lgcoamix.preflight import RunOptions, check, finished_results, identity
 from lgcoamix.ranks import Ranks, joined
+from lgcoamix.runs.checks import check
+from lgcoamix.runs.identity import finished_results, identity
 from lgcoamix.seeding import derive_seed
-from lgcoamix.trainer import Report, Trainer, silent
+from lgcoamix.settings.options import RunOptions
+from lgcoamix.settings.report import Report, silent
+from lgcoamix.settings.sections import Settings
+from lgcoamix.trainer import Trainer
 from preprocess.store import Store
 
 _PACKAGES = ("torch", "timm", "numpy", "h5py", "albumentations", "opencv-python-headless", "scikit-image", "pillow")

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from lgcoamix.config import suggest
 from lgcoamix.errors import Interrupted, SettingsError
-from lgcoamix.methods import METHOD_OPTIONS
+from lgcoamix.settings.mixers import METHOD_OPTIONS
+from lgcoamix.settings.text import suggest
 
 TRAIN = (sys.executable, "-m", "lgcoamix", "train")
 _OWN = ("--shards", "--seed", "--out", "--resume")  # options of train that the sweep gives to every cell

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from lgcoamix.checkpoint import load_checkpoint
-from lgcoamix.config import Settings, from_plain
 from lgcoamix.errors import RunError
 from lgcoamix.exported import ONNX, WEIGHTS, exported_config
 from lgcoamix.mixing import make_mixer
 from lgcoamix.models import BackboneError, LocalGlobalNet
+from lgcoamix.settings.sections import Settings, from_plain
 
 _PARTS = ("backbone.", "mid_branch.")  # inference needs no other part of the network
 

@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from signal import SIGTERM
@@ -13,7 +12,6 @@ import torch
 
 from lgcoamix.checkpoint import checkpoints_in, load_checkpoint
 from lgcoamix.clock import Clock
-from lgcoamix.config import Settings
 from lgcoamix.data import EpochBatches, make_loader
 from lgcoamix.device import precise
 from lgcoamix.engine import (
@@ -31,36 +29,17 @@ from lgcoamix.folder import RunFolder
 from lgcoamix.loaders import Loaders
 from lgcoamix.logs import Logs
 from lgcoamix.optim import set_rate
-from lgcoamix.preflight import RunOptions, identity, refuse_other_run
 from lgcoamix.ranks import Ranks
+from lgcoamix.runs.identity import identity, refuse_other_run
+from lgcoamix.settings.options import RunOptions
+from lgcoamix.settings.report import Report
+from lgcoamix.settings.sections import Settings
 from lgcoamix.stopping import Stop, command_to_continue, listening
 from preprocess.store import Store
 
 _TERMS = ("loss", "global", "local", "contrast", "mid")  # of the progress line
 _LAMBDA_IMAGES = 512  # points in lambda.png
 _SHOW_EVERY = 2.0  # seconds between two looks at the losses, each of which waits for the device
-
-
-@dataclass(frozen=True)
-class Report:
-    """How a run tells where it is.
-
-    Parameters
-    ----------
-    start : called with a description and a number of images when a pass over data begins; returns the function that
-        counts finished images.
-    show : called with a line about the pass in hand, which replaces the one before.
-    say : called with a line of text that stays.
-    """
-
-    start: Callable[[str, int], Callable[[int], None]]
-    show: Callable[[str], None]
-    say: Callable[[str], None]
-
-
-def silent() -> Report:
-    """What all ranks but the first report to."""
-    return Report(lambda _, __: lambda _: None, lambda _: None, lambda _: None)
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from lgcoamix.errors import Interrupted, RunError, SettingsError
-from lgcoamix.launch import launched
+from lgcoamix.settings.launch import launched
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 

@@ -65,7 +65,8 @@ def doctor(
       python -m lgcoamix doctor --shards data/cub.h5
       python -m lgcoamix doctor --shards data/cub.h5 --mixer none --amp bf16 --workers 8 --json
     """
-    from lgcoamix.preflight import RunOptions, check_training
+    from lgcoamix.runs.checks import check_training
+    from lgcoamix.settings.options import RunOptions
     from preprocess.store import Store
 
     store = Store(shards, superpixels)

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
 from lgcoamix.cli.progress import passes
-from lgcoamix.config import suggest
 from lgcoamix.errors import RunError, SettingsError
+from lgcoamix.settings.text import suggest
 
 if TYPE_CHECKING:
     from preprocess.store import Store
@@ -126,10 +126,9 @@ def evaluate(
 
 
 def _choose_split(store: "Store", wanted: str | None) -> str:
-    from lgcoamix.preflight import test_split
 
     if wanted is None:
-        wanted = test_split(store)
+        wanted = store.test_split
         if wanted is None:
             raise RunError(f"{store.path} has neither a test nor a val split; name one of its own with --split")
     if wanted not in store.splits:

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from lgcoamix.trainer import Report
+    from lgcoamix.settings.report import Report
 
 
 @contextmanager
 def training_report() -> "Iterator[Report]":
     """Show one progress bar for the pass in hand, and lines above it."""
-    from lgcoamix.trainer import Report
+    from lgcoamix.settings.report import Report
 
     columns = (
         TextColumn("{task.description}"),

@@ -6,8 +6,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lgcoamix.cli.common import console
-from lgcoamix.config import SECTIONS, suggest, to_plain
 from lgcoamix.recipes import RECIPES, Recipe
+from lgcoamix.settings.sections import SECTIONS, to_plain
+from lgcoamix.settings.text import suggest
 
 
 def list_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> None:

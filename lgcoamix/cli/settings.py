@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lgcoamix.config import Settings, suggest
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.methods import METHOD_OPTIONS
 from lgcoamix.recipes import RECIPES, recipe_for
+from lgcoamix.settings.mixers import METHOD_OPTIONS
+from lgcoamix.settings.sections import Settings
+from lgcoamix.settings.text import suggest
 
 if TYPE_CHECKING:
     from preprocess.store import Store

@@ -7,7 +7,7 @@ import click
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.compare import METRIC, print_comparison
 from lgcoamix.errors import RunError
-from lgcoamix.methods import METHOD_OPTIONS
+from lgcoamix.settings.mixers import METHOD_OPTIONS
 
 
 @click.command(short_help="Train methods over seeds, and compare them.", context_settings=CONTEXT)

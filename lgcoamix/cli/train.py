@@ -10,10 +10,10 @@ from lgcoamix.cli.common import CONTEXT, console, friendly
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.recipes import list_recipes, show_recipe
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
-from lgcoamix.config import Settings
+from lgcoamix.settings.sections import Settings
 
 if TYPE_CHECKING:
-    from lgcoamix.preflight import RunOptions
+    from lgcoamix.settings.options import RunOptions
     from preprocess.store import Store
 
 
@@ -100,7 +100,9 @@ def train(
       train.py --shards data/cub.h5 --mixer cutmix --set mixer.alpha=0.5 --set optim.lr=0.01
       torchrun --nproc-per-node 4 train.py --shards data/cub.h5 --amp bf16 --resume auto
     """
-    from lgcoamix.preflight import RunOptions, check, finished_results
+    from lgcoamix.runs.checks import check
+    from lgcoamix.runs.identity import finished_results
+    from lgcoamix.settings.options import RunOptions
     from preprocess.store import Store
 
     store = Store(shards, superpixels)

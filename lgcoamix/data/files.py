@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from lgcoamix.config import DataSettings
 from lgcoamix.data.dataset import Index
 from lgcoamix.data.windows import fixed_windows
+from lgcoamix.settings.sections import DataSettings
 from preprocess.datasets.folder import images_in
 from preprocess.errors import ImageError
 from preprocess.images import decode, decode_without_banner, encode, fit

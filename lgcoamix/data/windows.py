@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lgcoamix.config import DataSettings
+from lgcoamix.settings.sections import DataSettings
 
 _ATTEMPTS = 10
 DRAWS = 3 + 2 * _ATTEMPTS  # uniform numbers for one sample: flip, top, left, and area and ratio for each attempt

@@ -5,7 +5,6 @@ Needs torch and numpy alone.
 
 from dataclasses import fields
 
-from lgcoamix.config import suggest
 from lgcoamix.mixing.attentive_cutmix import AttentiveCutMix
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, unmixed
 from lgcoamix.mixing.batch import Batch
@@ -17,6 +16,7 @@ from lgcoamix.mixing.occamix import OcCaMix
 from lgcoamix.mixing.plain import Plain
 from lgcoamix.mixing.snapmix import SnapMix
 from lgcoamix.mixing.superpixel_grid import SuperpixelGrid
+from lgcoamix.settings.text import suggest
 
 MIXERS: dict[str, type[Mixer]] = {
     "none": Plain,
@@ -37,7 +37,7 @@ def make_mixer(name: str, **options: object) -> Mixer:
     Parameters
     ----------
     name : in ``MIXERS``.
-    options : see ``lgcoamix/methods.py``; those that are not given have their defaults.
+    options : see ``lgcoamix/settings/mixers.py``; those that are not given have their defaults.
 
     Raises
     ------

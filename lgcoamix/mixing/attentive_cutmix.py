@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgcoamix.methods import AttentiveCutMixOptions
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, paste
 from lgcoamix.mixing.batch import Batch
+from lgcoamix.settings.mixers import AttentiveCutMixOptions
 
 if TYPE_CHECKING:
     from lgcoamix.models.extractor import Extractor

@@ -84,7 +84,7 @@ def unmixed(batch: Batch) -> Mixed:
 
 
 class Mixer(ABC):
-    """A mixing method. Subclasses are frozen dataclasses: their fields are the options (``lgcoamix/methods.py``)."""
+    """A mixing method. Subclasses are frozen dataclasses: their fields are the options, see ``settings/mixers.py``."""
 
     needs_maps: ClassVar[bool] = False
     needs_local: ClassVar[bool] = False  # the network's local branch

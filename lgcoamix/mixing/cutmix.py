@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from lgcoamix.device import to_device
-from lgcoamix.methods import CutMixOptions
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, weight_dtype
 from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.boxes import draw_box, inside
+from lgcoamix.settings.mixers import CutMixOptions
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from lgcoamix.device import to_device
-from lgcoamix.methods import CutoutOptions
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, unmixed
 from lgcoamix.mixing.batch import Batch
+from lgcoamix.settings.mixers import CutoutOptions
 
 
 @dataclass(frozen=True)

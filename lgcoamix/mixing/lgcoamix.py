@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from lgcoamix.losses import local_contrast, local_cross_entropy, mixed_cross_entropy
-from lgcoamix.methods import LGCOAMixOptions
 from lgcoamix.mixing.base import Mixed, Mixer
 from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels, select_superpixels
 from lgcoamix.output import LocalOutput, Output
+from lgcoamix.settings.mixers import LGCOAMixOptions
 
 
 @dataclass(frozen=True)

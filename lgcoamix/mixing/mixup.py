@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from lgcoamix.device import to_device
-from lgcoamix.methods import MixupOptions
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, like, weight_dtype
 from lgcoamix.mixing.batch import Batch
+from lgcoamix.settings.mixers import MixupOptions
 
 
 @dataclass(frozen=True)

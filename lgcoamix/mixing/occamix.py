@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from lgcoamix.activation import classifier_weight, last_map
 from lgcoamix.losses import full_precision
-from lgcoamix.methods import OcCaMixOptions
 from lgcoamix.mixing.base import Mixed, Mixer
 from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels
+from lgcoamix.settings.mixers import OcCaMixOptions
 
 
 @dataclass(frozen=True)

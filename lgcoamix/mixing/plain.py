@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lgcoamix.methods import PlainOptions
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, unmixed
 from lgcoamix.mixing.batch import Batch
+from lgcoamix.settings.mixers import PlainOptions
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from lgcoamix.activation import classifier_weight, last_map
 from lgcoamix.device import to_device
 from lgcoamix.losses import full_precision
-from lgcoamix.methods import SnapMixOptions
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, like, weight_dtype
 from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.boxes import draw_box, inside
 from lgcoamix.output import Output
+from lgcoamix.settings.mixers import SnapMixOptions
 
 _ROUNDING = 1e-5  # of the largest activation: less than that between the least and the most is no difference
 

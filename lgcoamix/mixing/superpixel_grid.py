@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lgcoamix.methods import SuperpixelGridOptions
 from lgcoamix.mixing.base import Mixed, Mixer
 from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels, select_superpixels
+from lgcoamix.settings.mixers import SuperpixelGridOptions
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from lgcoamix.methods import AttentiveCutMixOptions, CutMixOptions, MixupOptions, PlainOptions
 from lgcoamix.recipes.lgcoamix import EVERYTHING, LGCOAMIX
 from lgcoamix.recipes.recipe import Recipe, in_effect
+from lgcoamix.settings.mixers import AttentiveCutMixOptions, CutMixOptions, MixupOptions, PlainOptions
 
 _OWN = AttentiveCutMixOptions(mix_prob=1.0, top_cells=6, extractor="resnet152")
 _METHODS: dict[str, tuple[str, Any]] = {

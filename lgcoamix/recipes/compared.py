@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lgcoamix.methods import (
+from lgcoamix.recipes.lgcoamix import EVERYTHING, LGCOAMIX, SOURCE
+from lgcoamix.recipes.recipe import Recipe, in_effect
+from lgcoamix.settings.mixers import (
     AttentiveCutMixOptions,
     CutMixOptions,
     CutoutOptions,
@@ -14,8 +16,6 @@ from lgcoamix.methods import (
     SnapMixOptions,
     SuperpixelGridOptions,
 )
-from lgcoamix.recipes.lgcoamix import EVERYTHING, LGCOAMIX, SOURCE
-from lgcoamix.recipes.recipe import Recipe, in_effect
 
 _OCCAMIX_SOURCE = "OcCaMix 2023 (Dornaika, Sun, Hammoudi et al., Pattern Recognition)"
 _SUPERPIXELS = ("store.segments", "store.compactness")

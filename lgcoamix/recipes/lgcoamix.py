@@ -4,9 +4,9 @@ Scripts were released for CUB with ResNet-18 and DeiT-B, for Dogs and for CIFAR-
 one, all that differs between the scripts is inferred.
 """
 
-from lgcoamix.config import DataSettings, ModelSettings, OptimSettings, Settings
-from lgcoamix.methods import LGCOAMixOptions
 from lgcoamix.recipes.recipe import Recipe, in_effect
+from lgcoamix.settings.mixers import LGCOAMixOptions
+from lgcoamix.settings.sections import DataSettings, ModelSettings, OptimSettings, Settings
 
 SOURCE = "LGCOAMix 2024 (Dornaika & Sun, IEEE TIP; arXiv 2512.00130)"
 STORED_CUB = "The published 30 to 40 superpixels a crop are 39 to 52 on the stored 256x256 image: times (256/224)²."

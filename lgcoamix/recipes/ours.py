@@ -1,8 +1,8 @@
 """Recipes of this project."""
 
-from lgcoamix.config import DataSettings, ModelSettings, OptimSettings, Settings
-from lgcoamix.methods import LGCOAMixOptions
 from lgcoamix.recipes.recipe import Recipe
+from lgcoamix.settings.mixers import LGCOAMixOptions
+from lgcoamix.settings.sections import DataSettings, ModelSettings, OptimSettings, Settings
 
 OURS: dict[str, Recipe] = {
     "general": Recipe(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lgcoamix.config import Settings, to_plain
+from lgcoamix.settings.sections import Settings, to_plain
 
 _LOCAL = ("model.width", "model.skip", "model.pool_stem")
 _ON_MAPS = ("lgcoamix", "occamix", "superpixel_grid")

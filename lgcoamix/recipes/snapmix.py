@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from lgcoamix.config import DataSettings, ModelSettings, OptimSettings, Settings
-from lgcoamix.methods import CutMixOptions, MixupOptions, PlainOptions, SnapMixOptions
 from lgcoamix.recipes.recipe import Recipe
+from lgcoamix.settings.mixers import CutMixOptions, MixupOptions, PlainOptions, SnapMixOptions
+from lgcoamix.settings.sections import DataSettings, ModelSettings, OptimSettings, Settings
 
 _SOURCE = "SnapMix 2021 (Huang et al., AAAI; arXiv 2012.04846)"
 _DATA = DataSettings(image_size=448, crop="random", test="center", normalise="backbone")

@@ -181,6 +181,11 @@ class Store:
             if name in chosen
         }
 
+    @property
+    def test_split(self) -> str | None:
+        """Name of the split that is tested on; sets like ImageNet publish only a val split. None without either."""
+        return next((split for split in ("test", "val") if split in self.splits and len(self.splits[split])), None)
+
     def has_maps(self, split: str) -> bool:
         """Whether a split has maps of all scales of the chosen superpixels."""
         return set(self.superpixels.columns) <= self._layout(split).paths.keys()

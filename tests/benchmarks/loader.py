@@ -21,13 +21,13 @@ from rich.table import Table
 from skimage import segmentation
 from torch.utils.data import Dataset
 
-from lgcoamix.config import DataSettings
 from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, make_loader
 from lgcoamix.data.transforms import show_window
 from lgcoamix.data.windows import DRAWS
 from lgcoamix.doctor import drop_cached
 from lgcoamix.mixing import Batch
 from lgcoamix.seeding import uniforms
+from lgcoamix.settings.sections import DataSettings
 from preprocess.images import encode_jpeg
 from preprocess.store import Store
 from preprocess.superpixels import slic

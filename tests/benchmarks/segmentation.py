@@ -15,8 +15,8 @@ from PIL import Image
 from rich.console import Group
 from rich.table import Table
 
-from lgcoamix.config import DataSettings
 from lgcoamix.data import LiveDataset, SuperpixelDataset, View
+from lgcoamix.settings.sections import DataSettings
 from preprocess.store import Store
 from preprocess.superpixels import adjusted_rand_index, slic
 from preprocess.superpixels.scales import seed_grid

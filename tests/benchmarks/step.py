@@ -9,7 +9,6 @@ import torch
 from rich.table import Table
 
 from lgcoamix.clock import Waiting
-from lgcoamix.config import ComputeSettings, OptimSettings
 from lgcoamix.data import EpochBatches
 from lgcoamix.engine import Means, Progress, Step, train_one_epoch
 from lgcoamix.inputs import no_normalisation
@@ -17,6 +16,7 @@ from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.optim import make_optimiser
 from lgcoamix.ranks import Ranks
+from lgcoamix.settings.sections import ComputeSettings, OptimSettings
 from tests.benchmarks.common import median_seconds, open_mixer
 
 _K, _N, _STEPS = 40, 200, 4

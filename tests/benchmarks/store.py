@@ -13,8 +13,8 @@ from PIL import Image
 from rich.console import Group
 from rich.table import Table
 
-from lgcoamix.config import DataSettings
 from lgcoamix.data import SuperpixelDataset, View
+from lgcoamix.settings.sections import DataSettings
 from preprocess.build.plan import Task
 from preprocess.build.settings import BuildSettings
 from preprocess.build.task import run_task

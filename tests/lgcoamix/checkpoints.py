@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lgcoamix.checkpoint import save_checkpoint
-from lgcoamix.config import Settings, to_plain
 from lgcoamix.mixing import make_mixer
 from lgcoamix.models import LocalGlobalNet
+from lgcoamix.settings.sections import Settings, to_plain
 
 IMAGES = {"size": 64, "resize": "squash", "codec": "raw", "pillow": "11.0.0"}
 

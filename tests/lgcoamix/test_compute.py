@@ -13,7 +13,6 @@ from torch import nn
 
 from lgcoamix.cli import train
 from lgcoamix.clock import Waiting
-from lgcoamix.config import ComputeSettings, OptimSettings
 from lgcoamix.data import EpochBatches
 from lgcoamix.engine import Means, Progress, Step, train_one_epoch
 from lgcoamix.errors import SettingsError
@@ -23,6 +22,7 @@ from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.optim import make_average, make_optimiser
 from lgcoamix.ranks import Ranks
+from lgcoamix.settings.sections import ComputeSettings, OptimSettings
 from tests.conftest import PROOF
 from tests.lgcoamix.toys import Toy
 

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from lgcoamix.config import SECTIONS, Settings, from_plain, suggest, to_plain
 from lgcoamix.errors import SettingsError
-from lgcoamix.methods import METHOD_OPTIONS
 from lgcoamix.recipes import RECIPES
+from lgcoamix.settings.mixers import METHOD_OPTIONS
+from lgcoamix.settings.sections import SECTIONS, Settings, from_plain, to_plain
+from lgcoamix.settings.text import suggest
 
 
 @pytest.mark.parametrize(

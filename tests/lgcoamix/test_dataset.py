@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lgcoamix.config import DataSettings
 from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader
 from lgcoamix.mixing import Batch
+from lgcoamix.settings.sections import DataSettings
 from preprocess.store import Store
 from tests.conftest import PROOF
 

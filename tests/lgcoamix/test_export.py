@@ -22,11 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lgcoamix.cli import main
-from lgcoamix.config import DataSettings, ModelSettings, Settings
 from lgcoamix.errors import RunError
 from lgcoamix.export_card import make_card
 from lgcoamix.logs import Logs
 from lgcoamix.onnx_file import write_onnx
+from lgcoamix.settings.sections import DataSettings, ModelSettings, Settings
 from lgcoamix.trained import read_trained
 from lgcoamix.trainer import Trainer
 from preprocess.build.settings import BuildSettings

@@ -16,13 +16,14 @@ from skimage import segmentation
 
 from lgcoamix.cli import train
 from lgcoamix.compare import compare
-from lgcoamix.config import DataSettings, Settings
 from lgcoamix.data import EpochBatches, LiveDataset, ResidentDataset, SuperpixelDataset, View, make_loader
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.loaders import make_loaders
 from lgcoamix.mixing import Batch
-from lgcoamix.preflight import RunOptions, check
 from lgcoamix.ranks import Ranks
+from lgcoamix.runs.checks import check
+from lgcoamix.settings.options import RunOptions
+from lgcoamix.settings.sections import DataSettings, Settings
 from preprocess.build.settings import BuildSettings
 from preprocess.cli import main as preprocess
 from preprocess.store import Store

@@ -9,9 +9,9 @@ import timm
 import torch
 from timm.loss import SoftTargetCrossEntropy
 
-from lgcoamix.methods import METHOD_OPTIONS
 from lgcoamix.mixing import MIXERS, Batch, Mixed, Mixer, Plan, make_mixer
 from lgcoamix.models import LocalHead, Output
+from lgcoamix.settings.mixers import METHOD_OPTIONS
 from tests.conftest import PROOF
 
 COUNT, N = 6, 5

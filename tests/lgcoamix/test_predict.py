@@ -17,11 +17,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lgcoamix.cli import main
-from lgcoamix.config import DataSettings, ModelSettings, Settings
 from lgcoamix.data import SuperpixelDataset, View
 from lgcoamix.data.files import FileBatch, ImageFiles
 from lgcoamix.errors import RunError
 from lgcoamix.exported import read_exported
+from lgcoamix.settings.sections import DataSettings, ModelSettings, Settings
 from preprocess.build.settings import BuildSettings
 from preprocess.store import Store
 from preprocess.superpixels import Scale

@@ -11,11 +11,12 @@ from click.testing import CliRunner
 
 import lgcoamix.models  # noqa: F401  registers its backbones
 from lgcoamix.cli import main
-from lgcoamix.config import DataSettings, Settings, flatten, from_plain, to_plain
 from lgcoamix.data.windows import DRAWS, draw_windows, fixed_windows
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.recipes import RECIPES, recipe_for
-from lgcoamix.schedules import SCHEDULES
+from lgcoamix.settings.schedules import SCHEDULES
+from lgcoamix.settings.sections import DataSettings, Settings, from_plain, to_plain
+from lgcoamix.settings.text import flatten
 from preprocess.cli import main as preprocess
 from preprocess.cli.build import build
 from preprocess.datasets import DATASETS

@@ -26,7 +26,7 @@ from lgcoamix.errors import RunError
 from lgcoamix.mixing import Mixed
 from lgcoamix.models import WeightsError
 from lgcoamix.replay import Part, Replay
-from lgcoamix.trainer import silent
+from lgcoamix.settings.report import silent
 from preprocess.cli import main as preprocess
 from preprocess.store import Store
 from tests.conftest import ROOT, paint

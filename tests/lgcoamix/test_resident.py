@@ -5,10 +5,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lgcoamix.config import DataSettings
 from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, make_loader
 from lgcoamix.data.resident import resident_bytes
 from lgcoamix.errors import RunError
+from lgcoamix.settings.sections import DataSettings
 from preprocess.build.settings import BuildSettings
 from preprocess.cli import main as preprocess
 from preprocess.store import Store

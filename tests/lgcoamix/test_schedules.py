@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from lgcoamix.schedules import SCHEDULES, learning_rate
+from lgcoamix.settings.schedules import SCHEDULES, learning_rate
 
 # (first epoch, divisor); the last epoch of a row is the one before the next row.
 A = [(10, 1), (160, 2), (200, 4), (250, 8), (300, 10), (350, 20), (400, 50), (450, 100), (500, 500), (550, 1000)]

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lgcoamix.cli import train
-from lgcoamix.config import from_plain
+from lgcoamix.settings.sections import from_plain
 from preprocess.store import Store
 from tests.conftest import ROOT, Run
 

@@ -7,11 +7,11 @@ import pytest
 from scipy import stats
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from lgcoamix.config import DataSettings
 from lgcoamix.data import View
 from lgcoamix.data.transforms import show_map, show_window
 from lgcoamix.data.windows import DRAWS
 from lgcoamix.seeding import uniforms
+from lgcoamix.settings.sections import DataSettings
 from tests.conftest import PROOF
 
 SIZE, SENTINEL = 40, 255

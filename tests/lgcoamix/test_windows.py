@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from lgcoamix.config import DataSettings
 from lgcoamix.data.windows import DRAWS, draw_windows, fixed_windows
+from lgcoamix.settings.sections import DataSettings
 
 SIZES = [(64, 64), (40, 200), (300, 30), (1, 1), (7, 5)] * 40
 RESIZED = DataSettings(image_size=32, crop="resized", scale=(0.1, 0.9), ratio=(0.75, 1.3333), flip=0.3)

@@ -1,16 +1,15 @@
 """All settings of a run as frozen dataclasses, and ``section.key=value`` on the command line. No torch in here."""
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from lgcoamix.errors import SettingsError
-from lgcoamix.methods import METHOD_OPTIONS, LGCOAMixOptions
-from lgcoamix.schedules import SCHEDULES
+from lgcoamix.settings.mixers import METHOD_OPTIONS, LGCOAMixOptions
+from lgcoamix.settings.schedules import SCHEDULES
+from lgcoamix.settings.text import suggest
 
 _FLOAT32 = 3.4e38  # the largest
 
@@ -103,7 +102,7 @@ class OptimSettings:
         normalisation layers and what the backbone excludes.
     new_layers : factor on the rate of layers that do not come with the backbone's weights: the classifier, the
         decoder, the local and the mid-level branch.
-    schedule : name in ``lgcoamix.schedules.SCHEDULES``.
+    schedule : name in ``lgcoamix.settings.schedules.SCHEDULES``.
     warmup : first epochs, in which the rate rises linearly; None takes the schedule's own.
     clip : largest norm of the gradient; 0 leaves it as it is.
     accumulate : parts into which a batch is cut, one after the other, to save memory; images are mixed within a part.
@@ -175,7 +174,7 @@ class Settings:
 
     Parameters
     ----------
-    method : name in ``lgcoamix.methods.METHOD_OPTIONS``.
+    method : name in ``lgcoamix.settings.mixers.METHOD_OPTIONS``.
     mixer : the method's options.
     data, model, optim, compute : see their classes.
     """
@@ -235,24 +234,9 @@ class Settings:
 SECTIONS = ("mixer", "data", "model", "optim", "compute")
 
 
-def suggest(word: str, choices: object) -> str:
-    """Say "did you mean ...?", or list what there is."""
-    names = list(choices)
-    close = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(names)}"
-
-
 def to_plain(settings: Settings) -> dict[str, Any]:
     """Settings as plain data, for ``config.json``."""
     return dataclasses.asdict(settings)
-
-
-def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for name, value in document.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def from_plain(document: dict[str, Any]) -> Settings:

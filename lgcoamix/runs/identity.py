@@ -1,0 +1,71 @@
+"""What makes two runs the same run: recipe, settings, seed, data."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lgcoamix.errors import RunError
+from lgcoamix.settings.options import RunOptions
+from lgcoamix.settings.sections import Settings, to_plain
+from lgcoamix.settings.text import flatten
+from preprocess.store.index import IMAGES
+from preprocess.store.reader import Store
+
+_NONE = "not set"
+
+
+def identity(store: Store, settings: Settings, options: RunOptions) -> dict[str, Any]:
+    """What decides the outcome of a run: two runs that agree here are the same run."""
+    superpixels, keys = store.superpixels.name, store.content_keys
+    if options.maps == "live":  # no stored map is read
+        superpixels += ", live"
+        keys = {name: key for name, key in keys.items() if name.endswith(f"/{IMAGES}")}
+    return {
+        "recipe": options.recipe,
+        "settings": to_plain(settings),
+        "seed": options.seed,
+        "val_fraction": options.val_fraction,
+        "test_split": store.test_split,  # what the tables call "test"
+        "store": {"superpixels": superpixels, "keys": keys},
+        "classes": list(store.classes),
+    }
+
+
+def refuse_other_run(mine: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
+    """Compare this run's identity with what a folder's run was started with.
+
+    Raises
+    ------
+    RunError : they differ; the message names each difference.
+    """
+    differences = compare_runs(mine, config)
+    if differences:
+        raise RunError(
+            f"{folder} holds another run: {differences}. Give the options that it was started with, or another --out"
+        )
+
+
+def compare_runs(mine: dict[str, Any], config: dict[str, Any]) -> str:
+    """Name what differs between this run's identity and what another was started with; empty: nothing."""
+    mine, config = json.loads(json.dumps([mine, config]))  # lists and tuples alike
+    here = flatten(mine)
+    store = config.get("store") or {}
+    there = flatten({key: config.get(key) for key in mine} | {"store": {key: store.get(key) for key in mine["store"]}})
+    differ = [name for name in here | there if here.get(name, _NONE) != there.get(name, _NONE)]
+    lines = [f"{name} is {here.get(name, _NONE)} here, {there.get(name, _NONE)} in the run" for name in differ[:5]]
+    return "; ".join(lines) + (f" (and {len(differ) - 5} more)" if len(differ) > 5 else "")
+
+
+def finished_results(store: Store, settings: Settings, options: RunOptions) -> dict[str, Any] | None:
+    """Results of a run that is to be resumed and was finished already; None for any other.
+
+    Raises
+    ------
+    RunError : the folder holds another run.
+    """
+    finished = options.out / "results.json"
+    if options.resume is None or not finished.exists():
+        return None
+    config = json.loads((options.out / "config.json").read_text())
+    refuse_other_run(identity(store, settings, options), config, options.out)
+    return json.loads(finished.read_text())

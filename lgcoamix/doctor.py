@@ -21,12 +21,13 @@ from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View
 from lgcoamix.data.dataset import Draws
 from lgcoamix.data.loader import end_workers
 from lgcoamix.data.resident import resident_bytes
-from lgcoamix.device import pick_device
 from lgcoamix.diagnosis import Measurements, Steps
-from lgcoamix.engine import Means, Progress, Step, train_one_epoch
+from lgcoamix.engine import Progress, Step, train_one_epoch
 from lgcoamix.loaders import ROOM
 from lgcoamix.mixing import Batch
-from lgcoamix.ranks import Ranks
+from lgcoamix.ops.device import pick_device
+from lgcoamix.ops.distributed import Ranks
+from lgcoamix.ops.means import Means
 from lgcoamix.run import make_step
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import silent

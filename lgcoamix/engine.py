@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from lgcoamix.clock import Waiting
 from lgcoamix.data.loader import EpochBatches, on_device, split_evenly
-from lgcoamix.device import precise
 from lgcoamix.errors import RunError
-from lgcoamix.inputs import Statistics, to_inputs
 from lgcoamix.mixing import Batch, Mixed, Mixer, Plan, unmixed
-from lgcoamix.output import Output
-from lgcoamix.ranks import Ranks
-from lgcoamix.seeding import derive_seed
+from lgcoamix.ops.device import precise
+from lgcoamix.ops.distributed import Ranks
+from lgcoamix.ops.means import Means
+from lgcoamix.ops.normalise import Statistics, to_inputs
+from lgcoamix.ops.output import Output
+from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.settings.sections import ComputeSettings
 
 _REMEDY = "try a smaller --set optim.lr=..., or --set optim.clip=5; with --amp fp16 try bf16"
@@ -94,34 +95,6 @@ class Step:
         if self.compute.amp == "off":
             return nullcontext()
         return torch.autocast(self.device.type, _HALF[self.compute.amp])
-
-
-class Means:
-    """Running means of named scalars, kept on the device: reading them is the only synchronisation."""
-
-    def __init__(self, sums: dict[str, float] | None = None, weights: dict[str, float] | None = None) -> None:
-        self._sums: dict[str, Any] = dict(sums or {})
-        self._weights = dict(weights or {})
-
-    def add(self, values: dict[str, Tensor], weight: float = 1.0) -> None:
-        """Add one observation of every value."""
-        for name, value in values.items():
-            term = precise(value.detach()) * weight
-            self._sums[name] = self._sums[name] + term if name in self._sums else term
-            self._weights[name] = self._weights.get(name, 0.0) + weight
-
-    def totals(self, ranks: Ranks) -> tuple[dict[str, float], dict[str, float]]:
-        """Sums and weights over all ranks, which must have seen the same names."""
-        names = list(self._sums)
-        sums = torch.tensor([float(self._sums[name]) for name in names], dtype=torch.float64)
-        weights = torch.tensor([self._weights[name] for name in names], dtype=torch.float64)
-        both = ranks.total(torch.stack([sums, weights])).tolist()
-        return dict(zip(names, both[0], strict=True)), dict(zip(names, both[1], strict=True))
-
-    def read(self, ranks: Ranks) -> dict[str, float]:
-        """Means so far, over all ranks."""
-        sums, weights = self.totals(ranks)
-        return {name: sums[name] / weights[name] for name in sums if weights[name]}
 
 
 @dataclass

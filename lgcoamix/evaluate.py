@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader, on_device
-from lgcoamix.device import pick_device
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.evaluation import Figures, confidences, measure, mistakes, to_plain
 from lgcoamix.evaluation_pictures import (
@@ -29,9 +28,11 @@ from lgcoamix.evaluation_pictures import (
     draw_reliability,
     draw_robustness,
 )
-from lgcoamix.inputs import Statistics, statistics_of, to_inputs
+from lgcoamix.models.statistics import statistics_of
+from lgcoamix.ops.device import pick_device
+from lgcoamix.ops.normalise import Statistics, to_inputs
+from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.robustness import ascent, black, drop_patches, perturb
-from lgcoamix.seeding import derive_seed
 from lgcoamix.settings.sections import Settings
 from lgcoamix.trained import Trained, checkpoint_file, make_network, read_trained
 from preprocess.files import digest_of, write_whole

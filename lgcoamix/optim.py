@@ -7,8 +7,8 @@ from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from lgcoamix.activation import timm_net
 from lgcoamix.errors import SettingsError
+from lgcoamix.ops.class_activation import timm_net
 from lgcoamix.settings.schedules import learning_rate
 from lgcoamix.settings.sections import OptimSettings
 from lgcoamix.settings.text import suggest

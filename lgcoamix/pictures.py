@@ -11,10 +11,10 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from lgcoamix.engine import Step, normalise
-from lgcoamix.inputs import to_picture
 from lgcoamix.mixing import Batch, Mixed, Plan
-from lgcoamix.output import Output
-from lgcoamix.seeding import derive_seed
+from lgcoamix.ops.normalise import to_picture
+from lgcoamix.ops.output import Output
+from lgcoamix.ops.seeding import derive_seed
 from preprocess.inspect.sheet import outlined
 
 _SHOWN = 6

@@ -15,10 +15,10 @@ from torch import Tensor
 from lgcoamix.data import EpochBatches, make_loader
 from lgcoamix.data.files import FileBatch, ImageFiles, find_images
 from lgcoamix.data.loader import end_workers
-from lgcoamix.device import pick_device
 from lgcoamix.errors import RunError
 from lgcoamix.exported import Exported, read_exported
-from lgcoamix.inputs import make_statistics, to_inputs
+from lgcoamix.ops.device import pick_device
+from lgcoamix.ops.normalise import make_statistics, to_inputs
 from preprocess.files import named, write_whole
 
 _SHOWN = 10  # images in the summary

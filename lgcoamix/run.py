@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from lgcoamix.activation import classifier_weight, last_map
 from lgcoamix.engine import Step
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.folder import RunFolder
-from lgcoamix.inputs import statistics_of
 from lgcoamix.loaders import make_loaders
 from lgcoamix.mixing import Mixer, make_mixer
 from lgcoamix.models import LocalGlobalNet
+from lgcoamix.models.statistics import statistics_of
+from lgcoamix.ops.class_activation import classifier_weight, last_map
+from lgcoamix.ops.distributed import Ranks, joined
+from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.optim import make_average, make_optimiser
-from lgcoamix.ranks import Ranks, joined
 from lgcoamix.runs.checks import check
 from lgcoamix.runs.identity import finished_results, identity
-from lgcoamix.seeding import derive_seed
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report, silent
 from lgcoamix.settings.sections import Settings

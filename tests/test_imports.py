@@ -22,7 +22,7 @@ def loaded(run: Run, *imports: str) -> list[set[str]]:
 
 
 def test_mathematics_needs_torch_alone_and_models_add_timm_alone(run):
-    mathematics, models = loaded(run, "lgcoamix.pooling, lgcoamix.losses, lgcoamix.mixing", "lgcoamix.models")
+    mathematics, models = loaded(run, "lgcoamix.ops.pooling, lgcoamix.ops.losses, lgcoamix.mixing", "lgcoamix.models")
     assert "torch" in mathematics
     assert not mathematics & (OFFLINE | {"timm", "preprocess"})
     assert "timm" in models

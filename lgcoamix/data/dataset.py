@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from lgcoamix.data.windows import DRAWS, View, Windows
 from lgcoamix.mixing import Batch
-from lgcoamix.seeding import uniforms
+from lgcoamix.ops.seeding import uniforms
 from preprocess.store import Store
 
 Index = int | tuple[int, int]

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lgcoamix.mixing import Batch
-from lgcoamix.seeding import derive_seed
+from lgcoamix.ops.seeding import derive_seed
 
 _GRACE = 20  # seconds that a loading process goes on after SIGTERM
 

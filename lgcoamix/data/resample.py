@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from lgcoamix.data.windows import Windows
-from lgcoamix.device import to_device
+from lgcoamix.ops.device import to_device
 
 ONE = 2048  # weight 1 of the blended kind
 

@@ -9,9 +9,9 @@ from torch.utils.data import Dataset
 from lgcoamix.data.dataset import Index, SuperpixelDataset
 from lgcoamix.data.live import LiveDataset
 from lgcoamix.data.resample import resample_images, resample_maps
-from lgcoamix.device import to_device
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.mixing import Batch
+from lgcoamix.ops.device import to_device
 
 _CHUNK = 256  # samples that are read at a time while the data set is filled
 

@@ -7,7 +7,6 @@ from dataclasses import fields
 
 from lgcoamix.mixing.attentive_cutmix import AttentiveCutMix
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, unmixed
-from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.cutmix import CutMix
 from lgcoamix.mixing.cutout import Cutout
 from lgcoamix.mixing.lgcoamix import LGCOAMix
@@ -16,6 +15,7 @@ from lgcoamix.mixing.occamix import OcCaMix
 from lgcoamix.mixing.plain import Plain
 from lgcoamix.mixing.snapmix import SnapMix
 from lgcoamix.mixing.superpixel_grid import SuperpixelGrid
+from lgcoamix.ops.batch import Batch
 from lgcoamix.settings.text import suggest
 
 MIXERS: dict[str, type[Mixer]] = {

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, paste
-from lgcoamix.mixing.batch import Batch
+from lgcoamix.ops.batch import Batch
 from lgcoamix.settings.mixers import AttentiveCutMixOptions
 
 if TYPE_CHECKING:

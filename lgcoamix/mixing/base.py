@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgcoamix.device import to_device
-from lgcoamix.losses import mixed_cross_entropy
-from lgcoamix.mixing.batch import Batch, check_generator, make_batch
-from lgcoamix.output import Output
+from lgcoamix.ops.batch import Batch, check_generator, make_batch
+from lgcoamix.ops.device import to_device
+from lgcoamix.ops.losses import mixed_cross_entropy
+from lgcoamix.ops.output import Output
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lgcoamix.device import to_device
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, weight_dtype
-from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.boxes import draw_box, inside
+from lgcoamix.ops.batch import Batch
+from lgcoamix.ops.device import to_device
 from lgcoamix.settings.mixers import CutMixOptions
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from lgcoamix.device import to_device
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, unmixed
-from lgcoamix.mixing.batch import Batch
+from lgcoamix.ops.batch import Batch
+from lgcoamix.ops.device import to_device
 from lgcoamix.settings.mixers import CutoutOptions
 
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lgcoamix.losses import local_contrast, local_cross_entropy, mixed_cross_entropy
 from lgcoamix.mixing.base import Mixed, Mixer
-from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels, select_superpixels
-from lgcoamix.output import LocalOutput, Output
+from lgcoamix.ops.batch import Batch
+from lgcoamix.ops.losses import local_contrast, local_cross_entropy, mixed_cross_entropy
+from lgcoamix.ops.output import LocalOutput, Output
 from lgcoamix.settings.mixers import LGCOAMixOptions
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lgcoamix.device import to_device
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, like, weight_dtype
-from lgcoamix.mixing.batch import Batch
+from lgcoamix.ops.batch import Batch
+from lgcoamix.ops.device import to_device
 from lgcoamix.settings.mixers import MixupOptions
 
 

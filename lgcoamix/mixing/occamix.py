@@ -6,11 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lgcoamix.activation import classifier_weight, last_map
-from lgcoamix.losses import full_precision
 from lgcoamix.mixing.base import Mixed, Mixer
-from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels
+from lgcoamix.ops.batch import Batch
+from lgcoamix.ops.class_activation import classifier_weight, last_map
+from lgcoamix.ops.losses import full_precision
 from lgcoamix.settings.mixers import OcCaMixOptions
 
 

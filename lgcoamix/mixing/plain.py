@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, unmixed
-from lgcoamix.mixing.batch import Batch
+from lgcoamix.ops.batch import Batch
 from lgcoamix.settings.mixers import PlainOptions
 
 

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgcoamix.activation import classifier_weight, last_map
-from lgcoamix.device import to_device
-from lgcoamix.losses import full_precision
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, like, weight_dtype
-from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.boxes import draw_box, inside
-from lgcoamix.output import Output
+from lgcoamix.ops.batch import Batch
+from lgcoamix.ops.class_activation import classifier_weight, last_map
+from lgcoamix.ops.device import to_device
+from lgcoamix.ops.losses import full_precision
+from lgcoamix.ops.output import Output
 from lgcoamix.settings.mixers import SnapMixOptions
 
 _ROUNDING = 1e-5  # of the largest activation: less than that between the least and the most is no difference

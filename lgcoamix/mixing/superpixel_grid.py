@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from lgcoamix.mixing.base import Mixed, Mixer
-from lgcoamix.mixing.batch import Batch
 from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels, select_superpixels
+from lgcoamix.ops.batch import Batch
 from lgcoamix.settings.mixers import SuperpixelGridOptions
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lgcoamix.device import to_device
 from lgcoamix.mixing.base import Mixed, Plan, paste
-from lgcoamix.mixing.batch import Batch
+from lgcoamix.ops.batch import Batch
+from lgcoamix.ops.device import to_device
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from lgcoamix.models import variants as variants
 from lgcoamix.models.backbone import Backbone, BackboneError, WeightsError
 from lgcoamix.models.decoder import Decoder
 from lgcoamix.models.local_global import LocalGlobalNet, LocalHead
-from lgcoamix.output import LocalOutput, Output
+from lgcoamix.ops.output import LocalOutput, Output
 
 __all__ = [
     "Backbone",

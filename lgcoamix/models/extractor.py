@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgcoamix.activation import last_map
 from lgcoamix.models.backbone import BackboneError, create_net, data_statistics
+from lgcoamix.ops.class_activation import last_map
 
 _REMEDY = "check the network, or give mixer.extractor_weights a checkpoint file"
 

@@ -5,11 +5,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lgcoamix.losses import full_precision
 from lgcoamix.models.backbone import Backbone, BackboneError
 from lgcoamix.models.decoder import Decoder
-from lgcoamix.output import LocalOutput, Output
-from lgcoamix.pooling import pool_superpixels, region_areas
+from lgcoamix.ops.losses import full_precision
+from lgcoamix.ops.output import LocalOutput, Output
+from lgcoamix.ops.pooling import pool_superpixels, region_areas
 
 
 class LocalHead(nn.Module):

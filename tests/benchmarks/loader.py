@@ -26,7 +26,7 @@ from lgcoamix.data.transforms import show_window
 from lgcoamix.data.windows import DRAWS
 from lgcoamix.doctor import drop_cached
 from lgcoamix.mixing import Batch
-from lgcoamix.seeding import uniforms
+from lgcoamix.ops.seeding import uniforms
 from lgcoamix.settings.sections import DataSettings
 from preprocess.images import encode_jpeg
 from preprocess.store import Store

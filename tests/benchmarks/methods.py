@@ -27,10 +27,10 @@ import torch.nn.functional as F
 from rich.table import Table
 from torch import Tensor, nn
 
-from lgcoamix.activation import timm_net
 from lgcoamix.mixing import MIXERS, AttentiveCutMix, Batch, Mixed, Mixer, unmixed
 from lgcoamix.models import LocalGlobalNet
-from lgcoamix.output import Output
+from lgcoamix.ops.class_activation import timm_net
+from lgcoamix.ops.output import Output
 from tests.benchmarks.common import open_mixer
 
 _BATCH, _SIZE, _N, _GRID = 32, 224, 200, (7, 6)

@@ -10,12 +10,13 @@ from rich.table import Table
 
 from lgcoamix.clock import Waiting
 from lgcoamix.data import EpochBatches
-from lgcoamix.engine import Means, Progress, Step, train_one_epoch
-from lgcoamix.inputs import no_normalisation
+from lgcoamix.engine import Progress, Step, train_one_epoch
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
+from lgcoamix.ops.distributed import Ranks
+from lgcoamix.ops.means import Means
+from lgcoamix.ops.normalise import no_normalisation
 from lgcoamix.optim import make_optimiser
-from lgcoamix.ranks import Ranks
 from lgcoamix.settings.sections import ComputeSettings, OptimSettings
 from tests.benchmarks.common import median_seconds, open_mixer
 

@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 
-from lgcoamix.activation import classifier_weight, last_map
 from lgcoamix.models import LocalGlobalNet
+from lgcoamix.ops.class_activation import classifier_weight, last_map
 
 
 def made(name: str, **options: object) -> torch.nn.Module:

@@ -14,14 +14,15 @@ from torch import nn
 from lgcoamix.cli import train
 from lgcoamix.clock import Waiting
 from lgcoamix.data import EpochBatches
-from lgcoamix.engine import Means, Progress, Step, train_one_epoch
+from lgcoamix.engine import Progress, Step, train_one_epoch
 from lgcoamix.errors import SettingsError
-from lgcoamix.inputs import no_normalisation
-from lgcoamix.losses import local_contrast
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
+from lgcoamix.ops.distributed import Ranks
+from lgcoamix.ops.losses import local_contrast
+from lgcoamix.ops.means import Means
+from lgcoamix.ops.normalise import no_normalisation
 from lgcoamix.optim import make_average, make_optimiser
-from lgcoamix.ranks import Ranks
 from lgcoamix.settings.sections import ComputeSettings, OptimSettings
 from tests.conftest import PROOF
 from tests.lgcoamix.toys import Toy

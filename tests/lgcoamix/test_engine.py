@@ -7,13 +7,14 @@ from torch import nn
 
 from lgcoamix.clock import Waiting
 from lgcoamix.data import EpochBatches
-from lgcoamix.engine import Means, Progress, Step, evaluate, mix_batch, train_one_epoch
+from lgcoamix.engine import Progress, Step, evaluate, mix_batch, train_one_epoch
 from lgcoamix.errors import RunError
-from lgcoamix.inputs import make_statistics, no_normalisation, to_inputs, to_picture
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
-from lgcoamix.ranks import Ranks
-from lgcoamix.seeding import derive_seed
+from lgcoamix.ops.distributed import Ranks
+from lgcoamix.ops.means import Means
+from lgcoamix.ops.normalise import make_statistics, no_normalisation, to_inputs, to_picture
+from lgcoamix.ops.seeding import derive_seed
 from tests.lgcoamix.toys import Toy
 
 ALONE = Ranks(torch.device("cpu"))

@@ -20,7 +20,7 @@ from lgcoamix.data import EpochBatches, LiveDataset, ResidentDataset, Superpixel
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.loaders import make_loaders
 from lgcoamix.mixing import Batch
-from lgcoamix.ranks import Ranks
+from lgcoamix.ops.distributed import Ranks
 from lgcoamix.runs.checks import check
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import DataSettings, Settings

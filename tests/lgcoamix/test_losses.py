@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lgcoamix.losses import local_contrast, local_cross_entropy, mixed_cross_entropy
+from lgcoamix.ops.losses import local_contrast, local_cross_entropy, mixed_cross_entropy
 from tests.conftest import PROOF
 
 

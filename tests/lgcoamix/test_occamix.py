@@ -7,9 +7,9 @@ import timm
 import torch
 from torch import Tensor
 
-from lgcoamix.activation import classifier_weight, last_map
 from lgcoamix.mixing import Batch, OcCaMix
 from lgcoamix.mixing.occamix import best_cells, superpixels_of_cells
+from lgcoamix.ops.class_activation import classifier_weight, last_map
 
 #  4 cells of 2 x 2 pixels:        superpixel 3 lies in one cell alone, 0 in all four
 MAP = torch.tensor([[

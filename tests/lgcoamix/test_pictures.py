@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 from lgcoamix.engine import Step
-from lgcoamix.inputs import no_normalisation
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
+from lgcoamix.ops.distributed import Ranks
+from lgcoamix.ops.normalise import no_normalisation
 from lgcoamix.pictures import mixed_figure
-from lgcoamix.ranks import Ranks
 
 COLOURS = [(250, 10, 10), (10, 250, 10), (10, 10, 250)]
 

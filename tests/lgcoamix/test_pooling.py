@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lgcoamix.pooling import pool_superpixels, region_areas
+from lgcoamix.ops.pooling import pool_superpixels, region_areas
 
 # One image of 3x4 pixels, two channels.
 REGIONS = torch.tensor([[[0, 0, 2, 2], [0, 3, 3, 2], [3, 3, 3, 3]]])

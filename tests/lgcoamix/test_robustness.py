@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lgcoamix.inputs import make_statistics
+from lgcoamix.ops.normalise import make_statistics
 from lgcoamix.robustness import black, drop_patches, fgsm
 
 PLAIN = make_statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lgcoamix.seeding import splitmix64, uniforms
+from lgcoamix.ops.seeding import splitmix64, uniforms
 
 
 def test_the_stream_is_splitmix64():

@@ -5,9 +5,9 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from lgcoamix.activation import classifier_weight, last_map
 from lgcoamix.mixing import Batch, SnapMix
 from lgcoamix.mixing.snapmix import SnapMixPlan, resize_box, semantic_percent
+from lgcoamix.ops.class_activation import classifier_weight, last_map
 
 PAIR = torch.tensor([1, 0])
 

@@ -10,7 +10,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from lgcoamix.data import View
 from lgcoamix.data.transforms import show_map, show_window
 from lgcoamix.data.windows import DRAWS
-from lgcoamix.seeding import uniforms
+from lgcoamix.ops.seeding import uniforms
 from lgcoamix.settings.sections import DataSettings
 from tests.conftest import PROOF
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgcoamix.activation import classifier_weight, last_map
 from lgcoamix.models import Backbone, LocalGlobalNet, WeightsError
 from lgcoamix.models.backbone import data_statistics
+from lgcoamix.ops.class_activation import classifier_weight, last_map
 
 BASIC, BOTTLENECK = [64, 64, 128, 256, 512], [64, 256, 512, 1024, 2048]
 CHANNELS = {

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lgcoamix.output import Output
+from lgcoamix.ops.output import Output
 
 
 class Toy(nn.Module):

@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lgcoamix.device import pick_device
 from lgcoamix.errors import RunError
+from lgcoamix.ops.device import pick_device
 from lgcoamix.settings.launch import launched
 
 _PATIENCE = timedelta(minutes=10)  # for a rank that compiles, or reads while the others wait

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lgcoamix.losses import full_precision
+from lgcoamix.ops.losses import full_precision
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from lgcoamix.mixing.batch import Statistics
-from lgcoamix.models.backbone import data_statistics
-from lgcoamix.settings.sections import Settings
+from lgcoamix.ops.batch import Statistics
 
 
 def to_inputs(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.memory_format | None = None) -> Tensor:
@@ -34,13 +32,6 @@ def make_statistics(mean: tuple[float, ...], std: tuple[float, ...], device: tor
 def no_normalisation(device: torch.device | str = "cpu") -> Statistics:
     """Mean and standard deviation that change nothing."""
     return make_statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), device)
-
-
-def statistics_of(settings: Settings, device: torch.device | str = "cpu") -> Statistics:
-    """Mean and standard deviation that a recipe asks for."""
-    if settings.data.normalise == "none":
-        return no_normalisation(device)
-    return make_statistics(*data_statistics(settings.model.backbone), device)
 
 
 def to_picture(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

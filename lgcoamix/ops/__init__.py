@@ -1,0 +1,1 @@
+"""Small functions of tensors that every room above uses. Torch alone."""

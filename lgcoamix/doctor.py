@@ -18,12 +18,12 @@ from torch.utils.data import DataLoader
 
 from lgcoamix.clock import Waiting
 from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, make_loader
+from lgcoamix.data.build import ROOM
 from lgcoamix.data.dataset import Draws
 from lgcoamix.data.loader import end_workers
 from lgcoamix.data.resident import resident_bytes
 from lgcoamix.diagnosis import Measurements, Steps
 from lgcoamix.engine import Progress, Step, train_one_epoch
-from lgcoamix.loaders import ROOM
 from lgcoamix.mixing import Batch
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.distributed import Ranks

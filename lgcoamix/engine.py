@@ -12,7 +12,8 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from lgcoamix.clock import Waiting
-from lgcoamix.data.loader import EpochBatches, on_device, split_evenly
+from lgcoamix.data.loader import on_device
+from lgcoamix.data.order import EpochBatches, split_evenly
 from lgcoamix.errors import RunError
 from lgcoamix.mixing import Batch, Mixed, Mixer, Plan, unmixed
 from lgcoamix.ops.device import precise

@@ -33,8 +33,8 @@ from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import Statistics, to_inputs
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.robustness import ascent, black, drop_patches, perturb
+from lgcoamix.runs.load import Trained, checkpoint_file, make_network, read_trained
 from lgcoamix.settings.sections import Settings
-from lgcoamix.trained import Trained, checkpoint_file, make_network, read_trained
 from preprocess.files import digest_of, write_whole
 from preprocess.store import Store
 

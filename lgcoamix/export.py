@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from lgcoamix.errors import RunError
 from lgcoamix.export_card import make_card
-from lgcoamix.exported import CARD, CONFIG, FORMAT, ONNX, SECTION, WEIGHTS, exported_config, read_exported
+from lgcoamix.exported import CARD, FORMAT, ONNX, WEIGHTS, read_exported
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.onnx_file import write_onnx
 from lgcoamix.ops.normalise import to_inputs
+from lgcoamix.runs.load import CONFIG, SECTION, Trained, checkpoint_file, exported_config, make_network, read_trained
 from lgcoamix.settings.sections import to_plain
-from lgcoamix.trained import Trained, checkpoint_file, make_network, read_trained
 from preprocess.errors import PreprocessError
 from preprocess.files import digest_of
 from preprocess.store import Store

@@ -11,10 +11,9 @@ from typing import Any
 import timm
 from jinja2 import Environment, StrictUndefined
 
-from lgcoamix.exported import SECTION
 from lgcoamix.recipes import RECIPES
+from lgcoamix.runs.load import SECTION, Trained
 from lgcoamix.settings.text import flatten
-from lgcoamix.trained import Trained
 from preprocess.files import digest_of
 
 _RUN = ("recipe", "settings", "seed", "val_fraction", "test_split", "classes")  # two configurations of one run agree

@@ -11,12 +11,12 @@ from torch import nn
 
 import lgcoamix.models  # noqa: F401 - registers the modified backbones with timm
 from lgcoamix.errors import RunError
+from lgcoamix.runs.load import CONFIG, SECTION, exported_config
 from lgcoamix.settings.sections import DataSettings
 from preprocess.files import digest_of
 from preprocess.images import CODECS, RESIZES
 
-CONFIG, WEIGHTS, CARD, ONNX = "config.json", "model.safetensors", "README.md", "model.onnx"
-SECTION = "lgcoamix"  # of config.json; timm passes over what it does not know
+WEIGHTS, CARD, ONNX = "model.safetensors", "README.md", "model.onnx"
 FORMAT = 1
 _HUGE = 1e6  # inputs lie in [0, 1]: no mean or deviation of theirs is near it
 _REMEDY = "export it again, or copy it anew"
@@ -41,15 +41,6 @@ class Exported:
     data: DataSettings
     mean: tuple[float, ...]
     std: tuple[float, ...]
-
-
-def exported_config(folder: Path) -> dict[str, Any] | None:
-    """``config.json`` of an exported folder; None for anything else."""
-    try:
-        config = json.loads((folder / CONFIG).read_bytes())
-        return config if isinstance(config[SECTION]["format"], int) else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None
 
 
 def read_exported(folder: Path) -> Exported:

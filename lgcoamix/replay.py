@@ -19,13 +19,12 @@ from matplotlib.figure import Figure
 from safetensors.torch import save
 from torch import Tensor
 
-from lgcoamix.checkpoint import checkpoints_in, load_checkpoint
 from lgcoamix.clock import Waiting
 from lgcoamix.data import EpochBatches, SuperpixelDataset
-from lgcoamix.data.loader import split_evenly
+from lgcoamix.data.build import Loaders, make_loaders
+from lgcoamix.data.order import split_evenly
 from lgcoamix.engine import Progress, Step, draw_gate, mix_planned, normalise, plan_batch, train_one_epoch
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.loaders import Loaders, make_loaders
 from lgcoamix.mixing import Batch, Mixed, Plan
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.distributed import Ranks
@@ -34,6 +33,7 @@ from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.optim import set_rate
 from lgcoamix.pictures import pairs_figure, sample_figure, unmixed_figure
 from lgcoamix.run import make_step
+from lgcoamix.runs.checkpoint import checkpoints_in, load_checkpoint
 from lgcoamix.runs.checks import check_training
 from lgcoamix.runs.identity import compare_runs, identity
 from lgcoamix.settings.options import RunOptions

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
+from lgcoamix.data.build import make_loaders
 from lgcoamix.engine import Step
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.folder import RunFolder
-from lgcoamix.loaders import make_loaders
 from lgcoamix.mixing import Mixer, make_mixer
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.models.statistics import statistics_of
@@ -21,6 +20,7 @@ from lgcoamix.ops.distributed import Ranks, joined
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.optim import make_average, make_optimiser
 from lgcoamix.runs.checks import check
+from lgcoamix.runs.folder import RunFolder
 from lgcoamix.runs.identity import finished_results, identity
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report, silent

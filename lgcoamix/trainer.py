@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from lgcoamix.checkpoint import checkpoints_in, load_checkpoint
 from lgcoamix.clock import Clock
 from lgcoamix.data import EpochBatches, make_loader
+from lgcoamix.data.build import Loaders
 from lgcoamix.engine import Progress, Step, evaluate, predictions, read_finite, refuse_infinite_weights, train_one_epoch
 from lgcoamix.errors import Interrupted, RunError
-from lgcoamix.folder import RunFolder
-from lgcoamix.loaders import Loaders
 from lgcoamix.logs import Logs
 from lgcoamix.ops.device import precise
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
 from lgcoamix.optim import set_rate
+from lgcoamix.runs.checkpoint import checkpoints_in, load_checkpoint
+from lgcoamix.runs.folder import RunFolder
 from lgcoamix.runs.identity import identity, refuse_other_run
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report

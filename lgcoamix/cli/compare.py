@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from lgcoamix.cli.common import CONTEXT, console, friendly
 
 if TYPE_CHECKING:
-    from lgcoamix.compare import Comparison, Group, Summary
+    from lgcoamix.runs.compare import Comparison, Group, Summary
 
 METRIC = click.option(
     "--metric",
@@ -38,8 +38,8 @@ def compare(runs: tuple[Path, ...], metric: str, out: Path | None, across_protoc
       python -m lgcoamix compare runs/*
       python -m lgcoamix compare runs/sweep --metric median_of_last_10 --out comparison
     """
-    from lgcoamix.compare import check_writable, write
-    from lgcoamix.compare import compare as compare_runs
+    from lgcoamix.runs.compare import check_writable, write
+    from lgcoamix.runs.compare import compare as compare_runs
 
     if out:
         check_writable(out)

@@ -12,7 +12,7 @@ from lgcoamix.cli.common import CONTEXT, console, friendly
 @friendly
 def demo() -> None:
     """Generate beetles, preprocess them, train plain and LGCOAMix on the CPU and compare."""
-    from lgcoamix.demo import run_demo
+    from lgcoamix.runs.demo import run_demo
 
     results, pictures = run_demo(Path("data"), Path("runs"), click.echo)
     table = Table("method", "top-1", "images/s")

@@ -5,7 +5,8 @@ The only bridge to ``preprocess.store``, and for live maps to ``preprocess.super
 
 from lgcoamix.data.dataset import SuperpixelDataset
 from lgcoamix.data.live import LiveDataset
-from lgcoamix.data.loader import EpochBatches, hold_out, make_loader, on_device
+from lgcoamix.data.loader import make_loader, on_device
+from lgcoamix.data.order import EpochBatches, hold_out
 from lgcoamix.data.resident import ResidentDataset
 from lgcoamix.data.windows import View
 

@@ -8,9 +8,9 @@ import timm
 import torch
 from torch import Tensor
 
-from lgcoamix.checkpoint import save_checkpoint
 from lgcoamix.mixing import make_mixer
 from lgcoamix.models import LocalGlobalNet
+from lgcoamix.runs.checkpoint import save_checkpoint
 from lgcoamix.settings.sections import Settings, to_plain
 
 IMAGES = {"size": 64, "resize": "squash", "codec": "raw", "pillow": "11.0.0"}

@@ -15,9 +15,9 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from lgcoamix.checkpoint import load_checkpoint, save_checkpoint
 from lgcoamix.cli import train
 from lgcoamix.errors import RunError
+from lgcoamix.runs.checkpoint import load_checkpoint, save_checkpoint
 from preprocess.cli import main as preprocess
 from preprocess.store import Store
 from tests.conftest import PROOF, paint

@@ -26,8 +26,8 @@ from lgcoamix.errors import RunError
 from lgcoamix.export_card import make_card
 from lgcoamix.logs import Logs
 from lgcoamix.onnx_file import write_onnx
+from lgcoamix.runs.load import read_trained
 from lgcoamix.settings.sections import DataSettings, ModelSettings, Settings
-from lgcoamix.trained import read_trained
 from lgcoamix.trainer import Trainer
 from preprocess.build.settings import BuildSettings
 from preprocess.superpixels import Scale

@@ -15,13 +15,13 @@ from PIL import Image
 from skimage import segmentation
 
 from lgcoamix.cli import train
-from lgcoamix.compare import compare
 from lgcoamix.data import EpochBatches, LiveDataset, ResidentDataset, SuperpixelDataset, View, make_loader
+from lgcoamix.data.build import make_loaders
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.loaders import make_loaders
 from lgcoamix.mixing import Batch
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.runs.checks import check
+from lgcoamix.runs.compare import compare
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import DataSettings, Settings
 from preprocess.build.settings import BuildSettings

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lgcoamix.data import EpochBatches
-from lgcoamix.data.loader import split_evenly
+from lgcoamix.data.order import split_evenly
 from tests.conftest import PROOF, ROOT
 
 # Small; 36 training images in batches of 11: the last batch of 3 is too small for two ranks.

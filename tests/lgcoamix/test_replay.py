@@ -20,12 +20,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import lgcoamix.run
-from lgcoamix.checkpoint import checkpoints_in
 from lgcoamix.cli import main
 from lgcoamix.errors import RunError
 from lgcoamix.mixing import Mixed
 from lgcoamix.models import WeightsError
 from lgcoamix.replay import Part, Replay
+from lgcoamix.runs.checkpoint import checkpoints_in
 from lgcoamix.settings.report import silent
 from preprocess.cli import main as preprocess
 from preprocess.store import Store

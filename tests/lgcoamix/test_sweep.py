@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from lgcoamix.cli import main
 from lgcoamix.errors import Interrupted, SettingsError
-from lgcoamix.sweep import Cell, Variant, make_cells, parse_seeds, parse_variants, run_cells
+from lgcoamix.runs.sweep import Cell, Variant, make_cells, parse_seeds, parse_variants, run_cells
 from tests.conftest import ROOT, Run
 
 # Takes the options of train. --fail CODE, --wait and --say are its own.

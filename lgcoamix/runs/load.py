@@ -1,18 +1,20 @@
 """What a checkpoint holds of a trained network, and the network itself as inference needs it."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from lgcoamix.checkpoint import load_checkpoint
 from lgcoamix.errors import RunError
-from lgcoamix.exported import ONNX, WEIGHTS, exported_config
 from lgcoamix.mixing import make_mixer
 from lgcoamix.models import BackboneError, LocalGlobalNet
+from lgcoamix.runs.checkpoint import load_checkpoint
 from lgcoamix.settings.sections import Settings, from_plain
 
+CONFIG = "config.json"  # of a run, and of an exported folder
+SECTION = "lgcoamix"  # of an exported config.json; timm passes over what it does not know
 _PARTS = ("backbone.", "mid_branch.")  # inference needs no other part of the network
 
 
@@ -50,6 +52,15 @@ def checkpoint_file(path: Path) -> Path:
     return path / "best.pt" if path.is_dir() else path
 
 
+def exported_config(folder: Path) -> dict[str, Any] | None:
+    """``config.json`` of an exported folder; None for anything else."""
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+        return config if isinstance(config[SECTION]["format"], int) else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
 def read_trained(path: Path) -> Trained:
     """Read a checkpoint file.
 
@@ -57,7 +68,7 @@ def read_trained(path: Path) -> Trained:
     ------
     RunError : missing, damaged, or of another program or another version of this one.
     """
-    if exported_config(path.parent) is not None and (not path.is_file() or path.name in (WEIGHTS, ONNX)):
+    if exported_config(path.parent) is not None and (not path.is_file() or path.suffix in (".safetensors", ".onnx")):
         raise RunError(
             f"{path.parent} is an export already, expected best.pt or last.pt of a run, or its folder; to classify "
             f"images with it: python -m lgcoamix predict --model {path.parent}"

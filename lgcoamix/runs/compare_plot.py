@@ -6,7 +6,7 @@ import textwrap
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lgcoamix.compare import Comparison, Group
+from lgcoamix.runs.compare import Comparison, Group
 
 _NAMES = {"last": "last epoch", "best": "best epoch", "median_of_last_10": "median of the last 10 epochs"}
 _LABEL = 44  # characters of a line of a group's name

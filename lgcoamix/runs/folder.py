@@ -10,8 +10,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
-from lgcoamix.checkpoint import checkpoints_in, load_checkpoint, save_checkpoint
 from lgcoamix.errors import RunError
+from lgcoamix.runs.checkpoint import checkpoints_in, load_checkpoint, save_checkpoint
 from preprocess.files import is_leftover, named, write_whole
 
 _LAST_EPOCHS = 10  # results name the median of this many last epochs

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError
-from lgcoamix.finished_runs import METRICS, Run, read_runs
+from lgcoamix.runs.finished import METRICS, Run, read_runs
 from preprocess.files import write_whole
 
 FILES = ("comparison.csv", "comparison.json", "compare.png")
@@ -178,7 +178,7 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
     -------
     The files.
     """
-    from lgcoamix.comparison_picture import picture_of  # matplotlib
+    from lgcoamix.runs.compare_plot import picture_of  # matplotlib
 
     contents = {
         "comparison.json": (json.dumps(_document(comparison), indent=2, ensure_ascii=False) + "\n").encode(),

@@ -1,4 +1,4 @@
-"""The loaders of a run: training, and every split that is evaluated after an epoch."""
+"""Build the loaders of a run: training, and every split that is evaluated after an epoch."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

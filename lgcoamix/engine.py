@@ -1,13 +1,12 @@
 """Training and evaluation. Knows no method by name."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
@@ -16,7 +15,6 @@ from lgcoamix.data.loader import on_device
 from lgcoamix.data.order import EpochBatches, split_evenly
 from lgcoamix.errors import RunError
 from lgcoamix.mixing import Batch, Mixed, Mixer, Plan, unmixed
-from lgcoamix.ops.device import precise
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
 from lgcoamix.ops.normalise import Statistics, to_inputs
@@ -248,57 +246,3 @@ def refuse_infinite_weights(network: nn.Module) -> None:
     largest = torch.stack([values.abs().amax().float() for values in network.parameters() if values.numel()])
     if not bool(largest.isfinite().all()):
         raise RunError(f"a weight of the network is infinite or no number; {_REMEDY}")
-
-
-@torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    loader: Iterable[Batch],
-    statistics: Statistics,
-    ranks: Ranks,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
-) -> dict[str, float]:
-    """Classify unmixed images.
-
-    Returns
-    -------
-    ``top1``, in percent, and ``loss``, the mean cross-entropy; each sample of each rank counts once. Of a network with
-    a mid-level branch also ``backbone_top1`` and ``backbone_loss``: without it.
-    """
-    parts = ("", "backbone_") if getattr(model, "mid_branch", None) is not None else ("",)
-    nothing = {f"{part}{name}": 0.0 for part in parts for name in ("top1", "loss")}
-    means = Means(nothing, nothing)  # a rank may have no sample
-    for output, labels in _outputs(model, loader, statistics, ranks.device, autocast):
-        for part, logits in zip(parts, (output.prediction.float(), output.logits.float()), strict=False):
-            right = precise(logits.argmax(dim=1) == labels).mean() * 100
-            terms = {f"{part}top1": right, f"{part}loss": F.cross_entropy(logits, labels)}
-            means.add(terms, weight=len(labels))
-    return means.read(ranks)
-
-
-@torch.no_grad()
-def predictions(
-    model: nn.Module,
-    loader: Iterable[Batch],
-    statistics: Statistics,
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (B, N) float32 logits and (B,) labels, batch by batch."""
-    for output, labels in _outputs(model, loader, statistics, device, autocast):
-        yield output.prediction.float(), labels
-
-
-@torch.no_grad()
-def _outputs(
-    model: nn.Module,
-    loader: Iterable[Batch],
-    statistics: Statistics,
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager],
-) -> Iterator[tuple[Output, Tensor]]:
-    model.eval()
-    for batch in on_device(loader, device):
-        with autocast():
-            output = model(to_inputs(batch.images, *statistics))
-        yield output, batch.labels

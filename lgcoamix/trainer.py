@@ -13,8 +13,9 @@ import torch
 from lgcoamix.clock import Clock
 from lgcoamix.data import EpochBatches, make_loader
 from lgcoamix.data.build import Loaders
-from lgcoamix.engine import Progress, Step, evaluate, predictions, read_finite, refuse_infinite_weights, train_one_epoch
+from lgcoamix.engine import Progress, Step, read_finite, refuse_infinite_weights, train_one_epoch
 from lgcoamix.errors import Interrupted, RunError
+from lgcoamix.evaluation.loop import evaluate, predictions
 from lgcoamix.logs import Logs
 from lgcoamix.ops.device import precise
 from lgcoamix.ops.distributed import Ranks
@@ -332,7 +333,7 @@ class Trainer:
 
     def _draw_test(self, title: str) -> None:
         """Draw how the last weights do on the test split, or on the validation share where there is none."""
-        from lgcoamix.evaluate import draw_predictions
+        from lgcoamix.evaluation.evaluate import draw_predictions
 
         name, loader = list(self.loaders.tests.items())[-1]
         dataset = loader.dataset

@@ -103,7 +103,7 @@ def evaluate(
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
     out = out or folder / f"evaluation-{split}"
 
-    from lgcoamix.evaluate import EvaluationOptions, evaluate_checkpoint
+    from lgcoamix.evaluation.evaluate import EvaluationOptions, evaluate_checkpoint
 
     options = EvaluationOptions(
         checkpoint=checkpoint,

@@ -7,8 +7,9 @@ from torch import nn
 
 from lgcoamix.clock import Waiting
 from lgcoamix.data import EpochBatches
-from lgcoamix.engine import Progress, Step, evaluate, mix_batch, train_one_epoch
+from lgcoamix.engine import Progress, Step, mix_batch, train_one_epoch
 from lgcoamix.errors import RunError
+from lgcoamix.evaluation.loop import evaluate
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.ops.distributed import Ranks

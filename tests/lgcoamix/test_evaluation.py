@@ -12,8 +12,8 @@ from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, log_loss, recall_score, top_k_accuracy_score
 
 from lgcoamix.errors import RunError
-from lgcoamix.evaluation import Figures, confidences, measure, mistakes, to_plain
-from lgcoamix.evaluation_pictures import (
+from lgcoamix.evaluation.metrics import Figures, confidences, measure, mistakes, to_plain
+from lgcoamix.evaluation.plots import (
     Curve,
     Mistake,
     draw_confusion,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from lgcoamix.evaluation.robustness import black, drop_patches, fgsm
 from lgcoamix.ops.normalise import make_statistics
-from lgcoamix.robustness import black, drop_patches, fgsm
 
 PLAIN = make_statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 NORMAL = make_statistics((0.5, 0.4, 0.3), (0.25, 0.2, 0.1))

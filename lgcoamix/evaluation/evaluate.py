@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader, on_device
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.evaluation import Figures, confidences, measure, mistakes, to_plain
-from lgcoamix.evaluation_pictures import (
+from lgcoamix.evaluation.metrics import Figures, confidences, measure, mistakes, to_plain
+from lgcoamix.evaluation.plots import (
     Curve,
     Mistake,
     draw_confusion,
@@ -28,11 +28,11 @@ from lgcoamix.evaluation_pictures import (
     draw_reliability,
     draw_robustness,
 )
+from lgcoamix.evaluation.robustness import ascent, black, drop_patches, perturb
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import Statistics, to_inputs
 from lgcoamix.ops.seeding import derive_seed
-from lgcoamix.robustness import ascent, black, drop_patches, perturb
 from lgcoamix.runs.load import Trained, checkpoint_file, make_network, read_trained
 from lgcoamix.settings.sections import Settings
 from preprocess.files import digest_of, write_whole

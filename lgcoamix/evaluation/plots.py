@@ -10,7 +10,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lgcoamix.evaluation import Figures
+from lgcoamix.evaluation.metrics import Figures
 
 _MOST_NAMES = 30  # above it, class names would not be readable along an axis
 _MOST_NUMBERS = 12  # above it, numbers in the cells of a confusion matrix would not be

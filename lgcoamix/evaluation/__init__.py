@@ -1,0 +1,1 @@
+"""How well a network does: the pass over a split, the metrics, attacks, plots, the folder of an evaluation."""

@@ -24,7 +24,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel):
     folders = {name.split("/")[0] for name in names}
     assert {name for name in folders if not name.endswith(".dist-info")} == {"lgcoamix", "preprocess"}
     assert {"lgcoamix/engine.py", "preprocess/store/reader.py", "lgcoamix/cli/__init__.py"} <= set(names)
-    assert "lgcoamix/export_card.md" in names  # read when a model is exported
+    assert "lgcoamix/export/card.md" in names  # read when a model is exported
 
 
 def test_the_unpacked_wheel_trains_from_its_console_command(wheel, tmp_path, flowers_store):

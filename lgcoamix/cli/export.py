@@ -37,8 +37,8 @@ def export(checkpoint: Path, out: Path, onnx: bool, force: bool) -> None:
     if missing:
         raise SettingsError(f"--onnx needs {', '.join(missing)}: pip install 'lgcoamix[onnx]'")
 
-    from lgcoamix.export import ExportOptions
-    from lgcoamix.export import export as run
+    from lgcoamix.export.export import ExportOptions
+    from lgcoamix.export.export import export as run
 
     summary = run(ExportOptions(checkpoint, out, onnx, force), lambda line: click.echo(line, err=True))
     click.echo(

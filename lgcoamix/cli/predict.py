@@ -13,7 +13,7 @@ from lgcoamix.cli.progress import passes
 from lgcoamix.errors import SettingsError
 
 if TYPE_CHECKING:
-    from lgcoamix.predict import Summary
+    from lgcoamix.export.predict import Summary
 
 _LISTED = 20  # files that cannot be used
 _COLUMNS = 3  # classes in the table on the terminal
@@ -61,8 +61,8 @@ def predict(
     """
     _check_paths(images, out)
 
-    from lgcoamix.predict import PredictOptions, shown_name
-    from lgcoamix.predict import predict as run
+    from lgcoamix.export.predict import PredictOptions, shown_name
+    from lgcoamix.export.predict import predict as run
 
     with passes() as start:
         summary = run(PredictOptions(model, images, out, top, batch_size, workers, device), start)
@@ -94,7 +94,7 @@ def _exists(path: Path) -> bool:
 
 def _print(summary: "Summary") -> None:
     """The first answers as a table, and what could not be used on standard error."""
-    from lgcoamix.predict import shown_name
+    from lgcoamix.export.predict import shown_name
 
     if summary.first:
         count = min(_COLUMNS, len(summary.first[0].classes))

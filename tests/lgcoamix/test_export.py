@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from lgcoamix.cli import main
 from lgcoamix.errors import RunError
-from lgcoamix.export_card import make_card
+from lgcoamix.export.card import make_card
+from lgcoamix.export.onnx import write_onnx
 from lgcoamix.logs import Logs
-from lgcoamix.onnx_file import write_onnx
 from lgcoamix.runs.load import read_trained
 from lgcoamix.settings.sections import DataSettings, ModelSettings, Settings
 from lgcoamix.trainer import Trainer
@@ -406,7 +406,7 @@ def test_onnx_that_fails_publishes_nothing(best, tmp_path, monkeypatch):
         )
         _refused(best, tmp_path / "out", r"--onnx needs onnxscript: pip install 'lgcoamix\[onnx\]'", "--onnx", code=2)
     with monkeypatch.context() as patch:
-        patch.setattr("lgcoamix.onnx_file._largest_difference", lambda *arguments: 1.0)
+        patch.setattr("lgcoamix.export.onnx._largest_difference", lambda *arguments: 1.0)
         patch.setattr("torch.onnx.export", lambda *arguments, **options: None)
         _refused(best, tmp_path / "out", r"differ from PyTorch's by .* leave out --onnx", "--onnx")
     with monkeypatch.context() as patch:
@@ -467,7 +467,7 @@ def test_a_folder_from_which_timm_gives_other_logits_is_not_published(best, expo
     def changed(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
         save_file({**tensors, "fc.bias": tensors["fc.bias"] + 1e-6}, path, metadata)
 
-    monkeypatch.setattr("lgcoamix.export.save_file", changed)
+    monkeypatch.setattr("lgcoamix.export.export.save_file", changed)
     _refused(best, tmp_path / "out", r"gives other logits for test_resnet .* nothing was written")
 
 

@@ -20,7 +20,7 @@ from lgcoamix.cli import main
 from lgcoamix.data import SuperpixelDataset, View
 from lgcoamix.data.files import FileBatch, ImageFiles
 from lgcoamix.errors import RunError
-from lgcoamix.exported import read_exported
+from lgcoamix.export.folder import read_exported
 from lgcoamix.settings.sections import DataSettings, ModelSettings, Settings
 from preprocess.build.settings import BuildSettings
 from preprocess.store import Store
@@ -299,7 +299,7 @@ def test_a_mistake_gives_one_message_and_no_table(given, code, message, model, m
 
 
 def test_a_table_that_cannot_be_written_is_found_out_before_any_image_is_read(model, mixed, tmp_path, monkeypatch):
-    monkeypatch.setattr("lgcoamix.predict.make_loader", lambda *arguments: pytest.fail("images were read"))
+    monkeypatch.setattr("lgcoamix.export.predict.make_loader", lambda *arguments: pytest.fail("images were read"))
     out = tmp_path / f"{'x' * 250}.csv"  # as long as a name may be: no room for that of the file written aside
     done = _invoke("predict", "--model", model, "--out", out, "--workers", 0, mixed)
     assert done.exit_code == 1
@@ -391,7 +391,7 @@ def test_too_little_memory_names_the_option(model, mixed, monkeypatch):
     def full(*arguments: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr("lgcoamix.predict.to_inputs", full)
+    monkeypatch.setattr("lgcoamix.export.predict.to_inputs", full)
     said = _fails(model, mixed, "--workers", 0, "--batch-size", 7)
     assert "for 7 images at a time: take a smaller --batch-size" in said
 

@@ -42,7 +42,7 @@ def make_card(
         "percent": lambda value: "" if value is None else f"{value:.2f} %",
         "share": lambda value: "" if value is None else f"{value:.4f}",
     }
-    template = environment.from_string((files("lgcoamix") / "export_card.md").read_text("utf-8"))
+    template = environment.from_string((files("lgcoamix.export") / "card.md").read_text("utf-8"))
     return template.render(
         name=name,
         architecture=config["architecture"],

@@ -19,10 +19,10 @@ from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
 from lgcoamix.errors import RunError
-from lgcoamix.export_card import make_card
-from lgcoamix.exported import CARD, FORMAT, ONNX, WEIGHTS, read_exported
+from lgcoamix.export.card import make_card
+from lgcoamix.export.folder import CARD, FORMAT, ONNX, WEIGHTS, read_exported
+from lgcoamix.export.onnx import write_onnx
 from lgcoamix.models.statistics import statistics_of
-from lgcoamix.onnx_file import write_onnx
 from lgcoamix.ops.normalise import to_inputs
 from lgcoamix.runs.load import CONFIG, SECTION, Trained, checkpoint_file, exported_config, make_network, read_trained
 from lgcoamix.settings.sections import to_plain

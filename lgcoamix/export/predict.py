@@ -16,7 +16,7 @@ from lgcoamix.data import EpochBatches, make_loader
 from lgcoamix.data.files import FileBatch, ImageFiles, find_images
 from lgcoamix.data.loader import end_workers
 from lgcoamix.errors import RunError
-from lgcoamix.exported import Exported, read_exported
+from lgcoamix.export.folder import Exported, read_exported
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import make_statistics, to_inputs
 from preprocess.files import named, write_whole

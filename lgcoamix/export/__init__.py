@@ -1,0 +1,1 @@
+"""A trained network as a folder that timm loads, its model card, ONNX; and predictions with it."""

@@ -16,22 +16,23 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lgcoamix.clock import Waiting
 from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, make_loader
 from lgcoamix.data.build import ROOM
 from lgcoamix.data.dataset import Draws
 from lgcoamix.data.loader import end_workers
 from lgcoamix.data.resident import resident_bytes
 from lgcoamix.diagnosis import Measurements, Steps
-from lgcoamix.engine import Progress, Step, train_one_epoch
 from lgcoamix.mixing import Batch
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
-from lgcoamix.run import make_step
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import silent
 from lgcoamix.settings.sections import Settings
+from lgcoamix.training.epoch import Progress, train_one_epoch
+from lgcoamix.training.run import make_step
+from lgcoamix.training.step import Step
+from lgcoamix.training.throughput import Waiting
 from preprocess.images import decode
 from preprocess.store import Store
 from preprocess.store.index import IMAGES

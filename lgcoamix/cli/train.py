@@ -145,7 +145,7 @@ def _run_folder(resume: str | None, name: str) -> Path:
 
 
 def _train(store: "Store", settings: Settings, options: "RunOptions") -> dict:
-    from lgcoamix.run import train as run
+    from lgcoamix.training.run import train as run
 
     with network_failures(), training_report() as report:
         return run(store, settings, options, report)

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import torch
 from rich.table import Table
 
-from lgcoamix.clock import Waiting
 from lgcoamix.data import EpochBatches
-from lgcoamix.engine import Progress, Step, train_one_epoch
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
 from lgcoamix.ops.normalise import no_normalisation
-from lgcoamix.optim import make_optimiser
 from lgcoamix.settings.sections import ComputeSettings, OptimSettings
+from lgcoamix.training.epoch import Progress, train_one_epoch
+from lgcoamix.training.optim import make_optimiser
+from lgcoamix.training.step import Step
+from lgcoamix.training.throughput import Waiting
 from tests.benchmarks.common import median_seconds, open_mixer
 
 _K, _N, _STEPS = 40, 200, 4

@@ -12,9 +12,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from lgcoamix.cli import train
-from lgcoamix.clock import Waiting
 from lgcoamix.data import EpochBatches
-from lgcoamix.engine import Progress, Step, train_one_epoch
 from lgcoamix.errors import SettingsError
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
@@ -22,8 +20,11 @@ from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.losses import local_contrast
 from lgcoamix.ops.means import Means
 from lgcoamix.ops.normalise import no_normalisation
-from lgcoamix.optim import make_average, make_optimiser
 from lgcoamix.settings.sections import ComputeSettings, OptimSettings
+from lgcoamix.training.epoch import Progress, train_one_epoch
+from lgcoamix.training.optim import make_average, make_optimiser
+from lgcoamix.training.step import Step
+from lgcoamix.training.throughput import Waiting
 from tests.conftest import PROOF
 from tests.lgcoamix.toys import Toy
 

@@ -5,9 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lgcoamix.clock import Waiting
 from lgcoamix.data import EpochBatches
-from lgcoamix.engine import Progress, Step, mix_batch, train_one_epoch
 from lgcoamix.errors import RunError
 from lgcoamix.evaluation.loop import evaluate
 from lgcoamix.mixing import MIXERS, Batch
@@ -16,6 +14,9 @@ from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
 from lgcoamix.ops.normalise import make_statistics, no_normalisation, to_inputs, to_picture
 from lgcoamix.ops.seeding import derive_seed
+from lgcoamix.training.epoch import Progress, train_one_epoch
+from lgcoamix.training.step import Step, mix_batch
+from lgcoamix.training.throughput import Waiting
 from tests.lgcoamix.toys import Toy
 
 ALONE = Ranks(torch.device("cpu"))

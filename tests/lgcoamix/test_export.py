@@ -25,10 +25,10 @@ from lgcoamix.cli import main
 from lgcoamix.errors import RunError
 from lgcoamix.export.card import make_card
 from lgcoamix.export.onnx import write_onnx
-from lgcoamix.logs import Logs
 from lgcoamix.runs.load import read_trained
 from lgcoamix.settings.sections import DataSettings, ModelSettings, Settings
-from lgcoamix.trainer import Trainer
+from lgcoamix.training.loggers import Logs
+from lgcoamix.training.trainer import Trainer
 from preprocess.build.settings import BuildSettings
 from preprocess.superpixels import Scale
 from tests.conftest import Run
@@ -503,7 +503,7 @@ def _finish_without_pictures(trainer: Trainer, logs: Logs) -> dict[str, Any]:
 
 
 def test_a_run_records_how_its_images_were_stored_and_older_ones_are_looked_up(painted, tmp_path, monkeypatch):
-    monkeypatch.setattr("lgcoamix.trainer.Trainer._finish", _finish_without_pictures)
+    monkeypatch.setattr("lgcoamix.training.trainer.Trainer._finish", _finish_without_pictures)
     settings = BuildSettings("folder", (Scale(4, 1.0),), size=32, algorithm="watershed")
     store = build_here(painted, tmp_path / "x.h5", settings).path
     small = (

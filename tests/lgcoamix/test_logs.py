@@ -20,7 +20,7 @@ def folder(run: Run, flowers_store: Path, tmp_path_factory: pytest.TempPathFacto
     # The run is cut after its first epoch by the very exception that an interrupted one raises.
     script = (
         "import sys, signal, runpy, os\n"
-        "from lgcoamix.trainer import Trainer\n"
+        "from lgcoamix.training.trainer import Trainer\n"
         "finish = Trainer._finish_epoch\n"
         "def stop(self, row, *rest):\n"
         "    finish(self, row, *rest)\n"

@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from lgcoamix.engine import Step
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.normalise import no_normalisation
-from lgcoamix.pictures import mixed_figure
+from lgcoamix.training.plots import mixed_figure
+from lgcoamix.training.step import Step
 
 COLOURS = [(250, 10, 10), (10, 250, 10), (10, 10, 250)]
 

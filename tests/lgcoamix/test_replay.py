@@ -19,14 +19,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-import lgcoamix.run
+import lgcoamix.training.run
 from lgcoamix.cli import main
 from lgcoamix.errors import RunError
 from lgcoamix.mixing import Mixed
 from lgcoamix.models import WeightsError
-from lgcoamix.replay import Part, Replay
 from lgcoamix.runs.checkpoint import checkpoints_in
 from lgcoamix.settings.report import silent
+from lgcoamix.training.replay import Part, Replay
 from preprocess.cli import main as preprocess
 from preprocess.store import Store
 from tests.conftest import ROOT, paint
@@ -54,7 +54,7 @@ def invoke(*arguments: object) -> Result:
 def train_hooked(store: Path, out: Path, *options: object) -> Hooked:
     """Train with the real command, and look into the loss function."""
     seen: list[Mixed] = []
-    make = lgcoamix.run.make_mixer
+    make = lgcoamix.training.run.make_mixer
 
     def hooked(name: str, **values: object) -> object:
         mixer = make(name, **values)
@@ -68,7 +68,7 @@ def train_hooked(store: Path, out: Path, *options: object) -> Hooked:
         return mixer
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lgcoamix.run, "make_mixer", hooked)
+        patch.setattr(lgcoamix.training.run, "make_mixer", hooked)
         done = invoke("train", "--shards", store, "--out", out, *SMALL, *QUIET, *options)
     assert done.exit_code == 0, done.output
     return Hooked(out, seen)
@@ -266,14 +266,14 @@ def test_a_class_whose_name_looks_like_a_formula(tmp_path, flowers_store):
 
 RANKS = """
 import sys, torch
-import lgcoamix.run
-make, seen = lgcoamix.run.make_mixer, []
+import lgcoamix.training.run
+make, seen = lgcoamix.training.run.make_mixer, []
 def hooked(name, **values):
     mixer = make(name, **values)
     inner = mixer.loss
     object.__setattr__(mixer, "loss", lambda output, mixed: seen.append(vars(mixed)) or inner(output, mixed))
     return mixer
-lgcoamix.run.make_mixer = hooked
+lgcoamix.training.run.make_mixer = hooked
 from lgcoamix.cli import train
 try:
     train.main(sys.argv[2:], standalone_mode=False)

@@ -47,7 +47,7 @@ if PROOF:
 # command line that it reads. What runs there is train.py, with signals, files and exit as in any other process.
 NURSERY = """
 import gc, json, os, runpy, sys
-import lgcoamix.run, lgcoamix.pictures, lgcoamix.data.transforms
+import lgcoamix.training.run, lgcoamix.training.plots, lgcoamix.data.transforms
 assert len(os.listdir("/proc/self/task")) == 1, "threads would not survive the fork"
 gc.freeze()  # or every process would copy all memory when it collects
 print("ready", flush=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lgcoamix.stopping import command_to_continue
+from lgcoamix.training.signals import command_to_continue
 
 GIVEN = {
     "plain": (["train.py", "--shards", "a b.h5"], ["train.py", "--shards", "a b.h5", "--out", "runs/x"]),

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from lgcoamix.data.build import make_loaders
-from lgcoamix.engine import Step
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.mixing import Mixer, make_mixer
 from lgcoamix.models import LocalGlobalNet
@@ -18,14 +17,15 @@ from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.class_activation import classifier_weight, last_map
 from lgcoamix.ops.distributed import Ranks, joined
 from lgcoamix.ops.seeding import derive_seed
-from lgcoamix.optim import make_average, make_optimiser
 from lgcoamix.runs.checks import check
 from lgcoamix.runs.folder import RunFolder
 from lgcoamix.runs.identity import finished_results, identity
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report, silent
 from lgcoamix.settings.sections import Settings
-from lgcoamix.trainer import Trainer
+from lgcoamix.training.optim import make_average, make_optimiser
+from lgcoamix.training.step import Step
+from lgcoamix.training.trainer import Trainer
 from preprocess.store import Store
 
 _PACKAGES = ("torch", "timm", "numpy", "h5py", "albumentations", "opencv-python-headless", "scikit-image", "pillow")

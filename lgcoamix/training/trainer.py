@@ -10,24 +10,25 @@ from typing import Any
 
 import torch
 
-from lgcoamix.clock import Clock
 from lgcoamix.data import EpochBatches, make_loader
 from lgcoamix.data.build import Loaders
-from lgcoamix.engine import Progress, Step, read_finite, refuse_infinite_weights, train_one_epoch
 from lgcoamix.errors import Interrupted, RunError
 from lgcoamix.evaluation.loop import evaluate, predictions
-from lgcoamix.logs import Logs
 from lgcoamix.ops.device import precise
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
-from lgcoamix.optim import set_rate
 from lgcoamix.runs.checkpoint import checkpoints_in, load_checkpoint
 from lgcoamix.runs.folder import RunFolder
 from lgcoamix.runs.identity import identity, refuse_other_run
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report
 from lgcoamix.settings.sections import Settings
-from lgcoamix.stopping import Stop, command_to_continue, listening
+from lgcoamix.training.epoch import Progress, read_finite, refuse_infinite_weights, train_one_epoch
+from lgcoamix.training.loggers import Logs
+from lgcoamix.training.optim import set_rate
+from lgcoamix.training.signals import Stop, command_to_continue, listening
+from lgcoamix.training.step import Step
+from lgcoamix.training.throughput import Clock
 from preprocess.store import Store
 
 _TERMS = ("loss", "global", "local", "contrast", "mid")  # of the progress line
@@ -308,12 +309,12 @@ class Trainer:
         ]
 
     def _mixed_figure(self, epoch: int) -> Any:
-        from lgcoamix.pictures import mixed_figure  # draws with scikit-image, which training does without
+        from lgcoamix.training.plots import mixed_figure  # draws with scikit-image, which training does without
 
         return mixed_figure(self.step, next(self.loaders.first_batches(epoch)), self.store.classes)
 
     def _finish(self, logs: Logs) -> dict[str, Any]:
-        from lgcoamix.pictures import curves_figure, lambda_figure
+        from lgcoamix.training.plots import curves_figure, lambda_figure
 
         results, last = self.folder.results(), self.settings.optim.epochs - 1
         title = f"{self.store.name}, {self.settings.method}, {self.settings.model.backbone}"

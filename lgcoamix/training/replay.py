@@ -19,26 +19,27 @@ from matplotlib.figure import Figure
 from safetensors.torch import save
 from torch import Tensor
 
-from lgcoamix.clock import Waiting
 from lgcoamix.data import EpochBatches, SuperpixelDataset
 from lgcoamix.data.build import Loaders, make_loaders
 from lgcoamix.data.order import split_evenly
-from lgcoamix.engine import Progress, Step, draw_gate, mix_planned, normalise, plan_batch, train_one_epoch
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.mixing import Batch, Mixed, Plan
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
 from lgcoamix.ops.seeding import derive_seed
-from lgcoamix.optim import set_rate
-from lgcoamix.pictures import pairs_figure, sample_figure, unmixed_figure
-from lgcoamix.run import make_step
 from lgcoamix.runs.checkpoint import checkpoints_in, load_checkpoint
 from lgcoamix.runs.checks import check_training
 from lgcoamix.runs.identity import compare_runs, identity
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report
 from lgcoamix.settings.sections import Settings, from_plain
+from lgcoamix.training.epoch import Progress, train_one_epoch
+from lgcoamix.training.optim import set_rate
+from lgcoamix.training.plots import pairs_figure, sample_figure, unmixed_figure
+from lgcoamix.training.run import make_step
+from lgcoamix.training.step import Step, draw_gate, mix_planned, normalise, plan_batch
+from lgcoamix.training.throughput import Waiting
 from preprocess.files import write_whole
 from preprocess.store import Store
 
@@ -244,7 +245,7 @@ class Replay:
     def _train_epoch(
         self, step: Step, progress: Progress, goal: tuple[int, int], advance: Callable[[int], None]
     ) -> Progress:
-        """Train to the goal or to the end of the epoch, as :class:`lgcoamix.trainer.Trainer` does."""
+        """Train to the goal or to the end of the epoch, as :class:`lgcoamix.training.trainer.Trainer` does."""
         batches, optim, epoch = self.loaders.batches, self.settings.optim, progress.epoch
         batches.epoch, batches.first = epoch, progress.number
         set_rate(step.optimiser, optim, epoch)

@@ -10,11 +10,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from lgcoamix.engine import Step, normalise
 from lgcoamix.mixing import Batch, Mixed, Plan
 from lgcoamix.ops.normalise import to_picture
 from lgcoamix.ops.output import Output
 from lgcoamix.ops.seeding import derive_seed
+from lgcoamix.training.step import Step, normalise
 from preprocess.inspect.sheet import outlined
 
 _SHOWN = 6

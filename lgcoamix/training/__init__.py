@@ -1,0 +1,1 @@
+"""From a store and settings to a trained network: run, epochs, steps, their state; replay of any step."""

@@ -12,7 +12,7 @@ from lgcoamix.cli.common import CONTEXT, console, friendly
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
 
 if TYPE_CHECKING:
-    from lgcoamix.diagnosis import Measurements, Steps
+    from lgcoamix.profiling.advice import Measurements, Steps
 
 
 @click.command(short_help="What a run would spend its time on, and what to change.", context_settings=CONTEXT)
@@ -80,7 +80,7 @@ def doctor(
     check_training(store, settings)
     options = RunOptions(Path("never-written"), recipe, device=device, workers=workers)
 
-    from lgcoamix.doctor import measure
+    from lgcoamix.profiling.measure import measure
 
     with network_failures(), Console(stderr=True).status("") as status:
         found = measure(store, settings, options, samples, seconds, lambda line: status.update(f"measuring: {line}"))
@@ -91,7 +91,7 @@ def doctor(
 
 
 def _print(found: "Measurements") -> None:
-    from lgcoamix.diagnosis import recommend
+    from lgcoamix.profiling.advice import recommend
 
     console().print(_stages(found))
     console().print(_steps(found))

@@ -24,9 +24,9 @@ from torch.utils.data import Dataset
 from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, make_loader
 from lgcoamix.data.transforms import show_window
 from lgcoamix.data.windows import DRAWS
-from lgcoamix.doctor import drop_cached
 from lgcoamix.mixing import Batch
 from lgcoamix.ops.seeding import uniforms
+from lgcoamix.profiling.measure import drop_cached
 from lgcoamix.settings.sections import DataSettings
 from preprocess.images import encode_jpeg
 from preprocess.store import Store

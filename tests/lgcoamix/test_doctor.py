@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import lgcoamix.data.transforms
-import lgcoamix.doctor
+import lgcoamix.profiling.measure
 from lgcoamix.cli.doctor import doctor
-from lgcoamix.diagnosis import Measurements, Steps, recommend
+from lgcoamix.profiling.advice import Measurements, Steps, recommend
 from preprocess.cli import main as preprocess
 from tests.conftest import Run
 
@@ -190,7 +190,7 @@ def test_slow_cropping_is_found_and_the_resident_loader_does_without_it(flowers_
 
 
 def test_slow_decoding_is_found_and_raw_pixels_recommended(stores, monkeypatch):
-    decode = lgcoamix.doctor.decode
+    decode = lgcoamix.profiling.measure.decode
 
     def slow(code: bytes) -> object:
         time.sleep(0.005)
@@ -199,9 +199,9 @@ def test_slow_decoding_is_found_and_raw_pixels_recommended(stores, monkeypatch):
     quick = _figures("--shards", stores["png"])
     assert quick["codec"] == "png"
     assert quick["decode"] > 0
-    monkeypatch.setattr(lgcoamix.doctor, "decode", slow)
+    monkeypatch.setattr(lgcoamix.profiling.measure, "decode", slow)
     monkeypatch.setattr("preprocess.store.reader.decode", slow)
-    monkeypatch.setattr(lgcoamix.doctor, "_free_memory", lambda: 0)  # no room for the resident loader
+    monkeypatch.setattr(lgcoamix.profiling.measure, "_free_memory", lambda: 0)  # no room for the resident loader
     found = _figures("--shards", stores["png"])
     assert found["decode"] >= 5
     assert found["resident"] is None
@@ -285,7 +285,7 @@ def test_a_network_that_is_not_there_is_a_usage_error(flowers_store):
 
 
 def test_ctrl_c_ends_it_and_its_loading_processes(flowers_store, monkeypatch):
-    train = lgcoamix.doctor.train_one_epoch
+    train = lgcoamix.profiling.measure.train_one_epoch
     loading = []
 
     def press(step: object, batches: object, order: object, progress: object, after_step: Callable) -> object:
@@ -297,7 +297,7 @@ def test_ctrl_c_ends_it_and_its_loading_processes(flowers_store, monkeypatch):
 
         return train(step, batches, order, progress, after)
 
-    monkeypatch.setattr(lgcoamix.doctor, "train_one_epoch", press)
+    monkeypatch.setattr(lgcoamix.profiling.measure, "train_one_epoch", press)
     done = _invoke("--shards", flowers_store, *SMALL, *QUICK, "--workers", "2")
     assert done.exit_code == 130
     assert len(loading) == 2

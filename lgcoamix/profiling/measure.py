@@ -21,11 +21,11 @@ from lgcoamix.data.build import ROOM
 from lgcoamix.data.dataset import Draws
 from lgcoamix.data.loader import end_workers
 from lgcoamix.data.resident import resident_bytes
-from lgcoamix.diagnosis import Measurements, Steps
 from lgcoamix.mixing import Batch
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
+from lgcoamix.profiling.advice import Measurements, Steps
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import silent
 from lgcoamix.settings.sections import Settings

@@ -38,8 +38,8 @@ def compare(runs: tuple[Path, ...], metric: str, out: Path | None, across_protoc
       python -m lgcoamix compare runs/*
       python -m lgcoamix compare runs/sweep --metric median_of_last_10 --out comparison
     """
-    from lgcoamix.runs.compare import check_writable, write
     from lgcoamix.runs.compare import compare as compare_runs
+    from lgcoamix.runs.compare_files import check_writable, write
 
     if out:
         check_writable(out)

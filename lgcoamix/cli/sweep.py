@@ -51,7 +51,8 @@ def sweep(
       python -m lgcoamix sweep --shards data/cub.h5 --mixers none --seeds 0:3 --out runs/scores \\
           --cell sum="--mixer lgcoamix" --cell pre="--mixer lgcoamix --set mixer.score=pre_norm" -- --epochs 50
     """
-    from lgcoamix.runs.compare import check_writable, compare, write
+    from lgcoamix.runs.compare import compare
+    from lgcoamix.runs.compare_files import check_writable, write
     from lgcoamix.runs.sweep import check_train_options, make_cells, parse_seeds, parse_variants, run_cells
 
     check_train_options(options)

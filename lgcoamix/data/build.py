@@ -11,7 +11,7 @@ from lgcoamix.data import EpochBatches, LiveDataset, ResidentDataset, Superpixel
 from lgcoamix.data.loader import end_workers
 from lgcoamix.data.resident import resident_bytes
 from lgcoamix.errors import RunError
-from lgcoamix.mixing import Batch
+from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from lgcoamix.data.windows import DRAWS, View, Windows
-from lgcoamix.mixing import Batch
+from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.seeding import uniforms
 from preprocess.store import Store
 

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lgcoamix.data.order import EpochBatches
-from lgcoamix.mixing import Batch
+from lgcoamix.ops.batch import Batch
 
 _GRACE = 20  # seconds that a loading process goes on after SIGTERM
 

@@ -10,7 +10,7 @@ from lgcoamix.data.dataset import Index, SuperpixelDataset
 from lgcoamix.data.live import LiveDataset
 from lgcoamix.data.resample import resample_images, resample_maps
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.mixing import Batch
+from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.device import to_device
 
 _CHUNK = 256  # samples that are read at a time while the data set is filled

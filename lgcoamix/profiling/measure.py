@@ -21,7 +21,7 @@ from lgcoamix.data.build import ROOM
 from lgcoamix.data.dataset import Draws
 from lgcoamix.data.loader import end_workers
 from lgcoamix.data.resident import resident_bytes
-from lgcoamix.mixing import Batch
+from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means

@@ -3,8 +3,6 @@
 No torch in here.
 """
 
-import csv
-import io
 import json
 import math
 import statistics
@@ -14,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError
-from lgcoamix.runs.finished import METRICS, Run, read_runs
-from preprocess.files import write_whole
+from lgcoamix.runs.finished import Run, read_runs
+from lgcoamix.settings.text import listed
 
-FILES = ("comparison.csv", "comparison.json", "compare.png")
 _ABSENT = "not recorded"  # a run of an older version of this program
-_SHOWN = 3  # names in a message before "and N more"
 
 
 @dataclass(frozen=True)
@@ -146,51 +142,6 @@ def compare(paths: Iterable[Path], metric: str = "last", across_protocols: bool 
     return Comparison(ordered, metric, dict(zip(letters, protocols, strict=True)), differences, tuple(warnings))
 
 
-def check_writable(out: Path, own: bool = False) -> None:
-    """Refuse a folder in which a comparison would be mixed with other files, or take their place.
-
-    Parameters
-    ----------
-    out : the folder; it may be missing.
-    own : the folder is the caller's: other files may lie beside the comparison.
-
-    Raises
-    ------
-    RunError : it holds something, and no comparison of this program.
-    """
-    if not out.exists() or _is_comparison(out / "comparison.json"):
-        return
-    if not out.is_dir():
-        raise RunError(f"{out} is a file; give a folder")
-    in_the_way = sorted(path.name for path in out.iterdir() if not own or path.name in FILES)
-    if in_the_way:
-        raise RunError(
-            f"{out} holds {_listed(in_the_way)} and no comparison of this program; give an empty or a new folder"
-        )
-
-
-def write(comparison: Comparison, out: Path) -> list[Path]:
-    """Write ``comparison.csv`` (one row a run), ``comparison.json`` (groups) and ``compare.png``.
-
-    The JSON file, by which the folder is recognised, comes first. Call :func:`check_writable` before.
-
-    Returns
-    -------
-    The files.
-    """
-    from lgcoamix.runs.compare_plot import picture_of  # matplotlib
-
-    contents = {
-        "comparison.json": (json.dumps(_document(comparison), indent=2, ensure_ascii=False) + "\n").encode(),
-        "comparison.csv": _table(comparison).encode(),
-        "compare.png": picture_of(comparison),
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_whole(out / name, content)
-    return [out / name for name in FILES]
-
-
 def _differences(runs: Sequence[Run], part: Callable[[Run], Mapping[str, Any]]) -> tuple[Difference, ...]:
     """Where runs part in what ``part`` takes of them."""
     found = []
@@ -228,7 +179,7 @@ def _in_all(name: object, values: Sequence[Any]) -> bool:
 def _text(value: Any, common: Sequence[Any] = ()) -> str:
     if isinstance(value, list) and len(value) > 2:
         own = [str(item) for item in value if item not in common]
-        return f"{len(value)} names, only here {_listed(own)}" if own else f"{len(value)} names"
+        return f"{len(value)} names, only here {listed(own)}" if own else f"{len(value)} names"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -287,73 +238,4 @@ def _letter(number: int) -> str:
 
 
 def _names(runs: Sequence[Run]) -> str:
-    return _listed([str(run.folder) for run in runs])
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _is_comparison(path: Path) -> bool:
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and {"metric", "groups"} <= document.keys()
-
-
-def _document(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "metric": comparison.metric,
-        "spread": "sample standard deviation over seeds, null for one seed",
-        "groups": [_describe(group) for group in comparison.groups],
-        "protocols": dict(comparison.protocols),
-        "differences": [part.path for part in comparison.differences],
-        "warnings": list(comparison.warnings),
-    }
-
-
-def _describe(group: Group) -> dict[str, Any]:
-    figures = {}
-    for split in ("test", "val"):
-        summaries = {metric: group.summary(split, metric) for metric in METRICS}
-        if all(summaries.values()):
-            figures[f"{split}_top1"] = {
-                metric: {"mean": summary.mean, "deviation": summary.deviation} for metric, summary in summaries.items()
-            }
-    return {
-        "group": group.label,
-        "recipe": group.recipe,
-        "method": group.method,
-        "options": dict(group.options),
-        "protocol": group.protocol,
-        "seeds": [run.seed for run in group.runs],
-        "runs": [str(run.folder) for run in group.runs],
-        **figures,
-    }
-
-
-def _table(comparison: Comparison) -> str:
-    """One row a run."""
-    rows = [_row(group, run) for group in comparison.groups for run in group.runs]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _row(group: Group, run: Run) -> dict[str, Any]:
-    return {
-        "run": str(run.folder),
-        "group": group.label,
-        "recipe": run.recipe,
-        "method": run.method,
-        "superpixels": run.superpixels,
-        "seed": run.seed,
-        "protocol": group.protocol,
-        **{name: value for name, value in run.results.items() if not isinstance(value, list)},
-        **{f"mixer.{name}": value for name, value in run.options.items()},
-        **run.surroundings,
-    }
+    return listed([str(run.folder) for run in runs])

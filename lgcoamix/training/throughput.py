@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lgcoamix.mixing import Batch
+from lgcoamix.ops.batch import Batch
 
 
 class Waiting:

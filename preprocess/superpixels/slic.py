@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _COMPACTNESS = (1e-3, 1e5)
 _MOST_PIXELS = 2**23
 _MOST_SEEDS = 2**15 - 1
-# Whose loops the kernel repeats; tests/preprocess/test_slic_identity.py compares it with the installed one.
+# Whose loops the kernel repeats; tests/preprocess/superpixels/test_slic_identity.py compares it with the installed one.
 _TESTED = ("0.25", "0.26")
 # Elsewhere compilers may fuse a product and a sum: scikit-image's own labels differ from machine to machine.
 _PROCESSORS = ("x86_64", "amd64")

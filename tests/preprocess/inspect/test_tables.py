@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 
 from tests.preprocess.conftest import open_plain, shard_files
-from tests.preprocess.test_algorithms import pair_counting
+from tests.preprocess.superpixels.test_algorithms import pair_counting
 
 
 def regions(store, split: str, count: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from preprocess.errors import DatasetError, MissingDataError, UnavailableError
 from preprocess.raw import download
 from preprocess.raw.download import fetch, unfinished
 from tests.conftest import ROOT
-from tests.preprocess.loopback import Behaviour, Loopback, serving
+from tests.preprocess.raw.loopback import Behaviour, Loopback, serving
 
 BODY = random.Random(0).randbytes(500_000)
 DIGEST = "sha256:" + hashlib.sha256(BODY).hexdigest()

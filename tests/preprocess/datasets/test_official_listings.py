@@ -12,8 +12,8 @@ from scipy.io import loadmat
 
 from preprocess.datasets import DATASETS
 from preprocess.errors import DatasetError, MissingDataError
-from tests.preprocess import official
-from tests.preprocess.official import OFFICIAL
+from tests.preprocess.datasets import official
+from tests.preprocess.datasets.official import OFFICIAL
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from lgcoamix.training.trainer import Trainer
 from preprocess.build.settings import BuildSettings
 from preprocess.superpixels import Scale
 from tests.conftest import Run
-from tests.lgcoamix.checkpoints import IMAGES, describe, random_state, write_checkpoint
+from tests.lgcoamix.runs.checkpoints import IMAGES, describe, random_state, write_checkpoint
 from tests.preprocess.conftest import build_here
 
 CLASSES = ("daisy", "iris", "tulip")

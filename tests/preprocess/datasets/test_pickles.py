@@ -11,7 +11,7 @@ import pytest
 
 from preprocess.datasets import DATASETS, pickles
 from preprocess.errors import DatasetError
-from tests.preprocess import official
+from tests.preprocess.datasets import official
 
 
 def text(value: bytes) -> bytes:

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from preprocess.store import Store
-from tests.preprocess import official
 from tests.preprocess.conftest import here
-from tests.preprocess.official import OFFICIAL
+from tests.preprocess.datasets import official
+from tests.preprocess.datasets.official import OFFICIAL
 
 QUICK = ("--segments", "4", "--algorithm", "grid")
 SQUARE = ("--size", 16, "--resize", "squash", "--codec", "raw")  # some sets have other defaults

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.preprocess import official
 from tests.preprocess.conftest import QUICK, SMALL, build_command, build_here, here
+from tests.preprocess.datasets import official
 
 
 def _diff(run, left, right) -> tuple[int, str]:

@@ -14,9 +14,9 @@ from preprocess.datasets import DATASETS, Archive
 from preprocess.raw import catalogue, download
 from preprocess.raw import find as raw_data
 from preprocess.store import Store
-from tests.preprocess import official
 from tests.preprocess.conftest import QUICK, here
-from tests.preprocess.loopback import Behaviour, Loopback, serving
+from tests.preprocess.datasets import official
+from tests.preprocess.raw.loopback import Behaviour, Loopback, serving
 
 OPTIONS = ("--size", 16, "--segments", 4, "--jobs", 1, "--partial", *QUICK)
 

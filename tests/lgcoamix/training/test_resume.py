@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 from preprocess.cli import main as preprocess
 from tests.conftest import PROOF, ROOT, Run, paint, run_command
-from tests.preprocess.test_survival import all_gone, fill, relieve
+from tests.preprocess.build.test_survival import all_gone, fill, relieve
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux")
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from preprocess.datasets import DATASETS
 from preprocess.errors import DatasetError
-from tests.preprocess import official
-from tests.preprocess.official import OFFICIAL
-from tests.preprocess.test_official_listings import check
+from tests.preprocess.datasets import official
+from tests.preprocess.datasets.official import OFFICIAL
+from tests.preprocess.datasets.test_official_listings import check
 
 # ---------------------------------------------------------------------------------------------------- cifar pixels
 

@@ -25,7 +25,7 @@ from lgcoamix.settings.sections import DataSettings, ModelSettings, Settings
 from preprocess.build.settings import BuildSettings
 from preprocess.store import Store
 from preprocess.superpixels import Scale
-from tests.lgcoamix.checkpoints import random_state, write_checkpoint
+from tests.lgcoamix.runs.checkpoints import random_state, write_checkpoint
 from tests.preprocess.conftest import build_here
 
 CLASSES = ("a", "b")

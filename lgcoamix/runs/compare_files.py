@@ -1,0 +1,123 @@
+"""The files of a comparison: a table of runs, a document of groups, a plot."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from lgcoamix.errors import RunError
+from lgcoamix.runs.compare import Comparison, Group
+from lgcoamix.runs.compare_plot import picture_of
+from lgcoamix.runs.finished import METRICS, Run
+from lgcoamix.settings.text import listed
+from preprocess.files import write_whole
+
+FILES = ("comparison.csv", "comparison.json", "compare.png")
+
+
+def check_writable(out: Path, own: bool = False) -> None:
+    """Refuse a folder in which a comparison would be mixed with other files, or take their place.
+
+    Parameters
+    ----------
+    out : the folder; it may be missing.
+    own : the folder is the caller's: other files may lie beside the comparison.
+
+    Raises
+    ------
+    RunError : it holds something, and no comparison of this program.
+    """
+    if not out.exists() or _is_comparison(out / "comparison.json"):
+        return
+    if not out.is_dir():
+        raise RunError(f"{out} is a file; give a folder")
+    in_the_way = sorted(path.name for path in out.iterdir() if not own or path.name in FILES)
+    if in_the_way:
+        raise RunError(
+            f"{out} holds {listed(in_the_way)} and no comparison of this program; give an empty or a new folder"
+        )
+
+
+def write(comparison: Comparison, out: Path) -> list[Path]:
+    """Write ``comparison.csv`` (one row a run), ``comparison.json`` (groups) and ``compare.png``.
+
+    The JSON file, by which the folder is recognised, comes first. Call :func:`check_writable` before.
+
+    Returns
+    -------
+    The files.
+    """
+    contents = {
+        "comparison.json": (json.dumps(_document(comparison), indent=2, ensure_ascii=False) + "\n").encode(),
+        "comparison.csv": _table(comparison).encode(),
+        "compare.png": picture_of(comparison),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        write_whole(out / name, content)
+    return [out / name for name in FILES]
+
+
+def _is_comparison(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and {"metric", "groups"} <= document.keys()
+
+
+def _document(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "metric": comparison.metric,
+        "spread": "sample standard deviation over seeds, null for one seed",
+        "groups": [_describe(group) for group in comparison.groups],
+        "protocols": dict(comparison.protocols),
+        "differences": [part.path for part in comparison.differences],
+        "warnings": list(comparison.warnings),
+    }
+
+
+def _describe(group: Group) -> dict[str, Any]:
+    figures = {}
+    for split in ("test", "val"):
+        summaries = {metric: group.summary(split, metric) for metric in METRICS}
+        if all(summaries.values()):
+            figures[f"{split}_top1"] = {
+                metric: {"mean": summary.mean, "deviation": summary.deviation} for metric, summary in summaries.items()
+            }
+    return {
+        "group": group.label,
+        "recipe": group.recipe,
+        "method": group.method,
+        "options": dict(group.options),
+        "protocol": group.protocol,
+        "seeds": [run.seed for run in group.runs],
+        "runs": [str(run.folder) for run in group.runs],
+        **figures,
+    }
+
+
+def _table(comparison: Comparison) -> str:
+    """One row a run."""
+    rows = [_row(group, run) for group in comparison.groups for run in group.runs]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(group: Group, run: Run) -> dict[str, Any]:
+    return {
+        "run": str(run.folder),
+        "group": group.label,
+        "recipe": run.recipe,
+        "method": run.method,
+        "superpixels": run.superpixels,
+        "seed": run.seed,
+        "protocol": group.protocol,
+        **{name: value for name, value in run.results.items() if not isinstance(value, list)},
+        **{f"mixer.{name}": value for name, value in run.options.items()},
+        **run.surroundings,
+    }

@@ -23,7 +23,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     folders = {name.split("/")[0] for name in names}
     assert {name for name in folders if not name.endswith(".dist-info")} == {"lgcoamix", "preprocess"}
-    assert {"lgcoamix/engine.py", "preprocess/store/reader.py", "lgcoamix/cli/__init__.py"} <= set(names)
+    assert {"lgcoamix/training/step.py", "preprocess/store/reader.py", "lgcoamix/cli/__init__.py"} <= set(names)
     assert "lgcoamix/export/card.md" in names  # read when a model is exported
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from lgcoamix.cli.common import CONTEXT, console, friendly
 from lgcoamix.cli.progress import passes
 from lgcoamix.errors import SettingsError
+from preprocess.text import listed
 
 if TYPE_CHECKING:
     from lgcoamix.export.predict import Summary
@@ -76,9 +77,8 @@ def predict(
 def _check_paths(images: tuple[Path, ...], out: Path) -> None:
     """Usage errors that need no torch. Of several paths one may be missing: it has a row with the reason."""
     if not any(map(_exists, images)):
-        more = f" and {len(images) - 5} more" if len(images) > 5 else ""
-        names = ", ".join(repr(str(path)) for path in images[:5])  # repr: no name reaches the terminal raw
-        raise SettingsError(f"expected images or folders of images, there is no {names}{more}")
+        names = listed([repr(str(path)) for path in images], 5)  # repr: no name reaches the terminal raw
+        raise SettingsError(f"expected images or folders of images, there is no {names}")
     for image in images:
         if out.absolute() == image.absolute() or (_exists(out) and _exists(image) and out.samefile(image)):
             raise SettingsError(f"--out {str(out)!r} is one of the images, and would be replaced; give another name")

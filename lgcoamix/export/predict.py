@@ -20,6 +20,7 @@ from lgcoamix.export.folder import Exported, read_exported
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import make_statistics, to_inputs
 from preprocess.files import named, write_whole
+from preprocess.text import listed
 
 _SHOWN = 10  # images in the summary
 # What a terminal may obey instead of show: controls, separators of lines, turns of the writing direction.
@@ -126,10 +127,10 @@ def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int],
 
 
 def _nothing_found(given: tuple[Path, ...]) -> str:
-    places = ", ".join(map(shown_name, given[:5])) + (f" and {len(given) - 5} more" if len(given) > 5 else "")
     return (
-        f"no images in {places}: folders are searched, with all below them, for names that end like image files "
-        "(.jpg, .png, .tif, .webp, ...) and do not start with a dot; a file that is named itself is always tried"
+        f"no images in {listed([shown_name(path) for path in given], 5)}: folders are searched, with all below them, "
+        "for names that end like image files (.jpg, .png, .tif, .webp, ...) and do not start with a dot; a file "
+        "that is named itself is always tried"
     )
 
 

@@ -34,6 +34,7 @@ from lgcoamix.training.run import make_step
 from lgcoamix.training.step import Step
 from lgcoamix.training.throughput import Waiting
 from preprocess.images import decode
+from preprocess.machine import cores
 from preprocess.store import Store
 from preprocess.store.index import IMAGES
 
@@ -86,7 +87,7 @@ def measure(
         batch_size=order.size(0),
         device=step.device.type,
         with_maps=dataset.with_maps,
-        cores=_cores(),
+        cores=cores(),
         threads=torch.get_num_threads(),
         workers=options.workers,
         **stages,
@@ -330,7 +331,3 @@ def _free_memory() -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return 0
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ from typing import Any
 
 from lgcoamix.errors import RunError
 from lgcoamix.runs.finished import Run, read_runs
-from lgcoamix.settings.text import listed
+from preprocess.text import listed
 
 _ABSENT = "not recorded"  # a run of an older version of this program
 

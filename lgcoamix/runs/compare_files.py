@@ -1,17 +1,14 @@
 """The files of a comparison: a table of runs, a document of groups, a plot."""
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError
 from lgcoamix.runs.compare import Comparison, Group
-from lgcoamix.runs.compare_plot import picture_of
 from lgcoamix.runs.finished import METRICS, Run
-from lgcoamix.settings.text import listed
 from preprocess.files import write_whole
+from preprocess.text import listed, to_csv
 
 FILES = ("comparison.csv", "comparison.json", "compare.png")
 
@@ -48,6 +45,8 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
     -------
     The files.
     """
+    from lgcoamix.runs.compare_plot import picture_of  # matplotlib: a second, which a refusal should not take
+
     contents = {
         "comparison.json": (json.dumps(_document(comparison), indent=2, ensure_ascii=False) + "\n").encode(),
         "comparison.csv": _table(comparison).encode(),
@@ -100,12 +99,7 @@ def _describe(group: Group) -> dict[str, Any]:
 
 def _table(comparison: Comparison) -> str:
     """One row a run."""
-    rows = [_row(group, run) for group in comparison.groups for run in group.runs]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return to_csv([_row(group, run) for group in comparison.groups for run in group.runs])
 
 
 def _row(group: Group, run: Run) -> dict[str, Any]:

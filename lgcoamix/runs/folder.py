@@ -1,8 +1,6 @@
 """The files of a run: configuration, tables, checkpoints, results. Rank 0 alone writes them."""
 
-import csv
 import fcntl
-import io
 import json
 import os
 import statistics
@@ -13,6 +11,7 @@ from typing import Any, Self
 from lgcoamix.errors import RunError
 from lgcoamix.runs.checkpoint import checkpoints_in, load_checkpoint, save_checkpoint
 from preprocess.files import is_leftover, named, write_whole
+from preprocess.text import to_csv
 
 _LAST_EPOCHS = 10  # results name the median of this many last epochs
 
@@ -117,14 +116,9 @@ class RunFolder:
         """Add rows to ``lambdas.csv``; a checkpoint that is written next will count them."""
         if not rows:
             return
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        if not self.lambda_bytes:
-            writer.writeheader()
-        writer.writerows(rows)
         path = self.path / "lambdas.csv"
         with named(path), path.open("ab") as file:
-            file.write(text.getvalue().encode())
+            file.write(to_csv(rows, header=not self.lambda_bytes).encode())
             file.flush()
             os.fsync(file.fileno())
             self.lambda_bytes = file.tell()
@@ -135,11 +129,7 @@ class RunFolder:
             if not rows:
                 (self.path / name).unlink(missing_ok=True)
             else:
-                text = io.StringIO()
-                writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
-                writer.writeheader()
-                writer.writerows(rows)
-                write_whole(self.path / name, text.getvalue().encode())
+                write_whole(self.path / name, to_csv(rows, end="\r\n").encode())
 
     def results(self) -> dict[str, Any]:
         """Last, best and median of the last epochs, for every evaluated split."""

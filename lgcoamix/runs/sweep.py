@@ -17,6 +17,7 @@ from types import FrameType
 from lgcoamix.errors import Interrupted, SettingsError
 from lgcoamix.settings.mixers import METHOD_OPTIONS
 from lgcoamix.settings.text import suggest
+from preprocess.machine import cores
 
 TRAIN = (sys.executable, "-m", "lgcoamix", "train")
 _OWN = ("--shards", "--seed", "--out", "--resume")  # options of train that the sweep gives to every cell
@@ -270,7 +271,7 @@ class _Running:
             yield log.fileno()
 
     def _environment(self) -> dict[str, str]:
-        share = {"OMP_NUM_THREADS": str(max(1, _cores() // self.jobs))} if self.jobs > 1 else {}
+        share = {"OMP_NUM_THREADS": str(max(1, cores() // self.jobs))} if self.jobs > 1 else {}
         return {**share, **os.environ}
 
 
@@ -326,7 +327,3 @@ def _refuse_own(where: str, words: Sequence[str], own: Sequence[str]) -> None:
         if _option(word) in own:
             instead = {"--mixer": "--mixers or --cell", "--seed": "--seeds"}.get(_option(word), "the sweep's own")
             raise SettingsError(f"{_option(word)} cannot be given {where}: the sweep sets it; use {instead}")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

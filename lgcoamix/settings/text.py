@@ -1,7 +1,7 @@
-"""Words for messages: suggestions, lists that end in "and more", nested settings as flat ones."""
+"""Suggestions for unknown words, and nested settings as flat ones."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -18,9 +18,3 @@ def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in document.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
-
-
-def listed(names: Sequence[object], shown: int = 3) -> str:
-    """The first names, and how many more there are: "a, b, c and 4 more"."""
-    rest = len(names) - shown
-    return ", ".join(map(str, names[:shown])) + (f" and {rest} more" if rest > 0 else "")

@@ -4,7 +4,6 @@ Order, windows, scales, gates and plans are functions of (seed, epoch, step), so
 look at the images with the network need it as it was: it is trained again from the newest checkpoint before the step.
 """
 
-import csv
 import io
 import json
 import re
@@ -42,6 +41,7 @@ from lgcoamix.training.step import Step, draw_gate, mix_planned, normalise, plan
 from lgcoamix.training.throughput import Waiting
 from preprocess.files import write_whole
 from preprocess.store import Store
+from preprocess.text import to_csv
 
 _DRAWN = 32  # images of a batch in its picture
 _NAMED = 3  # keys that an error about an unknown one names
@@ -291,11 +291,7 @@ def replay_step(replay: Replay, epoch: int, number: int, out: Path) -> list[str]
         rows += _rows(replay, part, epoch)
         mixed = "not mixed" if part.plan is None else f"mixed by {replay.settings.method}"
         lines.append(f"{len(part.batch.labels)} images, {mixed}: {out / names[0]}, {out / names[1]}")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(out / "samples.csv", text.getvalue().encode())
+    write_whole(out / "samples.csv", to_csv(rows).encode())
     return [*lines, f"keys, labels and windows: {out / 'samples.csv'}"]
 
 

@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from preprocess.build.backends import BACKENDS, CLUSTERS, choose_backend
-from preprocess.cli.common import FILE, cores, find_listing, friendly, progress_bar
+from preprocess.cli.common import FILE, find_listing, friendly, progress_bar
 from preprocess.datasets import DATASETS, Adapter, Listing
 from preprocess.errors import BuildError, StoreError
 from preprocess.images import CODECS, RESIZES
+from preprocess.machine import cores
 from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, describe_counts, parse_segments
 
 if TYPE_CHECKING:

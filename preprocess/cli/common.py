@@ -72,11 +72,6 @@ def progress_bar(unit: str) -> Progress:
     )
 
 
-def cores() -> int:
-    """Number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def find_listing(dataset: str, root: Path | None, download: bool, partial: bool) -> Listing:
     """List a data set for a command; fetch it if need be and compare its counts with the official ones."""
     from preprocess.raw.find import RAW, find_raw_data

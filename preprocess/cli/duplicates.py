@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from preprocess.cli.common import FILE, cores, friendly, progress_bar
+from preprocess.cli.common import FILE, friendly, progress_bar
+from preprocess.machine import cores
 
 if TYPE_CHECKING:
     from preprocess.inspect.duplicates import Duplicates

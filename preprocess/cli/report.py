@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from preprocess.cli.common import FILE, cores, friendly, progress_bar
+from preprocess.cli.common import FILE, friendly, progress_bar
+from preprocess.machine import cores
 
 
 @click.command(short_help="A page about a store: failures, counts, balance, pictures, timings.")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from preprocess.cli.common import FILE, cores, find_listing, friendly, progress_bar
+from preprocess.cli.common import FILE, find_listing, friendly, progress_bar
 from preprocess.errors import BuildError
+from preprocess.machine import cores
 
 
 @click.command(short_help="Read everything again and compare digests.")

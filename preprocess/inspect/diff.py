@@ -7,6 +7,7 @@ import numpy as np
 
 from preprocess.store import Store, SuperpixelSet
 from preprocess.store.index import IMAGES
+from preprocess.text import listed
 
 _BATCH, _SHOWN = 64, 5
 
@@ -43,15 +44,15 @@ def _split_differences(left: Store, right: Store, split: str) -> Iterator[str]:
             yield f"{split}: the same images in another order"
         for side, names in zip(("left", "right"), only, strict=True):
             if names:
-                yield f"{split}: only in the {side} one: {_list(names)}"
+                yield f"{split}: only in the {side} one: {listed(names, _SHOWN)}"
         return
     labels = left.labels(split) != right.labels(split)
     if labels.any():
-        yield f"{split}: labels differ: {_list([keys[row] for row in np.flatnonzero(labels)])}"
+        yield f"{split}: labels differ: {listed([keys[row] for row in np.flatnonzero(labels)], _SHOWN)}"
     boxes = _boxes(left, split), _boxes(right, split)
     unlike = [key for key, *pair in zip(keys, *boxes, strict=True) if not np.array_equal(*pair)]
     if unlike:
-        yield f"{split}: boxes differ: {_list(unlike)}"
+        yield f"{split}: boxes differ: {listed(unlike, _SHOWN)}"
     if (left.size, left.resize) != (right.size, right.resize):
         return
     yield from _column_differences(left, right, split, IMAGES, keys, lambda store, rows: store.images(split, rows))
@@ -87,9 +88,4 @@ def _column_differences(
         same = [np.array_equal(*pair) for pair in zip(read(left, rows), read(right, rows), strict=True)]
         unlike += [keys[row] for row, equal in zip(rows, same, strict=True) if not equal]
     if unlike:
-        yield f"{name}: {len(unlike)} of {len(keys)} differ: {_list(unlike)}"
-
-
-def _list(names: list[str]) -> str:
-    more = f", ... and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+        yield f"{name}: {len(unlike)} of {len(keys)} differ: {listed(unlike, _SHOWN)}"

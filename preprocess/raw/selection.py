@@ -8,6 +8,7 @@ from pathlib import Path
 
 from preprocess.datasets import Adapter, Listing, Sample
 from preprocess.errors import DatasetError
+from preprocess.text import listed
 
 _SHOWN = 5
 _NO_PART = frozenset(("", ".", ".."))  # of a path
@@ -74,8 +75,7 @@ def refuse_unknown_keys(listing: Listing, keys: Iterable[str]) -> None:
     if unknown:
         near = get_close_matches(unknown[0], known[:_MOST_COMPARED], n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; a key looks like {known[0]}" if known else ""
-        more = f", ... and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-        raise DatasetError(f"no image has the key {', '.join(unknown[:_SHOWN])}{more}{hint}")
+        raise DatasetError(f"no image has the key {listed(unknown, _SHOWN)}{hint}")
 
 
 def select(listing: Listing, excluded: Iterable[str], limit: int | None) -> Listing:

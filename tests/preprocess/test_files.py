@@ -19,6 +19,7 @@ PAYLOAD = b"what a shard holds" * 1000
 SLOW = """
 import os, sys, time
 from pathlib import Path
+from preprocess import files
 from preprocess.store import format
 sync, folder = os.fsync, Path(sys.argv[1])
 def slow(number):
@@ -29,7 +30,7 @@ def slow(number):
     sync(number)
 os.fsync = slow
 payload = b"what a shard holds" * 1000
-format.publish(folder / "x.h5", *[format.seal(payload, "shard")[0], payload])
+files.publish(folder / "x.h5", *[format.seal(payload, "shard")[0], payload])
 """
 
 

@@ -200,7 +200,7 @@ def test_slow_decoding_is_found_and_raw_pixels_recommended(stores, monkeypatch):
     assert quick["codec"] == "png"
     assert quick["decode"] > 0
     monkeypatch.setattr(lgcoamix.profiling.measure, "decode", slow)
-    monkeypatch.setattr("preprocess.store.reader.decode", slow)
+    monkeypatch.setattr("preprocess.store.shard.decode", slow)
     monkeypatch.setattr(lgcoamix.profiling.measure, "_free_memory", lambda: 0)  # no room for the resident loader
     found = _figures("--shards", stores["png"])
     assert found["decode"] >= 5

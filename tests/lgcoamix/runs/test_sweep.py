@@ -240,7 +240,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from lgcoamix.cli.common import friendly
-from lgcoamix.sweep import make_cells, parse_variants, run_cells
+from lgcoamix.runs.sweep import make_cells, parse_variants, run_cells
 
 home, jobs = Path(sys.argv[1]), int(sys.argv[2])
 

@@ -33,7 +33,7 @@ def test_a_store_equals_itself_and_another_encoding_of_it(small_store, noisy, tm
         ({"--size": "12"}, ["size: 16 against 12"]),
         ({"--algorithm": "grid"}, ["maps slic-c10-4, slic-c10-9 against grid-4, grid-9"]),
         ({"--splits": "test"}, ["splits: train, test against test"]),
-        ({"--codec": "jpeg", "--quality": "30"}, ["train/images: 10 of 10 differ: train/a/", "... and 5 more"]),
+        ({"--codec": "jpeg", "--quality": "30"}, ["train/images: 10 of 10 differ: train/a/", "and 5 more"]),
     ],
     ids=lambda value: "" if isinstance(value, list) else next(iter(value)),
 )

@@ -1,0 +1,58 @@
+"""The public face of both packages: names that load when they are used, each with an example that runs."""
+
+import doctest
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import paint
+from tests.preprocess.conftest import build_here
+
+PACKAGES = ("lgcoamix", "preprocess")
+LOADED = "print(json.dumps(sorted(set(sys.modules) - before)))"
+NAMES = [(package, name) for package in PACKAGES for name in importlib.import_module(package).__all__]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``data/cub.h5``: 10 training and 6 test pictures of two classes, 16 pixels, 4 and 9 segments."""
+    home = tmp_path_factory.mktemp("examples")
+    for split, count in (("train", 5), ("test", 3)):
+        for label, name in enumerate("ab"):
+            for index in range(count):
+                paint(home / "raw" / split / name / f"{index}.png", 10 * index + label)
+    (home / "data").mkdir()
+    build_here(home / "raw", home / "data" / "cub.h5")
+    return home
+
+
+def test_importing_a_package_loads_nothing_from_outside(run):
+    done = run("-c", "import json, sys; before = set(sys.modules)\nimport lgcoamix, preprocess\n" + LOADED)
+    assert done.returncode == 0, done.stderr
+    assert {name.split(".")[0] for name in json.loads(done.stdout)} - sys.stdlib_module_names == set(PACKAGES)
+
+
+@pytest.mark.parametrize(("package", "name"), NAMES, ids=lambda value: value)
+def test_every_public_name_is_there_and_its_example_runs(package, name, folder, monkeypatch):
+    module = importlib.import_module(package)
+    assert name in dir(module)
+    thing = getattr(module, name)
+    if not callable(thing):
+        return  # a version, a dictionary
+    assert thing.__doc__
+    monkeypatch.chdir(folder)
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    runner = doctest.DocTestRunner(optionflags=flags)
+    test = doctest.DocTestParser().get_doctest(thing.__doc__, {}, f"{package}.{name}", None, None)
+    said: list[str] = []
+    runner.run(test, out=said.append)
+    assert runner.failures == 0, "".join(said)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_name_that_is_not_there_is_an_attribute_error(package):
+    with pytest.raises(AttributeError, match=f"'{package}' has no attribute 'slick'"):
+        _ = importlib.import_module(package).slick

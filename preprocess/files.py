@@ -21,6 +21,16 @@ def write_whole(path: Path, data: bytes | memoryview, before_naming: Callable[[]
         file.write(data)
 
 
+def try_writing(path: Path) -> None:
+    """Raise now the OSError that would otherwise come after the work, for example of a name that is too long."""
+
+    def stop() -> None:
+        raise _TriedError
+
+    with contextlib.suppress(_TriedError), writing_aside(path, before_naming=stop):
+        pass
+
+
 def publish(path: Path, header: bytes, payload: bytes, new: bool = False) -> bool:
     """Put a complete file under its final name, or nothing.
 
@@ -138,6 +148,10 @@ def sweep(leftovers: Iterable[Path]) -> None:
 
 class NameTakenError(Exception):
     """Another process was the first to publish a file of this name."""
+
+
+class _TriedError(Exception):
+    """All but the name is in place, which was to be tried."""
 
 
 class _SweptAwayError(Exception):

@@ -4,7 +4,6 @@ import csv
 import io
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from lgcoamix.errors import RunError
 from lgcoamix.export.folder import Exported, read_exported
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import make_statistics, to_inputs
-from preprocess.files import named, write_whole
+from preprocess.files import try_writing, write_whole
 from preprocess.text import listed
 
 _SHOWN = 10  # images in the summary
@@ -103,9 +102,7 @@ def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int],
     if not paths:
         raise RunError(_nothing_found(options.images))
     exported = read_exported(options.model)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with named(options.out), tempfile.TemporaryFile(dir=options.out.parent):
-        pass  # a table that cannot be written is found out now, and not after all images
+    try_writing(options.out)
     table, first, failed = io.StringIO(newline=""), [], []
     writer = csv.writer(table)
     top = min(options.top, len(exported.classes))

@@ -1,1 +1,1 @@
-"""The offline run: settings, plan, tasks on any backend, the index; updates and repairs."""
+"""Building a store: settings, plan, tasks on any backend, index, updates and repairs."""

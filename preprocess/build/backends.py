@@ -1,4 +1,4 @@
-"""The engines that run tasks: processes or threads of this machine, or a cluster, which joblib drives."""
+"""The backends that run tasks: local processes, local threads, or a Dask or Ray cluster."""
 
 import contextlib
 import itertools
@@ -19,21 +19,22 @@ BACKENDS = ("loky", "threading", *CLUSTERS)
 _MOST_THREADS = 4
 _SMALL, _MANY = 64, 5_000  # pixels, images
 _REACH_SECONDS = 30
-_IDLE_SECONDS = 20  # workers whose parent was killed end after this time
+_IDLE_SECONDS = 20  # an orphaned worker exits after this time
 
 
 def choose_backend(algorithm: str, jobs: int, size: int | None, images: int) -> str:
-    """Choose threads for a few jobs of an algorithm that leaves Python's lock, processes for all else.
+    """Choose threads for a few jobs of an algorithm that releases the GIL, processes otherwise.
 
-    Threads start at once, where a process first imports for two seconds; but about one fiftieth of their work waits
-    for the lock: 1,360 photographs at four scales took two threads 0.51 of the time of one job, two processes 0.60. Of
-    small images more waits: 60,000 of 32 pixels took two threads 54 s, two processes 36 s.
+    Threads start at once; a process imports for two seconds first. But threads spend about 2 % of the work waiting for
+    the GIL. On 1,360 photos at four scales, two threads took 0.51 of the time of one job, two processes 0.60. Small
+    images wait longer: 60,000 of 32 pixels took two threads 54 s, two processes 36 s.
 
     Parameters
     ----------
-    algorithm, jobs : who works.
-    size : of the stored images, in pixels; None for images of their own sizes.
-    images : how many there are.
+    algorithm : name in ``ALGORITHMS``.
+    jobs : number of workers.
+    size : size of the stored images in pixels; None if images keep their sizes.
+    images : number of images.
     """
     many_small = size is not None and size <= _SMALL and images >= _MANY
     few = jobs <= _MOST_THREADS and not many_small
@@ -52,19 +53,18 @@ def run_parallel(
 
     Parameters
     ----------
-    work : a function of a module; on a cluster, this package is installed on every machine.
-    calls : arguments.
-    done : is called here with each result, in any order.
-    jobs : number of workers; a cluster at ``scheduler`` has its own.
+    work : a module-level function. On a cluster, every machine needs this package.
+    calls : argument tuples.
+    done : called in this process with each result, in any order.
+    jobs : number of workers; ignored if ``scheduler`` is given.
     backend : one of ``BACKENDS``.
     scheduler : address of a running Dask scheduler or Ray head; None starts workers on this machine.
 
     Raises
     ------
     BuildError : a worker died, or the cluster cannot be reached.
-    ThreadsInterrupted : Ctrl-C or SIGTERM came while threads were at work.
+    ThreadsInterrupted : Ctrl-C or SIGTERM arrived while threads were running.
     """
-
     engines = {"loky": _in_processes, "threading": _in_threads, "dask": _on_dask, "ray": _on_ray}
 
     def run_all() -> None:
@@ -75,21 +75,21 @@ def run_parallel(
         _away_from_signals(run_all)
     except BrokenProcessPool:
         raise BuildError(
-            "a worker process died: killed, or out of memory (fewer --jobs need less, as does a smaller --shard-size); "
-            "finished shards are kept, run the same command to continue"
+            "a worker process died: it was killed or ran out of memory (lower --jobs or --shard-size to use less). "
+            "Finished shards are kept; run the same command to continue"
         ) from None
     except KeyboardInterrupt as interrupt:
         if backend != "loky" or jobs == 1:
             raise ThreadsInterrupted from interrupt
         from joblib.externals.loky import get_reusable_executor
 
-        logging.getLogger("concurrent.futures").disabled = True  # it would report what the killed workers left undone
+        logging.getLogger("concurrent.futures").disabled = True  # it would log the tasks of killed workers
         get_reusable_executor(reuse=True).shutdown(kill_workers=True)
         raise
 
 
 def _in_processes(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: None) -> Iterator:
-    import joblib  # here and below: the command line asks this module for its names before any work
+    import joblib  # here and below: the command line imports this module for its constants
 
     run = joblib.Parallel(
         jobs,
@@ -102,7 +102,7 @@ def _in_processes(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: 
 
 
 def _in_threads(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: None) -> Iterator:
-    # Not joblib's: after an error its threads go on while the interpreter ends, and some of these ends hang.
+    # Not joblib's threads: after an error they keep running while the interpreter exits, which can hang.
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(work, *call) for call in calls]
         try:
@@ -125,7 +125,7 @@ def _on_dask(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str |
             where = scheduler or stack.enter_context(LocalCluster(**local))
             stack.enter_context(Client(where, timeout=_REACH_SECONDS))
         except (OSError, ValueError) as error:
-            raise BuildError(f"the Dask scheduler {scheduler or ''} cannot be reached: {error}") from None
+            raise BuildError(f"cannot reach the Dask scheduler {scheduler or ''}: {error}") from None
         stack.enter_context(joblib.parallel_config(backend="dask"))
         yield from joblib.Parallel(return_as="generator_unordered")(joblib.delayed(work)(*call) for call in calls)
 
@@ -141,7 +141,7 @@ def _on_ray(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | 
     local = {} if scheduler else {"num_cpus": jobs, "include_dashboard": False}
     try:
         if scheduler:
-            _knock(scheduler)  # ray.init would try for many minutes
+            _knock(scheduler)  # ray.init would retry for many minutes
         ray.init(address=scheduler or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise BuildError(f"the Ray head {scheduler or ''} cannot be reached: {error}") from None
@@ -149,7 +149,7 @@ def _on_ray(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | 
         register_ray()
         workers = int(ray.cluster_resources().get("CPU", 1))
         with joblib.Parallel(workers, backend="ray", batch_size=1) as run:
-            # Ray's backend returns lists only: short ones, so that progress is seen and tasks are not all sent at once.
+            # Ray's backend returns lists only. Short lists show progress and do not submit all tasks at once.
             rest = (joblib.delayed(work)(*call) for call in calls)
             while part := list(itertools.islice(rest, 4 * workers)):
                 yield from run(part)
@@ -158,20 +158,20 @@ def _on_ray(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | 
 
 
 def _knock(address: str) -> None:
-    """Raise an OSError or ValueError if nobody listens at ``HOST:PORT`` or ``ray://HOST:PORT``."""
+    """Raise OSError or ValueError if nothing listens at ``HOST:PORT`` or ``ray://HOST:PORT``."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     socket.create_connection((host, int(port)), _REACH_SECONDS).close()
 
 
 def _away_from_signals(work: Callable[[], None]) -> None:
-    """Run ``work`` in a thread in which Ctrl-C and SIGTERM are blocked, and so in the processes that it starts.
+    """Run ``work`` in a thread that blocks Ctrl-C and SIGTERM, as do the processes it starts.
 
-    The main thread only waits: there, and nowhere inside of joblib or of a worker, they become exceptions.
+    The main thread only waits, so the exception is raised there and never inside joblib or a worker.
     """
 
     def block() -> None:
         if hasattr(signal, "pthread_sigmask"):
-            resource_tracker.ensure_running()  # its start, by the first process, would lift the block
+            resource_tracker.ensure_running()  # starting it later would unblock the signals
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
     ThreadPoolExecutor(1, initializer=block).submit(work).result()

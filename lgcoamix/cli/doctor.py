@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.options import DEVICE, WORKERS
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where the backbone starts; no step is faster or slower for it.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
-@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Loading processes.")
+@DEVICE
+@WORKERS
 @click.option("--samples", type=click.IntRange(1), default=512, show_default=True, help="Read at most so many.")
 @click.option(
     "--seconds",
@@ -36,25 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON; times are milliseconds.")
 @friendly
-def doctor(
-    shards: Path,
-    superpixels: str | None,
-    recipe: str | None,
-    mixer: str | None,
-    backbone: str | None,
-    weights: str,
-    batch_size: int | None,
-    image_size: int | None,
-    amp: str | None,
-    channels_last: bool | None,
-    compiled: bool | None,
-    assignments: tuple[str, ...],
-    device: str,
-    workers: int,
-    samples: int,
-    seconds: float,
-    as_json: bool,
-) -> None:
+def doctor(shards: Path, superpixels: str | None, as_json: bool, **given: Any) -> None:
     """Measure reading, decoding, augmenting, transfer and waiting, and recommend one change.
 
     Takes the settings of train and trains a few dozen steps, but writes nothing. The kernel is asked to forget the
@@ -70,20 +53,21 @@ def doctor(
     from preprocess.store import Store
 
     store = Store(shards, superpixels)
-    values = {
-        "model": {"backbone": backbone, "weights": weights},
-        "optim": {"batch_size": batch_size},
-        "compute": {"amp": amp, "channels_last": channels_last, "compile": compiled},
-        "data": {"image_size": image_size},
-    }
-    recipe, settings = choose_settings(store, recipe, mixer, values, assignments)
+    recipe, settings = choose_settings(store, given)
     check_training(store, settings)
-    options = RunOptions(Path("never-written"), recipe, device=device, workers=workers)
+    options = RunOptions(Path("never-written"), recipe, device=given["device"], workers=given["workers"])
 
     from lgcoamix.profiling.measure import measure
 
     with network_failures(), Console(stderr=True).status("") as status:
-        found = measure(store, settings, options, samples, seconds, lambda line: status.update(f"measuring: {line}"))
+        found = measure(
+            store,
+            settings,
+            options,
+            given["samples"],
+            given["seconds"],
+            lambda line: status.update(f"measuring: {line}"),
+        )
     if as_json:
         click.echo(json.dumps(found.as_plain(), indent=2))
         return

@@ -6,23 +6,19 @@ from pathlib import Path
 import click
 
 from lgcoamix.cli.common import CONTEXT, friendly
+from lgcoamix.cli.options import CHECKPOINT, options_of
 from lgcoamix.errors import SettingsError
+from lgcoamix.settings.options import ExportOptions
 
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 @click.command(short_help="A trained network as a folder that timm loads.", context_settings=CONTEXT)
-@click.option(
-    "--checkpoint",
-    type=click.Path(exists=True, path_type=Path),
-    required=True,
-    help="last.pt or best.pt of a run, or its folder: then best.pt.",
-)
+@CHECKPOINT
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
-@click.option("--onnx", is_flag=True, help="Write model.onnx as well, checked against PyTorch.")
-@click.option("--force", is_flag=True, help="Replace an earlier export in --out.")
+@options_of(ExportOptions)
 @friendly
-def export(checkpoint: Path, out: Path, onnx: bool, force: bool) -> None:
+def export(checkpoint: Path, out: Path, **given: bool) -> None:
     """Write a trained backbone for timm: model.safetensors, config.json and a model card, README.md.
 
     timm.create_model("local-dir:OUT", pretrained=True) loads the folder; that its logits are those of the checkpoint
@@ -33,14 +29,13 @@ def export(checkpoint: Path, out: Path, onnx: bool, force: bool) -> None:
       python -m lgcoamix export --checkpoint runs/try --out models/try
       python -m lgcoamix export --checkpoint runs/try/last.pt --out models/try-last --onnx
     """
-    missing = [name for name in _ONNX_PACKAGES if onnx and find_spec(name) is None]
+    missing = [name for name in _ONNX_PACKAGES if given["onnx"] and find_spec(name) is None]
     if missing:
         raise SettingsError(f"--onnx needs {', '.join(missing)}: pip install 'lgcoamix[onnx]'")
 
-    from lgcoamix.export.export import ExportOptions
     from lgcoamix.export.export import export as run
 
-    summary = run(ExportOptions(checkpoint, out, onnx, force), lambda line: click.echo(line, err=True))
+    summary = run(ExportOptions(checkpoint, out, **given), lambda line: click.echo(line, err=True))
     click.echo(
         f"{summary.checkpoint}: {summary.architecture}, {summary.classes} classes, input {summary.image_size} pixels; "
         "timm gives the same logits"

@@ -2,16 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.options import options_of
 from lgcoamix.cli.progress import passes
 from lgcoamix.errors import SettingsError
-from preprocess.text import listed
+from lgcoamix.settings.options import PredictOptions
+from preprocess.text import listed, shown_name
 
 if TYPE_CHECKING:
     from lgcoamix.export.predict import Summary
@@ -34,7 +36,6 @@ def _csv(context: click.Context, option: click.Parameter, out: Path) -> Path:
     help="Folder that the command export wrote.",
 )
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes for each image.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -43,13 +44,9 @@ def _csv(context: click.Context, option: click.Parameter, out: Path) -> Path:
     callback=_csv,
     help="Table to write; one in place is replaced.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Loading processes.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
+@options_of(PredictOptions)
 @friendly
-def predict(
-    model: Path, images: tuple[Path, ...], top: int, out: Path, batch_size: int, workers: int, device: str
-) -> None:
+def predict(model: Path, images: tuple[Path, ...], out: Path, **given: Any) -> None:
     """Classify IMAGES, files or folders, and write a table: classes and probabilities, the likeliest first.
 
     Images go the way that the test images of the training went. Those that cannot be used are listed, and have a row
@@ -62,11 +59,10 @@ def predict(
     """
     _check_paths(images, out)
 
-    from lgcoamix.export.predict import PredictOptions, shown_name
     from lgcoamix.export.predict import predict as run
 
     with passes() as start:
-        summary = run(PredictOptions(model, images, out, top, batch_size, workers, device), start)
+        summary = run(PredictOptions(model, images, out, **given), start)
     _print(summary)
     bad = f", {len(summary.failed)} not usable" if summary.failed else ""
     click.echo(f"wrote {shown_name(out)}: {summary.images} image{'s' * (summary.images != 1)}{bad}")
@@ -94,8 +90,6 @@ def _exists(path: Path) -> bool:
 
 def _print(summary: "Summary") -> None:
     """The first answers as a table, and what could not be used on standard error."""
-    from lgcoamix.export.predict import shown_name
-
     if summary.first:
         count = min(_COLUMNS, len(summary.first[0].classes))
         table = Table("image", *(f"{rank}." for rank in range(1, count + 1)))

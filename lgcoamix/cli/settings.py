@@ -1,12 +1,12 @@
 """Options that choose settings, for every command that trains: from the store's recipe to the Settings of a run."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lgcoamix.cli.options import SHARDS
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.recipes import RECIPES, recipe_for
 from lgcoamix.settings.mixers import METHOD_OPTIONS
@@ -16,28 +16,33 @@ from lgcoamix.settings.text import suggest
 if TYPE_CHECKING:
     from preprocess.store import Store
 
+_RECIPES_OWN = "[default: as in the recipe]"
 _OPTIONS = (
-    click.option(
-        "--shards",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        required=True,
-        help="The store, for example data/cub.h5.",
-    ),
-    click.option("--superpixels", metavar="NAME", help="Which of the store's, see inspect.  [default: its first]"),
-    click.option(
-        "--recipe", metavar="NAME", help="Named settings to start from.  [default: the store's data set decides]"
-    ),
-    click.option("--mixer", metavar="NAME", help=f"One of {', '.join(METHOD_OPTIONS)}.  [default: the recipe's]"),
-    click.option("--backbone", metavar="TIMM_NAME", help="Any timm model with feature maps.  [default: the recipe's]"),
-    click.option("--batch-size", type=click.IntRange(2), help="[default: the recipe's]"),
-    click.option("--image-size", type=click.IntRange(8), help="Side of the network's input.  [default: the recipe's]"),
-    click.option("--amp", type=click.Choice(["off", "bf16", "fp16"]), help="Half precision.  [default: the recipe's]"),
-    click.option("--channels-last/--no-channels-last", default=None, help="Memory order.  [default: the recipe's]"),
-    click.option("--compile/--no-compile", "compiled", default=None, help="torch.compile.  [default: the recipe's]"),
+    SHARDS,
+    click.option("--superpixels", metavar="NAME", help="Superpixels of the store, see inspect.  [default: the first]"),
+    click.option("--recipe", metavar="NAME", help="Named settings to start from.  [default: set by the data set]"),
+    click.option("--mixer", metavar="NAME", help=f"One of {', '.join(METHOD_OPTIONS)}.  {_RECIPES_OWN}"),
+    click.option("--backbone", metavar="TIMM_NAME", help=f"Any timm model with feature maps.  {_RECIPES_OWN}"),
+    click.option("--batch-size", type=click.IntRange(2), help=_RECIPES_OWN),
+    click.option("--image-size", type=click.IntRange(8), help=f"Side of the network's input.  {_RECIPES_OWN}"),
+    click.option("--amp", type=click.Choice(["off", "bf16", "fp16"]), help=f"Half precision.  {_RECIPES_OWN}"),
+    click.option("--channels-last/--no-channels-last", default=None, help=f"Memory format.  {_RECIPES_OWN}"),
+    click.option("--compile/--no-compile", default=None, help=f"torch.compile.  {_RECIPES_OWN}"),
     click.option(
         "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting; repeatable."
     ),
 )
+# Options that are another name for --set SECTION.KEY.
+_SHORTCUTS = {
+    "backbone": "model",
+    "weights": "model",
+    "epochs": "optim",
+    "batch_size": "optim",
+    "image_size": "data",
+    "amp": "compute",
+    "channels_last": "compute",
+    "compile": "compute",
+}
 
 
 def settings_options(command: Callable) -> Callable:
@@ -47,21 +52,12 @@ def settings_options(command: Callable) -> Callable:
     return command
 
 
-def choose_settings(
-    store: "Store",
-    recipe: str | None,
-    mixer: str | None,
-    values: Mapping[str, Mapping[str, object]],
-    assignments: Sequence[str],
-) -> tuple[str, Settings]:
-    """Start from a recipe and change what was asked for.
+def choose_settings(store: "Store", given: Mapping[str, Any]) -> tuple[str, Settings]:
+    """Start from a recipe and apply what was asked for; ``--set`` comes last.
 
     Parameters
     ----------
-    recipe : its name; None takes the one that belongs to the store's data set.
-    mixer : name of a method; None leaves the recipe's.
-    values : section -> key -> value; None leaves a value as it is.
-    assignments : ``section.key=value``, which come last.
+    given : values of the options by name; None leaves a setting as the recipe has it.
 
     Returns
     -------
@@ -69,16 +65,16 @@ def choose_settings(
 
     Raises
     ------
-    SettingsError : something is unknown or has a value that cannot be.
+    SettingsError : an unknown name, or an invalid value.
     """
-    recipe = recipe or recipe_for(store.dataset)
+    recipe = given["recipe"] or recipe_for(store.dataset)
     if recipe not in RECIPES:
         raise SettingsError(f"no recipe {recipe!r}; {suggest(recipe, RECIPES)}")
     settings = RECIPES[recipe].settings
-    settings = settings.with_method(mixer or settings.method)
-    for section, changes in values.items():
-        settings = settings.with_values(section, **changes)
-    return recipe, settings.with_assignments(assignments)
+    settings = settings.with_method(given["mixer"] or settings.method)
+    for name, section in _SHORTCUTS.items():
+        settings = settings.with_values(section, **{name: given.get(name)})
+    return recipe, settings.with_assignments(given["assignments"])
 
 
 @contextmanager

@@ -1,19 +1,20 @@
 """``python -m lgcoamix train``, also ``train.py``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.options import options_in, options_of
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.recipes import list_recipes, show_recipe
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
+from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
 
 if TYPE_CHECKING:
-    from lgcoamix.settings.options import RunOptions
     from preprocess.store import Store
 
 
@@ -21,38 +22,8 @@ if TYPE_CHECKING:
 @settings_options
 @click.option("--weights", metavar="pretrained|none|FILE", help="Where the backbone starts.  [default: the recipe's]")
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
-@click.option(
-    "--loader",
-    type=click.Choice(["auto", "streaming", "resident"]),
-    default="auto",
-    show_default=True,
-    help="Stream from the store, or keep all images in the device's memory; auto: resident on a GPU with room.",
-)
-@click.option(
-    "--maps",
-    type=click.Choice(["stored", "live"]),
-    default="stored",
-    show_default=True,
-    help="Cut windows out of the stored superpixel maps, or segment every crop while it is loaded.",
-)
-@click.option(
-    "--workers", type=click.IntRange(0), default=2, show_default=True, help="Loading processes, of each device."
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--val-fraction",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=0.0,
-    show_default=True,
-    help="Share of the training images on which the best epoch is chosen; 0: it is chosen on the test split.",
-)
+@options_of(RunOptions)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/STORE-MIXER-BACKBONE-sSEED]")
-@click.option("--resume", metavar="auto|FILE", help="Continue what the run folder holds, if anything.")
-@click.option("--checkpoint-every", type=click.IntRange(1), default=500, show_default=True, help="Steps.")
-@click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="Last checkpoints that stay.")
-@click.option("--tensorboard/--no-tensorboard", default=True, show_default=True, help="Write OUT/tensorboard.")
-@click.option("--wandb", metavar="PROJECT", help="Log to Weights & Biases as well.")
 @click.option(
     "--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=list_recipes, help="List, and exit."
 )
@@ -65,33 +36,7 @@ if TYPE_CHECKING:
     help="Story and settings of one, and exit.",
 )
 @friendly
-def train(
-    shards: Path,
-    superpixels: str | None,
-    recipe: str | None,
-    mixer: str | None,
-    backbone: str | None,
-    weights: str | None,
-    epochs: int | None,
-    batch_size: int | None,
-    image_size: int | None,
-    amp: str | None,
-    channels_last: bool | None,
-    compiled: bool | None,
-    device: str,
-    loader: str,
-    maps: str,
-    workers: int,
-    seed: int,
-    val_fraction: float,
-    out: Path | None,
-    resume: str | None,
-    checkpoint_every: int,
-    keep: int,
-    tensorboard: bool,
-    wandb: str | None,
-    assignments: tuple[str, ...],
-) -> None:
+def train(shards: Path, superpixels: str | None, out: Path | None, **given: Any) -> None:
     """Train from a store and evaluate after every epoch.
 
     \b
@@ -100,55 +45,33 @@ def train(
       train.py --shards data/cub.h5 --mixer cutmix --set mixer.alpha=0.5 --set optim.lr=0.01
       torchrun --nproc-per-node 4 train.py --shards data/cub.h5 --amp bf16 --resume auto
     """
-    from lgcoamix.runs.checks import check
-    from lgcoamix.runs.identity import finished_results
-    from lgcoamix.settings.options import RunOptions
+    from lgcoamix.runs.checks import preflight
     from preprocess.store import Store
 
     store = Store(shards, superpixels)
-    values = {
-        "model": {"backbone": backbone, "weights": weights},
-        "optim": {"epochs": epochs, "batch_size": batch_size},
-        "compute": {"amp": amp, "channels_last": channels_last, "compile": compiled},
-        "data": {"image_size": image_size},
-    }
-    recipe, settings = choose_settings(store, recipe, mixer, values, assignments)
-    out = out or _run_folder(resume, f"{store.name}-{settings.method}-{Path(settings.model.backbone).name}-s{seed}")
-    options = RunOptions(
-        out,
-        recipe,
-        seed,
-        device,
-        workers,
-        val_fraction,
-        loader,
-        maps,
-        resume,
-        checkpoint_every,
-        keep,
-        tensorboard,
-        wandb,
-    )
-    check(store, settings, options)
-    results = finished_results(store, settings, options)
-    if results is not None:
-        click.echo(f"{out} is finished: taken as it is", err=True)
-    results = _train(store, settings, options) if results is None else results
+    recipe, settings = choose_settings(store, given)
+    name = f"{store.name}-{settings.method}-{Path(settings.model.backbone).name}-s{given['seed']}"
+    options = RunOptions(out or _run_folder(given["resume"], name), recipe, **options_in(given, RunOptions))
+    checked = preflight(store, settings, options)
+    if checked.results is not None:
+        click.echo(f"{options.out} is already finished and left unchanged", err=True)
+    results = checked.results or _train(store, settings, options, checked.identity)
     if results:  # rank 0 alone has them
-        _print_results({out.name: results})
-        click.echo("wrote " + ", ".join(str(out / file) for file in ("curves.png", "mixed.png", "last.pt", "best.pt")))
+        _print_results({options.out.name: results})
+        names = ("curves.png", "mixed.png", "last.pt", "best.pt")
+        click.echo("wrote " + ", ".join(str(options.out / name) for name in names if (options.out / name).exists()))
 
 
 def _run_folder(resume: str | None, name: str) -> Path:
-    """Run folder where none is given: the one of the checkpoint to go on from, or one named after what is trained."""
+    """Default run folder: the folder of the checkpoint to resume, or one named after what is trained."""
     return Path("runs") / name if resume in (None, "auto") else Path(resume).parent
 
 
-def _train(store: "Store", settings: Settings, options: "RunOptions") -> dict:
+def _train(store: "Store", settings: Settings, options: RunOptions, identity: dict[str, Any]) -> dict[str, Any]:
     from lgcoamix.training.run import train as run
 
     with network_failures(), training_report() as report:
-        return run(store, settings, options, report)
+        return run(store, settings, options, identity, report)
 
 
 def _print_results(results: dict[str, dict]) -> None:

@@ -6,7 +6,6 @@ import platform
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
@@ -34,48 +33,17 @@ from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import Statistics, to_inputs
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.runs.load import Trained, checkpoint_file, make_network, read_trained
+from lgcoamix.settings.options import EvaluationOptions
 from lgcoamix.settings.sections import Settings
 from preprocess.files import digest_of, write_whole
 from preprocess.store import Store
 
 _SHOWN = 24  # mistakes in the picture
-_PACKAGES = ("lgcoamix", "torch", "torchmetrics", "timm", "numpy")
+_PACKAGES = ("lgcoamix", "torch", "timm", "numpy")
 
 Condition = tuple[str, float]  # ("clean", 0), ("fgsm", epsilon in 1/255), ("drop", share)
 _CLEAN: Condition = ("clean", 0.0)
 _BACKBONE: Condition = ("backbone", 0.0)  # clean, without the mid-level branch
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """What is evaluated, and how.
-
-    Parameters
-    ----------
-    checkpoint : checkpoint file, or run folder: then its ``best.pt``.
-    split : name of a split of the store.
-    out : folder for the results.
-    force : replace an evaluation of the same checkpoint, store and split in ``out``.
-    device : ``auto``, ``cpu``, ``cuda``, ``mps``.
-    batch_size : None takes the one of the training.
-    workers : loading processes.
-    fgsm : rising epsilons in 1/255; none: no attack.
-    drop : rising shares of dropped patches, in (0, 1]; none: no attack.
-    drop_grid : patches a side.
-    seed : decides which patches are dropped.
-    """
-
-    checkpoint: Path
-    split: str
-    out: Path
-    force: bool = False
-    device: str = "auto"
-    batch_size: int | None = None
-    workers: int = 2
-    fgsm: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    drop: tuple[float, ...] = (0.25, 0.5, 0.75)
-    drop_grid: int = 7
-    seed: int = 0
 
 
 def evaluate_checkpoint(
@@ -226,12 +194,7 @@ def _document(
     store: Store, options: EvaluationOptions, trained: Trained, figures: dict[Condition, Figures], device: torch.device
 ) -> dict[str, Any]:
     def table(kind: str, column: str) -> list[dict[str, float | None]]:
-        names = ("top1", "top5", "loss", "calibration_error")
-        return [
-            {column: strength, **{name: getattr(found, name) for name in names}}
-            for (which, strength), found in figures.items()
-            if which == kind
-        ]
+        return [{column: strength, **found.values} for (which, strength), found in figures.items() if which == kind]
 
     return {
         "checkpoint": {

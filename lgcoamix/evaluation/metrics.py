@@ -1,5 +1,6 @@
-"""The figures of an evaluation, from logits and labels alone."""
+"""The metrics of an evaluation, from logits and labels alone: METRICS is their one home."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,16 +8,70 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    multiclass_calibration_error,
-    multiclass_confusion_matrix,
-    multiclass_stat_scores,
-)
 
 from lgcoamix.errors import RunError
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
-_TOP = 5
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number about the classification of a split; tables, documents, model cards and plots iterate over METRICS.
+
+    Parameters
+    ----------
+    label : name for people.
+    compute : (n, N) logits and (n,) labels -> the number; None where it has no meaning.
+    form : format of the number.
+    is_accuracy : a percentage, drawn against the strength of an attack.
+    """
+
+    label: str
+    compute: Callable[[Tensor, Tensor], float | None]
+    form: str
+    is_accuracy: bool = False
+
+    def text(self, value: float | None) -> str:
+        """The number for a table; empty for None."""
+        return "" if value is None else self.form.format(value)
+
+
+def top1(logits: Tensor, labels: Tensor) -> float:
+    """Percent of samples whose highest logit is at their label; of equal logits the first counts."""
+    return 100 * int((logits.argmax(dim=1) == labels).sum()) / len(labels)
+
+
+def top5(logits: Tensor, labels: Tensor) -> float | None:
+    """Percent of samples whose label is among the 5 highest logits; None for N <= 5, where nothing could miss."""
+    if logits.shape[1] <= 5:
+        return None
+    return 100 * int((logits.topk(5, dim=1).indices == labels[:, None]).sum()) / len(labels)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> float:
+    """Mean cross-entropy, in nats."""
+    return float(F.cross_entropy(logits.double(), labels))
+
+
+def calibration_error(logits: Tensor, labels: Tensor) -> float:
+    """Expected calibration error of the top-1 confidence, in [0, 1].
+
+    The mean distance of confidence and accuracy over ``BINS`` bins, weighted by the samples in each.
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks. ICML 2017, arXiv 1706.04599.
+    """
+    filled = [part for part in reliability(logits, labels) if part.count]
+    return sum(part.count * abs(part.confidence - part.accuracy) for part in filled) / len(labels)
+
+
+METRICS = {
+    "top1": Metric("top-1", top1, "{:.2f} %", is_accuracy=True),
+    "top5": Metric("top-5", top5, "{:.2f} %", is_accuracy=True),
+    "loss": Metric("loss", cross_entropy, "{:.4f}"),
+    "calibration_error": Metric("calibration error", calibration_error, "{:.4f}"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,30 +100,22 @@ class Figures:
     Parameters
     ----------
     images : n.
-    top1 : percent of samples whose highest logit is at their label.
-    top5 : percent of samples whose label is among the 5 highest logits; None for N <= 5, where nothing could miss.
-    loss : mean cross-entropy, in nats.
-    calibration_error : expected calibration error of the top-1 confidence, in [0, 1]: the distance of confidence and
-        accuracy in each of ``BINS`` bins, weighed by the bin's share of the samples.
-    reliability : the bins, by rising confidence.
-    per_class : N accuracies in percent, that is the recall of each class; None for a class without samples.
+    values : by name in ``METRICS``; None where a metric has no meaning.
+    reliability : the bins of the calibration error, by rising confidence.
+    per_class : N accuracies in percent, the recall of each class; None for a class without samples.
     counts : N numbers of samples.
-    confusion : (N, N) int64 array; [i, j] samples of class i were taken for class j.
-
-    References
-    ----------
-    Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks. ICML 2017, arXiv 1706.04599.
+    confusion : (N, N) int64 array; [i, j] samples of class i were classified as class j.
     """
 
     images: int
-    top1: float
-    top5: float | None
-    loss: float
-    calibration_error: float
+    values: dict[str, float | None]
     reliability: tuple[Bin, ...]
     per_class: tuple[float | None, ...]
     counts: tuple[int, ...]
     confusion: np.ndarray
+
+    def __getitem__(self, name: str) -> float | None:
+        return self.values[name]
 
 
 def measure(logits: Tensor, labels: Tensor) -> Figures:
@@ -86,19 +133,14 @@ def measure(logits: Tensor, labels: Tensor) -> Figures:
     """
     _check(logits, labels)
     n, N = logits.shape
-    # torchmetrics would take logits that all lie in [0, 1] for probabilities, and bins in float32.
-    probabilities = logits.double().softmax(dim=1).float()
-    confusion = multiclass_confusion_matrix(logits.argmax(dim=1), labels, num_classes=N)
+    confusion = torch.bincount(labels * N + logits.argmax(dim=1), minlength=N * N).view(N, N)
     counts = confusion.sum(dim=1)
     recalls = 100 * confusion.diagonal().double() / counts.clamp(min=1)
     per_class = zip(recalls.tolist(), counts.tolist(), strict=True)
     return Figures(
         images=n,
-        top1=_top(logits, labels, 1),
-        top5=_top(logits, labels, _TOP) if N > _TOP else None,
-        loss=float(F.cross_entropy(logits.double(), labels)),
-        calibration_error=_calibration_error(probabilities, labels),
-        reliability=_reliability(probabilities, labels),
+        values={name: metric.compute(logits, labels) for name, metric in METRICS.items()},
+        reliability=reliability(logits, labels),
         per_class=tuple(recall if count else None for recall, count in per_class),
         counts=tuple(counts.tolist()),
         confusion=confusion.numpy(),
@@ -131,7 +173,8 @@ def mistakes(logits: Tensor, labels: Tensor, count: int) -> Tensor:
 
 def to_plain(figures: Figures) -> dict[str, Any]:
     """Figures as plain data, for JSON."""
-    plain = {name: value for name, value in vars(figures).items() if name not in ("reliability", "confusion")}
+    plain = {"images": figures.images, **figures.values}
+    plain |= {"per_class": figures.per_class, "counts": figures.counts}
     plain["reliability"] = {
         name: [getattr(part, name) for part in figures.reliability]
         for name in ("low", "high", "count", "confidence", "accuracy")
@@ -159,21 +202,9 @@ def _check(logits: Tensor, labels: Tensor) -> None:
         )
 
 
-def _top(logits: Tensor, labels: Tensor, k: int) -> float:
-    scores = multiclass_stat_scores(logits, labels, num_classes=logits.shape[1], average="micro", top_k=k)
-    return 100 * int(scores[0]) / len(labels)  # the first score is the number of hits
-
-
-def _calibration_error(probabilities: Tensor, labels: Tensor) -> float:
-    # torchmetrics would give probabilities of exactly 1 a bin of their own, a sixteenth; just below 1 they are in the
-    # last bin.
-    below = torch.nextafter(probabilities.new_tensor(1.0), probabilities.new_tensor(0.0))
-    kept = probabilities.clamp(max=below)
-    return float(multiclass_calibration_error(kept, labels, num_classes=kept.shape[1], n_bins=BINS, norm="l1"))
-
-
-def _reliability(probabilities: Tensor, labels: Tensor) -> tuple[Bin, ...]:
-    confidence, predicted = probabilities.max(dim=1)
+def reliability(logits: Tensor, labels: Tensor) -> tuple[Bin, ...]:
+    """Confidence and accuracy of the samples in each of ``BINS`` bins of the top-1 confidence."""
+    confidence, predicted = logits.double().softmax(dim=1).float().max(dim=1)
     right = (predicted == labels).double()
     edges = torch.linspace(0, 1, BINS + 1)
     place = (torch.bucketize(confidence, edges, right=True) - 1).clamp(max=BINS - 1)

@@ -10,7 +10,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lgcoamix.evaluation.metrics import Figures
+from lgcoamix.evaluation.metrics import METRICS, Figures
 
 _MOST_NAMES = 30  # above it, class names would not be readable along an axis
 _MOST_NUMBERS = 12  # above it, numbers in the cells of a confusion matrix would not be
@@ -83,7 +83,7 @@ def draw_reliability(figures: Figures, out: Path, title: str = "") -> None:
     upper.set_xlim(0, 1)
     upper.set_ylim(0, 1.02)
     upper.set_title(
-        f"expected calibration error {figures.calibration_error:.3f}, {len(figures.reliability)} bins", fontsize=10
+        f"expected calibration error {figures['calibration_error']:.3f}, {len(figures.reliability)} bins", fontsize=10
     )
     lower.bar(centres, [part.count for part in bins], width, color="tab:blue", alpha=0.5, edgecolor="white")
     lower.set_ylabel("images")
@@ -150,20 +150,20 @@ def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: s
     few = len(order) <= _MOST_NAMES
     figure = Figure(figsize=(6.4, 1.8 + 0.24 * len(order)) if few else (9.6, 4.2), layout="constrained")
     axis = figure.subplots()
-    title = f"{title}\nred: top-1 of all images, {figures.top1:.1f} %".strip()
+    title = f"{title}\nred: top-1 of all images, {figures['top1']:.1f} %".strip()
     axis.set_title(title, fontsize=10, parse_math=False)
     places = range(len(order))
     if few:
         axis.barh(places, values, color="tab:blue", height=0.8)
         axis.set_yticks(places, names, fontsize=8, parse_math=False)
         axis.set_ylim(len(order) - 0.4, -0.6)
-        axis.axvline(figures.top1, color="tab:red", linewidth=1)
+        axis.axvline(figures["top1"], color="tab:red", linewidth=1)
         axis.set_xlim(0, 101)
         axis.set_xlabel("accuracy (%)")
         axis.set_ylabel("class (its images)")
     else:
         axis.bar(places, values, color="tab:blue", width=1.0)
-        axis.axhline(figures.top1, color="tab:red", linewidth=1)
+        axis.axhline(figures["top1"], color="tab:red", linewidth=1)
         axis.set_xlim(-0.5, len(order) - 0.5)
         axis.set_ylim(0, 100)
         axis.set_ylabel("accuracy (%)")
@@ -219,11 +219,10 @@ def draw_robustness(clean: Figures, curves: Sequence[Curve], out: Path, title: s
     _title(figure, title)
     for axis, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         points = (clean, *curve.figures)
-        for name, colour in (("top1", "tab:blue"), ("top5", "tab:orange")):
-            values = [getattr(point, name) for point in points]
-            if None not in values:
-                label = f"{name[:3]}-{name[3:]}"
-                axis.plot((0, *curve.strengths), values, color=colour, marker="o", markersize=4, label=label)
+        for name, metric in METRICS.items():
+            values = [point[name] for point in points]
+            if metric.is_accuracy and None not in values:
+                axis.plot((0, *curve.strengths), values, marker="o", markersize=4, label=metric.label)
         chance = 100 / len(clean.counts)
         axis.axhline(chance, color=_GREY, linestyle=":", linewidth=1, label=f"chance, {chance:.1f} %")
         axis.set_ylim(0, 101)

@@ -11,6 +11,7 @@ from typing import Any
 import timm
 from jinja2 import Environment, StrictUndefined
 
+from lgcoamix.evaluation.metrics import METRICS
 from lgcoamix.recipes import RECIPES
 from lgcoamix.runs.load import SECTION, Trained
 from lgcoamix.settings.text import flatten
@@ -39,8 +40,6 @@ def make_card(
         "text": _text,
         "python": json.dumps,  # of a text: Python reads it alike
         "shell": shlex.quote,
-        "percent": lambda value: "" if value is None else f"{value:.2f} %",
-        "share": lambda value: "" if value is None else f"{value:.4f}",
     }
     template = environment.from_string((files("lgcoamix.export") / "card.md").read_text("utf-8"))
     return template.render(
@@ -58,6 +57,7 @@ def make_card(
         local=settings["method"] == "lgcoamix",
         onnx_difference=onnx_difference,
         steps=list(_steps(section["images"], section["data"], config["pretrained_cfg"])),
+        metrics=[metric.label for metric in METRICS.values()],
         rows=[*_of_the_run(trained), *_of_evaluations(trained)],
         chosen_on_test=section["val_fraction"] == 0,
         val_fraction=section["val_fraction"],
@@ -113,7 +113,9 @@ def _of_the_run(trained: Trained) -> Iterator[dict[str, Any]]:
     with_mid = ", with the mid-level branch" if _has_mid(trained) else ""
     tops = [(name.removesuffix("_top1"), top1) for name, top1 in trained.figures.items() if name.endswith("_top1")]
     for split, top1 in tops:
-        yield from _row(f"{split}, this checkpoint ({trained.when}), measured by the training{with_mid}", top1)
+        yield from _row(
+            f"{split}, this checkpoint ({trained.when}), measured by the training{with_mid}", {"top1": top1}
+        )
     results = _results_beside(trained)
     for name in results:
         found, split = _part(results, name), name.removesuffix("_top1")
@@ -121,24 +123,18 @@ def _of_the_run(trained: Trained) -> Iterator[dict[str, Any]]:
             continue
         chosen = f"epoch {results['best_epoch'] + 1}, chosen on {results['best_chosen_on']}"
         last = min(10, results["epochs"])
-        yield from _row(f"{split}, last of {results['epochs']} epochs{with_mid}", found.get("last"))
-        yield from _row(f"{split}, best epoch ({chosen}){with_mid}", found.get("best"))
-        yield from _row(f"{split}, median of the last {last}{with_mid}", found.get("median_of_last_10"))
+        yield from _row(f"{split}, last of {results['epochs']} epochs{with_mid}", {"top1": found.get("last")})
+        yield from _row(f"{split}, best epoch ({chosen}){with_mid}", {"top1": found.get("best")})
+        yield from _row(f"{split}, median of the last {last}{with_mid}", {"top1": found.get("median_of_last_10")})
 
 
-def _row(what: str, top1: object, figures: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-    """One row of the table of figures; none where there is no top-1: files beside a checkpoint may hold anything."""
-    figures = figures or {}
-    top1, top5, ece = (_number(value) for value in (top1, figures.get("top5"), figures.get("calibration_error")))
+def _row(what: str, figures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """One row of the table of figures; none without top-1: files beside a checkpoint may hold anything."""
+    values = {name: _number(figures.get(name)) for name in METRICS}
     images = figures.get("images")
-    if top1 is not None:
-        yield {
-            "what": what,
-            "images": images if isinstance(images, int) else "",
-            "top1": top1,
-            "top5": top5,
-            "ece": ece,
-        }
+    if values["top1"] is not None:
+        texts = [metric.text(values[name]) for name, metric in METRICS.items()]
+        yield {"what": what, "images": images if isinstance(images, int) else "", "figures": texts}
 
 
 def _number(value: object) -> float | None:
@@ -176,9 +172,9 @@ def _of_evaluations(trained: Trained) -> Iterator[dict[str, Any]]:
         whole, backbone = _part(document, "figures"), _part(document, "backbone")
         if backbone:
             alone = {**backbone, "images": whole.get("images")}
-            yield from _row(f"{what}, without the mid-level branch: as exported", backbone.get("top1"), alone)
+            yield from _row(f"{what}, without the mid-level branch: as exported", alone)
             what += ", with the mid-level branch"
-        yield from _row(what, whole.get("top1"), whole)
+        yield from _row(what, whole)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

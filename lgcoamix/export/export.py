@@ -25,6 +25,7 @@ from lgcoamix.export.onnx import write_onnx
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.normalise import to_inputs
 from lgcoamix.runs.load import CONFIG, SECTION, Trained, checkpoint_file, exported_config, make_network, read_trained
+from lgcoamix.settings.options import ExportOptions
 from lgcoamix.settings.sections import to_plain
 from preprocess.errors import PreprocessError
 from preprocess.files import digest_of
@@ -43,24 +44,6 @@ _ARCHITECTURE = (
     "first_conv",
     "classifier",
 )
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What is exported, and where to.
-
-    Parameters
-    ----------
-    checkpoint : checkpoint file, or run folder: then its ``best.pt``.
-    out : folder.
-    onnx : write ``model.onnx`` too.
-    force : replace an earlier export in ``out``.
-    """
-
-    checkpoint: Path
-    out: Path
-    onnx: bool = False
-    force: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 import csv
 import io
-import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,36 +16,11 @@ from lgcoamix.errors import RunError
 from lgcoamix.export.folder import Exported, read_exported
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import make_statistics, to_inputs
+from lgcoamix.settings.options import PredictOptions
 from preprocess.files import try_writing, write_whole
-from preprocess.text import listed
+from preprocess.text import listed, shown_name
 
 _SHOWN = 10  # images in the summary
-# What a terminal may obey instead of show: controls, separators of lines, turns of the writing direction.
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """What is classified, and how.
-
-    Parameters
-    ----------
-    model : folder that ``export`` wrote.
-    images : files, and folders of which all images are taken.
-    out : table to write.
-    top : classes for each image, at most all.
-    batch_size : images at a time.
-    workers : loading processes.
-    device : ``auto``, ``cpu``, ``cuda``, ``mps``.
-    """
-
-    model: Path
-    images: tuple[Path, ...]
-    out: Path
-    top: int = 5
-    batch_size: int = 32
-    workers: int = 2
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -179,8 +152,3 @@ def _answers(
         names = (classes[label] for label in labels)
         answers.append(Prediction(path, tuple(zip(names, probabilities, strict=True))))
     return answers
-
-
-def shown_name(path: Path | str) -> str:
-    """A path or a class name as text that any terminal takes, and does not obey."""
-    return _CONTROLS.sub("\ufffd", os.fsencode(path).decode("utf-8", "replace"))

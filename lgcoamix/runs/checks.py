@@ -1,8 +1,12 @@
-"""What can be refused before torch is imported, and before anything is written."""
+"""Checks that run before torch is imported, and before anything is written."""
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lgcoamix.errors import RunError, SettingsError
+from lgcoamix.runs.identity import identity, refuse_other_run
 from lgcoamix.settings.launch import launched
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
@@ -10,41 +14,41 @@ from preprocess.files import is_leftover
 from preprocess.store import Store
 
 
-def _refuse_folder(options: RunOptions) -> None:
-    """Refuse a folder that would be overwritten, or that holds something else."""
-    out, resume = options.out, options.resume
-    if resume not in (None, "auto"):
-        if not Path(resume).is_file():
-            raise SettingsError(f"--resume takes auto or a checkpoint of the run, there is no file {resume}")
-        if Path(resume).resolve().parent != out.resolve():
-            raise SettingsError(f"--resume {resume} continues the run in {Path(resume).parent}; leave out --out")
-    # A run that was killed at its very start leaves the lock, and what it was writing.
-    held = out.iterdir() if out.is_dir() else ()
-    names = {path.name for path in held if path.name != ".lock" and not is_leftover(path)}
-    if out.exists() and resume is None:
-        remedy = "; to continue what it holds, add --resume auto" if "config.json" in names else ""
-        raise RunError(f"the run folder {out} exists; give another --out, or remove it{remedy}")
-    if resume and names and "config.json" not in names:
-        raise RunError(f"{out} holds something else than a run (it has no config.json); give another --out")
+@dataclass(frozen=True)
+class Checked:
+    """A run that can start.
+
+    Parameters
+    ----------
+    identity : what decides its outcome, see :func:`lgcoamix.runs.identity.identity`.
+    results : of a finished run that was to be resumed; None for all others.
+    """
+
+    identity: dict[str, Any]
+    results: dict[str, Any] | None
 
 
-def check(store: Store, settings: Settings, options: RunOptions) -> None:
-    """Refuse a run that cannot work.
+def preflight(store: Store, settings: Settings, options: RunOptions) -> Checked:
+    """Refuse a run that cannot work, and find out whether it is already finished.
 
     Raises
     ------
     SettingsError : settings that do not fit each other or the store.
-    RunError : the run folder exists, or the store lacks a split.
+    RunError : the run folder exists or holds another run, or the store lacks a split.
     """
-    if options.maps not in ("stored", "live"):
-        raise SettingsError(f"maps are stored or live, got {options.maps!r}")
     if options.maps == "live" and options.loader == "resident":
-        raise SettingsError("--maps live segments in the loading processes: take --loader streaming, or auto")
+        raise SettingsError("--maps live segments in the DataLoader workers: use --loader streaming or auto")
     if launched()[0] == 0:  # the others would see the folder that the first has made
         _refuse_folder(options)
     if options.val_fraction == 0 and not store.test_split:
         raise RunError(f"{store.path} has neither a test nor a val split; give --val-fraction 0.2")
     check_training(store, settings)
+    decisive = identity(store, settings, options)
+    finished = options.out / "results.json"
+    if options.resume is None or not finished.exists():
+        return Checked(decisive, None)
+    refuse_other_run(decisive, json.loads((options.out / "config.json").read_text()), options.out)
+    return Checked(decisive, json.loads(finished.read_text()))
 
 
 def check_training(store: Store, settings: Settings) -> None:
@@ -78,3 +82,21 @@ def check_training(store: Store, settings: Settings) -> None:
         )
     if data.test == "center" and data.image_size > size:
         raise SettingsError(f"data.test=center needs an image size up to the stored {size}, got {data.image_size}")
+
+
+def _refuse_folder(options: RunOptions) -> None:
+    """Refuse a folder that would be overwritten, or that holds something else."""
+    out, resume = options.out, options.resume
+    if resume not in (None, "auto"):
+        if not Path(resume).is_file():
+            raise SettingsError(f"--resume takes auto or a checkpoint of the run, there is no file {resume}")
+        if Path(resume).resolve().parent != out.resolve():
+            raise SettingsError(f"--resume {resume} continues the run in {Path(resume).parent}; leave out --out")
+    # A run that was killed at its very start leaves the lock, and what it was writing.
+    held = out.iterdir() if out.is_dir() else ()
+    names = {path.name for path in held if path.name != ".lock" and not is_leftover(path)}
+    if out.exists() and resume is None:
+        remedy = "; to continue what it holds, add --resume auto" if "config.json" in names else ""
+        raise RunError(f"the run folder {out} exists; give another --out, or remove it{remedy}")
+    if resume and names and "config.json" not in names:
+        raise RunError(f"{out} holds something else than a run (it has no config.json); give another --out")

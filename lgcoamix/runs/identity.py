@@ -54,18 +54,3 @@ def compare_runs(mine: dict[str, Any], config: dict[str, Any]) -> str:
     differ = [name for name in here | there if here.get(name, _NONE) != there.get(name, _NONE)]
     lines = [f"{name} is {here.get(name, _NONE)} here, {there.get(name, _NONE)} in the run" for name in differ[:5]]
     return "; ".join(lines) + (f" (and {len(differ) - 5} more)" if len(differ) > 5 else "")
-
-
-def finished_results(store: Store, settings: Settings, options: RunOptions) -> dict[str, Any] | None:
-    """Results of a run that is to be resumed and was finished already; None for any other.
-
-    Raises
-    ------
-    RunError : the folder holds another run.
-    """
-    finished = options.out / "results.json"
-    if options.resume is None or not finished.exists():
-        return None
-    config = json.loads((options.out / "config.json").read_text())
-    refuse_other_run(identity(store, settings, options), config, options.out)
-    return json.loads(finished.read_text())

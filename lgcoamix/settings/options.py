@@ -1,40 +1,143 @@
-"""What a run needs besides its recipe."""
+"""The options of the commands, besides the settings of a recipe. The command line is made from these fields."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
+
+from lgcoamix.errors import SettingsError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def option(default: Any, help: str = "", **form: Any) -> Any:  # noqa: A002 - click's word
+    """A field that is an option of the command line as well.
+
+    Parameters
+    ----------
+    default : None leaves the choice to the program; ``help`` then says what it takes.
+    help : text of ``--help``.
+    form : ``choices``; ``low``, ``high`` (open: the value itself is excluded) for numbers; ``metavar``; ``each``, what
+        a list of numbers holds.
+    """
+    return field(default=default, metadata={"help": help, **form})
+
+
+class Options:
+    """Base of all: values that have choices are one of them."""
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            value, choices = getattr(self, part.name), part.metadata.get("choices")
+            if choices and value not in choices:
+                raise SettingsError(f"{part.name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """What a run needs besides its recipe.
+class RunOptions(Options):
+    """What a run needs besides its settings: each field is an option of ``train.py``.
 
     Parameters
     ----------
     out : run folder.
     recipe : name of the recipe that the settings started from.
-    seed : of everything that is random.
-    device : ``auto``, ``cpu``, ``cuda``, ``mps``.
-    workers : loading processes, of each rank.
-    val_fraction : share of each training class that is held out for choosing the best epoch.
-    loader : ``streaming``, ``resident``, or ``auto``: resident on a GPU whose memory has room for it.
-    maps : ``stored``, or ``live``: loading processes segment every crop, as the published code does.
-    resume : None starts in a new folder; ``auto`` continues what the folder holds; or the path of a checkpoint in it.
-    checkpoint_every : steps between checkpoints; there is one after every epoch as well.
-    keep : checkpoints that stay, besides the best.
-    tensorboard : write scalars and mixed batches for TensorBoard.
-    wandb : project of Weights & Biases, or None.
     """
 
     out: Path
     recipe: str
-    seed: int = 0
-    device: str = "auto"
-    workers: int = 2
-    val_fraction: float = 0.0
-    loader: str = "auto"
-    maps: str = "stored"
-    resume: str | None = None
-    checkpoint_every: int = 500
-    keep: int = 2
-    tensorboard: bool = True
-    wandb: str | None = None
+    device: str = option("auto", choices=DEVICES)
+    loader: str = option(
+        "auto",
+        "Stream from the store, or keep all images in device memory; auto: resident on a GPU with enough memory.",
+        choices=("auto", "streaming", "resident"),
+    )
+    maps: str = option(
+        "stored",
+        "Crop the stored superpixel maps, or segment every crop while loading (live), as the published code does.",
+        choices=("stored", "live"),
+    )
+    workers: int = option(2, "DataLoader workers per process.", low=0)
+    seed: int = option(0, low=0)
+    val_fraction: float = option(
+        0.0,
+        "Share of the training images held out to choose the best epoch; 0 chooses it on the test split.",
+        low=0,
+        high=1,
+    )
+    resume: str | None = option(None, "Continue from the run folder, if it holds anything.", metavar="auto|FILE")
+    checkpoint_every: int = option(500, "Steps between checkpoints; there is one after every epoch as well.", low=1)
+    keep: int = option(2, "Number of last checkpoints to keep.", low=1)
+    pictures: bool = option(True, "Write plots and sample images into the run folder.")
+    tensorboard: bool = option(True, "Write OUT/tensorboard.")
+    wandb: str | None = option(None, "Log to Weights & Biases as well.", metavar="PROJECT")
+
+
+@dataclass(frozen=True)
+class EvaluationOptions(Options):
+    """What is evaluated, and how: each field with a default is an option of ``evaluate``.
+
+    Parameters
+    ----------
+    checkpoint : checkpoint file, or run folder: then its ``best.pt``.
+    split : name of a split of the store.
+    out : folder for the results.
+    """
+
+    checkpoint: Path
+    split: str
+    out: Path
+    device: str = option("auto", choices=DEVICES)
+    batch_size: int | None = option(None, "[default: as in training]", low=1)
+    workers: int = option(2, "DataLoader workers.", low=0)
+    fgsm: tuple[float, ...] = option(
+        (1.0, 2.0, 4.0, 8.0),
+        "Fast gradient sign attack: largest change of a pixel, in 1/255.",
+        metavar="E,E|none",
+        high=255,
+        each="numbers",
+    )
+    drop: tuple[float, ...] = option(
+        (0.25, 0.5, 0.75),
+        "Blacken these shares of the patches of every image.",
+        metavar="S,S|none",
+        high=1,
+        each="shares",
+    )
+    drop_grid: int = option(7, "Patches per side, for --drop.", low=1)
+    seed: int = option(0, "Decides which patches are dropped.", low=0)
+    force: bool = option(False, "Replace an evaluation of the same checkpoint and split in --out.")
+
+
+@dataclass(frozen=True)
+class ExportOptions(Options):
+    """What is exported, and where to.
+
+    Parameters
+    ----------
+    checkpoint : checkpoint file, or run folder: then its ``best.pt``.
+    out : folder.
+    """
+
+    checkpoint: Path
+    out: Path
+    onnx: bool = option(False, "Write model.onnx as well, checked against PyTorch.")
+    force: bool = option(False, "Replace an earlier export in --out.")
+
+
+@dataclass(frozen=True)
+class PredictOptions(Options):
+    """What is classified, and how.
+
+    Parameters
+    ----------
+    model : folder that ``export`` wrote.
+    images : files, and folders whose images are all classified.
+    out : table to write.
+    """
+
+    model: Path
+    images: tuple[Path, ...]
+    out: Path
+    top: int = option(5, "Classes per image.", low=1)
+    batch_size: int = option(32, low=1)
+    workers: int = option(2, "DataLoader workers.", low=0)
+    device: str = option("auto", choices=DEVICES)

@@ -15,7 +15,7 @@ from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
 from lgcoamix.ops.output import Output
 from lgcoamix.ops.seeding import derive_seed
-from lgcoamix.training.step import Step, draw_gate, mix_batch
+from lgcoamix.training.step import Step
 from lgcoamix.training.throughput import Waiting
 
 _REMEDY = "try a smaller --set optim.lr=..., or --set optim.clip=5; with --amp fp16 try bf16"
@@ -72,7 +72,7 @@ def train_one_epoch(
     for batch in progress.waiting.around(on_device(loader, step.device)):
         epoch, number = progress.epoch, progress.number
         torch.manual_seed(derive_seed("layers", step.seed, epoch, number, step.ranks.rank))  # dropout, drop path
-        _run_step(step, batch, progress, batches.weight(number), mixing and draw_gate(step, epoch, number))
+        _run_step(step, batch, progress, batches.weight(number), mixing and step.gate(epoch, number))
         progress.number += 1
         after_step(batches.size(number))
     return read_finite(progress, step.ranks)
@@ -85,7 +85,8 @@ def _run_step(step: Step, batch: Batch, progress: Progress, weight: float, is_op
     for place, (begin, end) in enumerate(shares):
         share = weight * (end - begin) / len(batch.labels)
         part = batch if len(shares) == 1 else batch.part(begin, end)
-        mixed = mix_batch(step, part, progress.epoch, progress.number, is_open, place)
+        part = step.normalise(part)
+        mixed = step.mix(part, step.plan(part, progress.epoch, progress.number, is_open, place))
         with step.autocast():
             output: Output = step.model(mixed.images, mixed.regions, mixed.count)
             terms = step.loss(output, mixed)

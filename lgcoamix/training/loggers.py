@@ -27,7 +27,7 @@ class Logs:
     """
 
     def __init__(self, options: RunOptions, config: dict[str, Any], epoch: int) -> None:
-        self._board, self._wandb = None, None
+        self._board, self._wandb, self._pictures = None, None, options.pictures
         if options.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -38,7 +38,7 @@ class Logs:
     @property
     def wants_pictures(self) -> bool:
         """Whether anything shows pictures."""
-        return self._board is not None or self._wandb is not None
+        return self._pictures and (self._board is not None or self._wandb is not None)
 
     def add_epoch(self, row: dict[str, float], timing: dict[str, float]) -> None:
         """Log the figures of one epoch."""

@@ -14,7 +14,7 @@ from lgcoamix.mixing import Batch, Mixed, Plan
 from lgcoamix.ops.normalise import to_picture
 from lgcoamix.ops.output import Output
 from lgcoamix.ops.seeding import derive_seed
-from lgcoamix.training.step import Step, normalise
+from lgcoamix.training.step import Step
 from preprocess.inspect.sheet import outlined
 
 _SHOWN = 6
@@ -63,7 +63,7 @@ def mixed_figure(step: Step, batch: Batch, classes: tuple[str, ...]) -> Figure:
     batch : a batch from the training loader.
     classes : class names.
     """
-    batch = normalise(step, _some(batch, _SHOWN).to(step.device))
+    batch = step.normalise(_some(batch, _SHOWN).to(step.device))
     pair = _mix(step, batch, 0)
     if pair is None:
         return unmixed_figure(batch, classes, "this method mixes nothing: inputs as they are")
@@ -164,7 +164,7 @@ def lambda_figure(step: Step, batches: Iterable[Batch], title: str) -> Figure | 
     """
     points: list[tuple[np.ndarray, np.ndarray]] = []
     for number, batch in enumerate(batches):
-        pair = _mix(step, normalise(step, batch.to(step.device)), number)
+        pair = _mix(step, step.normalise(batch.to(step.device)), number)
         output = None if pair is None else _forward(step, pair[1])
         if output is None or output.local is None:
             return None

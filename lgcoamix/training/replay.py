@@ -8,7 +8,8 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from lgcoamix.training.epoch import Progress, train_one_epoch
 from lgcoamix.training.optim import set_rate
 from lgcoamix.training.plots import pairs_figure, sample_figure, unmixed_figure
 from lgcoamix.training.run import make_step
-from lgcoamix.training.step import Step, draw_gate, mix_planned, normalise, plan_batch
+from lgcoamix.training.step import Step
 from lgcoamix.training.throughput import Waiting
 from preprocess.files import write_whole
 from preprocess.store import Store
@@ -101,7 +102,6 @@ class Replay:
                 f"note: the run was on {self.config['device']}, this replay is on {self.device.type}: last digits of "
                 "what is computed may differ"
             )
-        torch.set_num_threads(self.config["threads"])  # they decide the last digits of what a network computes
         # Weights are needed, and fetched, only where the method looks at the images with the network.
         self.step = self._make_step(weights="none")
         ranks, needs_maps = self.step.ranks, self.step.mixer.needs_maps
@@ -174,10 +174,14 @@ class Replay:
         RunError : the network of that step cannot be had.
         """
         self.check(epoch, number)
+        with _threads(self.config["threads"]):
+            yield from self._parts(epoch, number)
+
+    def _parts(self, epoch: int, number: int) -> Iterator[Part]:
         first = self._step_before(epoch, number) if self.step.mixer.needs_model else self.step
-        is_open = self.settings.optim.mixes_in(epoch) and draw_gate(first, epoch, number)
+        is_open = self.settings.optim.mixes_in(epoch) and first.gate(epoch, number)
         for rank in range(self.world):
-            step = replace(first, ranks=Ranks(self.device, rank, self.world))
+            step = first.on_rank(Ranks(self.device, rank, self.world))
             order = self.loaders.batches.at(epoch, number, rank)
             if order.weight(number):  # a small last batch may have no share for a process
                 batch = self.dataset.__getitems__(next(iter(order))).to(self.device)
@@ -187,9 +191,9 @@ class Replay:
         shares = split_evenly(len(batch.labels), step.accumulate)
         torch.manual_seed(derive_seed("layers", step.seed, epoch, number, step.ranks.rank))
         for place, (begin, end) in enumerate(shares):
-            part = normalise(step, batch.part(begin, end))
-            plan = plan_batch(step, part, epoch, number, is_open, place)
-            mixed = mix_planned(step, part, plan)
+            part = step.normalise(batch.part(begin, end))
+            plan = step.plan(part, epoch, number, is_open, place)
+            mixed = step.mix(part, plan)
             yield Part(step.ranks.rank, place, part, plan, mixed)
             if step.mixer.needs_model and place + 1 < len(shares):  # it moves the statistics that the next part sees
                 with step.autocast():
@@ -324,7 +328,7 @@ def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
         if replay.options.maps == "stored":
             stored_map = dataset.read_maps(draws)[0]
             tensors["stored_map"] = torch.from_numpy(stored_map)
-    tensors["input"] = normalise(replay.step, shown.to(replay.device)).images[0]
+    tensors["input"] = replay.step.normalise(shown.to(replay.device)).images[0]
     label = store.classes[int(shown.labels[0])]
     title = f"{key}, {label}; epoch {epoch}" + ("" if shown_map is None else f"; {scale} segments asked")
     pixels = shown.images[0].permute(1, 2, 0).numpy()
@@ -339,6 +343,17 @@ def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
         f"the whole batch: --epoch {epoch} --step {number}",
         f"wrote {out / 'sample.safetensors'}, {out / 'sample.png'}",
     ]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with as many threads as the run: they decide the last digits of what a network computes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _is_batch_file(path: Path) -> bool:

@@ -10,16 +10,17 @@ from typing import Any
 import torch
 
 from lgcoamix.data.build import make_loaders
+from lgcoamix.data.loader import make_loader
+from lgcoamix.data.order import EpochBatches
 from lgcoamix.errors import RunError, SettingsError
+from lgcoamix.evaluation.loop import predictions
 from lgcoamix.mixing import Mixer, make_mixer
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.class_activation import classifier_weight, last_map
 from lgcoamix.ops.distributed import Ranks, joined
 from lgcoamix.ops.seeding import derive_seed
-from lgcoamix.runs.checks import check
 from lgcoamix.runs.folder import RunFolder
-from lgcoamix.runs.identity import finished_results, identity
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report, silent
 from lgcoamix.settings.sections import Settings
@@ -28,41 +29,79 @@ from lgcoamix.training.step import Step
 from lgcoamix.training.trainer import Trainer
 from preprocess.store import Store
 
+_LAMBDA_IMAGES = 512  # points in lambda.png
 _PACKAGES = ("torch", "timm", "numpy", "h5py", "albumentations", "opencv-python-headless", "scikit-image", "pillow")
 
 
-def train(store: Store, settings: Settings, options: RunOptions, report: Report) -> dict[str, Any]:
-    """Train, evaluate after every epoch, and write the run folder; or go on where it stopped.
+def train(
+    store: Store, settings: Settings, options: RunOptions, identity: dict[str, Any], report: Report
+) -> dict[str, Any]:
+    """Train, evaluate after every epoch, and write the run folder; or resume it.
+
+    Parameters
+    ----------
+    store, settings, options : of the run, as :func:`lgcoamix.runs.checks.preflight` has checked them.
+    identity : what decides the outcome; preflight found it.
+    report : tells where the run is.
 
     Returns
     -------
-    The results: last, best (and what it was chosen on) and the median of the last 10 epochs.
+    The results: last, best (and what it was chosen on) and the median of the last 10 epochs. Empty on all ranks but the
+    first.
 
     Raises
     ------
-    SettingsError : settings that do not fit each other or the store.
-    RunError : the folder holds another run, the store is incomplete or has nothing to evaluate on, the loss is not
-        finite, a checkpoint cannot be written or read.
+    SettingsError : settings that do not fit each other or the network.
+    RunError : the folder holds another run, the loss is not finite, a checkpoint cannot be written or read.
     Interrupted : a signal came; the run is saved.
     """
-    check(store, settings, options)
-    finished = finished_results(store, settings, options)
-    if finished is not None:
-        return finished
     with joined(options.device) as ranks:
         report = report if ranks.first else silent()
         step = make_step(store, settings, options, ranks, report)
         loaders = make_loaders(store, settings, options, step.mixer.needs_maps, ranks)
         report.say(f"{ranks.world} x {ranks.device.type}, {loaders.kind} loader" if ranks.world > 1 else loaders.notice)
-        config = _describe(store, settings, options, ranks)
-        trainer = Trainer(store, settings, options, config, step, loaders, report)
+        config = _describe(store, options, identity, ranks)
+        trainer = Trainer(settings, options, identity, config, step, loaders, report)
         try:
             if not ranks.first:
-                return trainer.fit(None)
+                trainer.fit(None)
+                return {}
             with RunFolder(options.out, next(iter(loaders.tests)), options.keep) as folder:
-                return trainer.fit(folder)
+                trainer.fit(folder)
+                results = folder.results()
+                if options.pictures:
+                    _draw(trainer, store)
+                trainer.logs.close(results)
+                folder.write_json("results.json", results)
+                return results
         finally:
             loaders.close()
+
+
+def _draw(trainer: Trainer, store: Store) -> None:
+    """Draw learning curves, a mixed batch, λ, and the last weights on the test split (or the validation share)."""
+    from lgcoamix.evaluation.evaluate import draw_predictions
+    from lgcoamix.training.plots import curves_figure, lambda_figure, mixed_figure
+
+    step, loaders, settings, out = trainer.step, trainer.loaders, trainer.settings, trainer.options.out
+    last = settings.optim.epochs - 1
+    title = f"{store.name}, {settings.method}, {settings.model.backbone}"
+    figures = {
+        "curves": curves_figure(trainer.folder.rows, title),
+        "mixed": mixed_figure(step, next(loaders.first_batches(last)), store.classes),
+        "lambda": lambda_figure(step, loaders.first_batches(last, _LAMBDA_IMAGES), title),
+    }
+    for name, figure in figures.items():
+        if figure is not None:
+            figure.savefig(out / f"{name}.png", dpi=110)
+            trainer.logs.add_figure(name, figure, last)
+    name, loader = list(loaders.tests.items())[-1]
+    dataset = loader.dataset
+    everything = EpochBatches(len(dataset), settings.optim.batch_size, None)  # of all ranks
+    loader = make_loader(dataset, everything, loader.num_workers)
+    found = predictions(step.evaluated, loader, step.statistics, step.device, step.autocast)
+    logits, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+    draw_predictions(out, dataset, store.classes, logits, labels, f"{title}, {name}")
 
 
 def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Ranks, report: Report) -> Step:
@@ -79,11 +118,11 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
             "choose others with --superpixels"
         )
     if mixer.fetches:
-        report.say(f"fetching the weights of {mixer.fetches}, with which {settings.method} looks, unless in the cache")
+        report.say(f"downloading {mixer.fetches} for {settings.method} (skipped if cached)")
     mixer.prepare()
     model, compute, optim = settings.model, settings.compute, settings.optim
     if model.weights == "pretrained":
-        report.say(f"fetching the weights of {model.backbone}, unless they are in the cache")
+        report.say(f"downloading the weights of {model.backbone} (skipped if cached)")
     torch.manual_seed(derive_seed("weights", options.seed))
     network = LocalGlobalNet(
         model.backbone,
@@ -129,17 +168,16 @@ def _try_input(model: LocalGlobalNet, settings: Settings, mixer: Mixer) -> None:
             raise SettingsError(f"{settings.method} with {settings.model.backbone}: {error}") from None
 
 
-def _describe(store: Store, settings: Settings, options: RunOptions, ranks: Ranks) -> dict[str, Any]:
-    decisive = identity(store, settings, options)
+def _describe(store: Store, options: RunOptions, identity: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
     return {
-        **decisive,
+        **identity,
         "store": {
             "path": str(store.path),
             "name": store.name,
             "dataset": store.dataset,
             "images": store.document["images"],  # how they were stored: export tells it to predict
             "samples": {name: len(split) for name, split in store.splits.items()},
-            **decisive["store"],
+            **identity["store"],
         },
         "folder": str(Path.cwd()),  # of which paths in the settings are relative
         "workers": options.workers,

@@ -1,63 +1,65 @@
-"""What one training step computes: the parts it needs, and how a batch is mixed. Knows no method by name."""
+"""The parts of a training step, and how a batch is mixed. Knows no method by name."""
 
+import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from lgcoamix.mixing import Batch, Mixed, Mixer, Plan, unmixed
-from lgcoamix.ops.batch import Statistics
+from lgcoamix.mixing import Mixed, Mixer, Plan, unmixed
+from lgcoamix.ops.batch import Batch, Statistics
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.normalise import to_inputs
+from lgcoamix.ops.output import Output
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.settings.sections import ComputeSettings
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_FLOAT32 = ComputeSettings()
 
 
-@dataclass(frozen=True)
 class Step:
-    """What one training step needs besides the batch.
+    """What a training step needs besides its batch.
 
     Parameters
     ----------
-    network : the network, as it is saved and evaluated.
+    network : as it is saved and evaluated.
     mixer, optimiser : the parts.
     statistics : mean and standard deviation of the inputs, on the device.
     ranks : this process and its device.
     seed : of the run.
-    compute : precision, memory order, compilation.
+    compute : precision, memory format, compilation.
     clip, accumulate : see :class:`lgcoamix.settings.sections.OptimSettings`.
     average : of the weights, or None.
     """
 
-    network: nn.Module
-    mixer: Mixer
-    optimiser: torch.optim.Optimizer
-    statistics: Statistics
-    ranks: Ranks
-    seed: int = 0
-    compute: ComputeSettings = field(default_factory=ComputeSettings)
-    clip: float = 0.0
-    accumulate: int = 1
-    average: ModelEmaV3 | None = None
-    model: nn.Module = field(init=False)
-    mix: Callable[..., Mixed] = field(init=False)
-    loss: Callable[..., dict[str, Tensor]] = field(init=False)
-    scaler: torch.amp.GradScaler = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Wrap what computes: for compilation, for half precision."""
-        model, mix, loss = self.network, self.mixer.mix, self.mixer.loss
-        if self.compute.compile:
-            model, mix, loss = (torch.compile(part, dynamic=False) for part in (model, mix, loss))
-        scaler = torch.amp.GradScaler(self.ranks.device.type, enabled=self.compute.amp == "fp16")
-        for name, value in (("model", model), ("mix", mix), ("loss", loss), ("scaler", scaler)):
-            object.__setattr__(self, name, value)
+    def __init__(
+        self,
+        network: nn.Module,
+        mixer: Mixer,
+        optimiser: torch.optim.Optimizer,
+        statistics: Statistics,
+        ranks: Ranks,
+        seed: int = 0,
+        compute: ComputeSettings = _FLOAT32,
+        clip: float = 0.0,
+        accumulate: int = 1,
+        average: ModelEmaV3 | None = None,
+    ) -> None:
+        self.network, self.mixer, self.optimiser, self.average = network, mixer, optimiser, average
+        self.statistics, self.ranks, self.seed, self.compute = statistics, ranks, seed, compute
+        self.clip, self.accumulate = clip, accumulate
+        parts = network, mixer.mix, mixer.loss
+        if compute.compile:
+            parts = tuple(torch.compile(part, dynamic=False) for part in parts)
+        self.model: Callable[..., Output] = parts[0]
+        self._mix: Callable[..., Mixed] = parts[1]
+        self.loss: Callable[..., dict[str, Tensor]] = parts[2]
+        self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=compute.amp == "fp16")
 
     @property
     def device(self) -> torch.device:
@@ -66,16 +68,26 @@ class Step:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is evaluated: the average of the weights, where there is one."""
+        """The network that is evaluated: the averaged weights, if there are any."""
         return self.network if self.average is None else self.average.module
 
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """Memory order of the inputs."""
-        return torch.channels_last if self.compute.channels_last else torch.contiguous_format
+    def on_rank(self, ranks: Ranks) -> Self:
+        """The same step as another process takes it."""
+        other = copy.copy(self)
+        other.ranks = ranks
+        return other
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser and scaler; :meth:`weights` are the rest."""
+        return {"optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def weights(self) -> dict[str, Any]:
+        """Weights of the network and their average, as a checkpoint holds them."""
+        average = None if self.average is None else self.average.module.state_dict()
+        return {"model": self.network.state_dict(), "model_ema": average}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up network, optimiser, scaler and average from the state that a checkpoint holds."""
+        """Load network, optimiser, scaler and average from the state that a checkpoint holds."""
         self.network.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
@@ -83,41 +95,32 @@ class Step:
             self.average.module.load_state_dict(state["model_ema"])
 
     def autocast(self) -> AbstractContextManager:
-        """Half precision, where it is wanted."""
+        """Half precision, if the settings ask for it."""
         if self.compute.amp == "off":
             return nullcontext()
         return torch.autocast(self.device.type, _HALF[self.compute.amp])
 
+    def normalise(self, batch: Batch) -> Batch:
+        """The batch as the network takes it."""
+        order = torch.channels_last if self.compute.channels_last else torch.contiguous_format
+        images = to_inputs(batch.images, *self.statistics, order)
+        return replace(batch, images=images, statistics=self.statistics)
 
-def normalise(step: Step, batch: Batch) -> Batch:
-    """The batch as the network takes it."""
-    images = to_inputs(batch.images, *step.statistics, step.memory_format)
-    return replace(batch, images=images, statistics=step.statistics)
+    def gate(self, epoch: int, number: int) -> bool:
+        """Draw whether step ``number`` of ``epoch`` mixes: the same on all ranks."""
+        return self.mixer.gate(torch.Generator().manual_seed(derive_seed("gate", self.seed, epoch, number)))
 
+    def plan(self, batch: Batch, epoch: int, number: int, is_open: bool = True, part: int = 0) -> Plan | None:
+        """Draw how step ``number`` of ``epoch`` mixes one part of a normalised batch; None leaves it unmixed.
 
-def plan_batch(step: Step, batch: Batch, epoch: int, number: int, is_open: bool = True, part: int = 0) -> Plan | None:
-    """Draw how step ``number`` of ``epoch`` mixes one part of a normalised batch; None leaves it as it is.
+        Parameters
+        ----------
+        is_open : whether the gate is open.
+        part : which part of the batch, if gradients are accumulated.
+        """
+        seed = derive_seed("mix", self.seed, epoch, number, self.ranks.rank, part)
+        return self.mixer.plan(batch, torch.Generator().manual_seed(seed), self.network, is_open)
 
-    Parameters
-    ----------
-    is_open : whether the gate is open.
-    part : which of the step's parts, where gradients are accumulated.
-    """
-    seed = derive_seed("mix", step.seed, epoch, number, step.ranks.rank, part)
-    return step.mixer.plan(batch, torch.Generator().manual_seed(seed), step.network, is_open)
-
-
-def mix_planned(step: Step, batch: Batch, plan: Plan | None) -> Mixed:
-    """Mix a normalised batch as it was planned."""
-    return unmixed(batch) if plan is None else step.mix(batch, plan)
-
-
-def mix_batch(step: Step, batch: Batch, epoch: int, number: int, is_open: bool = True, part: int = 0) -> Mixed:
-    """Normalise and mix one part of a batch: see :func:`plan_batch`."""
-    batch = normalise(step, batch)
-    return mix_planned(step, batch, plan_batch(step, batch, epoch, number, is_open, part))
-
-
-def draw_gate(step: Step, epoch: int, number: int) -> bool:
-    """Draw the gate of a step: the same on all ranks."""
-    return step.mixer.gate(torch.Generator().manual_seed(derive_seed("gate", step.seed, epoch, number)))
+    def mix(self, batch: Batch, plan: Plan | None) -> Mixed:
+        """Mix a normalised batch as planned."""
+        return unmixed(batch) if plan is None else self._mix(batch, plan)

@@ -1,7 +1,7 @@
 """Superpixel algorithms and the choice of scales.
 
-A new algorithm is one new file with a function ``(image, n_segments, compactness) -> ids`` and an
-:class:`~preprocess.superpixels.algorithm.Algorithm` around it, and one line of :data:`ALGORITHMS`.
+To add an algorithm, write a file with a function ``(image, n_segments, compactness) -> ids``, wrap it in an
+:class:`~preprocess.superpixels.algorithm.Algorithm`, and add a line to :data:`ALGORITHMS`.
 """
 
 from preprocess.superpixels.agreement import adjusted_rand_index

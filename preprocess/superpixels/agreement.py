@@ -1,11 +1,11 @@
-"""How alike two maps of the same image are."""
+"""Agreement between two superpixel maps of the same image."""
 
 import numpy as np
 from skimage import metrics
 
 
 def adjusted_rand_index(left: np.ndarray, right: np.ndarray) -> float:
-    """Compare two maps, whatever their ids are called (Hubert and Arabie, 1985, doi:10.1007/BF01908075, eq. 5).
+    """Compare two maps; the values of their ids do not matter.
 
     Parameters
     ----------
@@ -13,7 +13,11 @@ def adjusted_rand_index(left: np.ndarray, right: np.ndarray) -> float:
 
     Returns
     -------
-    1 for equal maps; about 0 for maps that agree as often as chance would have it; may be negative.
+    1 for equal maps and about 0 for maps that agree only by chance. It can be negative.
+
+    References
+    ----------
+    Hubert and Arabie, Comparing partitions, 1985, doi:10.1007/BF01908075, eq. 5.
     """
     table = metrics.contingency_table(left, right)
     both, of_left, of_right = (

@@ -1,4 +1,4 @@
-"""What every superpixel algorithm offers."""
+"""The interface of a superpixel algorithm."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,18 +8,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Algorithm:
-    """A way to cut an image, and what a store needs to know of it.
+    """A superpixel algorithm, with what a store needs to know about it.
 
     Parameters
     ----------
-    run : (image (H, W, 3) uint8, n_segments, compactness) -> (H, W) ids, dense from 0; deterministic.
-    largest_id : ((H, W), n_segments) -> a bound on the ids, whatever the image. It fixes the dtype of a column before
-        its first map is computed.
-    uses_compactness : whether the third argument of ``run`` matters.
-    leaves_the_lock : whether it runs without Python's global lock, so that threads of one process do not wait for each
-        other.
-    run_multiscale : (image, counts, compactness) -> (S, H, W) ids, the same as ``run`` for each count, if sharing work
-        among the counts makes it faster.
+    run : (image (H, W, 3) uint8, n_segments, compactness) -> (H, W) ids, dense from 0. Must be deterministic.
+    largest_id : ((H, W), n_segments) -> an upper bound on the ids of any image. It fixes the dtype of a column before
+        the first map is computed.
+    uses_compactness : whether ``run`` uses its third argument.
+    leaves_the_lock : whether it releases Python's global interpreter lock, so that threads run in parallel.
+    run_multiscale : (image, counts, compactness) -> (S, H, W) ids, equal to ``run`` at each count. Set it when several
+        counts can share work.
     """
 
     run: Callable[[np.ndarray, int, float | None], np.ndarray]
@@ -29,7 +28,7 @@ class Algorithm:
     run_multiscale: Callable[[np.ndarray, tuple[int, ...], float | None], np.ndarray] | None = None
 
     def segment(self, image: np.ndarray, counts: tuple[int, ...], compactness: float | None) -> np.ndarray:
-        """Cut one image at several counts: (S, H, W) ids."""
+        """Segment one image at S counts: (S, H, W) ids."""
         if self.run_multiscale is not None:
             return self.run_multiscale(image, counts, compactness)
         return np.stack([self.run(image, count, compactness) for count in counts])

@@ -9,14 +9,14 @@ from preprocess.superpixels.algorithm import Algorithm
 
 
 def felzenszwalb(image: np.ndarray, n_segments: int, compactness: float | None = None) -> np.ndarray:
-    """Cut an image where neighbouring colours differ more than inside of the regions.
+    """Split an image where colours differ more between neighbouring regions than within them.
 
     Parameters
     ----------
     image : (H, W, 3) uint8 array, RGB.
-    n_segments : n asks for regions of mean area A = H W / n: ``scale`` 3 sqrt(A), ``min_size`` A // 4, ``sigma`` 0.8.
-        The content decides the number: on photographs of 64 to 256 pixels, 0.7 to 1.1 n for n from 25 to 100.
-    compactness : not used; regions follow the content alone.
+    n_segments : n, which sets the mean area A = H W / n: ``scale`` 3 sqrt(A), ``min_size`` A // 4, ``sigma`` 0.8.
+        The number of regions depends on the image: 0.7 to 1.1 n on photographs of 64 to 256 pixels, n from 25 to 100.
+    compactness : ignored.
 
     Returns
     -------

@@ -8,17 +8,17 @@ from preprocess.superpixels.algorithm import Algorithm
 
 
 def grid(image: np.ndarray, n_segments: int, compactness: float | None = None) -> np.ndarray:
-    """Cut an image into rows and columns of nearly square cells.
+    """Split an image into rows and columns of nearly square cells.
 
     Parameters
     ----------
     image : (H, W, 3) uint8 array.
-    n_segments : n becomes R = round(sqrt(n H / W)) rows and round(n / R) columns, at least 1 and at most one a pixel.
-    compactness : not used.
+    n_segments : n becomes R = round(sqrt(n H / W)) rows and round(n / R) columns: at least 1, at most one per pixel.
+    compactness : ignored.
 
     Returns
     -------
-    (H, W) int64 array of ids, dense from 0, row by row; sides of cells differ by at most one pixel.
+    (H, W) int64 array of ids, dense from 0, in row-major order. Cell sides differ by at most one pixel.
     """
     height, width = image.shape[:2]
     rows, columns = _cells((height, width), n_segments)
@@ -27,7 +27,7 @@ def grid(image: np.ndarray, n_segments: int, compactness: float | None = None) -
 
 
 def largest_id(shape: tuple[int, int], n_segments: int) -> int:
-    """Say the last id: every cell has one."""
+    """The largest id: one per cell."""
     return math.prod(_cells(shape, n_segments)) - 1
 
 

@@ -1,8 +1,8 @@
-"""Which segment counts are stored, and how often training draws each of them.
+"""Which segment counts to store, and how often training draws each of them.
 
-The papers draw the count uniformly from a range for each image and step. Counts whose seed grid has the same
-rounded start and step give the same SLIC map, so a range is a short list of distinct grids; a few of them, with the
-draw weights that the uniform draw gives them, stand for the range.
+The papers draw the count uniformly from a range for each image and step. Counts whose seed grids have the same
+rounded start and step give the same SLIC map, so a range contains only a few distinct grids. We store some of them
+and weight each one by the counts it represents.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Scale:
 
     Parameters
     ----------
-    segments : the count that the algorithm is asked for.
-    weight : probability that training draws this scale; the weights of a store sum to 1.
+    segments : the count requested from the algorithm.
+    weight : probability that training draws this scale. The weights of a superpixel set sum to 1.
     """
 
     segments: int
@@ -30,7 +30,7 @@ def parse_segments(text: str) -> range | tuple[int, ...]:
 
     Raises
     ------
-    ValueError : anything else, or a count below 1.
+    ValueError : the text has another form, or a count is below 1.
     """
     try:
         if ":" in text:
@@ -46,7 +46,7 @@ def parse_segments(text: str) -> range | tuple[int, ...]:
 
 
 def describe_counts(counts: range | tuple[int, ...], scales: tuple[Scale, ...]) -> str:
-    """Write counts in short: ``25,50``, or for a range and the scales that stand for it ``30:40x4``."""
+    """Short form of the counts: ``25,50``, or ``30:40x4`` for a range that 4 scales represent."""
     if isinstance(counts, range):
         return f"{counts[0]}:{counts[-1]}x{len(scales)}"
     return ",".join(map(str, counts))
@@ -57,14 +57,14 @@ def choose_scales(counts: range | tuple[int, ...], shape: tuple[int, int], most:
 
     Parameters
     ----------
-    counts : an explicit list is stored as it is, with equal weights; a range is represented.
+    counts : a tuple is stored as given, with equal weights. A range is represented by some of its counts.
     shape : (H, W) of the stored images.
-    most : the number of scales that may stand for a range; None for every distinct grid.
+    most : largest number of scales for a range; None stores every distinct grid.
 
     Returns
     -------
-    Scales by rising count. For a range its distinct grids, in order, are cut into ``most`` runs that hold about
-    equally many counts; each run is stored as its middle count and weighted by the counts in it.
+    Scales by increasing count. The distinct grids of a range are split, in order, into ``most`` runs of about equally
+    many counts. Each run is stored as its middle count, weighted by the number of counts in the run.
     """
     if not isinstance(counts, range):
         return tuple(Scale(count, 1 / len(counts)) for count in counts)
@@ -73,7 +73,7 @@ def choose_scales(counts: range | tuple[int, ...], shape: tuple[int, int], most:
     number = len(grids) if most is None else min(most, len(grids))
     before = 0
     for index, grid in enumerate(grids):
-        # The run that the middle of this grid falls into, but never so late that a later run would stay empty.
+        # The run that contains the middle of this grid, but early enough to leave a grid for every later run.
         middle = int((before + len(grid) / 2) * number / len(counts))
         latest = len(runs)
         run = min(max(middle, number - len(grids) + index), latest)
@@ -84,5 +84,5 @@ def choose_scales(counts: range | tuple[int, ...], shape: tuple[int, int], most:
 
 def seed_grid(shape: tuple[int, int], count: int) -> tuple[tuple[int, int], ...]:
     """Start and step, along H and W, of the grid on which SLIC places ``count`` seeds."""
-    # scikit-image treats a picture as a volume of depth 1.
+    # scikit-image treats an image as a volume of depth 1.
     return tuple((int(axis.start or 0), int(axis.step or 1)) for axis in util.regular_grid((1, *shape), count)[1:])

@@ -1,7 +1,7 @@
-"""SLIC superpixels (Achanta et al., 2012, doi:10.1109/TPAMI.2012.120), with the labels of scikit-image, faster.
+"""SLIC superpixels (Achanta et al., 2012, doi:10.1109/TPAMI.2012.120), faster, with scikit-image's labels.
 
-:mod:`preprocess.superpixels.slic_kernel` holds the compiled part and the reasons why its labels are exact. What lies
-outside of the proven range is answered by scikit-image itself, so the labels are always those of
+:mod:`preprocess.superpixels.slic_kernel` holds the compiled part and explains why its labels are exact. Inputs outside
+the proven range are passed to scikit-image, so the labels always equal those of
 ``skimage.segmentation.slic(image, ..., start_label=0)``.
 """
 
@@ -25,13 +25,13 @@ from preprocess.superpixels.scales import seed_grid
 if TYPE_CHECKING:
     from preprocess.superpixels.slic_kernel import Tiles
 
-# Outside of these, the bounds of the kernel would have to be derived anew.
+# The error bounds of the kernel are proven for these ranges only.
 _COMPACTNESS = (1e-3, 1e5)
 _MOST_PIXELS = 2**23
 _MOST_SEEDS = 2**15 - 1
-# Whose loops the kernel repeats; tests/preprocess/superpixels/test_slic_identity.py compares it with the installed one.
+# scikit-image versions with the same loops; test_slic_identity.py checks the installed one.
 _TESTED = ("0.25", "0.26")
-# Elsewhere compilers may fuse a product and a sum: scikit-image's own labels differ from machine to machine.
+# Other compilers may fuse products and sums, so that scikit-image's own labels differ between machines.
 _PROCESSORS = ("x86_64", "amd64")
 
 
@@ -43,16 +43,16 @@ def slic(
     slic_zero: bool = False,
     enforce_connectivity: bool = True,
 ) -> np.ndarray:
-    """Cut an image into superpixels of similar colour.
+    """Segment an image into superpixels of similar colour.
 
     Parameters
     ----------
-    image : (H, W, 3) uint8 array, RGB. Other images (float, other channels) are handed to scikit-image.
+    image : (H, W, 3) uint8 array, RGB. Other images (float, other channels) are passed to scikit-image.
     n_segments : target number of superpixels, at least 1; SLIC may return fewer or more.
-    compactness : weight of distance in the plane against distance in colour, positive. Larger: squarer superpixels.
+    compactness : weight of spatial against colour distance, positive. Larger values give squarer superpixels.
     max_num_iter : number of k-means iterations.
     slic_zero : adapt the compactness to each superpixel (SLICO).
-    enforce_connectivity : give every connected piece an id of its own and merge small ones.
+    enforce_connectivity : give every connected component its own id, and merge small ones.
 
     Returns
     -------
@@ -60,13 +60,23 @@ def slic(
 
     Raises
     ------
-    ValueError : scikit-image has no answer either: no channels, no positive count, no pixels, a compactness of 0.
+    ValueError : scikit-image rejects the input too: no channels, no pixels, a count or a compactness of 0.
     """
     return slic_multiscale(image, (n_segments,), compactness, max_num_iter, slic_zero, enforce_connectivity)[0]
 
 
 def slico(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> np.ndarray:
-    """Cut an image as :func:`slic` does, with a compactness that adapts to each superpixel, from ``compactness`` on."""
+    """Segment an image with SLICO: :func:`slic` whose compactness adapts to each superpixel.
+
+    Parameters
+    ----------
+    image, n_segments : as for :func:`slic`.
+    compactness : initial compactness of every superpixel.
+
+    Returns
+    -------
+    (H, W) integer array of ids from 0.
+    """
     return slic(image, n_segments, compactness, slic_zero=True)
 
 
@@ -78,7 +88,7 @@ def slic_multiscale(
     slic_zero: bool = False,
     enforce_connectivity: bool = True,
 ) -> np.ndarray:
-    """Cut one image at several counts; what does not depend on the count is done once.
+    """Segment one image at several counts, sharing the work that does not depend on the count.
 
     Parameters
     ----------
@@ -90,33 +100,28 @@ def slic_multiscale(
 
     Raises
     ------
-    ValueError : as :func:`slic`; or no counts.
+    ValueError : as for :func:`slic`, or ``segments`` is empty.
     """
     segments = tuple(segments)
     if not segments:
         raise ValueError("segments must hold at least one count, got none")
-    grids = [None] * len(segments)
+    grids, options = [None] * len(segments), (max_num_iter, slic_zero, enforce_connectivity)
     if _is_plain(image, compactness, max_num_iter):
         grids = [_grid(image.shape[:2], count, float(compactness)) if _is_count(count) else None for count in segments]
     if not any(grids):
-        return np.stack(
-            [
-                _by_library(image, count, compactness, max_num_iter, slic_zero, enforce_connectivity)
-                for count in segments
-            ]
-        )
+        return np.stack([_by_library(image, count, compactness, *options) for count in segments])
     lab, tiles = _convert(image, compactness)
     maps = np.empty((len(segments), *image.shape[:2]), np.intp)
     for ids, count, grid in zip(maps, segments, grids, strict=True):
         if grid is None:
-            ids[...] = _by_library(image, count, compactness, max_num_iter, slic_zero, enforce_connectivity)
+            ids[...] = _by_library(image, count, compactness, *options)
         else:
-            _by_kernel(lab, tiles, grid, max_num_iter, slic_zero, enforce_connectivity, ids)
+            _by_kernel(lab, tiles, grid, *options, ids)
     return maps
 
 
 def _is_plain(image: np.ndarray, compactness: float, max_num_iter: int) -> bool:
-    """Whether the kernel's bounds hold, whatever the count."""
+    """Whether the kernel's bounds hold at any count."""
     return (
         _is_known_platform()
         and isinstance(image, np.ndarray)
@@ -137,8 +142,8 @@ def _is_known_platform() -> bool:
         return False
     if not skimage.__version__.startswith(tuple(f"{tested}." for tested in _TESTED)):
         warnings.warn(
-            f"the compiled SLIC is tested against scikit-image {' and '.join(_TESTED)}, not {skimage.__version__}: "
-            "scikit-image's own is used, about ten times as slow",
+            f"the compiled SLIC is tested with scikit-image {' and '.join(_TESTED)}, not {skimage.__version__}; "
+            "using scikit-image's own SLIC, which is about ten times slower",
             stacklevel=2,
         )
         return False
@@ -150,12 +155,12 @@ def _is_count(count: object) -> bool:
 
 
 def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter: int, zero: bool, connect: bool):
-    came = (
+    got = (
         f"{getattr(image, 'shape', type(image).__name__)} {getattr(image, 'dtype', '')}, n_segments {count!r} and "
         f"compactness {compactness!r}"
     )
     if isinstance(count, Real) and count <= 0:
-        raise ValueError(f"expected n_segments of at least 1, got {came}")
+        raise ValueError(f"expected n_segments of at least 1, got {got}")
     try:
         return segmentation.slic(
             image,
@@ -169,23 +174,23 @@ def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter:
         )
     except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError) as error:
         raise ValueError(
-            "expected an image of shape (H, W, 3) with pixels, n_segments of at least 1 and a positive compactness, "
-            f"got {came} (scikit-image: {type(error).__name__}: {error})"
+            "expected a non-empty image of shape (H, W, 3), n_segments of at least 1 and a positive compactness, "
+            f"got {got} (scikit-image: {type(error).__name__}: {error})"
         ) from error
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """What does not depend on the pixels.
+    """The part of SLIC that does not depend on the pixels.
 
     Parameters
     ----------
-    first : (H, W) int16 labels after the first iteration: then all colours of the clusters are 0, so the nearest seed
-        wins, and of equally near ones the first.
+    first : (H, W) int16 labels after the first iteration. All cluster colours are still 0, so the nearest seed wins;
+        among equally near seeds, the first.
     seeds : number of clusters.
-    window_y, window_x : half size of a search window. scikit-image lays its grid twice: for the count that was asked
-        for, whose step is the unit of distance, and for the number of seeds that came out, two steps of which are this.
-    weight : of a squared distance in the plane: 1 / step^2.
+    window_y, window_x : half size of a search window. scikit-image builds two grids: one for the requested count, whose
+        step is the unit of distance, and one for the actual number of seeds. Two steps of the latter are the window.
+    weight : factor to a squared spatial distance: 1 / step^2.
     doubt, scale : see the kernel.
     """
 
@@ -200,7 +205,7 @@ class _Grid:
 
 @lru_cache(maxsize=16)
 def _grid(shape: tuple[int, int], count: int, compactness: float) -> _Grid | None:
-    """Lay the seeds as scikit-image does; None where the kernel's bounds do not hold."""
+    """Place the seeds as scikit-image does; None if the kernel's bounds do not hold."""
     slices = util.regular_grid((1, *shape), count)
     # scikit-image keeps the step, and its square, in single precision.
     step = np.float32(max(float(axis.step or 1) for axis in slices))
@@ -222,16 +227,16 @@ def _grid(shape: tuple[int, int], count: int, compactness: float) -> _Grid | Non
 
 
 def _nearest(length: int, seeds: np.ndarray) -> tuple[np.ndarray, int]:
-    """Find the nearest seed of every place, the first of equally near ones, and the largest distance."""
-    places = np.arange(length)
-    nearest = np.searchsorted(seeds[:-1] + seeds[1:], 2 * places)  # against twice the middle between neighbours
-    return nearest, int(np.abs(places - seeds[nearest]).max())
+    """Nearest seed of every position (the first if several are equally near), and the largest distance."""
+    positions = np.arange(length)
+    nearest = np.searchsorted(seeds[:-1] + seeds[1:], 2 * positions)  # compared with twice the midpoints
+    return nearest, int(np.abs(positions - seeds[nearest]).max())
 
 
 class _Workspace(threading.local):
-    """Arrays for one image, kept by each thread for the next image of the same shape.
+    """Arrays for one image, which each thread reuses for the next image of the same shape.
 
-    Fresh memory for every image would cost a fifth of the time: the system clears it, page by page.
+    Allocating them for every image would take a fifth of the time, because the system clears each page.
     """
 
     shape: tuple[int, ...] = ()
@@ -255,9 +260,9 @@ _WORKSPACE = _Workspace()
 
 
 def _convert(image: np.ndarray, compactness: float) -> tuple[np.ndarray, "Tiles"]:
-    """Compute what depends on image and compactness alone: scaled Lab planes and the tiles cut from them.
+    """Compute what depends on image and compactness only: scaled Lab planes, and the tiles cut from them.
 
-    They lie in the workspace: the next image overwrites them.
+    Both belong to the workspace; the next image overwrites them.
     """
     from skimage.color.colorconv import xyz_from_rgb
 
@@ -265,8 +270,8 @@ def _convert(image: np.ndarray, compactness: float) -> tuple[np.ndarray, "Tiles"
 
     _WORKSPACE.fit(image.shape)
     light, xyz, root = _WORKSPACE.light, _WORKSPACE.xyz, _WORKSPACE.root
-    # scikit-image stretches the values to [0, 1] and converts to CIELAB. The steps up to the curve depend on the value
-    # alone: a table of 256. numpy's own product and cube root follow: their rounding is the processor's.
+    # scikit-image stretches the values to [0, 1] and converts them to CIELAB. The steps up to the gamma curve are a
+    # table of 256 values. The matrix product and cube root must be numpy's: their rounding depends on the processor.
     look_up(np.require(image, requirements=["C", "W"]), _linear_light(image.min(), image.max()), light)
     np.matmul(light[None], xyz_from_rgb.T, out=xyz[None])
     xyz /= color.xyz_tristimulus_values(illuminant="D65", observer="2", dtype=xyz.dtype)
@@ -312,10 +317,10 @@ def _by_kernel(
 
 
 def largest_id(shape: tuple[int, int], n_segments: int) -> int:
-    """Bound the ids of a connected map, whatever the image.
+    """Upper bound on the ids of any connected map.
 
-    scikit-image merges pieces under half of the mean seed area, so at most H·W // that many pieces (and one that
-    had no neighbour to merge with) remain.
+    scikit-image merges components smaller than half the mean seed area. At most H·W divided by that size remain, plus
+    one without a neighbour to merge with.
     """
     seeds = math.prod(
         len(range(start, length, step))

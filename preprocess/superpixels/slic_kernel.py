@@ -1,44 +1,42 @@
-"""The compiled part of :mod:`preprocess.superpixels.slic`: k-means on pixels, then connected pieces.
+"""The compiled part of :mod:`preprocess.superpixels.slic`: k-means on pixels, then connected components.
 
-The labels are scikit-image's, bit for bit. ``cluster_plainly`` and ``connect`` say what is computed; ``cluster`` takes
-three shortcuts, each exact because of a bound below. In parentheses how much longer four scales of a photograph of 224
-pixels take without it, on one core with 512-bit vectors (with 256-bit ones, where another figure is given).
+The labels equal scikit-image's bit for bit. ``cluster_plainly`` and ``connect`` define what is computed. ``cluster``
+takes three shortcuts, each exact because of a bound below. The number in parentheses is the slowdown without the
+shortcut: four scales of a 224-pixel photograph, one core, 512-bit vectors (a second number: 256-bit vectors).
 
 Distances as linear functions (1.2 times; 1.3).
     The difference of a pixel's squared distances to two clusters, ``D_k - D_j``, is linear in the pixel: its terms of
-    second order cancel. Over a tile of 16x16 pixels, described by the middles and half extents of coordinates and
-    colours, it lies within ``gap - 2 spread`` and ``gap + 2 spread``. Let j be the cluster nearest to the middle:
-    every k with ``gap - 2 spread`` above the slack loses at all 256 pixels. Of the others the 256 differences are
-    short sums.
+    second order cancel. Over a tile of 16x16 pixels, described by the midpoints and half extents of coordinates and
+    colours, it lies between ``gap - 2 spread`` and ``gap + 2 spread``. Let j be the cluster nearest to the midpoint:
+    every k with ``gap - 2 spread`` above the slack loses at all 256 pixels. For the other clusters, the 256
+    differences are short sums.
 
-Single precision where it decides (1.4 times).
-    The sums are taken in float32, two clusters in one pass (1.1 times; 1.4), keeping the best and the second best. A
-    pixel whose two best are further apart than the rounding errors can be has its label. The others, about one in
-    50,000, are compared in float64.
+Single precision where it suffices (1.4 times).
+    The sums are computed in float32, two clusters per pass (1.1 times; 1.4), keeping the best and second best. If
+    these differ by more than the rounding errors allow, the label is final. The other pixels, about one in 50,000, are
+    compared in float64.
 
 Sums of changed pixels (1.3 times).
-    scikit-image adds the colours of a cluster in raster order, so each mean depends on the order by rounding. Here
-    integer sums of colours in fixed point follow the pixels that change their label, about a tenth of all. The means
-    are then known up to a doubt; the rare pixel for which that matters, a tie say, waits for the means in raster
-    order.
+    scikit-image adds the colours of a cluster in raster order, so the rounding of a mean depends on that order. Here
+    fixed-point integer sums are updated for the pixels that change their label, about a tenth of all. This gives the
+    means up to a doubt. The rare pixels for which it matters, such as ties, use means computed in raster order.
 
-The bounds, in units of a squared distance; u = 2^-53. N is the number of pixels, V = 128 / compactness bounds a
-scaled colour. All assume that scikit-image rounds every product and every sum, as its wheels for x86-64 do; one
-compiled to fuse them (``-march=native``) would give other labels.
+The bounds are in units of a squared distance; u = 2^-53, N is the number of pixels, and V = 128 / compactness bounds a
+scaled colour. They assume that scikit-image rounds every product and every sum, as its wheels for x86-64 do. A build
+that fuses them (``-march=native``) would return other labels.
 
-1. First iteration (``slic.py``): all clusters have the colour 0, so D = i w + C with a whole number i, and C the same
-   for all. L being the largest D, rounding moves it by at most 2^-52 L: it cannot hide a difference of w if w >=
-   2^-50 L.
+1. First iteration (``slic.py``): all clusters have the colour 0, so D = i w + C with an integer i and a common C.
+   Rounding changes the largest D, L, by at most 2^-52 L. It cannot hide a difference of w if w >= 2^-50 L.
 2. Means: scikit-image's sum of n colours, divided, is off by at most n V u (n > 1); fixed point, converted and
    divided, by at most N V 2^-61 + V 2^-52. Together less than e = N V 2^-52 in each channel, N > 2.
 3. Distances: a D is off by at most 3 e (2 sqrt(D / 3) + e) <= 2 e (1 + D) for e < 1/6, and rounded by less than D
    2^-49. With ``doubt = 2 e + 2^-48`` no D is off by more than ``doubt (1 + D)``.
-4. Tiles of radius r: every distance is at most 2 (D + r^2), D being that of the middle, so the doubt of a difference
-   is at most 2 doubt (1 + D_k + D_j + 2 r^2). The slack is twice that: gap and spread are themselves rounded, by less
-   than 2^-48 (D_k + D_j + 2 r^2), since 2 spread <= 2 |c_k - c_j| r <= D_k + D_j + 2 r^2.
-5. float32: a sum of six terms, whose inputs are rounded, is off by less than 9 2^-24 M, M = |gap| + 2 spread. Best
-   and second best may belong to two clusters, so 18 2^-24 M, and the rounding of the comparison; 32 2^-24 M is
-   allowed. The doubts of the two clusters and of j are below the sum of the two slacks.
+4. Tiles of radius r: every distance is at most 2 (D + r^2), where D is the distance of the midpoint, so the doubt of a
+   difference is at most 2 doubt (1 + D_k + D_j + 2 r^2). The slack is twice that: gap and spread are themselves
+   rounded, by less than 2^-48 (D_k + D_j + 2 r^2), since 2 spread <= 2 |c_k - c_j| r <= D_k + D_j + 2 r^2.
+5. float32: a sum of six terms with rounded inputs is off by less than 9 2^-24 M, M = |gap| + 2 spread. Best and second
+   best may belong to two clusters, which makes 18 2^-24 M plus the rounding of the comparison; 32 2^-24 M is allowed.
+   The doubts of the two clusters and of j are below the sum of the two slacks.
 """
 
 from typing import NamedTuple
@@ -54,14 +52,14 @@ BLOCK = TILE * SIDE
 MIDDLE = 0.5 * (TILE - 1)
 FAR = 1e300
 
-# Places in the float32 scratch of one tile. One array, so that the compiler sees that the parts do not overlap.
+# Offsets in the float32 scratch of one tile. It is one array so that the compiler knows the parts do not overlap.
 BEST, SECOND, WINNER, ROW, COLUMN = range(0, 5 * AREA, AREA)
 SCRATCH = 5 * AREA
 
-# Likewise for the tiles of a block, side by side (float64), ...
+# Offsets for the tiles of a block, side by side (float64), ...
 TOP, BOTTOM, LEFT, RIGHT, RADIUS_SQUARED, NEAREST, LEAST, COLOUR = range(0, 8 * TILES, TILES)
 EXTENT, CENTRE, SIDES = COLOUR + 3 * TILES, COLOUR + 6 * TILES, COLOUR + 11 * TILES
-# ... and for a cluster before these tiles.
+# ... and for one cluster compared with these tiles.
 DISTANCE, COVERS, KEEP, COLUMNS = range(0, 4 * TILES, TILES)
 
 # Columns of the integer sums.
@@ -73,9 +71,9 @@ class Tiles(NamedTuple):
 
     Parameters
     ----------
-    offset : (blocks, TILES, 3 * AREA) float32: colours, channel after channel, minus the middle of the tile.
-    middle, half : (blocks, 3, TILES) float64: middle and half extent of the colours. A tile outside the image repeats
-        the first of its block.
+    offset : (blocks, TILES, 3 * AREA) float32: colours, channel after channel, minus the midpoint of the tile.
+    middle, half : (blocks, 3, TILES) float64: midpoint and half extent of the colours. A tile outside the image repeats
+        the first tile of its block.
     """
 
     offset: np.ndarray
@@ -84,14 +82,14 @@ class Tiles(NamedTuple):
 
 
 class Clusters(NamedTuple):
-    """What decides an assignment.
+    """The state of the clusters.
 
     Parameters
     ----------
     centres : (5, seeds) float64 means: y, x and three colours.
-    windows : (4, seeds) whole numbers: from and to of rows and columns that a cluster may win.
-    weight : of a squared distance in the plane.
-    doubt : see the module.
+    windows : (4, seeds) integers: first and end row, first and end column of the pixels that a cluster may win.
+    weight : factor to a squared spatial distance.
+    doubt : see the module docstring.
     """
 
     centres: np.ndarray
@@ -101,17 +99,17 @@ class Clusters(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Memory for an assignment.
+    """Buffers for an assignment.
 
     Parameters
     ----------
-    near : numbers of the clusters whose windows meet a block, rising.
-    kept : places in ``near`` of those that may win in a tile.
+    near : numbers of the clusters whose windows overlap a block, increasing.
+    kept : positions in ``near`` of the clusters that may win in a tile.
     chosen : their numbers.
-    side, table, scratch : see the places above.
-    lines : (seeds + 1, 7) float32: a difference of distances as constant, slopes along y, x and three colours, and the
-        number of the cluster.
-    changed : places of the pixels of a tile that change their label, and one more.
+    side, table, scratch : see the offsets above.
+    lines : (seeds + 1, 7) float32: a difference of distances as a constant, slopes along y, x and three colours, and
+        the number of the cluster.
+    changed : positions of the pixels of a tile that change their label, with room for one more.
     exact, exact_known : means with the sums in raster order, and whether they have been computed.
     """
 
@@ -130,13 +128,13 @@ class Work(NamedTuple):
 def _jit(function):
     try:
         return njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder can be written: compile in every process
+    except RuntimeError:  # no writable cache folder: compile in every process
         return njit(nogil=True, error_model="numpy")(function)
 
 
 @_jit
 def look_up(image, table, out):
-    """Write for every value of a (H, W, 3) uint8 image its entry in a table of 256 to ``out``, float64."""
+    """Map every value of a (H, W, 3) uint8 image through a table of 256 entries; write float64 to ``out``."""
     height, width, channels = image.shape
     for y in range(height):
         for x in range(width):
@@ -146,7 +144,7 @@ def look_up(image, table, out):
 
 @_jit
 def lab_planes(xyz, root, ratio, lab):
-    """Finish ``rgb2lab``: XYZ over white and its cube root, (H, W, 3), to ``lab``, (3, H, W), times ``ratio``."""
+    """Finish ``rgb2lab``: from XYZ over white and its cube root, (H, W, 3), to ``lab``, (3, H, W), times ``ratio``."""
     height, width = xyz.shape[:2]
     for y in range(height):
         light, green, blue = lab[0, y], lab[1, y], lab[2, y]
@@ -163,8 +161,7 @@ def lab_planes(xyz, root, ratio, lab):
 def cluster_plainly(lab, first, seeds, window_y, window_x, weight, iterations, adaptive):
     """Run k-means as scikit-image does, window by window in float64; only the loop along a row is vectorised.
 
-    For windows too small for tiles, and for SLICO (``adaptive``), whose differences of distances are not linear.
-
+    Used for windows too small for tiles, and for SLICO (``adaptive``), whose differences of distances are not linear.
     Parameters and result are those of :func:`cluster`.
     """
     height, width = first.shape
@@ -225,7 +222,7 @@ def _raster_means(lab, labels, centres):
 
 @_jit
 def _widen(lab, labels, centres, widest):
-    """SLICO: the largest squared colour distance that a cluster has seen divides its colour distances."""
+    """SLICO: update the largest squared colour distance of each cluster, which divides its colour distances."""
     height, width = labels.shape
     for y in range(height):
         for x in range(width):
@@ -264,7 +261,7 @@ def cut_tiles(lab, tiles):
 
 @_jit
 def _range_of(tile):
-    """Find the least and the largest value; behind the tile is room for those of its columns."""
+    """Smallest and largest value of a tile; the array has room for those of its columns behind the tile."""
     least, largest = AREA, AREA + TILE
     for x in range(TILE):
         tile[least + x] = tile[largest + x] = tile[x]
@@ -286,7 +283,7 @@ def _corner(block, t, across):
 
 @_jit
 def _copy_tile(planes, channel, top, left, tile):
-    """Copy a tile of a plane; beyond the edge of the image the last pixels are repeated."""
+    """Copy a tile of a plane, repeating the last pixels beyond the edge of the image."""
     height, width = planes.shape[1:]
     for y in range(TILE):
         if left + TILE <= width:
@@ -310,10 +307,10 @@ def cluster(lab, tiles, first, seeds, window_y, window_x, weight, iterations, do
     first : (H, W) int16 labels after the first iteration.
     seeds : number of clusters.
     window_y, window_x : half size of the search window.
-    weight : of a squared distance in the plane.
-    iterations : the first one included.
-    doubt : see the module.
-    scale : of the fixed point, a power of two.
+    weight : factor to a squared spatial distance.
+    iterations : number of iterations, including the first.
+    doubt : see the module docstring.
+    scale : fixed-point factor, a power of two.
 
     Returns
     -------
@@ -347,7 +344,7 @@ def cluster(lab, tiles, first, seeds, window_y, window_x, weight, iterations, do
 
 @_jit
 def _sum_runs(lab, labels, seeds, scale):
-    """Sum count, y, x and colours in fixed point: (seeds, 6) int64."""
+    """Count and fixed-point sums of y, x and colours: (seeds, 6) int64."""
     height, width = labels.shape
     sums = np.zeros((seeds, 6), np.int64)
     for y in range(height):
@@ -373,11 +370,11 @@ def _sum_runs(lab, labels, seeds, scale):
 
 @_jit
 def _update(clusters, sums, scale, window_y, window_x, height, width):
-    """Write the means of the clusters and the rows and columns that each may win: from, to, from, to."""
+    """Write the means of the clusters and their search windows."""
     centres, windows = clusters.centres, clusters.windows
     for k in range(len(sums)):
         count = sums[k, COUNT]
-        if count == 0:  # NaN in scikit-image: it never wins again
+        if count == 0:  # its mean is NaN in scikit-image, so it never wins again
             centres[:, k], windows[:, k] = 0.0, 0.0
             continue
         for i in range(5):
@@ -392,10 +389,10 @@ def _update(clusters, sums, scale, window_y, window_x, height, width):
 
 @_jit
 def _assign(old, new, lab, tiles, clusters, scale, sums, work):
-    """One assignment: ``new`` labels from ``old`` ones and the clusters; ``sums`` follow.
+    """One assignment: compute ``new`` labels from the ``old`` ones and the clusters, and update ``sums``.
 
-    Block by block: find the clusters near it and rank them before its tiles. Tile by tile: keep those that may win;
-    screen them in float32; settle what float32 leaves open; move the changed pixels from sum to sum.
+    For each block, find the nearby clusters and rank them for its tiles. For each tile, keep the clusters that may win,
+    screen them in float32, settle undecided pixels in float64, and move the changed pixels between the sums.
     """
     height, width = lab.shape[1:]
     across = -(-width // BLOCK)
@@ -411,7 +408,7 @@ def _assign(old, new, lab, tiles, clusters, scale, sums, work):
                 if work.side[NEAREST + t] < 0:
                     count, unsure = number, _leave_open(number, work)
                 elif count == 1:
-                    unsure = np.float32(-1)  # no pixel is
+                    unsure = np.float32(-1)  # no pixel is undecided
                     now = new[block, t]
                     for p in range(AREA):
                         now[p] = np.int16(work.side[NEAREST + t])
@@ -441,7 +438,7 @@ def _lay_out(block, height, width, tiles, weight, work):
 
 @_jit
 def _find_near(block, height, width, clusters, work):
-    """Write the clusters whose window meets a block to ``near``, by rising number; return how many."""
+    """Write the clusters whose window overlaps a block to ``near``, in increasing order; return how many."""
     windows = clusters.windows
     top, left = _corner(block, 0, -(-width // BLOCK))
     bottom, right = min(top + BLOCK, height), min(left + BLOCK, width)
@@ -454,11 +451,11 @@ def _find_near(block, height, width, clusters, work):
 
 @_jit
 def _rank(number, clusters, work):
-    """For the tiles of a block, side by side: the nearest cluster, and which others may win.
+    """Find the nearest cluster of each tile of a block, and which other clusters may win.
 
-    Writes to ``table``, a row for each of ``near``: the distances at the middles of the tiles, whether the window
-    covers the tile, whether to keep the cluster; and to ``side``: number and distance of the nearest one that covers
-    the tile, or -1.
+    Writes a row of ``table`` for each cluster in ``near``: its distances at the midpoints of the tiles, whether its
+    window covers the tile, and whether to keep it. Writes to ``side`` the number and distance of the nearest cluster
+    that covers the tile, or -1.
     """
     near, side, table = work.near, work.side, work.table
     centres, windows, weight, doubt = clusters.centres, clusters.windows, clusters.weight, clusters.doubt
@@ -503,7 +500,7 @@ def _rank(number, clusters, work):
 
 @_jit
 def _keep(t, number, work):
-    """Write the places in ``near`` of the clusters that may win in a tile to ``kept``; return how many."""
+    """Write to ``kept`` the positions in ``near`` of the clusters that may win in a tile; return how many."""
     count = 0
     for i in range(number):
         work.kept[count] = i
@@ -513,7 +510,7 @@ def _keep(t, number, work):
 
 @_jit
 def _leave_open(number, work):
-    """No window covers the tile, so nothing is known of it: every pixel is to be compared with all that are near."""
+    """No window covers the tile, so no cluster can be ruled out: compare every pixel with all nearby clusters."""
     for i in range(number):
         work.chosen[i] = work.near[i]
     for p in range(AREA):
@@ -523,10 +520,10 @@ def _leave_open(number, work):
 
 @_jit
 def _screen_tile(new, block, t, top, left, tiles, clusters, count, work):
-    """Find the best and the second best cluster of every pixel of a tile in float32.
+    """Find the best and second-best cluster of every pixel of a tile in float32.
 
-    Writes the numbers of the kept clusters to ``chosen``. Returns the difference up to which best and second best
-    cannot be told apart.
+    Writes the numbers of the kept clusters to ``chosen``. Returns the difference below which float32 cannot decide
+    between best and second best.
     """
     side, table, lines, scratch = work.side, work.table, work.lines, work.scratch
     centres, windows, weight, doubt = clusters.centres, clusters.windows, clusters.weight, clusters.doubt
@@ -562,7 +559,7 @@ def _screen_tile(new, block, t, top, left, tiles, clusters, count, work):
             )  # fmt: skip
     for i in range(1, 7):
         lines[number, i] = 0.0
-    lines[number, 0] = np.inf  # a partner for the last one of an odd number; never wins
+    lines[number, 0] = np.inf  # partner of the last cluster if their number is odd; never wins
     for i in range(0, number, 2):
         _screen_pair(scratch, tiles.offset, block, t, lines, i)
     now = new[block, t]
@@ -572,27 +569,15 @@ def _screen_tile(new, block, t, top, left, tiles, clusters, count, work):
 
 
 @_jit
+def _line(lines, i):
+    return lines[i, 0], lines[i, 1], lines[i, 2], lines[i, 3], lines[i, 4], lines[i, 5], lines[i, 6]
+
+
+@_jit
 def _screen_pair(scratch, offset, block, t, lines, i):
-    """Two clusters in one pass: half the loads and stores of best, second best and winner."""
-    a0, a1, a2, a3, a4, a5, a = (
-        lines[i, 0],
-        lines[i, 1],
-        lines[i, 2],
-        lines[i, 3],
-        lines[i, 4],
-        lines[i, 5],
-        lines[i, 6],
-    )
-    i += 1
-    b0, b1, b2, b3, b4, b5, b = (
-        lines[i, 0],
-        lines[i, 1],
-        lines[i, 2],
-        lines[i, 3],
-        lines[i, 4],
-        lines[i, 5],
-        lines[i, 6],
-    )
+    """Screen two clusters in one pass, which halves the loads and stores of best, second best and winner."""
+    a0, a1, a2, a3, a4, a5, a = _line(lines, i)
+    b0, b1, b2, b3, b4, b5, b = _line(lines, i + 1)
     colours = offset[block, t]
     for p in range(AREA):
         y, x = scratch[ROW + p], scratch[COLUMN + p]
@@ -612,16 +597,8 @@ def _screen_pair(scratch, offset, block, t, lines, i):
 
 @_jit
 def _screen_part(scratch, offset, block, t, lines, i, from_y, to_y, from_x, to_x):
-    """Screen one cluster whose window holds only a part of the tile: rows and columns from the middle of the tile."""
-    a0, a1, a2, a3, a4, a5, a = (
-        lines[i, 0],
-        lines[i, 1],
-        lines[i, 2],
-        lines[i, 3],
-        lines[i, 4],
-        lines[i, 5],
-        lines[i, 6],
-    )
+    """Screen a cluster whose window covers only part of the tile; rows and columns count from the tile's midpoint."""
+    a0, a1, a2, a3, a4, a5, a = _line(lines, i)
     colours = offset[block, t]
     for p in range(AREA):
         y, x = scratch[ROW + p], scratch[COLUMN + p]
@@ -647,7 +624,7 @@ def _any_within(work, unsure):
 
 @_jit
 def _settle(old, new, block, t, top, left, lab, clusters, count, unsure, work):
-    """Compare the pixels that float32 cannot decide: first with the means as they are known, then with exact ones."""
+    """Decide the pixels that float32 leaves open: first with the approximate means, then with exact ones."""
     height, width = lab.shape[1:]
     for p in range(AREA):
         y, x = top + p // TILE, left + p % TILE
@@ -664,12 +641,12 @@ def _settle(old, new, block, t, top, left, lab, clusters, count, unsure, work):
 
 @_jit
 def _compare(y, x, old, count, lab, centres, clusters, work):
-    """Compare as scikit-image does, in float64 and by rising number.
+    """Compare as scikit-image does: in float64, by increasing cluster number.
 
     Returns
     -------
-    The winner (the old label if no window holds the pixel), and whether means that are off by ``doubt`` would give
-    the same: never claimed of a single candidate.
+    The winner (the old label if no window contains the pixel), and whether it is certain for means that are off by up
+    to ``doubt``. A single candidate is never certain.
     """
     windows = clusters.windows
     winner, best, second = old, np.inf, np.inf
@@ -688,7 +665,7 @@ def _compare(y, x, old, count, lab, centres, clusters, work):
 
 @_jit
 def _move(old, new, block, t, top, left, lab, scale, sums, work):
-    """Let the sums follow the pixels of a tile that change their label."""
+    """Update the sums for the pixels of a tile that change their label."""
     was, now, changed = old[block, t], new[block, t], work.changed
     differs = np.int16(0)
     for p in range(AREA):
@@ -750,21 +727,21 @@ def _to_raster(tiles, height, width):
 
 @_jit
 def connect(labels, least, most, connected):
-    """Number the connected pieces; those of under ``least`` pixels join another, those of over ``most`` are cut.
+    """Number the connected components; merge those under ``least`` pixels, and split those over ``most``.
 
-    scikit-image's search in scikit-image's order: breadth first, right, left, down, up. A small piece takes the id of
-    the numbered neighbour that was met last; without one, that of the next piece. What a cut leaves over starts new
-    pieces. A frame of zeros around the labels saves the tests for the edge, and the four neighbours are taken without
-    branches: a fifth of scikit-image's time.
+    Same search in the same order as scikit-image: breadth first; right, left, down, up. A small component takes the id
+    of the numbered neighbour found last, or else the id of the next component. What remains after a split starts new
+    components. A frame of zeros replaces the border checks, and neighbours are visited without branches. This takes a
+    fifth of scikit-image's time.
 
     Parameters
     ----------
     labels : (H, W) int16.
-    connected : (H, W) int64, is filled with ids, dense from 0.
+    connected : (H, W) int64, filled with ids, dense from 0.
     """
     height, width = labels.shape
     pitch = width + 2
-    # 0: the frame; above 0: label + 1 of a pixel that waits; below 0: the mark -1 - id of a numbered one
+    # 0: the frame; positive: label + 1 of a waiting pixel; negative: the mark -1 - id of a numbered pixel
     state = np.zeros((height + 2) * pitch, np.int32)
     for y in range(height):
         line = state[(y + 1) * pitch + 1 : (y + 2) * pitch - 1]
@@ -792,7 +769,7 @@ def connect(labels, least, most, connected):
 
 @_jit
 def _flood(state, queue, steps, start, mine, most):
-    """Mark up to ``most`` pixels of a piece; return how many, and the mark of another piece that was met last."""
+    """Mark up to ``most`` pixels of a component; return how many, and the mark of the last other component found."""
     label, last = state[start], mine
     state[start], queue[0] = mine, start
     size, done = 1, 0
@@ -801,7 +778,7 @@ def _flood(state, queue, steps, start, mine, most):
         for step in range(4):
             size, last = _meet(state, queue, np.uint32(here + steps[step]), label, mine, size, last)
         done += 1
-    while done < size and size < most:  # a full piece looks at no further neighbour
+    while done < size and size < most:  # a full component visits no more neighbours
         here = queue[np.uint32(done)]
         for step in range(4):
             if size < most:
@@ -812,7 +789,7 @@ def _flood(state, queue, steps, start, mine, most):
 
 @_jit
 def _meet(state, queue, place, label, mine, size, last):
-    """Take a neighbour into the piece if it waits with the same label; note its mark if it is of another piece."""
+    """Add a waiting neighbour with the same label to the component; note the mark of another component."""
     found = state[place]
     same = found == label
     queue[np.uint32(size)] = place

@@ -7,8 +7,8 @@ from skimage import color, filters, segmentation, util
 
 from preprocess.superpixels.algorithm import Algorithm
 
-# Of scikit-image's compactness, which weighs distance against a gradient within [0, 1]. At 10 it is the 0.001 of the
-# comparison in scikit-image's gallery.
+# Factor to scikit-image's compactness, which weighs distance against a gradient in [0, 1]. Compactness 10 becomes the
+# 0.001 that scikit-image's gallery uses.
 _WEIGHT = 1e-4
 
 
@@ -18,8 +18,8 @@ def watershed(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> 
     Parameters
     ----------
     image : (H, W, 3) uint8 array, RGB.
-    n_segments : number of markers; the grid is rounded as in SLIC. Every marker gives one superpixel.
-    compactness : weight of distance, in units of 1e-4 of scikit-image's. Larger: squarer superpixels.
+    n_segments : number of markers; the grid is rounded as in SLIC. Each marker grows into one superpixel.
+    compactness : weight of distance, in units of 1e-4 of scikit-image's. Larger values give squarer superpixels.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def watershed(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> 
 
 
 def largest_id(shape: tuple[int, int], n_segments: int) -> int:
-    """Say the last id: every marker has one."""
+    """The largest id: one per marker."""
     axes = util.regular_grid(shape, n_segments)
     return math.prod(len(range(length)[axis]) for axis, length in zip(axes, shape, strict=True)) - 1
 

@@ -20,7 +20,6 @@ from lgcoamix.data.build import make_loaders
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.mixing import Batch
 from lgcoamix.ops.distributed import Ranks
-from lgcoamix.runs.checks import check
 from lgcoamix.runs.compare import compare
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import DataSettings, Settings
@@ -271,8 +270,8 @@ def test_live_maps_are_streamed_whatever_the_device(store, tmp_path):
         assert isinstance(loaders.train.dataset, LiveDataset)
     with pytest.raises(SettingsError, match="--loader streaming"):
         ResidentDataset(LiveDataset(store, "train", _view()), torch.device("cpu"))
-    with pytest.raises(SettingsError, match="stored or live, got 'life'"):
-        check(store, Settings(), replace(options, maps="life"))
+    with pytest.raises(SettingsError, match="must be one of stored, live, got 'life'"):
+        replace(options, maps="life")
 
 
 def _command(store: Path, out: Path, *options: str) -> list[str]:
@@ -362,5 +361,5 @@ def test_live_maps_and_the_resident_loader_are_a_usage_error(run, flowers_store,
     out = tmp_path / "run"
     done = run(ROOT / "train.py", *_command(flowers_store, out, "--maps", "live", "--loader", "resident"))
     assert done.returncode == 2
-    assert "--maps live segments in the loading processes: take --loader streaming, or auto" in done.stderr
+    assert "--maps live segments in the DataLoader workers: use --loader streaming or auto" in done.stderr
     assert not out.exists()

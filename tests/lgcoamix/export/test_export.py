@@ -27,8 +27,6 @@ from lgcoamix.export.card import make_card
 from lgcoamix.export.onnx import write_onnx
 from lgcoamix.runs.load import read_trained
 from lgcoamix.settings.sections import DataSettings, ModelSettings, Settings
-from lgcoamix.training.loggers import Logs
-from lgcoamix.training.trainer import Trainer
 from preprocess.build.settings import BuildSettings
 from preprocess.superpixels import Scale
 from tests.conftest import Run
@@ -254,7 +252,7 @@ def home(best: Path, tmp_path: Path) -> Path:
     _write(home / "results.json", {"test_top1": top, "best_epoch": 7, "best_chosen_on": "test", "epochs": 30})
     digest = hashlib.sha256(best.read_bytes()).hexdigest()
     for split, checkpoint in (("test", digest), ("other", "0" * 64)):
-        figures = {"images": 18, "top1": 60.5, "top5": 91.75, "calibration_error": 0.125}
+        figures = {"images": 18, "top1": 60.5, "top5": 91.75, "loss": 1.5, "calibration_error": 0.125}
         document = {"checkpoint": {"sha256": checkpoint}, "split": split, "store": {"name": "flowers"}}
         document |= {"figures": figures, "backbone": {**figures, "top1": 59.0}}
         (home / f"evaluation-{split}").mkdir()
@@ -277,7 +275,7 @@ def test_figures_of_the_same_run_and_file_are_found_beside_the_checkpoint(home, 
     assert "| test, last of 30 epochs |  | 50.50 % |" in text
     assert "| test, best epoch (epoch 8, chosen on test) |  | 61.25 % |" in text
     assert "| test, median of the last 10 |  | 55.00 % |" in text
-    assert "with the mid-level branch | 18 | 60.50 % | 91.75 % | 0.1250 |" in text
+    assert "with the mid-level branch | 18 | 60.50 % | 91.75 % | 1.5000 | 0.1250 |" in text
     assert "as exported | 18 | 59.00 %" in text
     assert "other of flowers" not in text
 
@@ -325,7 +323,7 @@ def test_figures_with_missing_or_odd_fields_are_left_out_and_stop_no_export(home
         assert "measured by evaluate" not in _card(home, exported)
     figures = {"top1": 60.5, "top5": "n/a", "images": [18]}
     _write(path, {"checkpoint": sound["checkpoint"], "figures": figures})
-    assert "measured by evaluate |  | 60.50 % |  |  |" in _card(home, exported)
+    assert "measured by evaluate |  | 60.50 % |  |  |  |" in _card(home, exported)
     _write(home / "config.json", {**describe(_settings(), CLASSES), "store": None})
     assert "61.25 %" in _card(home, exported)
 
@@ -495,15 +493,7 @@ def test_an_export_is_exported_already(name, exported, tmp_path):
     _refused(exported / name, tmp_path / "out", r"is an export already.*lgcoamix predict --model")
 
 
-def _finish_without_pictures(trainer: Trainer, logs: Logs) -> dict[str, Any]:
-    """What ends a training, less what takes seconds."""
-    logs.close(results := trainer.folder.results())
-    trainer.folder.write_json("results.json", results)
-    return results
-
-
-def test_a_run_records_how_its_images_were_stored_and_older_ones_are_looked_up(painted, tmp_path, monkeypatch):
-    monkeypatch.setattr("lgcoamix.training.trainer.Trainer._finish", _finish_without_pictures)
+def test_a_run_records_how_its_images_were_stored_and_older_ones_are_looked_up(painted, tmp_path):
     settings = BuildSettings("folder", (Scale(4, 1.0),), size=32, algorithm="watershed")
     store = build_here(painted, tmp_path / "x.h5", settings).path
     small = (
@@ -519,7 +509,7 @@ def test_a_run_records_how_its_images_were_stored_and_older_ones_are_looked_up(p
         "1",
     )
     options = ["--shards", store, *small, "--out", tmp_path / "run", "--mixer", "none", "--device", "cpu"]
-    train = ["train", *map(str, options), "--workers", "0", "--no-tensorboard"]
+    train = ["train", *map(str, options), "--workers", "0", "--no-tensorboard", "--no-pictures"]
     done = CliRunner().invoke(main, train)
     assert done.exit_code == 0, done.output
     described = json.loads((tmp_path / "run" / "config.json").read_text())["store"]
@@ -550,7 +540,7 @@ def test_a_run_records_how_its_images_were_stored_and_older_ones_are_looked_up(p
     del config["store"]["images"], config["store"]["samples"]
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     done = CliRunner().invoke(main, [*train, "--resume", "auto"])
-    assert (done.exit_code, "is finished: taken as it is" in done.output) == (0, True), done.output
+    assert (done.exit_code, "is already finished and left unchanged" in done.output) == (0, True), done.output
 
 
 def test_help_and_usage_errors_answer_before_torch_is_imported(run):

@@ -167,7 +167,7 @@ def test_every_checkpoint_leads_to_the_same_end(place, left, plain, flowers_stor
     done = invoke("--shards", flowers_store, *BASE, "--resume", "auto", "--out", out)
     assert done.exit_code == 0, done.output
     epoch, step = (place[0] + 1, 0) if place[1] == STEPS else place
-    assert f"going on after step {step} of epoch {epoch + 1}" in done.stderr
+    assert f"resuming after step {step} of epoch {epoch + 1}" in done.stderr
     assert_same_end(out, plain)
 
 
@@ -187,7 +187,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_where_a_kill_fell_between_two_
     out = left((2, 6))
     (out / "last.pt").unlink()
     done = invoke("--shards", flowers_store, *BASE, "--resume", "auto", "--out", out)
-    assert "going on after step 4 of epoch 3" in done.stderr
+    assert "resuming after step 4 of epoch 3" in done.stderr
     assert_same_end(out, plain)
 
 
@@ -270,7 +270,7 @@ def test_the_remedy_for_a_damaged_checkpoint_ends_with_the_same_bits(left, plain
     assert found[1] == str(out / "last-1.pt")
     done = invoke("--shards", flowers_store, *BASE, "--resume", found[1])  # the folder is the checkpoint's
     assert done.exit_code == 0, done.output
-    assert "going on after step 2 of epoch 3" in done.stderr
+    assert "resuming after step 2 of epoch 3" in done.stderr
     assert_same_end(out, plain)
 
 
@@ -491,7 +491,7 @@ def test_workers_loader_device_and_checkpoints_may_change(left, plain, flowers_s
     device = () if torch.cuda.is_available() else ("--device", "auto")
     done = invoke("--shards", flowers_store, *BASE, *changes, *device, "--resume", "auto", "--out", out)
     assert done.exit_code == 0, done.output
-    assert "going on after step 2 of epoch 3" in done.stderr
+    assert "resuming after step 2 of epoch 3" in done.stderr
     assert_same_end(out, plain)
 
 

@@ -15,7 +15,7 @@ from lgcoamix.ops.means import Means
 from lgcoamix.ops.normalise import make_statistics, no_normalisation, to_inputs, to_picture
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.training.epoch import Progress, train_one_epoch
-from lgcoamix.training.step import Step, mix_batch
+from lgcoamix.training.step import Step
 from lgcoamix.training.throughput import Waiting
 from tests.lgcoamix.toys import Toy
 
@@ -104,7 +104,8 @@ def test_a_batch_is_mixed_by_seed_epoch_and_step_alone():
     def images(seed: int, epoch: int, number: int) -> torch.Tensor:
         model = Toy()
         step = Step(model, MIXERS["mixup"](), torch.optim.SGD(model.parameters(), 1.0), (MEAN, STD), ALONE, seed)
-        return mix_batch(step, batch, epoch, number).images
+        normalised = step.normalise(batch)
+        return step.mix(normalised, step.plan(normalised, epoch, number)).images
 
     first = images(0, 0, 0)
     assert torch.equal(first, images(0, 0, 0))

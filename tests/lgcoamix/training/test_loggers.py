@@ -34,7 +34,7 @@ def folder(run: Run, flowers_store: Path, tmp_path_factory: pytest.TempPathFacto
     assert stopped.returncode == 143, stopped.stderr
     done = run(*command, "--resume", "auto", **environment)
     assert done.returncode == 0, done.stderr
-    assert "going on after step 1 of epoch 2" in done.stderr
+    assert "resuming after step 1 of epoch 2" in done.stderr
     return out
 
 

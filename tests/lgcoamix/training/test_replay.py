@@ -229,13 +229,15 @@ def test_one_process_cannot_train_again_what_two_did(flowers_store, tmp_path):
     assert [part.rank for part in parts] == [0, 1]
 
 
-def test_a_replay_computes_with_the_threads_of_the_run(streaming):
-    torch.set_num_threads(2)
-    try:
-        replayed(streaming.folder, 0, 0)
-        assert torch.get_num_threads() == json.loads((streaming.folder / "config.json").read_text())["threads"] == 1
-    finally:
-        torch.set_num_threads(1)
+def test_a_replay_computes_with_the_threads_of_the_run_and_leaves_others_alone(streaming, monkeypatch):
+    config = json.loads((streaming.folder / "config.json").read_text())
+    assert config["threads"] == torch.get_num_threads() == 1
+    replay = Replay(streaming.folder, None, None, silent())
+    replay.config["threads"] = 2
+    seen = []
+    monkeypatch.setattr(Replay, "_parts_of", lambda *_: seen.append(torch.get_num_threads()) or iter(()))
+    assert list(replay.parts(0, 0)) == []
+    assert (seen, torch.get_num_threads()) == ([2], 1)
 
 
 def test_a_step_that_an_unfinished_run_has_not_come_to_is_told(flowers_store, tmp_path):

@@ -223,7 +223,7 @@ def position(path: Path) -> tuple[int, int]:
 
 
 def went_on_after(told: str) -> tuple[int, int]:
-    found = re.search(r"going on after step (\d+) of epoch (\d+)", told)
+    found = re.search(r"resuming after step (\d+) of epoch (\d+)", told)
     assert found, told
     return int(found[2]) - 1, int(found[1])
 

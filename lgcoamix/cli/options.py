@@ -1,0 +1,88 @@
+"""Options of the command line: shared ones, and those made from the fields of option dataclasses."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import click
+
+from lgcoamix.settings.options import DEVICES
+
+SHARDS = click.option(
+    "--shards",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="The store, for example data/cub.h5.",
+)
+CHECKPOINT = click.option(
+    "--checkpoint",
+    type=click.Path(exists=True, path_type=Path),
+    required=True,
+    help="last.pt or best.pt of a run; a run folder stands for its best.pt.",
+)
+DEVICE = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+WORKERS = click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="DataLoader workers.")
+
+
+def options_of(kind: type) -> Callable[[Callable], Callable]:
+    """Give a command one option for every field of a dataclass that was made by ``option``."""
+
+    def decorate(command: Callable) -> Callable:
+        types = get_type_hints(kind)
+        for field in reversed(fields(kind)):
+            if field.default is not MISSING:
+                command = _option(field, types[field.name])(command)
+        return command
+
+    return decorate
+
+
+def options_in(given: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Those of the given values that :func:`options_of` asked for, by field."""
+    return {field.name: given[field.name] for field in fields(kind) if field.default is not MISSING}
+
+
+def _option(field: Field, wanted: Any) -> Callable[[Callable], Callable]:
+    name, form = field.name.replace("_", "-"), field.metadata
+    settings: dict[str, Any] = {"default": field.default, "help": form["help"], "metavar": form.get("metavar")}
+    if isinstance(wanted, UnionType):
+        wanted = get_args(wanted)[0]
+    if wanted is bool:
+        if field.default:
+            return click.option(f"--{name}/--no-{name}", show_default=True, **settings)
+        return click.option(f"--{name}", is_flag=True, **settings)
+    if get_origin(wanted) is tuple:
+        text = ",".join(f"{value:g}" for value in field.default)
+        return click.option(
+            f"--{name}",
+            callback=_numbers(form["high"], form["each"]),
+            show_default=True,
+            **settings | {"default": text},
+        )
+    if "choices" in form:
+        settings["type"] = click.Choice(form["choices"])
+    elif wanted is int:
+        settings["type"] = click.IntRange(form["low"])
+    elif wanted is float:
+        settings["type"] = click.FloatRange(form["low"], form["high"], max_open=True)
+    return click.option(f"--{name}", show_default=field.default is not None, **settings)
+
+
+def _numbers(upper: float, each: str) -> Callable[[click.Context, click.Parameter, str], tuple[float, ...]]:
+    """A reader of comma lists of numbers in (0, upper]; ``none`` is the empty list."""
+
+    def read(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[float, ...]:
+        if text.strip().lower() == "none":
+            return ()
+        try:
+            values = sorted({float(part) for part in text.split(",")})
+        except ValueError:
+            values = [math.nan]
+        if not all(0 < value <= upper for value in values):
+            raise click.BadParameter(f"expected {each} in (0, {upper:g}] separated by commas, or none, got {text!r}")
+        return tuple(values)
+
+    return read

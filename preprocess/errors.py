@@ -1,20 +1,20 @@
-"""The failures that a user can cause and mend. Each message says what was expected, what came, what to do."""
+"""Failures that a user can cause and fix. Each message says what was expected, what was found and what to do."""
 
 
 class PreprocessError(Exception):
-    """Base of every failure of the offline stage that is not a bug."""
+    """Base class of all errors of the offline stage that are not bugs."""
 
 
 class DatasetError(PreprocessError):
-    """The raw data set is missing, incomplete or laid out otherwise than its adapter expects."""
+    """The raw data is missing, incomplete or not in the layout that its adapter expects."""
 
 
 class MissingDataError(DatasetError):
-    """The layout that an adapter expects is not there: the data set has to be fetched."""
+    """The layout that an adapter expects is missing: the data set must be downloaded."""
 
 
 class UnavailableError(DatasetError):
-    """An archive cannot be downloaded: no network, or no such file on the server."""
+    """An archive cannot be downloaded, for lack of a network or of the file on the server."""
 
 
 class ImageError(PreprocessError):
@@ -22,15 +22,15 @@ class ImageError(PreprocessError):
 
 
 class StoreError(PreprocessError):
-    """A store is missing, damaged, of another version, or does not hold what was asked for."""
+    """A store is missing, damaged or of another version, or lacks the requested content."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: as Ctrl-C, with another exit code."""
+    """SIGTERM arrived; handled like Ctrl-C, with another exit code."""
 
 
 class ThreadsInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM while threads of this process are at work: they cannot be stopped, it has to end at once."""
+    """Ctrl-C or SIGTERM arrived while threads were running: as they cannot be stopped, the process must exit."""
 
 
 class BuildError(PreprocessError):

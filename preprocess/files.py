@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written aside, synced, renamed. For both packages."""
+"""Atomic writing for both packages: files are written aside, synced and renamed."""
 
 import contextlib
 import hashlib
@@ -16,13 +16,13 @@ except ImportError:  # Windows
 
 
 def write_whole(path: Path, data: bytes | memoryview, before_naming: Callable[[], None] = lambda: None) -> None:
-    """Put bytes under a final name at once: see :func:`writing_aside`."""
+    """Write a file atomically: see :func:`writing_aside`."""
     with writing_aside(path, before_naming=before_naming) as file:
         file.write(data)
 
 
 def try_writing(path: Path) -> None:
-    """Raise now the OSError that would otherwise come after the work, for example of a name that is too long."""
+    """Raise early any OSError that writing would raise after the work, such as for a name that is too long."""
 
     def stop() -> None:
         raise _TriedError
@@ -32,13 +32,13 @@ def try_writing(path: Path) -> None:
 
 
 def publish(path: Path, header: bytes, payload: bytes, new: bool = False) -> bool:
-    """Put a complete file under its final name, or nothing.
+    """Write a file atomically from two parts.
 
     Parameters
     ----------
     path : final name.
     header, payload : the bytes, in two parts.
-    new : leave a file alone that has the name already, and return False.
+    new : keep an existing file and return False.
     """
     while True:
         try:
@@ -56,18 +56,18 @@ def publish(path: Path, header: bytes, payload: bytes, new: bool = False) -> boo
 def writing_aside(
     path: Path, new: bool = False, before_naming: Callable[[], None] = lambda: None
 ) -> Iterator[BinaryIO]:
-    """Open a hidden file beside ``path``; at the end it takes that name, complete and on the disk. Failure removes it.
+    """Open a hidden file beside ``path`` that takes its name once complete and synced. Failure removes it.
 
     Parameters
     ----------
-    path : final name; its folder is made.
-    new : a file that has the name already is left alone.
-    before_naming : is called when all bytes are on the disk, just before the file takes its name.
+    path : final name; its folder is created if missing.
+    new : refuse to replace an existing file.
+    before_naming : called once all bytes are on disk, just before the rename.
 
     Raises
     ------
-    NameTakenError : ``new``, and there is a file of that name.
-    OSError : it cannot be written; the error names ``path``.
+    NameTakenError : ``new`` is set and the file exists.
+    OSError : the file cannot be written; the error names ``path``.
     """
     with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def writing_aside(
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                if fcntl is None:  # Windows renames closed files only
+                if fcntl is None:  # Windows renames only closed files
                     file.close()
                 before_naming()
                 _name(aside, path, new)
@@ -89,7 +89,7 @@ def writing_aside(
 
 
 def sync_folder(path: Path) -> None:
-    """See that the names in a folder are on the disk."""
+    """Sync the entries of a folder to disk."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -99,7 +99,7 @@ def sync_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Let an error of the system say which file it is about: a full disk does not."""
+    """Add the file name to an OSError that lacks one, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -108,13 +108,13 @@ def named(path: Path) -> Iterator[None]:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def bytes_of(path: Path) -> int:
-    """Size of a file; -1 if there is none."""
+    """Return the size of a file in bytes; -1 if it is missing."""
     try:
         return path.stat().st_size
     except OSError:
@@ -122,21 +122,21 @@ def bytes_of(path: Path) -> int:
 
 
 def lock(file: BinaryIO) -> None:
-    """Wait until no other process holds this file. Does nothing on a file system without locks."""
+    """Wait for an exclusive lock on a file. Does nothing on a file system without locks."""
     if fcntl is not None:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file was being written aside when its process was killed."""
+    """Whether a file was left behind by a process killed while writing."""
     return re.fullmatch(r"\..+\.(\d+-)?[0-9a-f]{8}\.tmp", path.name) is not None
 
 
 def sweep(leftovers: Iterable[Path]) -> None:
-    """Remove files that killed processes wrote aside, but not those of living ones, which hold a lock.
+    """Remove half-written files of killed processes, but not those of running ones, which hold a lock.
 
-    Nothing but tidiness rests on the lock: a builder whose file is swept away all the same writes it again.
+    Correctness does not depend on the lock: a builder whose file is removed anyway writes it again.
     """
     if fcntl is None:
         return
@@ -147,15 +147,15 @@ def sweep(leftovers: Iterable[Path]) -> None:
 
 
 class NameTakenError(Exception):
-    """Another process was the first to publish a file of this name."""
+    """Another process published a file of this name first."""
 
 
 class _TriedError(Exception):
-    """All but the name is in place, which was to be tried."""
+    """Stops :func:`try_writing` just before the rename."""
 
 
 class _SweptAwayError(Exception):
-    """Another process removed the file before it had its name."""
+    """Another process removed the file before it was renamed."""
 
 
 def _name(aside: Path, path: Path, new: bool) -> None:
@@ -169,7 +169,7 @@ def _name(aside: Path, path: Path, new: bool) -> None:
 
 
 def _link(aside: Path, path: Path) -> bool:
-    """Give the file a second name, which fails where the name is taken; False where a file system has no links."""
+    """Hard-link the file to its final name, which fails if that exists; False if the file system has no links."""
     try:
         path.hardlink_to(aside)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""Text for people: lists that end in "and 4 more", tables as CSV."""
+"""Text formatting: shortened lists and CSV tables."""
 
 import csv
 import io
@@ -12,13 +12,13 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def listed(names: Sequence[object], shown: int = 3) -> str:
-    """The first names, and how many more there are: "a, b, c and 4 more"."""
+    """Join the first names and count the rest, as in "a, b, c and 4 more"."""
     rest = len(names) - shown
     return ", ".join(map(str, names[:shown])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def to_csv(rows: Sequence[Mapping[str, object]], header: bool = True, end: str = "\n") -> str:
-    """Rows as CSV, with a column for every key in the order in which the keys come; ``end`` ends a line."""
+    """Format rows as CSV with a column for every key, in order of appearance; ``end`` terminates lines."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator=end)
     if header:

@@ -125,7 +125,7 @@ def _on_dask(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str |
             where = scheduler or stack.enter_context(LocalCluster(**local))
             stack.enter_context(Client(where, timeout=_REACH_SECONDS))
         except (OSError, ValueError) as error:
-            raise BuildError(f"cannot reach the Dask scheduler {scheduler or ''}: {error}") from None
+            raise BuildError(f"the Dask scheduler {scheduler or ''} cannot be reached: {error}") from None
         stack.enter_context(joblib.parallel_config(backend="dask"))
         yield from joblib.Parallel(return_as="generator_unordered")(joblib.delayed(work)(*call) for call in calls)
 

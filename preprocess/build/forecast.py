@@ -1,7 +1,8 @@
-"""What a build will take, measured on a few images."""
+"""Estimate the time, space and memory of a build from a few images."""
 
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +22,16 @@ _MEASURED = 32
 
 @dataclass(frozen=True)
 class Forecast:
-    """What to expect of a build.
+    """The estimated cost of a build.
 
     Parameters
     ----------
     images : number of images listed.
-    measured, failed : how many were tried, and how many of these could not be used.
-    seconds : one job's time for all images, without the start of the workers.
-    raw_bytes, jpeg_bytes : of all images in either codec.
-    map_bytes : of all maps.
-    worker_bytes : at most: the largest shard of images, built in memory and copied once, its maps, one image at work.
+    measured, failed : number of images tried, and how many of them were unusable.
+    seconds : time of one job for all images, without starting the workers.
+    raw_bytes, jpeg_bytes : size of all images in either codec.
+    map_bytes : size of all maps.
+    worker_bytes : peak memory of a worker: the largest image shard and one copy, its maps and one decoded image.
     """
 
     images: int
@@ -44,11 +45,11 @@ class Forecast:
 
 
 def forecast(plan: Plan) -> Forecast:
-    """Store a few images, spread evenly over the listing, in a temporary folder, and scale up.
+    """Store a few evenly spaced images in a temporary folder and scale up.
 
     Raises
     ------
-    BuildError : none of them can be used.
+    BuildError : none of these images is usable.
     """
     settings = plan.settings
     everything = [sample for samples in plan.listing.splits.values() for sample in samples]
@@ -62,11 +63,12 @@ def forecast(plan: Plan) -> Forecast:
         seconds = time.perf_counter() - begin
         if not report.rows:
             failure = report.failed[0]
-            raise BuildError(f"none of {len(places)} images could be used, {failure['key']}: {failure['reason']}")
+            raise BuildError(
+                f"none of {len(places)} images is usable; the first is {failure['key']}: {failure['reason']}"
+            )
         maps = sum(record["bytes"] for name, record in report.records.items() if name != IMAGES) / report.rows
-        shard = Shard.open(home / report.records[IMAGES]["path"])
-        images = [shard.read_image(row) for row in range(report.rows)]
-        shard.close()
+        with closing(Shard.open(home / report.records[IMAGES]["path"])) as shard:
+            images = [shard.read_image(row) for row in range(report.rows)]
         stored = report.records[IMAGES]["bytes"] / report.rows
     jpeg = stored
     if settings.codec != "jpeg":
@@ -86,21 +88,22 @@ def forecast(plan: Plan) -> Forecast:
 
 
 def advise(found: Forecast, free: int, memory: int) -> str:
-    """Say which codec suits.
+    """Recommend a codec.
 
     Parameters
     ----------
-    free : bytes free on the disk of the store.
+    found : the forecast.
+    free : free bytes on the disk of the store.
     memory : bytes of main memory.
     """
     raw, jpeg = found.raw_bytes + found.map_bytes, found.jpeg_bytes + found.map_bytes
     if jpeg > free:
-        return f"neither fits: even JPEG needs {decimal(int(jpeg))}, {decimal(free)} are free; choose a smaller --size"
+        return f"neither fits: JPEG needs {decimal(int(jpeg))}, only {decimal(free)} is free; choose a smaller --size"
     if raw > free:
-        return f"--codec jpeg: raw needs {decimal(int(raw))}, {decimal(free)} are free"
+        return f"--codec jpeg: raw needs {decimal(int(raw))} but only {decimal(free)} is free"
     if raw > memory / 2:
         return (
-            f"--codec jpeg: raw is more than half of the memory ({decimal(memory)}), so every epoch would read it from "
-            "the disk; raw all the same if the disk is fast and the processor is not"
+            f"--codec jpeg: raw takes more than half of the memory ({decimal(memory)}), so every epoch would read it "
+            "from disk; choose raw anyway if the disk is fast and the CPU is slow"
         )
-    return f"--codec raw: it stays in memory ({decimal(memory)}) after the first epoch, and nothing is decoded"
+    return f"--codec raw: it fits in memory ({decimal(memory)}) after the first epoch and needs no decoding"

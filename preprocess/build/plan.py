@@ -1,4 +1,4 @@
-"""What is to be done: a listing, settings and the store in place -> tasks."""
+"""Plan a build: compare the listing and settings with the existing store, and list the missing tasks."""
 
 import hashlib
 import math
@@ -16,6 +16,7 @@ from preprocess.files import bytes_of
 from preprocess.raw.selection import describe_selection, left_out_of, same_selection
 from preprocess.store.format import canonical, key_of
 from preprocess.store.index import IMAGES, Index
+from preprocess.text import listed
 
 _SHOWN = 10
 
@@ -26,11 +27,11 @@ class Task:
 
     Parameters
     ----------
-    split, number : the shard, counted within the split.
-    samples : what its images are made from; empty where they are in place.
-    key : key of the image shard, if every image is good.
-    columns : the maps that are wanted.
-    known : column name -> its record in the index, for what was published before.
+    split, number : split and index of the shard within it.
+    samples : sources of its images; empty if the images are already stored.
+    key : key of the image shard if every image is usable.
+    columns : the maps to compute.
+    known : column name -> record in the index, for columns already published.
     """
 
     split: str
@@ -43,17 +44,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Layout:
-    """The shards of one split, those in place and those to come.
+    """The shards of one split, existing and planned.
 
     Parameters
     ----------
     samples : key of the names, labels and file sizes of its images, in order.
-    shard_size : samples in a shard that is cut from the listing.
-    known : for each shard, column name -> record; empty for a shard to come.
-    rows : for each shard, the number of its samples; -1 for a shard to come.
-    failed : images that are known to be unusable as they are: key, reason, SHA-256.
-    homes : (n, 2) int array: shard of every listed sample, and its place among the samples of that shard, or -1 for one
-        that is known to be unusable; None where every shard holds its range of the listing.
+    shard_size : number of samples in a full shard.
+    known : for each shard, column name -> record; empty for a planned shard.
+    rows : for each shard, its number of samples; -1 for a planned shard.
+    failed : images known to be unusable: key, reason, SHA-256.
+    homes : (n, 2) int array, shard and row of every listed sample; -1 for an unusable one. None if every shard holds a
+        contiguous range of the listing.
     """
 
     samples: str
@@ -66,16 +67,16 @@ class Layout:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole build, decided before the first image is read.
+    """The complete build, decided before the first image is read.
 
     Parameters
     ----------
     home : folder of the index.
     stem : name of the store without ``.h5``.
     listing, settings : the data set and the settings.
-    base : the index in place, None for a new store.
+    base : the existing index; None for a new store.
     layouts : split -> its shards.
-    tasks : all that is not in place.
+    tasks : the missing work.
     """
 
     home: Path
@@ -88,7 +89,7 @@ class Plan:
 
     @property
     def complete(self) -> bool:
-        """Whether the store in place holds all that was asked for."""
+        """Whether the existing store already holds everything requested."""
         if self.base is None or self.tasks:
             return False
         document = self.base.document
@@ -103,17 +104,17 @@ class Plan:
 
 
 def make_plan(out: Path, listing: Listing, settings: BuildSettings, base: Index | None = None) -> Plan:
-    """Compare what is asked for with the store in place, and list what is to be done.
+    """Compare the request with the existing store and list the missing work.
 
     Parameters
     ----------
     out : path of the index; the shards go into the folder ``<stem>.shards`` beside it.
-    listing, settings : what is asked for.
-    base : the index in place.
+    listing, settings : the request.
+    base : the existing index.
 
     Raises
     ------
-    BuildError : the store in place has other images; the message lists the differences.
+    BuildError : the existing store has other images; the message lists the differences.
     """
     home, stem = out.parent, out.with_suffix("").name
     layouts, tasks = {}, []
@@ -136,14 +137,14 @@ def make_plan(out: Path, listing: Listing, settings: BuildSettings, base: Index 
 
 
 def cut(split: str, samples: tuple[Sample, ...], size: int, settings: BuildSettings) -> Iterator[Task]:
-    """Cut samples into ranges and name every image shard by the key of what it will hold."""
+    """Cut samples into ranges; the key of each image shard derives from its content."""
     for number, start in enumerate(range(0, len(samples), size)):
         part = samples[start : start + size]
         yield Task(split, number, part, _range_key(part, settings), settings.columns)
 
 
 def layout_in_place(base: Index, split: str) -> Layout:
-    """The shards of a split as the index lists them."""
+    """Return the shards of a split as the index lists them."""
     entry = base.document["splits"][split]
     known = tuple(
         {name: column["files"][number] for name, column in entry["columns"].items()}
@@ -154,7 +155,7 @@ def layout_in_place(base: Index, split: str) -> Layout:
 
 
 def columns_of(base: Index, split: str) -> tuple[MapColumn, ...]:
-    """The columns of maps that a split has."""
+    """Return the map columns of a split."""
     columns = base.document["splits"][split]["columns"].values()
     return tuple(
         MapColumn(recipe["algorithm"], recipe["compactness"], recipe["segments"], column["dtype"])
@@ -164,12 +165,12 @@ def columns_of(base: Index, split: str) -> tuple[MapColumn, ...]:
 
 
 def with_others(wanted: Iterable[MapColumn], others: Iterable[MapColumn]) -> tuple[MapColumn, ...]:
-    """Both, each once."""
+    """Merge columns of maps without repeats; ``wanted`` wins."""
     return tuple({column.name: column for column in (*others, *wanted)}.values())
 
 
 def fingerprint(split: str, samples: Iterable[Sample]) -> str:
-    """Key of names, labels, file sizes and boxes, in order."""
+    """Return a key of names, labels, file sizes and boxes, in order."""
     everything = hashlib.sha256()
     for sample in samples:
         everything.update(canonical([split, *_identity(sample)]).encode())
@@ -177,29 +178,31 @@ def fingerprint(split: str, samples: Iterable[Sample]) -> str:
 
 
 def default_shard_size(samples: int) -> int:
-    """About 64 shards a split, for even work and a lively progress bar, but neither tiny nor large ones."""
+    """Choose 32 to 512 samples: about 64 shards per split balance the work and keep the progress bar moving."""
     return min(512, max(32, 2 ** round(math.log2(max(1, samples / 64)))))
 
 
 def refuse_differences(out: Path, listing: Listing, settings: BuildSettings, base: Index, update: bool = False) -> None:
-    """Raise a BuildError that lists what the store in place has otherwise.
+    """Raise a BuildError that lists how the existing store differs from the request.
 
     Parameters
     ----------
-    update : images and classes may differ: they are taken in.
+    update : allow other images and classes, which an update will store.
     """
     lines = list(_differences(listing, settings, base.document, update))
     if lines:
-        remedies = [f"give another --out, or remove {out} and build it anew"]
+        remedies = [f"choose another --out, or remove {out} and rebuild"]
         if not update and all(line.startswith(("images of ", "classes: ")) for line in lines):
-            remedies.insert(0, "take the changes in with --update")
-        raise BuildError(f"{out} is another store:\n  " + "\n  ".join(lines) + "\n" + ", or ".join(remedies))
+            remedies.insert(0, "apply the changes with --update")
+        raise BuildError(
+            f"{out} was built with other settings or images:\n  " + "\n  ".join(lines) + "\n" + ", or ".join(remedies)
+        )
 
 
 def _differences(listing: Listing, settings: BuildSettings, document: dict, update: bool) -> Iterator[str]:
     def line(what: str, stored: object, asked: object) -> Iterator[str]:
         if stored != asked:
-            yield f"{what}: stored {stored}, asked for {asked}"
+            yield f"{what}: stored {stored}, requested {asked}"
 
     yield from line("data set", document["dataset"], settings.dataset)
     stored, asked = document["images"], settings.image_recipe()
@@ -208,7 +211,7 @@ def _differences(listing: Listing, settings: BuildSettings, document: dict, upda
     wanted = settings.superpixel_set()
     for entry in document["superpixels"]:
         if entry["name"] == wanted["name"] and entry != wanted:
-            yield f"superpixels {entry['name']}: stored other draw weights than asked for"
+            yield f"superpixels {entry['name']}: the stored draw weights differ from those requested"
     if not update or document["splits"].keys() - listing.splits.keys():
         yield from line("classes", ", ".join(document["classes"]), ", ".join(listing.classes))
     for split in listing.splits.keys() & document["splits"].keys():
@@ -221,32 +224,32 @@ def _differences(listing: Listing, settings: BuildSettings, document: dict, upda
 
 def _how_they_differ(left_out: dict, entry: dict) -> str:
     if same_selection(left_out, entry):
-        return "other names, labels, file sizes or boxes than were stored"
+        return "names, labels, file sizes or boxes differ from those stored"
     return (
-        f"stored {describe_selection(entry)}, asked for {describe_selection(left_out)} "
-        "(--exclude and --limit-per-class are to be given again)"
+        f"stored {describe_selection(entry)}, requested {describe_selection(left_out)} "
+        "(repeat --exclude and --limit-per-class for this store)"
     )
 
 
 def refuse_other_pillow(base: Index, settings: BuildSettings) -> None:
-    """Refuse to store images beside others that another version of Pillow decoded."""
+    """Refuse to mix images decoded by different versions of Pillow."""
     stored, installed = base.document["images"]["pillow"], settings.image_recipe()["pillow"]
     if stored != installed:
         raise BuildError(
-            f"the images were stored with Pillow {stored}, {installed} is installed and may decode otherwise; "
-            f"install pillow=={stored}, or build the store anew"
+            f"the images were stored with Pillow {stored}, but {installed} is installed and may decode differently; "
+            f"install pillow=={stored}, or rebuild the store"
         )
 
 
 def refuse_other_scikit_image(base: Index, split: str, columns: Iterable[MapColumn]) -> None:
-    """Refuse to make maps for a column that another version of scikit-image cut."""
+    """Refuse to mix maps computed by different versions of scikit-image in one column."""
     for column in columns:
         stored = base.document["splits"][split]["columns"][column.name]["recipe"]["scikit-image"]
         installed = column.recipe()["scikit-image"]
         if stored != installed:
             raise BuildError(
-                f"{split}/{column.name} was made with scikit-image {stored}, {installed} is installed and may cut "
-                f"otherwise; install scikit-image=={stored}"
+                f"{split}/{column.name} was computed with scikit-image {stored}, but {installed} is installed and may "
+                f"return other labels; install scikit-image=={stored}"
             )
 
 
@@ -259,7 +262,7 @@ def _missing(
     base: Index,
     updated: bool,
 ) -> Iterator[Task]:
-    """List the tasks for columns and files that a split in place lacks."""
+    """List the tasks for columns and files that an existing split lacks."""
     present = {column.name: column for column in columns_of(base, split)}
     wanted = [column for column in settings.columns if column.name not in present]
     size = layout.shard_size
@@ -268,7 +271,7 @@ def _missing(
         if lost or wanted:
             part: tuple[Sample, ...] = ()
             if IMAGES in lost and updated:
-                raise BuildError(f"{home / known[IMAGES]['path']} is missing; make its images again with --update")
+                raise BuildError(f"{home / known[IMAGES]['path']} is missing; rebuild its images with --update")
             if IMAGES in lost:
                 part = samples[number * size : (number + 1) * size]
             again = [column for name, column in present.items() if name in lost]
@@ -277,7 +280,7 @@ def _missing(
 
 
 def _refuse_edited(out: Path, layout: Layout, samples: tuple[Sample, ...]) -> None:
-    """Refuse a store whose source files were edited since, though names and sizes are the same."""
+    """Refuse a store whose source files were edited since, even if names and sizes are unchanged."""
     oldest = min((published_at(out.parent / known[IMAGES]["path"]) for known in layout.known), default=0)
     touched = [sample for sample in samples if touched_at(sample.path) >= oldest]
     known = (
@@ -287,15 +290,14 @@ def _refuse_edited(out: Path, layout: Layout, samples: tuple[Sample, ...]) -> No
     )
     edited = [sample.key for sample in touched if sample.key in known and known[sample.key] != source_of(sample)]
     if edited:
-        names = ", ".join(edited[:_SHOWN])
         raise BuildError(
-            f"{len(edited)} images changed since {out} was built: {names}; take the changes in with --update, "
-            f"or give another --out"
+            f"{len(edited)} images changed since {out} was built: {listed(edited, _SHOWN)}; "
+            "apply the changes with --update, or choose another --out"
         )
 
 
 def shard_key(path: str) -> str:
-    """The key in the name of a shard."""
+    """Return the key in the name of a shard."""
     return Path(path).stem.split("-", 1)[1]
 
 

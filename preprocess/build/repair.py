@@ -1,4 +1,4 @@
-"""Making damaged shards again, and nothing else."""
+"""Rebuild damaged shards, and nothing else."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +22,7 @@ from preprocess.store.index import IMAGES, Index, replace_index
 
 
 def needs_sources(index: Index, damaged: set[str]) -> bool:
-    """Whether images are among the damaged shards: these are made from the raw data, maps from the images."""
+    """Whether image shards are damaged. These need the raw data; maps need only the stored images."""
     columns = (split["columns"][IMAGES] for split in index.document["splits"].values())
     return any(file["path"] in damaged for column in columns for file in column["files"])
 
@@ -36,20 +36,20 @@ def repair(
     backend: str,
     advance: Callable[[int], None],
 ) -> None:
-    """Make the damaged shards again, with the bytes that they had.
+    """Rebuild the damaged shards, bit for bit.
 
     Parameters
     ----------
     out : the index file.
-    index : what it holds.
+    index : its content.
     damaged : paths of shards, relative to the folder of the index.
     listing : the raw data; may be None if no images are damaged.
     jobs, backend : as for :func:`preprocess.build.run.build`.
-    advance : is called with the number of images of each shard that is done.
+    advance : called with the number of images of each finished shard.
 
     Raises
     ------
-    BuildError : the raw data or the libraries are not those that the store was built from.
+    BuildError : the raw data or the libraries differ from those that the store was built with.
     """
     layouts = {split: layout_in_place(index, split) for split in index.document["splits"]}
     tasks = [task for split, layout in layouts.items() for task in _tasks(index, split, layout, damaged, listing, out)]
@@ -61,14 +61,14 @@ def repair(
     for (split, number), report in reports.items():
         for name, record in report.records.items():
             column = splits[split]["columns"][name]
-            if column["files"][number] != record:  # the same maps, packed by another version of zlib
+            if column["files"][number] != record:  # same maps, compressed by another zlib
                 files = [*column["files"]]
                 files[number] = record
                 columns = splits[split]["columns"] | {name: column | {"files": files}}
                 splits[split] = splits[split] | {"columns": columns}
     repaired = replace(index, document=index.document | {"splits": splits})
     if repaired.document != index.document and not replace_index(out, repaired, index):
-        raise BuildError(f"another build changed {out} meanwhile; run the same command again")
+        raise BuildError(f"another build changed {out} in the meantime; run the same command again")
 
 
 def _tasks(
@@ -92,14 +92,14 @@ def _range(index: Index, split: str, layout: Layout, number: int, listing: Listi
     samples = listing.splits.get(split, ()) if listing else ()
     if layout.homes is not None or fingerprint(split, samples) != layout.samples:
         raise BuildError(
-            f"images of {split} are damaged, and the raw data is not what {out} was built from; "
-            "take it in as it is now with build --update"
+            f"images of {split} are damaged, and the raw data differs from what {out} was built from; "
+            "store the current data with build --update"
         )
     return samples[number * layout.shard_size : (number + 1) * layout.shard_size]
 
 
 def _settings(index: Index) -> BuildSettings:
-    """The settings of the stored images; each task says for itself which maps it wants."""
+    """Return the settings of the stored images; each task lists its own maps."""
     images = index.document["images"]
     return BuildSettings(
         dataset=index.document["dataset"],

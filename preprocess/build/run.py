@@ -1,13 +1,14 @@
-"""The parallel run: a plan -> tasks -> published shards -> the index.
+"""Run a plan in parallel: tasks -> published shards -> index.
 
-One task is one range of samples: it stores the images of the range and their maps at every scale, and skips what is
-already published and whole. The index is published last, so it exists when the store is complete and not before.
+One task covers one range of samples. It stores the images and their maps at every scale, and skips intact shards that
+are already published. The index is published last, so it exists only once the store is complete.
 """
 
 import glob
 import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,14 +32,14 @@ _Reports = dict[tuple[str, int], Report]
 
 
 def prepare(settings: BuildSettings) -> None:
-    """Cut an empty image, so that a compiled algorithm is compiled once, here, and not by every worker."""
+    """Segment a black image, so that the algorithm is compiled once here instead of in every worker."""
     side = settings.size or 64
     counts = tuple(scale.segments for scale in settings.scales)
     ALGORITHMS[settings.algorithm].segment(np.zeros((side, side, 3), np.uint8), counts, settings.compactness)
 
 
 def tidy(out: Path) -> None:
-    """Remove the half-written files that killed builds of a store left."""
+    """Remove half-written files that killed builds of a store left behind."""
     stem = out.with_suffix("").name
     sweep((out.parent / f"{stem}.shards").rglob(".*.tmp"))
     sweep(out.parent.glob(f".{glob.escape(stem)}.h5.*.tmp"))
@@ -59,18 +60,18 @@ def build(
     plan : from :func:`preprocess.build.plan.make_plan`.
     jobs : number of workers.
     skip_bad : publish without the images that failed.
-    advance : is called with the number of images that each finished task held.
+    advance : called with the number of images of each finished task.
     backend, scheduler : as for :func:`preprocess.build.backends.run_parallel`.
 
     Returns
     -------
-    The report of every task, or None if another build published an index meanwhile: what was made is kept, plan again
-    with that index.
+    The report of every task, or None if another build published an index in the meantime. The shards are kept; plan
+    again from that index.
 
     Raises
     ------
-    BuildError : images failed and ``skip_bad`` is false: all shards are stored, only the index is withheld. Or a worker
-        process died.
+    BuildError : a worker process died; or images failed and ``skip_bad`` is false, in which case the shards are stored
+        but no index is published.
     """
     reports = run_tasks(plan, jobs, advance, backend, scheduler)
     new = [(task.split, task.number) for task in plan.tasks if IMAGES not in task.known]
@@ -83,14 +84,14 @@ def build(
 
 
 def run_tasks(plan: Plan, jobs: int, advance: Callable[[int], None], backend: str, scheduler: str | None) -> _Reports:
-    """Run the tasks of a plan, in an order of its own: two builds of one store share the work.
+    """Run the tasks of a plan in random order, so that concurrent builds of one store share the work.
 
-    Each looks first whether a task is done, so they meet rarely, and a meeting costs nothing but time: both write the
-    same bytes under the same name.
+    Each task first checks for finished shards, so two builds rarely compute the same one. If they do, only time is
+    lost: both write the same bytes under the same name.
     """
     tasks = random.sample(plan.tasks, len(plan.tasks))
     home, reports = plan.home, {}
-    if backend in CLUSTERS:  # whose workers run in other folders
+    if backend in CLUSTERS:  # the workers have other working directories
         tasks, home = [_absolute(task) for task in tasks], home.absolute()
     images = {(task.split, task.number): _images_in(plan, task) for task in tasks}
 
@@ -104,12 +105,12 @@ def run_tasks(plan: Plan, jobs: int, advance: Callable[[int], None], backend: st
 
 
 def images_to_do(plan: Plan) -> int:
-    """Number of images in all tasks."""
+    """Return the number of images in all tasks."""
     return sum(_images_in(plan, task) for task in plan.tasks)
 
 
 def assemble(plan: Plan, reports: _Reports) -> Index:
-    """Make the index: what was in place, and what the reports add."""
+    """Merge the existing index with the reports of the new tasks."""
     settings, base = plan.settings, plan.base
     document = base.document if base else {"superpixels": [], "splits": {}}
     splits, places = dict(document["splits"]), dict(base.places) if base else {}
@@ -133,7 +134,7 @@ def assemble(plan: Plan, reports: _Reports) -> Index:
 
 
 def _places(layout: Layout, reports: list[Report | None], samples: tuple[Sample, ...]) -> np.ndarray | None:
-    """Shard and row of every good sample; in a new shard some samples may have failed, so that later ones move up."""
+    """Return shard and row of every usable sample. Failed samples of a new shard move the later ones up."""
     if layout.homes is None:
         return None
     failed = {failure["key"] for failure in _new_failures(layout, reports)}
@@ -148,7 +149,7 @@ def _places(layout: Layout, reports: list[Report | None], samples: tuple[Sample,
 
 
 def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndarray | None) -> dict:
-    """What the index says of one split."""
+    """Return the index entry of one split."""
     layout, settings = plan.layouts[split], plan.settings
     before = plan.base.document["splits"].get(split) if plan.base else None
     rows = [report.rows if report else known for report, known in zip(reports, layout.rows, strict=True)]
@@ -165,7 +166,8 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
         if same and column.name in before["columns"]:
             columns[column.name] = before["columns"][column.name] | {"files": files}
             continue
-        recipe = before["columns"][column.name]["recipe"] if _has(before, column) else column.recipe()
+        stored = before["columns"].get(column.name) if before else None
+        recipe = stored["recipe"] if stored else column.recipe()
         columns[column.name] = _column(files, {**content, "maps": recipe}, {**packing, "codec": "gzip"}) | {
             "recipe": recipe,
             "dtype": column.dtype,
@@ -183,7 +185,7 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
 
 
 def _new_failures(layout: Layout, reports: list[Report | None]) -> list[dict[str, str]]:
-    """The unusable images among those of new shards; a report on an older shard repeats what is known."""
+    """Return the unusable images of new shards; those of older shards are already listed."""
     pairs = zip(reports, layout.rows, strict=True)
     return [failure for report, rows in pairs if report and rows < 0 for failure in report.failed]
 
@@ -195,12 +197,8 @@ def _same_images(plan: Plan, split: str, images: list[dict], places: np.ndarray 
     return places is None or np.array_equal(places, before)
 
 
-def _has(entry: dict | None, column: MapColumn) -> bool:
-    return entry is not None and column.name in entry["columns"]
-
-
 def _content(image_recipe: dict) -> dict:
-    """The part of a recipe that decides pixels: raw and PNG hold the same ones."""
+    """Return the part of a recipe that decides pixels; raw and PNG give the same ones."""
     kept = dict(image_recipe)
     if kept["codec"] != "jpeg":
         del kept["codec"]
@@ -212,12 +210,11 @@ def _column(files: list[dict], content: dict, packing: dict) -> dict:
 
 
 def _sources_key(home: Path, images: list[dict], rows: list[int], places: np.ndarray | None) -> str:
-    """Key of the keys, labels and source digests of all samples, in their order."""
+    """Return a key of the names, labels and source digests of all samples, in order."""
     everything = []
     for record in images:
-        shard = Shard.open(home / record["path"])
-        everything += zip(shard.keys, shard.labels.tolist(), shard.sources, strict=True)
-        shard.close()
+        with closing(Shard.open(home / record["path"])) as shard:
+            everything += zip(shard.keys, shard.labels.tolist(), shard.sources, strict=True)
     if places is not None:
         starts = np.cumsum([0, *rows])
         everything = [everything[starts[shard] + row] for shard, row in places.tolist()]
@@ -234,7 +231,7 @@ def _regions(home: Path, column: MapColumn, files: list[dict], reports: list[Rep
 
 
 def _count(regions: Iterable[np.ndarray], rows: list[int], places: np.ndarray | None) -> dict[str, int]:
-    """How many superpixels the maps of a column have."""
+    """Return the superpixel statistics of a column for the index."""
     counts = np.concatenate([np.empty(0, np.int64), *regions]).astype(np.int64)
     if places is not None:
         counts = counts[np.cumsum([0, *rows])[places[:, 0]] + places[:, 1]]
@@ -256,10 +253,9 @@ def _absolute(task: Task) -> Task:
 def _failure_text(failed: Iterable[dict], total: int) -> str:
     failed = list(failed)
     lines = [f"  {failure['key']}: {failure['reason']}" for failure in failed[:_SHOWN_FAILURES]]
-    if len(failed) > _SHOWN_FAILURES:
-        lines.append(f"  ... and {len(failed) - _SHOWN_FAILURES} more")
+    lines += [f"  ... and {len(failed) - _SHOWN_FAILURES} more"] if len(failed) > _SHOWN_FAILURES else []
     return (
-        f"{len(failed)} of {total} images could not be used; the others are stored, the index is not published:\n"
+        f"{len(failed)} of {total} images are unusable; the others are stored, but no index was published:\n"
         + "\n".join(lines)
-        + "\nmend or remove these files and run the same command, or publish without them: --skip-bad"
+        + "\nfix or remove these files and rerun the command, or publish without them: --skip-bad"
     )

@@ -1,4 +1,4 @@
-"""What decides the content of a store: images, scales, columns of maps."""
+"""The settings that decide the content of a store: images, scales, map columns."""
 
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -12,14 +12,14 @@ from preprocess.superpixels.scales import Scale
 
 @dataclass(frozen=True)
 class MapColumn:
-    """All that decides the maps of one column, besides the stored pixels.
+    """Everything that decides the maps of one column, apart from the stored pixels.
 
     Parameters
     ----------
     algorithm : name in ``ALGORITHMS``.
-    compactness : as for :func:`preprocess.superpixels.slic`; None for an algorithm that has none.
-    segments : the count asked for.
-    dtype : of the ids; its highest value is the sentinel and never an id.
+    compactness : as for :func:`preprocess.superpixels.slic`; None for an algorithm without one.
+    segments : requested segment count.
+    dtype : dtype of the ids; its highest value is the sentinel and never an id.
     """
 
     algorithm: str
@@ -33,7 +33,7 @@ class MapColumn:
         return f"{superpixels_name(self.algorithm, self.compactness)}-{self.segments}"
 
     def recipe(self) -> dict:
-        """What equal maps share; the library's version belongs to it, as it may change labels."""
+        """Return what identical maps share, including the scikit-image version, which may change labels."""
         return {
             "algorithm": self.algorithm,
             "compactness": self.compactness,
@@ -44,20 +44,20 @@ class MapColumn:
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What decides the content of a store, and how it is encoded.
+    """Content and encoding of a store.
 
     Parameters
     ----------
     dataset : name of the adapter.
     scales : segment counts and draw weights.
-    size : side of the stored square, or the short side, in pixels; None where images keep their sizes.
-    resize : how images come to that size: ``squash``, ``short`` or ``none`` (:func:`preprocess.images.fit`).
-    algorithm, compactness : of the superpixels.
+    size : side of the stored square, or its short side, in pixels; None if images keep their sizes.
+    resize : ``squash``, ``short`` or ``none`` (:func:`preprocess.images.fit`).
+    algorithm, compactness : superpixel algorithm and its compactness.
     codec : ``raw`` pixels, ``jpeg`` or ``png``; images of varied sizes cannot be raw.
     quality : JPEG quality, 1 to 100.
-    banner : rows of pixels that are cut off at the bottom of every source image.
-    shard_size : samples in a shard; None chooses for each split.
-    asked : the counts in short, for the name of these superpixels; empty for the counts themselves.
+    banner : number of pixel rows cropped from the bottom of every source image.
+    shard_size : samples in a shard; None chooses one for each split.
+    asked : short form of the counts, for the name of these superpixels; empty to list them.
     """
 
     dataset: str
@@ -74,29 +74,29 @@ class BuildSettings:
 
     @property
     def uniform(self) -> bool:
-        """Whether all images have one size."""
+        """Whether all images have the same size."""
         return self.resize == "squash"
 
     @property
     def columns(self) -> tuple[MapColumn, ...]:
-        """One column of maps for each scale."""
+        """One map column for each scale."""
         return tuple(
             MapColumn(self.algorithm, self.compactness, scale.segments, self._dtype(scale)) for scale in self.scales
         )
 
     def _dtype(self, scale: Scale) -> str:
-        """Dtype of all maps of one scale, known before the first of them."""
+        """Return the dtype of all maps of one scale, before any is computed."""
         if not self.uniform:
             return "uint16"
         bound = ALGORITHMS[self.algorithm].largest_id((self.size, self.size), scale.segments)
         if bound >= np.iinfo(np.uint16).max:
             raise BuildError(
-                f"{scale.segments} segments may give ids up to {bound}, more than 16 bits hold; ask for fewer"
+                f"{scale.segments} segments may have ids up to {bound}, more than 16 bits hold; request fewer"
             )
         return "uint8" if bound < np.iinfo(np.uint8).max else "uint16"
 
     def image_recipe(self) -> dict:
-        """All that decides the stored pixels, besides the source files."""
+        """Return everything that decides the stored pixels, apart from the source files."""
         jpeg = {"quality": self.quality} if self.codec == "jpeg" else {}
         banner = {"banner": self.banner} if self.banner else {}
         return {
@@ -109,7 +109,7 @@ class BuildSettings:
         }
 
     def superpixel_set(self) -> dict:
-        """The scales that training draws from together, as the index lists them."""
+        """Return one set of scales for training to draw from, as the index lists it."""
         name = superpixels_name(self.algorithm, self.compactness)
         return {
             "name": f"{name}-{self.asked or ','.join(str(scale.segments) for scale in self.scales)}",
@@ -123,7 +123,7 @@ class BuildSettings:
 
 
 def superpixels_name(algorithm: str, compactness: float | None) -> str:
-    """For example ``slic-c10``."""
+    """Return a name such as ``slic-c10``."""
     if compactness is None:
         return algorithm
     return f"{algorithm}-c{int(compactness) if compactness == int(compactness) else compactness}"

@@ -1,4 +1,4 @@
-"""Source files against what a store was made from: what is stored, what was touched, what was edited."""
+"""Compare source files with the sources recorded in a store, to find edited images."""
 
 import contextlib
 import os
@@ -21,9 +21,9 @@ class Stored:
 
     Parameters
     ----------
-    shard, row : where it lies.
+    shard, row : its location.
     label : class number.
-    source : digest of what it was made from (:meth:`preprocess.datasets.Sample.digest`).
+    source : digest of its source (:meth:`preprocess.datasets.Sample.digest`).
     """
 
     shard: int
@@ -35,14 +35,14 @@ class Stored:
 def stored_images(
     home: Path, shards: tuple[dict[str, dict], ...], places: np.ndarray | None, checked: bool = False
 ) -> dict[str, Stored]:
-    """What the shards of a split hold now, by key. Shards that cannot be read hold nothing.
+    """Return the images of a split by key; skip unreadable shards.
 
     Parameters
     ----------
     home : folder of the index.
     shards : for each shard, column name -> record.
-    places : (n, 2) int array: shard and row of every sample; None where all rows count.
-    checked : read every shard and compare its digest.
+    places : (n, 2) int array, shard and row of every sample; None if all rows are in use.
+    checked : also compare the digest of every shard, which reads all of it.
     """
     found: dict[str, Stored] = {}
     current = None if places is None else {tuple(place) for place in places.tolist()}
@@ -63,10 +63,10 @@ def stored_images(
 
 
 def edited(samples: Iterable[Sample], shard: Path) -> list[str]:
-    """Keys of the images whose files no longer hold what an image shard was made from.
+    """Return the keys of images whose source files changed after the shard was built.
 
-    Only files that were touched since the shard was published are read: a change of content always moves ctime, which
-    no copying tool sets back.
+    Only files touched since the shard was published are read. A change of content always updates ctime, and no copying
+    tool sets it back.
     """
     touched = [sample for sample in samples if touched_at(sample.path) >= published_at(shard)]
     known = sources_of(shard) if touched else {}
@@ -74,16 +74,13 @@ def edited(samples: Iterable[Sample], shard: Path) -> list[str]:
 
 
 def sources_of(shard: Path) -> dict[str, bytes]:
-    """Digest of what every image in a shard was made from, by key."""
-    opened = Shard.open(shard)
-    try:
+    """Return the source digest of every image in a shard, by key."""
+    with contextlib.closing(Shard.open(shard)) as opened:
         return dict(zip(opened.keys, opened.sources, strict=True))
-    finally:
-        opened.close()
 
 
 def source_of(sample: Sample) -> bytes:
-    """Digest of what an image would be made from now; empty if it cannot be read."""
+    """Return the digest of the current source; empty if it cannot be read."""
     try:
         return sample.digest(sample.read())
     except (OSError, ImageError, DatasetError):
@@ -91,12 +88,12 @@ def source_of(sample: Sample) -> bytes:
 
 
 def touched_at(path: Path) -> int:
-    """Time of the last change, which no copying tool sets back; -1 if there is no such file."""
+    """Return the ctime of a file in nanoseconds; -1 if it is missing."""
     return getattr(_status(path), "st_ctime_ns", -1)
 
 
 def published_at(path: Path) -> int:
-    """Time at which a shard was published; -1 if there is none."""
+    """Return the mtime of a shard in nanoseconds; -1 if it is missing."""
     return getattr(_status(path), "st_mtime_ns", -1)
 
 

@@ -1,6 +1,7 @@
-"""What a worker does: the shards of one range."""
+"""The work of one worker: store the images and maps of one range."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -23,16 +24,16 @@ from preprocess.superpixels import ALGORITHMS
 
 @dataclass(frozen=True)
 class Report:
-    """What a finished task tells: plain data, small.
+    """The result of a task, small enough to send between processes.
 
     Parameters
     ----------
     task : split and number of the range.
     records : column name -> path, bytes and sha256 of its shard.
-    rows : number of images in the range that could be used.
-    failed : key, reason and SHA-256 of the others.
-    regions : column name -> (rows,) array: number of superpixels in every map.
-    maps_computed : number of maps that this run computed, not kept from before.
+    rows : number of usable images in the range.
+    failed : key, reason and SHA-256 of the unusable images.
+    regions : column name -> (rows,) array, number of superpixels in every map.
+    maps_computed : number of maps computed by this run.
     """
 
     task: tuple[str, int]
@@ -44,7 +45,7 @@ class Report:
 
 
 def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Report:
-    """Store what is missing of one range. Depends on nothing but its arguments."""
+    """Store the missing shards of one range; depends only on its arguments."""
     images = _store_images(task, home, stem, settings)
     key = shard_key(images["path"])
     records: dict[str, dict] = {IMAGES: images}
@@ -57,25 +58,22 @@ def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Repo
         if kept is not None:
             records[column.name] = kept
     missing = [column for column in task.columns if column.name not in records]
-    shard = Shard.open(home / images["path"])
-    try:
+    with closing(Shard.open(home / images["path"])) as shard:
         for column, sealed in _cut(shard, missing, settings):
             records[column.name] = _published(home, paths[column.name], sealed)
         regions = {column.name: regions_of(home / records[column.name]["path"]) for column in task.columns}
         return Report(
             (task.split, task.number), records, len(shard), shard.failed(), regions, len(missing) * len(shard)
         )
-    finally:
-        shard.close()
 
 
 def place(stem: str, task: Task, column: str, key: str) -> str:
-    """Path of a shard, relative to the folder of the index."""
+    """Return the path of a shard, relative to the folder of the index."""
     return f"{stem}.shards/{task.split}/{column}/{task.number:05d}-{key}.h5"
 
 
 def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) -> dict:
-    """Return the record of the image shard, made now if it is not in place."""
+    """Return the record of the image shard; build it if it is missing."""
     known = task.known.get(IMAGES)
     path = known["path"] if known else place(stem, task, IMAGES, task.key)
     images = _kept(home, path, known)
@@ -84,11 +82,11 @@ def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) ->
         return images
     if known is not None and not task.samples:
         raise BuildError(
-            f"{home / path} is missing or damaged; make its images again: build --update, or verify --repair"
+            f"{home / path} is missing or damaged; rebuild its images with build --update or verify --repair"
         )
     shard, failed = _read_sources(task.samples, settings)
     if known is None and (failed or changed):
-        # Other content than the plain key promises, so another shard: it must not be taken for the planned one.
+        # The content differs from what the planned key stands for, so this shard needs another key.
         without = [failure["key"] for failure in failed]
         sources = [digest.hex() for digest in shard.sources]
         path = place(stem, task, IMAGES, key_of({"of": task.key, "without": without, "sources": sources}))
@@ -98,14 +96,14 @@ def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) ->
     sealed = shard.finish(failed)
     if known is not None and sealed.digest != known["sha256"]:
         raise BuildError(
-            f"{home / path} cannot be made again as it was: its source images were edited since, or other versions "
-            "of Pillow or HDF5 are installed; take the images in as they are now with build --update"
+            f"{home / path} cannot be rebuilt bit for bit: its source images were edited, or other versions of Pillow "
+            "or HDF5 are installed; store the current images with build --update"
         )
     return _published(home, path, sealed)
 
 
 def _read_sources(samples: Iterable[Sample], settings: BuildSettings) -> tuple[ImageShard, list[dict[str, str]]]:
-    """Decode the images of a range: the shard of the good ones, and the failures."""
+    """Decode the images of a range; return the shard of usable ones and the failures."""
     samples = list(samples)
     shape = (settings.size, settings.size) if settings.codec == "raw" else None
     shard, failed = ImageShard(len(samples), shape, varied=not settings.uniform), []
@@ -137,7 +135,7 @@ def _stored_form(
 
 
 def _fractions(boxes: tuple[Box, ...], image: Image.Image) -> np.ndarray:
-    """Boxes in pixels of the source as fractions of its width and height: they hold at any stored size."""
+    """Convert boxes from source pixels to fractions of width and height, valid at any stored size."""
     if not boxes:
         return np.empty((0, 4), np.float32)
     width, height = image.size
@@ -145,7 +143,7 @@ def _fractions(boxes: tuple[Box, ...], image: Image.Image) -> np.ndarray:
 
 
 def _cut(shard: Shard, columns: list[MapColumn], settings: BuildSettings) -> list[tuple[MapColumn, Sealed]]:
-    """Cut every stored image at every wanted scale. The images are those that training will see."""
+    """Segment every image of a shard, as training will see it, at every requested scale."""
     if not columns:
         return []
     varied = not settings.uniform
@@ -169,11 +167,13 @@ def _way(column: MapColumn) -> tuple[str, float]:
 
 def _check_ids(column: MapColumn, ids: np.ndarray) -> None:
     if not 0 <= ids.min() <= ids.max() < np.iinfo(column.dtype).max:
-        raise BuildError(f"{column.algorithm} gave ids {ids.min()} to {ids.max()}, which {column.dtype} cannot hold")
+        raise BuildError(
+            f"{column.algorithm} returned ids {ids.min()} to {ids.max()}, which {column.dtype} cannot hold"
+        )
 
 
 def _kept(home: Path, path: str, known: dict | None) -> dict | None:
-    """Return the record of a shard that an earlier run published, if it is whole (and the one that the index names)."""
+    """Return the record of an intact published shard; None if it is missing, damaged or not the indexed one."""
     try:
         size, digest = check_file(home / path, "shard")
     except StoreError:
@@ -188,7 +188,6 @@ def _published(home: Path, path: str, sealed: Sealed) -> dict:
 
 
 def regions_of(path: Path) -> np.ndarray:
-    """Number of superpixels in every map of a shard: (rows,) array."""
-    shard = Shard.open(path)
-    shard.close()
-    return shard.regions
+    """Return the number of superpixels in every map of a shard, a (rows,) array."""
+    with closing(Shard.open(path)) as shard:
+        return shard.regions

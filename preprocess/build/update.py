@@ -1,4 +1,4 @@
-"""Taking changed images into a store: what is unchanged stays where it is, the rest goes into new shards."""
+"""Update a store: keep unchanged images in their shards and store changed ones in new shards."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,16 +33,17 @@ from preprocess.store.index import IMAGES, Index
 def plan_update(
     out: Path, listing: Listing, settings: BuildSettings, base: Index, jobs: int, advance: Callable[[int], None]
 ) -> Plan:
-    """Plan as :func:`preprocess.build.plan.make_plan` does, but take in what changed among the images.
+    """Plan like :func:`preprocess.build.plan.make_plan`, but accept changed images.
 
     Parameters
     ----------
-    jobs : threads that read the source files: every one is read and compared with its recorded SHA-256.
-    advance : is called with 1 after each image.
+    out, listing, settings, base : as for ``make_plan``.
+    jobs : number of threads that read every source file and compare it with its recorded SHA-256.
+    advance : called with 1 after each image.
 
     Raises
     ------
-    BuildError : size, codec or data set are others; or libraries that decide pixels or labels.
+    BuildError : size, codec, data set, or the version of a library that decides pixels or labels differ.
     """
     refuse_differences(out, listing, settings, base, update=True)
     document = base.document
@@ -93,7 +94,7 @@ def _update_split(
         refuse_other_scikit_image(base, split, columns_of(base, split))
     for task in new:
         part = changed[task.number * size :][: len(task.samples)]
-        # Names and sizes may be those of an older version: the content belongs into the key.
+        # An edited file may keep its name and size, so the key must include the content.
         key = key_of({"of": task.key, "sources": [digests[place].hex() for place in part]})
         tasks.append(replace(task, number=len(shards) + task.number, key=key, columns=columns))
         homes[part] = [(len(shards) + task.number, position) for position in range(len(part))]
@@ -104,7 +105,7 @@ def _update_split(
 
 
 def _digests(samples: tuple[Sample, ...], jobs: int, advance: Callable[[int], None]) -> list[bytes]:
-    """Digest of every source; reading and hashing leave Python's lock, so threads do."""
+    """Return the digest of every source, computed in threads: reading and hashing release the GIL."""
     digests = [b""] * len(samples)
 
     def done(found: tuple[int, bytes]) -> None:
@@ -135,7 +136,7 @@ def _columns_to_add(home: Path, split: str, layout: Layout, shards: list[int], c
 
 
 def _in_ranges(layout: Layout) -> bool:
-    """Whether every shard holds its range of the listing: all of it, but for images that are known to be unusable."""
+    """Whether every shard holds a contiguous range of the listing, without its unusable images."""
     size = layout.shard_size
     ranges = [layout.homes[start : start + size] for start in range(0, len(layout.homes), size)]
     if len(ranges) != len(layout.rows):

@@ -1,6 +1,6 @@
-"""The command line: ``python -m preprocess COMMAND``. One command, one file.
+"""The command line: ``python -m preprocess COMMAND``. One file per command.
 
-Help and usage errors answer at once: everything heavy is imported inside the commands.
+Heavy modules are imported inside the commands, so that help and usage errors respond at once.
 """
 
 import click

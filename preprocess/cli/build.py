@@ -1,6 +1,5 @@
-"""``build``: raw images -> a store."""
+"""``build``: build a store from raw images."""
 
-import functools
 import math
 import os
 import shutil
@@ -14,11 +13,10 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from preprocess.build.backends import BACKENDS, CLUSTERS, choose_backend
-from preprocess.cli.common import FILE, find_listing, friendly, progress_bar
+from preprocess.cli.common import FILE, check_ending, find_listing, friendly, jobs_option, progress_bars
 from preprocess.datasets import DATASETS, Adapter, Listing
 from preprocess.errors import BuildError, StoreError
 from preprocess.images import CODECS, RESIZES
-from preprocess.machine import cores
 from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, describe_counts, parse_segments
 
 if TYPE_CHECKING:
@@ -29,56 +27,65 @@ if TYPE_CHECKING:
 _MOST_RAW_BYTES = 8_000_000_000
 
 
-@click.command(short_help="Raw images -> a store of images and superpixel maps.")
+@click.command(short_help="Build a store of images and superpixel maps.")
 @click.argument("dataset", type=click.Choice(tuple(DATASETS)))
 @click.option(
     "--root",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the raw data.  [default: data/raw/DATASET]",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The store to write.  [default: data/DATASET.h5]")
+@click.option("--out", type=click.Path(path_type=Path), help="Store to write.  [default: data/DATASET.h5]")
 @click.option("--size", type=click.IntRange(8, 4096), help="Side of the stored images.  [default: the data set's]")
 @click.option(
     "--resize",
     type=click.Choice(RESIZES),
-    help="To a square; to a short side of --size, aspect kept; or not at all.  [default: the data set's]",
+    help="squash: to a square; short: short side to --size; none: keep sizes.  [default: the data set's]",
 )
 @click.option(
     "--segments",
     metavar="N|LO:HI|N,N",
-    help="Target number of superpixels; most algorithms return about as many.  [default: the data set's]",
+    help="Target number of superpixels; most algorithms only approximate it.  [default: the data set's]",
 )
-@click.option("--scales", default="4", show_default=True, metavar="K|all", help="Maps that stand for a range LO:HI.")
 @click.option(
-    "--compactness",
-    type=click.FloatRange(0, min_open=True),
-    help="Larger: squarer.  [default: the data set's]",
+    "--scales", default="4", show_default=True, metavar="K|all", help="Number of maps stored for a range LO:HI."
+)
+@click.option(
+    "--compactness", type=click.FloatRange(0, min_open=True), help="Larger is squarer.  [default: the data set's]"
 )
 @click.option("--algorithm", type=click.Choice(sorted(ALGORITHMS)), default="slic", show_default=True)
 @click.option(
     "--codec",
     type=click.Choice(("auto", *CODECS)),
-    help="How images are stored; auto: raw if all of them take up to 8 GB so, else jpeg.  [default: the data set's]",
+    help="Format of stored images; auto: raw up to 8 GB in total, else jpeg.  [default: the data set's]",
 )
-@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG.")
-@click.option("--jobs", type=click.IntRange(1), help="Number of workers.  [default: one for each core]")
+@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="JPEG quality.")
+@jobs_option
 @click.option(
     "--backend",
     type=click.Choice(BACKENDS),
-    help="Workers: processes, threads, or a cluster.  [default: threads for a few jobs of SLIC, else processes]",
+    help="Processes, threads or a cluster.  [default: threads for a few jobs of SLIC, else processes]",
 )
 @click.option(
-    "--scheduler", metavar="ADDRESS", help="Of a running Dask or Ray cluster.  [default: one on this machine]"
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Address of a running Dask or Ray cluster.  [default: start one on this machine]",
 )
-@click.option("--splits", metavar="NAME,NAME", help="Only these splits.  [default: all]")
-@click.option("--exclude", type=FILE, metavar="FILE", help="Leave out the images of these keys, one a line.")
-@click.option("--limit-per-class", type=click.IntRange(1), metavar="N", help="The first N of each class: a quick try.")
-@click.option("--partial", is_flag=True, help="Take an incomplete set as it is: the official counts are not compared.")
-@click.option("--no-download", is_flag=True, help="Never fetch missing data.")
-@click.option("--shard-size", type=click.IntRange(1), help="Images in a shard.  [default: 32 to 512, by the split]")
-@click.option("--skip-bad", is_flag=True, help="Publish without the images that could not be used.")
-@click.option("--update", is_flag=True, help="Take in what changed among the images of a finished store.")
-@click.option("--dry-run", is_flag=True, help="Measure 32 images, say what the build would take, write nothing.")
+@click.option("--splits", metavar="NAME,NAME", help="Build only these splits.  [default: all]")
+@click.option("--exclude", type=FILE, metavar="FILE", help="Leave out images whose keys are in FILE, one per line.")
+@click.option(
+    "--limit-per-class",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Use only the first N images per class, for a quick trial.",
+)
+@click.option("--partial", is_flag=True, help="Accept an incomplete data set: do not check the official counts.")
+@click.option("--no-download", is_flag=True, help="Never download missing data.")
+@click.option(
+    "--shard-size", type=click.IntRange(1), help="Images per shard.  [default: 32 to 512, depending on the split]"
+)
+@click.option("--skip-bad", is_flag=True, help="Publish the store without unusable images.")
+@click.option("--update", is_flag=True, help="Apply changes of the source images to a finished store.")
+@click.option("--dry-run", is_flag=True, help="Estimate time, space and memory from 32 images; write nothing.")
 @friendly
 def build(
     dataset: str,
@@ -92,7 +99,7 @@ def build(
     algorithm: str,
     codec: str | None,
     quality: int,
-    jobs: int | None,
+    jobs: int,
     backend: str | None,
     scheduler: str | None,
     splits: str | None,
@@ -107,8 +114,8 @@ def build(
 ) -> None:
     """Read DATASET, compute its superpixel maps and write a store.
 
-    The same command continues after a break, and returns at once when all is done. Other superpixels or another split
-    are added to a finished store; what it holds already stays as it is.
+    Rerun the same command to resume an interrupted build. A finished store is left unchanged, but other superpixels
+    or another split can be added to it.
     """
     from preprocess.build.plan import make_plan
     from preprocess.build.run import tidy
@@ -117,19 +124,18 @@ def build(
     adapter = DATASETS[dataset]
     resize = resize or adapter.resize
     if scheduler is not None and backend not in CLUSTERS:
-        raise click.BadParameter("needs --backend dask or ray", param_hint="--scheduler")
+        raise click.BadParameter("requires --backend dask or ray", param_hint="--scheduler")
     compactness = _compactness(algorithm, compactness, adapter)
     out = out or Path("data") / f"{dataset}.h5"
-    if out.suffix != ".h5" or out.is_dir():
-        raise click.BadParameter(f"expected a file name that ends in .h5, got {out}", param_hint="--out")
+    check_ending(out, ".h5", "--out")
     if resize == "none" and size is not None:
-        raise click.BadParameter("--resize none keeps the images' own sizes", param_hint="--size")
+        raise click.BadParameter("has no effect with --resize none, which keeps image sizes", param_hint="--size")
     if resize != "squash" and codec == "raw":
-        raise click.BadParameter(f"--resize {resize} needs jpeg or png", param_hint="--codec")
+        raise click.BadParameter(f"--resize {resize} requires jpeg or png", param_hint="--codec")
     size = size or adapter.size
     counts, chosen = _scales(segments or adapter.segments, scales, size)
-    whole = find_listing(dataset, root, not (no_download or dry_run), partial)
-    listing = _chosen(whole, exclude, limit_per_class, splits)
+    complete = find_listing(dataset, root, not (no_download or dry_run), partial)
+    listing = _chosen(complete, exclude, limit_per_class, splits)
     settings = BuildSettings(
         dataset=dataset,
         scales=chosen,
@@ -137,26 +143,25 @@ def build(
         resize=resize,
         algorithm=algorithm,
         compactness=compactness,
-        codec=_codec(codec or _default_codec(adapter, resize), resize, size, whole, out),
+        codec=_codec(codec or _default_codec(adapter, resize), resize, size, complete, out),
         quality=quality,
         banner=adapter.banner,
         shard_size=shard_size,
         asked=describe_counts(counts, chosen),
     )
-    jobs = jobs or cores()
     if dry_run:
-        _foretell(make_plan(out, listing, settings), jobs)
+        _forecast(make_plan(out, listing, settings), jobs)
         return
     tidy(out)
     images = sum(map(len, listing.splits.values()))
     workers = Workers(jobs, backend or choose_backend(algorithm, jobs, settings.size, images), scheduler)
     while not _build_once(out, listing, settings, workers, skip_bad, update):
-        click.echo(f"another build changed {out} meanwhile; going on from there")
+        click.echo(f"another build changed {out} in the meantime; continuing from its result")
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Who does the work: see :func:`preprocess.build.backends.run_parallel`."""
+    """Workers as described in :func:`preprocess.build.backends.run_parallel`."""
 
     jobs: int
     backend: str
@@ -166,7 +171,7 @@ class Workers:
 def _build_once(
     out: Path, listing: Listing, settings: "BuildSettings", workers: Workers, skip_bad: bool, update: bool
 ) -> bool:
-    """Plan, build, publish and tell; False if the store in place changed meanwhile."""
+    """Plan, build, publish and report; False if another build changed the store in the meantime."""
     from preprocess.build.run import build, images_to_do, prepare
     from preprocess.inspect import tables
     from preprocess.store import Store
@@ -177,15 +182,14 @@ def _build_once(
     name = settings.superpixel_set()["name"]
     if plan.complete:
         omitted = sum(len(base.document["splits"][split]["failed"]) for split in listing.splits)
-        note = f" (without {omitted} images that could not be used: see inspect)" if omitted else ""
+        note = f" (without {omitted} unusable images, see inspect)" if omitted else ""
         click.echo(f"{out} is complete{note}; nothing to do")
         return True
-    with Console(stderr=True).status(f"preparing {settings.algorithm}: compiled at its first use, some 20 s"):
+    with Console(stderr=True).status(f"preparing {settings.algorithm} (compiling takes about 20 s on first use)"):
         prepare(settings)
     begin = time.perf_counter()
-    with progress_bar("images") as progress:
-        bar = progress.add_task(f"{settings.dataset} -> {out}", total=images_to_do(plan))
-        advance = functools.partial(progress.advance, bar)
+    with progress_bars("images") as add_bar:
+        advance = add_bar(f"{settings.dataset} -> {out}", images_to_do(plan))
         reports = build(plan, workers.jobs, skip_bad, advance, workers.backend, workers.scheduler)
     if reports is None:
         return False
@@ -193,7 +197,7 @@ def _build_once(
     tables.show(tables.splits(Store(out)))
     click.echo(f"wrote {out} in {seconds:.1f} s: {computed} maps computed, {computed / seconds:.1f} maps/s")
     if sets and name not in sets:
-        click.echo(f"added the superpixels {name}: train.py --superpixels {name}  (the default stays {sets[0]})")
+        click.echo(f"added the superpixels {name}: train.py --superpixels {name}  (the default is still {sets[0]})")
     return True
 
 
@@ -204,11 +208,11 @@ def _in_place(out: Path) -> "Index | None":
     if not out.exists():
         return None
     if kind_of(out) == "pack":
-        raise BuildError(f"{out} is a packed store, which is never changed; give another --out")
+        raise BuildError(f"{out} is a packed store, which cannot be changed; choose another --out")
     try:
         return read_index(out)
     except StoreError as error:
-        raise BuildError(f"{error}; remove {out} (its shards stay of use) or give another --out") from None
+        raise BuildError(f"{error}; remove {out} (its shards will be reused) or choose another --out") from None
 
 
 def _plan(
@@ -223,11 +227,11 @@ def _plan(
     for split in listing.splits.keys() & base.document["splits"].keys():
         before, now = base.document["splits"][split], left_out_of(listing, split)
         if not same_selection(now, before):
-            click.echo(f"{split} was {describe_selection(before)}, will be {describe_selection(now)}", err=True)
-    with progress_bar("images") as progress:
-        total = sum(len(samples) for split, samples in listing.splits.items() if split in base.document["splits"])
-        bar = progress.add_task("compare the images", total=total)
-        return plan_update(out, listing, settings, base, jobs, functools.partial(progress.advance, bar))
+            stored, wanted = describe_selection(before), describe_selection(now)
+            click.echo(f"{split}: stored {stored}; the update stores {wanted}", err=True)
+    total = sum(len(samples) for split, samples in listing.splits.items() if split in base.document["splits"])
+    with progress_bars("images") as add_bar:
+        return plan_update(out, listing, settings, base, jobs, add_bar("compare images", total))
 
 
 def _compactness(algorithm: str, compactness: float | None, adapter: Adapter) -> float | None:
@@ -245,7 +249,7 @@ def _default_codec(adapter: Adapter, resize: str) -> str:
 
 
 def _codec(codec: str, resize: str, size: int, listing: Listing, out: Path) -> str:
-    """Choose a codec by the size of the whole set: the same on every machine, so that a build continues as it began."""
+    """Choose a codec by the size of the complete data set, the same on every machine, so that builds can resume."""
     if codec != "auto":
         return codec
     base = _in_place(out)
@@ -254,8 +258,8 @@ def _codec(codec: str, resize: str, size: int, listing: Listing, out: Path) -> s
     images = sum(map(len, listing.splits.values()))
     total = 3 * size * size * images
     chosen = "raw" if resize == "squash" and total <= _MOST_RAW_BYTES else "jpeg"
-    why = f"{images} images take {decimal(total)} raw" if resize == "squash" else "the images differ in size"
-    click.echo(f"--codec auto: {chosen}, as {why}", err=True)
+    why = f"{images} raw images take {decimal(total)}" if resize == "squash" else "the images differ in size"
+    click.echo(f"--codec auto: {chosen}, because {why}", err=True)
     return chosen
 
 
@@ -268,7 +272,7 @@ def _chosen(listing: Listing, exclude: Path | None, limit: int | None, only: str
     unknown = sorted(set(chosen) - listing.splits.keys())
     if unknown:
         raise click.BadParameter(
-            f"there are the splits {', '.join(listing.splits)}, got {', '.join(unknown)}", param_hint="--splits"
+            f"expected {' or '.join(listing.splits)}, got {', '.join(unknown)}", param_hint="--splits"
         )
     splits = {name: samples for name, samples in listing.splits.items() if name in chosen}
     return select(replace(listing, splits=splits), excluded, limit)
@@ -281,15 +285,14 @@ def _scales(segments: str, scales: str, size: int) -> tuple[range | tuple[int, .
         raise click.BadParameter(str(error), param_hint="--segments") from None
     if max(counts) > size * size:
         raise click.BadParameter(
-            f"{max(counts)} segments are more than the {size * size} pixels of an image",
-            param_hint="--segments",
+            f"{max(counts)} segments exceed the {size * size} pixels of an image", param_hint="--segments"
         )
     if scales != "all" and not (scales.isdecimal() and int(scales) > 0):
         raise click.BadParameter(f"expected a positive integer or 'all', got {scales!r}", param_hint="--scales")
     return counts, choose_scales(counts, (size, size), None if scales == "all" else int(scales))
 
 
-def _foretell(plan: "Plan", jobs: int) -> None:
+def _forecast(plan: "Plan", jobs: int) -> None:
     from preprocess.build.forecast import advise, forecast
     from preprocess.build.run import prepare
     from preprocess.inspect import tables
@@ -299,5 +302,5 @@ def _foretell(plan: "Plan", jobs: int) -> None:
     tables.show(tables.forecast(found, jobs))
     home = next(folder for folder in (plan.home, *plan.home.absolute().parents) if folder.is_dir())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    click.echo(f"suits: {advise(found, shutil.disk_usage(home).free, memory)}")
+    click.echo(f"recommended: {advise(found, shutil.disk_usage(home).free, memory)}")
     click.echo("nothing was written")

@@ -1,10 +1,11 @@
-"""What the commands share."""
+"""Options, error handling and progress bars shared by the commands."""
 
+import contextlib
 import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -14,12 +15,23 @@ from rich.text import Text
 
 from preprocess.datasets import DATASETS, Listing
 from preprocess.errors import PreprocessError, Terminated, ThreadsInterrupted
+from preprocess.machine import cores
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+store_argument = click.argument("store", type=FILE)
+jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    callback=lambda context, option, jobs: jobs or cores(),
+    help="Number of workers.  [default: one per core]",
+)
+superpixels_option = click.option(
+    "--superpixels", metavar="NAME", help="Superpixel set, as listed by inspect.  [default: the first]"
+)
 
 
 def friendly(command: Callable) -> Callable:
-    """Turn the failures that a user can mend into one message and exit code 1; Ctrl-C into 130, SIGTERM into 143."""
+    """Turn failures that a user can fix into one message and exit code 1; Ctrl-C into 130, SIGTERM into 143."""
 
     @functools.wraps(command)
     def wrapped(*args: object, **kwargs: object) -> object:
@@ -32,11 +44,11 @@ def friendly(command: Callable) -> Callable:
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}") from None
         except KeyboardInterrupt as interrupt:
-            click.echo("\ninterrupted; what is finished is kept: run the same command to continue", err=True)
+            click.echo("\ninterrupted; finished work is kept: run the same command to continue", err=True)
             code = 143 if isinstance(interrupt.__cause__ or interrupt, Terminated) else 130
             if isinstance(interrupt, ThreadsInterrupted):
                 sys.stdout.flush()
-                os._exit(code)  # not by way of Python's and HDF5's own ends, which running threads could meet
+                os._exit(code)  # skip the exit handlers of Python and HDF5, which could clash with running threads
             sys.exit(code)
         finally:
             signal.signal(signal.SIGTERM, before)
@@ -60,26 +72,28 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.0f} {self.unit}/s" if speed else "")
 
 
-def progress_bar(unit: str) -> Progress:
-    """A bar that counts what is finished, with its speed."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(unit),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
+@contextlib.contextmanager
+def progress_bars(unit: str) -> Iterator[Callable[[str, int | None], Callable]]:
+    """Show bars with a count and a speed; yield a function that adds a bar and returns its ``advance``."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield lambda name, total: functools.partial(progress.advance, progress.add_task(name, total=total))
+
+
+def check_ending(out: Path, ending: str, parameter: str) -> None:
+    """Raise a usage error unless ``out`` ends in ``ending`` and is not a folder."""
+    if out.suffix != ending or out.is_dir():
+        raise click.BadParameter(f"expected a file name ending in {ending}, got {out}", param_hint=parameter)
 
 
 def find_listing(dataset: str, root: Path | None, download: bool, partial: bool) -> Listing:
-    """List a data set for a command; fetch it if need be and compare its counts with the official ones."""
+    """List a data set for a command: download it if needed, and compare its counts with the official ones."""
     from preprocess.raw.find import RAW, find_raw_data
     from preprocess.raw.selection import check_counts, check_keys
 
     adapter = DATASETS[dataset]
     if root is not None and not root.is_dir() and adapter.create is None:
-        raise click.BadParameter(f"there is no folder {root}", param_hint="--root")
+        raise click.BadParameter(f"folder {root} does not exist", param_hint="--root")
     listing = find_raw_data(dataset, root or RAW / dataset, download)
     check_keys(listing)
     if not partial:

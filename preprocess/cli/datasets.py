@@ -1,4 +1,4 @@
-"""``datasets``: what can be built, and what of it is here."""
+"""``datasets``: the known data sets and their local state."""
 
 import click
 from rich.console import Console
@@ -7,15 +7,15 @@ from preprocess.cli.common import friendly
 from preprocess.datasets import DATASETS
 
 
-@click.command(short_help="The data sets that are known, and which are here.")
+@click.command(short_help="List the known data sets and whether they are available locally.")
 @click.argument("names", type=click.Choice(tuple(DATASETS)), nargs=-1, metavar="[NAME]...")
 @friendly
 def datasets(names: tuple[str, ...]) -> None:
-    """Show the data sets: counts, defaults, source, terms, and whether data/raw/NAME holds them."""
+    """Show the data sets: counts, defaults, source, licence, and whether data/raw/NAME holds them."""
     from preprocess.inspect import tables
     from preprocess.raw.catalogue import describe, local_state
     from preprocess.raw.find import RAW
 
-    with Console(stderr=True).status("looking into data/raw"):
+    with Console(stderr=True).status("searching data/raw"):
         rows = [(name, describe(name), local_state(name, RAW / name)) for name in names or DATASETS]
     tables.show(tables.datasets(rows))

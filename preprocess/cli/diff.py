@@ -1,4 +1,4 @@
-"""``diff``: whether two stores hold the same."""
+"""``diff``: compare two stores."""
 
 import sys
 from pathlib import Path
@@ -8,12 +8,12 @@ import click
 from preprocess.cli.common import FILE, friendly
 
 
-@click.command(short_help="Whether two stores hold the same content.")
+@click.command(short_help="Compare the content of two stores.")
 @click.argument("left", type=FILE)
 @click.argument("right", type=FILE)
 @friendly
 def diff(left: Path, right: Path) -> None:
-    """Compare the content of LEFT and RIGHT: images, labels, maps, draw weights. Exit code 0 if equal, 1 if not."""
+    """Compare images, labels, maps and draw weights of LEFT and RIGHT. Exit code 0 if equal, 1 if not."""
     from preprocess.inspect.diff import differences
 
     found = False

@@ -1,64 +1,58 @@
-"""``duplicates``: images that a store holds twice."""
+"""``duplicates``: find copies of images within a store."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from preprocess.cli.common import FILE, friendly, progress_bar
-from preprocess.machine import cores
+from preprocess.cli.common import friendly, jobs_option, progress_bars, store_argument
 
 if TYPE_CHECKING:
     from preprocess.inspect.duplicates import Duplicates
     from preprocess.store import Store
 
 
-@click.command(short_help="Images that a store holds twice.")
-@click.argument("store", type=FILE)
-@click.option("--exact", is_flag=True, help="Only equal stored pixels.")
+@click.command(short_help="Find copies of images, exact or edited.")
+@store_argument
+@click.option("--exact", is_flag=True, help="Find only images with identical stored pixels.")
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Least similarity of near copies; lower: more of them, and more that are not.  [default: 0.9]",
+    help="Minimum similarity of near copies; lower finds more, with more false ones.  [default: 0.9]",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for build --exclude: every copy.")
-@click.option("--jobs", type=click.IntRange(1), help="Number of workers.  [default: one for each core]")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the copies to this file, for build --exclude."
+)
+@jobs_option
 @friendly
-def duplicates(store: Path, exact: bool, threshold: float | None, out: Path | None, jobs: int | None) -> None:
+def duplicates(store: Path, exact: bool, threshold: float | None, out: Path | None, jobs: int) -> None:
     """List images of STORE that are copies of others, exact or edited, within and across its splits."""
-    from preprocess.files import writing_aside
+    from preprocess.files import write_whole
     from preprocess.inspect.duplicates import THRESHOLD, exclude_lines, find_duplicates
     from preprocess.store import Store
 
     if exact and threshold is not None:
-        raise click.BadParameter("exact copies have no similarity", param_hint="--threshold")
+        raise click.BadParameter("has no effect with --exact", param_hint="--threshold")
     opened = Store(store)
-    with progress_bar("images") as progress:
-
-        def stage(name: str, total: int) -> Callable[[int], None]:
-            return functools.partial(progress.advance, progress.add_task(name, total=total))
-
-        found = find_duplicates(opened, threshold or THRESHOLD, not exact, jobs or cores(), stage)
-    _tell(opened, found, out)
+    with progress_bars("images") as add_bar:
+        found = find_duplicates(opened, threshold or THRESHOLD, not exact, jobs, add_bar)
+    _print_copies(opened, found, out)
     if out is not None:
-        with writing_aside(out) as file:
-            file.write("".join(f"{line}\n" for line in exclude_lines(found.groups)).encode())
-        click.echo(f"wrote {out}: build --exclude {out} leaves the copies out")
+        write_whole(out, "".join(f"{line}\n" for line in exclude_lines(found.groups)).encode())
+        click.echo(f"wrote {out}; leave out the copies with build --exclude {out}")
 
 
-def _tell(store: "Store", found: "Duplicates", out: Path | None) -> None:
+def _print_copies(store: "Store", found: "Duplicates", out: Path | None) -> None:
     from preprocess.inspect import tables
     from preprocess.inspect.duplicates import SHOWN, copies, summary
 
     count = sum(len(group.copies) for group in found.groups)
     if not count:
-        click.echo(f"{store.path} holds no copies")
+        click.echo(f"{store.path} has no duplicate images")
         return
     tables.show(summary(store, found))
     tables.show(copies(store, found.groups))
     if count > SHOWN:
-        click.echo(f"... and {count - SHOWN} more" + ("" if out else ": --out FILE writes all"))
+        click.echo(f"... and {count - SHOWN} more" + ("" if out else "; --out FILE writes all of them"))
     differ = sum(group.labels_differ for group in found.groups)
-    click.echo(f"{count} copies of {len(found.groups)} images; in {differ} of these groups labels differ")
+    click.echo(f"{count} copies of {len(found.groups)} images; {differ} of these groups have different labels")

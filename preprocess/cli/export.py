@@ -1,15 +1,14 @@
-"""``export``: a store as plain files."""
+"""``export``: write a store as plain files."""
 
-import functools
 from pathlib import Path
 
 import click
 
-from preprocess.cli.common import FILE, friendly, progress_bar
+from preprocess.cli.common import friendly, progress_bars, store_argument
 
 
-@click.command(short_help="A store as PNG files and a table of labels.")
-@click.argument("store", type=FILE)
+@click.command(short_help="Write images and maps as PNG files, with a table of labels.")
+@store_argument
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @friendly
 def export(store: Path, folder: Path) -> None:
@@ -18,9 +17,8 @@ def export(store: Path, folder: Path) -> None:
     from preprocess.store import Store
 
     opened = Store(store)
-    with progress_bar("images") as progress:
-        total = sum(len(split) for split in opened.splits.values())
-        bar = progress.add_task(f"{store} -> {folder}", total=total)
-        write_files(opened, folder, functools.partial(progress.advance, bar))
+    total = sum(len(split) for split in opened.splits.values())
+    with progress_bars("images") as add_bar:
+        write_files(opened, folder, add_bar(f"{store} -> {folder}", total))
     maps = sum((len(split.paths) - 1) * len(split) for split in opened.splits.values())
     click.echo(f"wrote {total} images and {maps} maps to {folder}")

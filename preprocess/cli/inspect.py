@@ -1,19 +1,19 @@
-"""``inspect``: what a store holds."""
+"""``inspect``: describe a store."""
 
 import json
 from pathlib import Path
 
 import click
 
-from preprocess.cli.common import FILE, friendly
+from preprocess.cli.common import friendly, store_argument
 
 
-@click.command(short_help="What a store holds.")
-@click.argument("store", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="The index as JSON; preprocess/README.md lists its fields.")
+@click.command(short_help="Describe a store.")
+@store_argument
+@click.option("--json", "as_json", is_flag=True, help="Print the index as JSON; preprocess/README.md lists its fields.")
 @friendly
 def inspect(store: Path, as_json: bool) -> None:
-    """Say what STORE holds."""
+    """Describe STORE: images, superpixels, splits and columns."""
     from preprocess.inspect import tables
     from preprocess.store import Store
 
@@ -25,4 +25,4 @@ def inspect(store: Path, as_json: bool) -> None:
         click.echo(line)
     tables.show(tables.columns(opened))
     if any(len(each.scales) > 1 for each in opened.superpixel_sets.values()):
-        click.echo(f"agreement: mean adjusted Rand index of two scales over up to {tables.COMPARED} images of a split")
+        click.echo(f"agreement: mean adjusted Rand index of two scales over up to {tables.COMPARED} images per split")

@@ -1,68 +1,61 @@
-"""``verify``: read everything again, and mend it."""
+"""``verify``: check every file of a store, and repair it on request."""
 
-import functools
 from pathlib import Path
 
 import click
 
-from preprocess.cli.common import FILE, find_listing, friendly, progress_bar
+from preprocess.cli.common import find_listing, friendly, jobs_option, progress_bars, store_argument
 from preprocess.errors import BuildError
-from preprocess.machine import cores
 
 
-@click.command(short_help="Read everything again and compare digests.")
-@click.argument("store", type=FILE)
-@click.option("--jobs", type=click.IntRange(1), help="Number of workers.  [default: one for each core]")
-@click.option("--repair", is_flag=True, help="Make the damaged shards again, and nothing else.")
+@click.command(short_help="Check every file against its digest, and repair damage on request.")
+@store_argument
+@jobs_option
+@click.option("--repair", is_flag=True, help="Rebuild the damaged shards, and nothing else.")
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the raw data, if images are to be made again.  [default: data/raw/DATASET]",
+    help="Folder of the raw data, needed to rebuild images.  [default: data/raw/DATASET]",
 )
 @friendly
-def verify(store: Path, jobs: int | None, repair: bool, root: Path | None) -> None:
-    """Read all of STORE and name every damaged shard and sample; exit code 1 if there are any."""
-    from preprocess.inspect.verify import count_files
-    from preprocess.inspect.verify import verify as find_faults
+def verify(store: Path, jobs: int, repair: bool, root: Path | None) -> None:
+    """Read all of STORE and list every damaged shard and sample. Exit code 1 if there is damage."""
+    from preprocess.inspect import verify as inspection
     from preprocess.store import Store
 
-    def look() -> list:
+    def find_faults() -> list:
         opened = Store(store)
-        with progress_bar("files") as progress:
-            bar = progress.add_task(f"verify {store}", total=count_files(opened))
-            return find_faults(opened, jobs or cores(), functools.partial(progress.advance, bar))
+        with progress_bars("files") as add_bar:
+            return inspection.verify(opened, jobs, add_bar(f"verify {store}", inspection.count_files(opened)))
 
-    faults = look()
+    faults = find_faults()
     for line in (line for fault in faults for line in fault.lines):
         click.echo(line, err=True)
     if faults and repair:
-        _repair(store, {fault.path for fault in faults}, root, jobs or cores())
-        click.echo(f"made {len(faults)} shards of {store} again")
-        faults = look()
+        _repair(store, {fault.path for fault in faults}, root, jobs)
+        click.echo(f"rebuilt {len(faults)} shards of {store}")
+        faults = find_faults()
     if faults:
-        remedy = (
-            "take a sound copy" if Store(store).packed else f"mend it: python -m preprocess verify {store} --repair"
-        )
+        repair_it = f"repair it with python -m preprocess verify {store} --repair"
+        remedy = "replace it with an intact copy" if Store(store).packed else repair_it
         raise click.ClickException(f"{store} is damaged, see above; {remedy}")
     opened = Store(store)
-    files = "" if opened.packed else f"{count_files(opened)} shards match their digests"
-    click.echo(f"{store} is sound: {files or 'it matches its digest'}")
+    files = "it matches its digest" if opened.packed else f"{inspection.count_files(opened)} shards match their digests"
+    click.echo(f"{store} is intact: {files}")
 
 
 def _repair(out: Path, damaged: set[str], root: Path | None, jobs: int) -> None:
-    from preprocess.build.repair import needs_sources
-    from preprocess.build.repair import repair as mend
+    from preprocess.build.repair import needs_sources, repair
     from preprocess.raw.selection import select_as_stored
     from preprocess.store import Store
 
     store = Store(out)
     if store.packed:
-        raise BuildError(f"{out} is a packed store, which is never changed; pack the store again")
+        raise BuildError(f"{out} is a packed store, which cannot be changed; pack the original store again")
     listing = None
     if needs_sources(store.index, damaged):
         listing = find_listing(store.dataset, root, download=False, partial=True)
         listing = select_as_stored(listing, store.document["splits"])
-    with progress_bar("images") as progress:
-        bar = progress.add_task(f"repair {out}", total=None)
-        advance = functools.partial(progress.advance, bar)
-        mend(out, store.index, damaged, listing, jobs, "loky" if jobs > 1 else "threading", advance)
+    with progress_bars("images") as add_bar:
+        backend = "loky" if jobs > 1 else "threading"
+        repair(out, store.index, damaged, listing, jobs, backend, add_bar(f"repair {out}", None))

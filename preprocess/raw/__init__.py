@@ -1,1 +1,1 @@
-"""From a name to a listing: find, download and unpack raw data, check the counts, choose samples."""
+"""Turn a data set name into a listing: find, download and unpack raw data, check counts, select samples."""

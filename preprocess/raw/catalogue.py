@@ -1,4 +1,4 @@
-"""The data sets that are known, their defaults, and which of them are here."""
+"""Describe the known data sets, their defaults and whether their raw data is available locally."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from preprocess.raw.selection import count_differences
 
 
 def describe(name: str) -> str:
-    """Say in lines what a data set is and what ``build`` makes of it by default."""
+    """Describe a data set and what ``build`` stores of it by default, one fact per line."""
     return "\n".join(_lines(DATASETS[name]))
 
 
@@ -19,7 +19,7 @@ def _lines(adapter: Adapter) -> Iterator[str]:
     images = ", ".join(f"{split} {count:,}" for split, count in adapter.counts.items())
     yield adapter.summary + (f": {adapter.classes:,} classes; images: {images}" if images else "")
     sizes = {"squash": f"{adapter.size}x{adapter.size} pixels", "short": f"short side {adapter.size} pixels"}
-    banner = f", after the lowest {adapter.banner} rows are cut off" if adapter.banner else ""
+    banner = f", with the bottom {adapter.banner} rows cropped" if adapter.banner else ""
     yield (
         f"stored: --size {adapter.size} --resize {adapter.resize} ({sizes[adapter.resize]}{banner}), "
         f"--codec {adapter.codec}, --segments {adapter.segments}, --compactness {adapter.compactness:g}"
@@ -30,12 +30,12 @@ def _lines(adapter: Adapter) -> Iterator[str]:
 
 
 def local_state(name: str, root: Path) -> str:
-    """Say whether a data set lies under its root, and whole.
+    """Say whether the complete raw data of a data set is under its root.
 
     Parameters
     ----------
-    name : in ``DATASETS``.
-    root : where it is looked for; every file of it is listed, none is read.
+    name : name in ``DATASETS``.
+    root : folder to search; its files are listed but not read.
     """
     adapter = DATASETS[name]
     try:
@@ -49,7 +49,7 @@ def local_state(name: str, root: Path) -> str:
     found = sum(map(len, listing.splits.values()))
     differences = "; ".join(count_differences(adapter, listing))
     if differences:
-        return f"in {root}, but not as published: {differences}"
+        return f"in {root}, but differs from the published set: {differences}"
     return f"in {root}: {found:,} images" + (", as published" if adapter.counts else "")
 
 
@@ -57,7 +57,7 @@ def _absent(adapter: Adapter, root: Path) -> str:
     if adapter.create is not None:
         return f"not in {root}; build generates it"
     if not adapter.archives:
-        return f"not in {root}; give its folder: build --root"
+        return f"not in {root}; pass its folder with build --root"
     return "; ".join([f"not in {root}", *_archive_states(adapter.archives, root)])
 
 
@@ -66,12 +66,12 @@ def _archive_states(archives: tuple[Archive, ...], root: Path) -> Iterator[str]:
     begun = [archive for archive in archives if archive not in here and _part(archive, root).is_file()]
     lacking = [archive for archive in archives if archive not in here + begun]
     groups = {
-        "there, build goes on from it": [archive.name for archive in here],
-        "partly downloaded, build goes on": [
-            f"{_sized(archive)}, {decimal(_part(archive, root).stat().st_size)} of it" for archive in begun
+        "present, build unpacks it": [archive.name for archive in here],
+        "partly downloaded, build resumes": [
+            f"{decimal(_part(archive, root).stat().st_size)} of {_sized(archive)}" for archive in begun
         ],
         "build downloads": [_sized(archive) for archive in lacking if archive.url is not None],
-        "to be fetched by hand": [archive.name for archive in lacking if archive.url is None],
+        "manual download required": [archive.name for archive in lacking if archive.url is None],
     }
     yield from (f"{what}: {', '.join(names)}" for what, names in groups.items() if names)
 

@@ -1,4 +1,4 @@
-"""The published files of a data set: fetched, checked, unpacked. What is interrupted goes on with the same command."""
+"""Download, check and unpack the published files of a data set. Rerunning the same command resumes."""
 
 import contextlib
 import functools
@@ -30,36 +30,36 @@ except ImportError:  # Windows
 
 _LOCK = ".fetch.lock"
 _UNPACKED = ".unpacked"
-_BLOCK = 1 << 16  # bytes; what a cut connection loses at most
-_TIMEOUTS = (20.0, 60.0)  # seconds: to connect, between two packets
-_ATTEMPTS = 5  # in a row without a new byte
+_BLOCK = 1 << 16  # bytes; the most that a broken connection loses
+_TIMEOUTS = (20.0, 60.0)  # seconds: to connect, between packets
+_ATTEMPTS = 5  # in a row without new bytes
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0  # seconds between attempts, doubled each time
-_LONGEST_ASKED_WAIT = 60.0  # seconds that a server may ask for
-_PASSING = {408, 425, 429}  # the client errors that another attempt may not meet
+_LONGEST_ASKED_WAIT = 60.0  # seconds; upper limit for Retry-After
+_PASSING = {408, 425, 429}  # client errors worth a retry
 
 
 def fetch(archives: tuple[Archive, ...], root: Path, download: bool) -> None:
-    """Bring every archive under a root: download what is not there, check it, unpack it, mark it as unpacked.
+    """Download missing archives under a root, check and unpack them, and mark them as unpacked.
 
-    Killed at any moment, it goes on from there when it is called again. A second process waits for the first.
+    If the process is killed at any moment, the next call resumes. A second process waits for the first.
 
     Parameters
     ----------
-    archives : in the order in which they are unpacked.
-    root : where they go, and what they hold; made if need be.
-    download : False to take only what lies there already.
+    archives : archives in the order of unpacking.
+    root : folder for the archives and their contents; created if missing.
+    download : False to use only archives that are already present.
 
     Raises
     ------
-    MissingDataError : archives are not there and may not or cannot be downloaded. Nothing was written.
-    UnavailableError : a download failed; what came is kept.
-    DatasetError : a file is not the published one, or an entry is in the way.
-    OSError : a file cannot be written; what was downloaded is kept.
+    MissingDataError : archives are missing and may not or cannot be downloaded. Nothing was written.
+    UnavailableError : a download failed; the partial file is kept.
+    DatasetError : a file differs from the published one, or an existing entry is in the way.
+    OSError : a file cannot be written; the partial file is kept.
     """
     if not archives:
         return
     if not (root / _LOCK).exists():
-        _check_obtainable(archives, root, download)  # before a folder is made for nothing
+        _check_obtainable(archives, root, download)  # before creating a folder needlessly
     root.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     with _alone(root, console):
@@ -69,12 +69,12 @@ def fetch(archives: tuple[Archive, ...], root: Path, download: bool) -> None:
 
 
 def unfinished(archives: tuple[Archive, ...], root: Path) -> bool:
-    """Whether a run was killed while it moved what an archive holds into the root: part of the layout may be there."""
+    """Whether a killed run left an archive partly moved into the root."""
     return any(_marker(archive, root).is_dir() and _entries(_marker(archive, root)) for archive in archives)
 
 
 def _marker(archive: Archive, root: Path) -> Path:
-    """The folder of what an archive holds and the root lacks: as soon as it is empty, all is done."""
+    """Return the folder of entries still to be moved into the root; once it is empty, the archive is done."""
     return root / _UNPACKED / archive.name
 
 
@@ -94,25 +94,25 @@ def _check_obtainable(archives: tuple[Archive, ...], root: Path, download: bool)
 
 
 def _request(archive: Archive, root: Path) -> str:
-    source = f"fetch it from {archive.url}" if archive.url else "it can only be fetched by hand"
-    return f"{archive.name} is not there: {source}; put it at {_place(archive, root)}"
+    source = f"download it from {archive.url}" if archive.url else "it must be downloaded manually"
+    return f"{archive.name} is missing: {source}; save it as {_place(archive, root)}"
 
 
 def _place(archive: Archive, root: Path) -> str:
-    """Where an archive belongs, and how to know it."""
+    """Return the path of an archive with its digest and size."""
     known = ", ".join(filter(None, [archive.digest, archive.size and f"{archive.size:,} bytes"]))
     return f"{root / archive.name}" + (f" ({known})" if known else "")
 
 
 @contextlib.contextmanager
 def _alone(root: Path, console: Console) -> Iterator[None]:
-    """Keep other processes out of a root, on file systems that have locks."""
+    """Lock a root against other processes, if the file system supports locks."""
     with (root / _LOCK).open("ab") as file:
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            console.print(f"another process fetches into {root}; waiting for it")
+            console.print(f"another process is downloading into {root}; waiting for it")
             lock(file)
         except OSError:
             pass
@@ -120,7 +120,7 @@ def _alone(root: Path, console: Console) -> Iterator[None]:
 
 
 def _is_there(archive: Archive, root: Path) -> bool:
-    """Whether what an archive holds was unpacked by hand, wherever the adapters would find it."""
+    """Whether the contents of an archive were unpacked manually where the adapter finds them."""
     with contextlib.suppress(MissingDataError):
         return bool(locate(root, archive.holds or archive.name))
     return False
@@ -139,28 +139,28 @@ def _bring(archive: Archive, root: Path, console: Console) -> None:
             return
         _unpack(path, marker, console)
     elif not _entries(marker):
-        console.print(f"{archive.name} was unpacked before; to have it unpacked again, remove {marker}")
+        console.print(f"{archive.name} was already unpacked; to unpack it again, remove {marker}")
         return
     _move(marker, root)
     if path.exists():
-        console.print(f"{path} is unpacked and kept; it may be removed")
+        console.print(f"{path} was unpacked and kept; you may remove it")
 
 
 def _check_placed(archive: Archive, path: Path, console: Console) -> None:
     with console.status(f"checking {archive.name}"):
         difference = _difference(archive, path)
     if difference:
-        raise DatasetError(f"{path} is not the published file: {difference}; remove it and run the command again")
+        raise DatasetError(f"{path} is not the published file: {difference}; remove it and rerun the command")
 
 
 def _difference(archive: Archive, path: Path) -> str | None:
-    """What tells a file from the published one, by its digest or, where none is known, its size; None if it is that."""
+    """Return how a file differs from the published one by digest, or by size if no digest is known; None if equal."""
     if archive.digest is None:
         size = path.stat().st_size
         return None if archive.size in (None, size) else f"expected {archive.size} bytes, found {size}"
     kind, _, expected = archive.digest.partition(":")
     with path.open("rb") as file:
-        # Not for security: md5 is what publishers give, and hardened systems refuse it otherwise.
+        # Not for security: publishers use md5, which hardened systems refuse otherwise.
         found = hashlib.file_digest(file, functools.partial(hashlib.new, kind, usedforsecurity=False)).hexdigest()
     return None if found == expected.lower() else f"expected {kind} {expected}, found {found}"
 
@@ -179,19 +179,19 @@ def _move(marker: Path, root: Path) -> None:
     for entry in entries:
         if os.path.lexists(root / entry.name):
             raise DatasetError(
-                f"{root / entry.name} is in the way of what {marker.name} holds; move it away and run the command again"
+                f"{root / entry.name} blocks the contents of {marker.name}; move it away and rerun the command"
             )
     for entry in entries:
         entry.rename(root / entry.name)
 
 
 class _SetbackError(Exception):
-    """An attempt failed in a way that the next one may not.
+    """A failure that a retry may cure.
 
     Parameters
     ----------
-    reason : for people.
-    wait : seconds that the server asks to wait.
+    reason : message for the user.
+    wait : seconds that the server asked to wait.
     """
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
@@ -200,15 +200,15 @@ class _SetbackError(Exception):
 
 
 class _Download:
-    """One archive on its way to ``root/NAME`` through ``root/NAME.part``, which every attempt lengthens."""
+    """The download of one archive. Every attempt appends to ``root/NAME.part``, which finally becomes ``root/NAME``."""
 
     def __init__(self, archive: Archive, root: Path, console: Console) -> None:
         self.archive = archive
         self.path = root / archive.name
         self.part = root / f"{archive.name}.part"
-        self.by_hand = f"fetch it by hand and put it at {_place(archive, root)}"
-        self.furthest = self.length  # the longest that the part ever was
-        self.pieced = False  # whether the part came in more than one piece
+        self.by_hand = f"download it manually and save it as {_place(archive, root)}"
+        self.furthest = self.length  # greatest length so far
+        self.pieced = False  # whether several attempts contributed
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -221,28 +221,28 @@ class _Download:
 
     @property
     def length(self) -> int:
-        """Bytes that are on the disk."""
+        """Number of bytes on disk."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     def run(self) -> None:
-        """Download and check, once more from the start if pieces do not fit together, and give the file its name."""
+        """Download, check and rename the file. If the pieces do not fit together, start over once."""
         with self.progress:
             difference = self._receive()
             if difference and self.pieced:
-                self._say(f"its pieces do not fit together ({difference}); starting from zero")
+                self._say(f"its pieces do not fit together ({difference}); starting over")
                 self.furthest = 0
                 difference = self._receive()
         if difference:
             raise DatasetError(
-                f"{self.archive.url} is not the published file: {difference}; it was removed; "
-                f"run the command again, or {self.by_hand}"
+                f"{self.archive.url} is not the published file: {difference}. The file was removed; "
+                f"rerun the command, or {self.by_hand}"
             )
         with self.part.open("rb+") as file:
             os.fsync(file.fileno())
         self.part.rename(self.path)
 
     def _receive(self) -> str | None:
-        """Bring the part to its full length; if it is not the published file, remove it and return the difference."""
+        """Complete the partial file; if it is not the published file, remove it and return the difference."""
         backoff = wait_exponential(multiplier=_FIRST_WAIT, min=_FIRST_WAIT, max=_LONGEST_WAIT)
         retrying = Retrying(
             retry=retry_if_exception_type(_SetbackError),
@@ -256,9 +256,8 @@ class _Download:
             retrying(self._attempt)
         except _SetbackError as setback:
             raise UnavailableError(
-                f"{self.archive.url}: {setback}; gave up after {_ATTEMPTS} attempts that brought nothing new. "
-                f"{self.length} bytes are kept in {self.part}: "
-                f"run the same command again to continue, or {self.by_hand}"
+                f"{self.archive.url}: {setback}; gave up after {_ATTEMPTS} attempts without new bytes. "
+                f"{self.length} bytes are kept in {self.part}: rerun the command to resume, or {self.by_hand}"
             ) from None
         difference = _difference(self.archive, self.part)
         if difference:
@@ -271,7 +270,7 @@ class _Download:
             state.attempt_number = 0
 
     def _announce(self, state: RetryCallState) -> None:
-        self._say(f"{state.outcome.exception()}; trying again in {state.next_action.sleep:.3g} s")
+        self._say(f"{state.outcome.exception()}; retrying in {state.next_action.sleep:.3g} s")
 
     def _say(self, text: str) -> None:
         self.progress.console.print(f"{self.archive.name}: {text}")
@@ -284,13 +283,13 @@ class _Download:
         with self._request(start) as response:
             if response.status_code == 416 and start:
                 if _range_of(response)[1] != start:
-                    self._start_over("the server has no such part of the file")
+                    self._start_over("the server does not have the requested range")
                 return
             self._check_status(response)
             if response.status_code == 200:
                 start, self.pieced = 0, False
             elif _range_of(response)[0] != start:
-                self._start_over("the server sent another part of the file than the one asked for")
+                self._start_over("the server sent another range than requested")
             total = self._total(response)
             self.progress.reset(self.bar, total=total, completed=start)
             self._append(response, "ab" if start else "wb")
@@ -304,11 +303,11 @@ class _Download:
         except (requests.ConnectionError, requests.Timeout) as error:
             raise _SetbackError(_cause(error)) from None
         except requests.RequestException as error:
-            raise UnavailableError(f"{self.archive.url} cannot be fetched: {error}; {self.by_hand}") from None
+            raise UnavailableError(f"{self.archive.url} cannot be downloaded: {error}; {self.by_hand}") from None
 
     def _start_over(self, reason: str) -> None:
         self.part.unlink(missing_ok=True)
-        raise _SetbackError(f"{reason}; starting from zero")
+        raise _SetbackError(f"{reason}; starting over")
 
     def _check_status(self, response: Response) -> None:
         status = response.status_code
@@ -319,7 +318,7 @@ class _Download:
             raise UnavailableError(f"{self.archive.url}: {_answer(response)}; {self.by_hand}")
 
     def _total(self, response: Response) -> int | None:
-        """Length of the whole file, which has to be the expected one and to find room; None where nobody knows."""
+        """Return the length of the file after checking it and the free space; None if unknown."""
         length = response.headers.get("Content-Length", "")
         found = _range_of(response)[1] if response.status_code == 206 else int(length) if length.isdecimal() else None
         if None not in (found, self.archive.size) and found != self.archive.size:
@@ -331,13 +330,13 @@ class _Download:
         needed, free = (total or 0) - self.length, shutil.disk_usage(self.path.parent).free
         if needed > free:
             raise DatasetError(
-                f"{self.archive.name} needs {decimal(needed)} on the disk, {decimal(free)} are free "
-                f"in {self.path.parent}; make room and run the command again"
+                f"{self.archive.name} needs {decimal(needed)} of disk space, but only {decimal(free)} is free "
+                f"in {self.path.parent}; free some space and rerun the command"
             )
         return total
 
     def _append(self, response: Response, mode: str) -> None:
-        # Not iter_content, which would unpack what some servers call encoded because its name ends in gz.
+        # Not iter_content: some servers label .gz files as encoded, and it would decompress them.
         blocks = response.raw.stream(_BLOCK, decode_content=False)
         try:
             with self.part.open(mode) as file:
@@ -349,7 +348,7 @@ class _Download:
 
 
 def _range_of(response: Response) -> tuple[int | None, int | None]:
-    """Where the bytes of an answer start, and the length of the whole file."""
+    """Return the start of the range in a response and the length of the file."""
     found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", response.headers.get("Content-Range", "").strip())
     start, total = found.groups() if found else (None, None)
     return int(start) if start else None, int(total) if total else None
@@ -360,7 +359,7 @@ def _answer(response: Response) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason; the outer ones are wrapped in names of classes."""
+    """Return the innermost reason; the outer messages only add class names."""
     while isinstance(inner := error.__cause__ or error.__context__, (OSError, HTTPError, HTTPException)):
         error = inner
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

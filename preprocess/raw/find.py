@@ -1,4 +1,4 @@
-"""Getting hold of the raw data of a set: find it, make it or download it."""
+"""Find, generate or download the raw data of a data set."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ RAW = Path("data/raw")
 
 
 def find_raw_data(name: str, root: Path, download: bool = False) -> Listing:
-    """List a data set; make or fetch it where it is not under its root.
+    """List a data set; generate or download it if it is not under its root.
 
     Parameters
     ----------
-    name : in ``DATASETS``.
-    root : where its files are looked for and put.
-    download : whether archives may be downloaded. Archives that lie under the root are unpacked in any case.
+    name : name in ``DATASETS``.
+    root : folder of the raw data.
+    download : whether archives may be downloaded. Archives under the root are unpacked in any case.
 
     Raises
     ------
-    DatasetError : the set is not there and cannot be had, or is damaged; the message says what to do.
+    DatasetError : the data set is damaged, or missing and not obtainable; the message says what to do.
     """
     adapter = DATASETS[name]
     if adapter.create is not None and not root.exists():
@@ -27,10 +27,12 @@ def find_raw_data(name: str, root: Path, download: bool = False) -> Listing:
     try:
         return _find(adapter, root, download)
     except UnavailableError as error:
-        raise DatasetError(f"{error}\nthis layout is expected under {root}: {adapter.layout}") from None
+        raise DatasetError(f"{error}\nexpected layout under {root}: {adapter.layout}") from None
     except MissingDataError as error:
         gap = "\n" if "\n" in str(error) else "; "
-        raise MissingDataError(f"{name} is not under {root}: {error}{gap}expected there: {adapter.layout}") from None
+        raise MissingDataError(
+            f"{name} was not found under {root}: {error}{gap}expected layout: {adapter.layout}"
+        ) from None
 
 
 def _find(adapter: Adapter, root: Path, download: bool) -> Listing:

@@ -1,4 +1,4 @@
-"""Which of the listed images are taken: all that officially belong to the set, but those that the user leaves out."""
+"""Check a listing against the official counts, and select the images to store."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,8 +11,8 @@ from preprocess.errors import DatasetError
 from preprocess.text import listed
 
 _SHOWN = 5
-_NO_PART = frozenset(("", ".", ".."))  # of a path
-_MOST_COMPARED = 20_000  # keys, in search of the one that was meant
+_NO_PART = frozenset(("", ".", ".."))  # not allowed in a key
+_MOST_COMPARED = 20_000  # keys searched for a suggestion
 
 
 def check_counts(name: str, adapter: Adapter, listing: Listing) -> None:
@@ -20,19 +20,19 @@ def check_counts(name: str, adapter: Adapter, listing: Listing) -> None:
 
     Raises
     ------
-    DatasetError : they differ; the message lists how.
+    DatasetError : they differ; the message lists the differences.
     """
     lines = list(count_differences(adapter, listing))
     if lines:
         raise DatasetError(
-            f"{name} is not the published set:\n  "
+            f"{name} differs from the published set:\n  "
             + "\n  ".join(lines)
-            + "\ncomplete it (remove it, and fetch it again), or take it as it is with --partial"
+            + "\ncomplete it (remove it and download it again), or use it as it is with --partial"
         )
 
 
 def count_differences(adapter: Adapter, listing: Listing) -> Iterator[str]:
-    """Say in lines how the counts of a listing differ from the official ones; nothing where there are none."""
+    """Yield a line for each difference from the official counts; nothing if there are no official counts."""
     if not adapter.counts:
         return
     for split, samples in listing.splits.items():
@@ -41,51 +41,51 @@ def count_differences(adapter: Adapter, listing: Listing) -> Iterator[str]:
     found = {split: len(samples) for split, samples in listing.splits.items()}
     for split in adapter.counts | found:
         if found.get(split, 0) != adapter.counts.get(split, 0):
-            yield f"{split}: {found.get(split, 0):,} images, officially {adapter.counts.get(split, 0):,}"
+            yield f"{split}: expected {adapter.counts.get(split, 0):,} images, found {found.get(split, 0):,}"
     if len(listing.classes) != adapter.classes:
-        yield f"{len(listing.classes)} classes, officially {adapter.classes}"
+        yield f"expected {adapter.classes} classes, found {len(listing.classes)}"
 
 
 def check_keys(listing: Listing) -> None:
-    """Refuse keys that come twice in a split, and those that lead out of the folder of the data set."""
+    """Refuse duplicate keys within a split and keys that are not a path inside the data set folder."""
     for split, samples in listing.splits.items():
         seen: set[str] = set()
         for sample in samples:
             if sample.key in seen:
                 raise DatasetError(f"{split}: the image {sample.key} is listed twice")
             if not _NO_PART.isdisjoint(sample.key.split("/")) or "\0" in sample.key:
-                raise DatasetError(f"{split}: the image {sample.key!r} has no path within the folder of the data set")
+                raise DatasetError(f"{split}: the key {sample.key!r} is not a path inside the data set folder")
             seen.add(sample.key)
 
 
 def read_exclude_list(path: Path) -> tuple[str, ...]:
-    """Read keys, one a line; empty lines and lines that begin with ``#`` are passed over."""
+    """Read one key per line; skip empty lines and lines that start with ``#``."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise DatasetError(f"{path} is not a UTF-8 text; expected one key a line") from None
+        raise DatasetError(f"{path} is not UTF-8 text; expected one key per line") from None
     stripped = (line.strip() for line in lines)
     return tuple(dict.fromkeys(line for line in stripped if line and not line.startswith("#")))
 
 
 def refuse_unknown_keys(listing: Listing, keys: Iterable[str]) -> None:
-    """Raise a DatasetError for keys that no split has."""
+    """Raise a DatasetError for keys that are in no split."""
     known = [sample.key for samples in listing.splits.values() for sample in samples]
     unknown = sorted(set(keys) - set(known))
     if unknown:
         near = get_close_matches(unknown[0], known[:_MOST_COMPARED], n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; a key looks like {known[0]}" if known else ""
+        hint = f"; did you mean {near[0]}?" if near else f"; keys look like {known[0]}" if known else ""
         raise DatasetError(f"no image has the key {listed(unknown, _SHOWN)}{hint}")
 
 
 def select(listing: Listing, excluded: Iterable[str], limit: int | None) -> Listing:
-    """Leave images out.
+    """Leave out images.
 
     Parameters
     ----------
     listing : all images.
     excluded : keys to leave out.
-    limit : the most images of a class in each split, the first ones in the order of the listing; None for all.
+    limit : maximum number of images per class and split, the first ones in listing order; None for all.
     """
     excluded = set(excluded)
     splits, left_out = {}, {}
@@ -105,30 +105,31 @@ def _first_of_each_class(samples: Iterable[Sample], limit: int | None) -> Iterat
 
 
 def describe_selection(left_out: dict) -> str:
-    """Say what :func:`left_out_of` gave, or an entry of the index."""
+    """Describe the result of :func:`left_out_of`, or an index entry, in words."""
     excluded, limit = len(left_out.get("excluded", ())), left_out.get("limit_per_class")
     parts = [f"without {excluded} excluded images"] if excluded else []
-    parts += [f"at most {limit} of a class"] if limit else []
-    return ", ".join(parts) or "all of them"
+    parts += [f"at most {limit} per class"] if limit else []
+    return ", ".join(parts) or "all images"
 
 
 def same_selection(left_out: dict, entry: dict) -> bool:
-    """Whether an entry of the index left out the same."""
+    """Whether an index entry left out the same images."""
     return all(left_out.get(name) == entry.get(name) for name in ("excluded", "limit_per_class"))
 
 
 def left_out_of(listing: Listing, split: str) -> dict:
-    """What the index says of the images of a split that were left out on purpose; empty where all were taken."""
+    """Return the index fields for deliberately excluded images of a split; empty if there are none."""
     excluded = {"excluded": list(listing.excluded[split])} if split in listing.excluded else {}
     return excluded | ({} if listing.limit is None else {"limit_per_class": listing.limit})
 
 
 def select_as_stored(listing: Listing, entries: dict[str, dict]) -> Listing:
-    """Leave the images out that a store left out.
+    """Leave out the same images as a store.
 
     Parameters
     ----------
-    entries : split name -> what the index says of it; other splits are dropped, missing ones are empty.
+    listing : all images.
+    entries : split name -> its index entry. Other splits are dropped; missing ones become empty.
     """
     splits = {}
     for split, entry in entries.items():

@@ -1,4 +1,4 @@
-"""Archives to folders: tar and zip files that other people made, every member checked before it is written."""
+"""Unpack untrusted tar and zip files, checking every member before writing it."""
 
 import contextlib
 import errno
@@ -17,28 +17,28 @@ from typing import IO
 from preprocess.errors import DatasetError
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
-_BLOCK = 1 << 18  # bytes read at a time
-_ENCRYPTED = 1  # the bit of a zip member's flags
-# The last two: numbers and names in headers that cannot be read.
+_BLOCK = 1 << 18  # bytes per read
+_ENCRYPTED = 1  # flag bit of a zip member
+# The last two: invalid numbers and names in headers.
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError)
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of this name is unpacked."""
+    """Whether a file name denotes an archive to unpack."""
     return name.lower().endswith(_ENDINGS)
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write what a tar or zip file holds into a new folder: folders and regular files, with plain modes, nothing else.
+    """Unpack a tar or zip file into a new folder: only folders and regular files, with default modes.
 
     Parameters
     ----------
-    archive : .tar, .tar.gz, .tgz or .zip; it is read as a stream.
-    folder : must not be there. It is removed again if the archive cannot be unpacked.
+    archive : .tar, .tar.gz, .tgz or .zip file; read as a stream.
+    folder : must not exist. It is removed if the archive cannot be unpacked.
 
     Raises
     ------
-    DatasetError : the archive is damaged, or holds a link, a device, an encrypted member or a path out of its folder.
+    DatasetError : the archive is damaged, or has a link, a device, an encrypted member or a path outside its folder.
     OSError : a file cannot be written.
     """
     folder.mkdir(parents=True)
@@ -55,10 +55,10 @@ class _Member:
 
     Parameters
     ----------
-    name : its path as the archive states it.
-    mode : its type, as ``stat.S_IFMT`` gives it: S_IFDIR, S_IFREG, or another for what is neither.
-    encrypted : it asks for a password.
-    open : opens its content.
+    name : path as stored in the archive.
+    mode : file type as in ``stat.S_IFMT``: S_IFDIR, S_IFREG, or another value for anything else.
+    encrypted : whether it needs a password.
+    open : function that opens its content.
     """
 
     name: str
@@ -75,11 +75,11 @@ def _write(archive: Path, folder: Path) -> None:
                 _check(archive, member)
                 _write_member(member, folder / member.name)
     except NotImplementedError as error:  # a zip method that Python lacks
-        raise DatasetError(f"{archive} cannot be unpacked here ({error}); unpack it with another tool") from None
+        raise DatasetError(f"{archive} cannot be unpacked with Python ({error}); unpack it with another tool") from None
     except _DAMAGE as error:
         raise _damaged(archive, error) from None
     except OSError as error:
-        # Without a path: the words of gzip, or a jump to where a damaged number points.
+        # Without a path: an error of gzip, or a seek to an offset from a damaged header.
         if error.filename is None and error.errno in (None, errno.EINVAL):
             raise _damaged(archive, error) from None
         raise
@@ -87,7 +87,7 @@ def _write(archive: Path, folder: Path) -> None:
 
 def _damaged(archive: Path, error: Exception) -> DatasetError:
     reason = str(error) or type(error).__name__
-    return DatasetError(f"{archive} is damaged: {reason}; remove it and run the command again")
+    return DatasetError(f"{archive} is damaged: {reason}; remove it and rerun the command")
 
 
 def _write_member(member: _Member, path: Path) -> None:
@@ -102,16 +102,16 @@ def _write_member(member: _Member, path: Path) -> None:
 def _tar_members(archive: Path) -> Iterator[_Member]:
     with tarfile.open(archive, "r:*") as tar:
         while (info := tar.next()) is not None:
-            tar.members.clear()  # else a million members stay in memory
+            tar.members.clear()  # or a million members would stay in memory
             mode = stat.S_IFDIR if info.isdir() else stat.S_IFREG if info.isreg() else 0
             yield _Member(info.name, mode, False, lambda info=info: tar.extractfile(info))
         _check_end(tar)
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """``next`` also ends at a damaged header and at the end of a cut file: only zeros may follow, and some must.
+    """Check that only zeros follow, and at least one block: ``next`` also stops at damaged headers and truncation.
 
-    Reading to the end also makes a gzip file compare its checksum.
+    Reading to the end also verifies the checksum of a gzip file.
     """
     while block := tar.fileobj.read(_BLOCK):
         if block.strip(b"\0"):
@@ -123,7 +123,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
 def _zip_members(archive: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():
-            mode = stat.S_IFMT(info.external_attr >> 16)  # 0 where no Unix wrote it
+            mode = stat.S_IFMT(info.external_attr >> 16)  # 0 if not written on Unix
             mode = mode or (stat.S_IFDIR if info.orig_filename.endswith("/") else stat.S_IFREG)
             encrypted = bool(info.flag_bits & _ENCRYPTED)
             yield _Member(info.orig_filename, mode, encrypted, lambda info=info: file.open(info))
@@ -132,7 +132,7 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
 def _check(archive: Path, member: _Member) -> None:
     if reason := _objection(member):
         raise DatasetError(
-            f"archive {archive} holds {member.name!r}, which {reason}: it is not the published file; "
+            f"archive {archive} contains {member.name!r}, which {reason}: it is not the published file; "
             "nothing was unpacked"
         )
 
@@ -140,7 +140,7 @@ def _check(archive: Path, member: _Member) -> None:
 def _objection(member: _Member) -> str | None:
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts or "\\" in member.name or PureWindowsPath(member.name).drive:
-        return "would leave its folder"
+        return "would be written outside its folder"
     if not member.name or "\0" in member.name or (not path.parts and member.mode != stat.S_IFDIR):
         return "has no usable name"
     if member.mode not in (stat.S_IFDIR, stat.S_IFREG):

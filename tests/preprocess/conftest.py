@@ -1,7 +1,9 @@
 """Small stores of noisy pictures: 16 pixels, several shards in each split, built within a second."""
 
+import contextlib
 import shutil
-from collections.abc import Callable
+import subprocess
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from preprocess.cli import main
 from preprocess.datasets import DATASETS
 from preprocess.store import Store
 from preprocess.superpixels import Scale
+from tests.conftest import run_command
 
 HEADER_BYTES = 512  # of the user block before the HDF5 file
 SMALL = BuildSettings("folder", (Scale(4, 0.5), Scale(9, 0.5)), size=16, shard_size=4)
@@ -54,6 +57,17 @@ QUICK = ("--algorithm", "watershed")
 def here(*arguments: object) -> Result:
     """The command in this process, which has imported all it needs."""
     return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def run_here(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """``python -m preprocess ...`` in this process; an exception that nobody caught is a traceback here too."""
+    assert command[:2] == ("-m", "preprocess")
+    with contextlib.chdir(cwd or Path.cwd()):
+        done = CliRunner().invoke(main, list(map(str, command[2:])), env={"COLUMNS": "200"}, prog_name="preprocess")
+    told = done.stderr
+    if not isinstance(done.exception, SystemExit | None):
+        told += "".join(traceback.format_exception(done.exception))
+    return subprocess.CompletedProcess(command, done.exit_code, done.stdout, told)
 
 
 def all_files(folder: Path) -> dict[Path, tuple[bytes, int]]:
@@ -112,12 +126,12 @@ def build_command(root: Path, out: Path, *options: str) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def built_once(noisy: Path, tmp_path_factory: pytest.TempPathFactory, run: Callable) -> Built:
-    """Built by the real command; treat its files as read-only."""
+def built_once(noisy: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Built by the real command in a process; treat its files as read-only."""
     home = tmp_path_factory.mktemp("built")
     shutil.copytree(noisy, home / "raw")
     command = build_command(home / "raw", home / "pictures.h5")
-    done = run(*command)
+    done = run_command(*command)
     assert done.returncode == 0, done.stderr
     return Built(home / "raw", home / "pictures.h5", command, done.stdout)
 

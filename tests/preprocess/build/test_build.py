@@ -1,11 +1,9 @@
 """The command ``build``: it builds, continues, and does nothing twice."""
 
 import pytest
-from click.testing import CliRunner
 
-from preprocess.cli import main
 from preprocess.store import Store
-from tests.preprocess.conftest import all_files, build_command, build_here
+from tests.preprocess.conftest import all_files, build_command, build_here, run_here
 
 
 def assert_one_message(done, code: int) -> None:
@@ -73,22 +71,22 @@ def test_a_damaged_shard_that_has_lost_its_end_is_made_again(built, run):
 
 def assert_refused(built, done, *differences: str) -> None:
     assert_one_message(done, 1)
-    assert f"{built.out} is another store" in done.stderr
+    assert f"{built.out} was built with other settings or images" in done.stderr
     for difference in differences:
         assert difference in done.stderr
-    assert "give another --out" in done.stderr
+    assert "choose another --out" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("options", "differences"),
     [
-        (("--size", "24"), ["--size: stored 16, asked for 24"]),
-        (("--codec", "jpeg"), ["--codec: stored raw, asked for jpeg"]),
+        (("--size", "24"), ["--size: stored 16, requested 24"]),
+        (("--codec", "jpeg"), ["--codec: stored raw, requested jpeg"]),
         (
             ("--resize", "short", "--codec", "png"),
-            ["--codec: stored raw, asked for png", "--resize: stored squash, asked for short"],
+            ["--codec: stored raw, requested png", "--resize: stored squash, requested short"],
         ),
-        (("--shard-size", "3"), ["--shard-size of train: stored 4, asked for 3"]),
+        (("--shard-size", "3"), ["--shard-size of train: stored 4, requested 3"]),
     ],
 )
 def test_other_settings_on_the_same_store_are_refused_and_listed(built, run, options, differences):
@@ -109,7 +107,7 @@ def test_changed_pictures_on_the_same_store_are_refused(built, run, change):
         picture.unlink()
     before = all_files(built.out.parent)
     done = run(*built.command)
-    assert_refused(built, done, "images of train", "take the changes in with --update")
+    assert_refused(built, done, "images of train", "apply the changes with --update")
     assert all_files(built.out.parent) == before
 
 
@@ -120,5 +118,5 @@ def test_a_picture_that_changed_within_the_same_length_is_noticed(tmp_path):
     picture.write_bytes(header + pixels)
     build_here(tmp_path / "raw", tmp_path / "x.h5")
     picture.write_bytes(header + pixels[::-1])
-    done = CliRunner().invoke(main, build_command(tmp_path / "raw", tmp_path / "x.h5")[2:])
+    done = run_here(*build_command(tmp_path / "raw", tmp_path / "x.h5"))
     assert "nothing to do" not in done.stdout

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from preprocess.cli import main
-from tests.conftest import paint
+from tests.conftest import paint, run_command
 from tests.preprocess.conftest import build_command, build_here
 
 
@@ -29,7 +29,7 @@ def assert_message(done, code: int, *parts: str) -> None:
         (("--compactness", "nan"), ["--compactness"]),
         (("--algorithm", "grid", "--compactness", "5"), ["--compactness", "grid has no compactness"]),
         (("--algorithm", "slick"), ["--algorithm", "'slick'", "slico"]),
-        (("--splits", "train,valid"), ["--splits", "train, test", "valid"]),
+        (("--splits", "train,valid"), ["--splits", "train or test", "valid"]),
         (("--root", "no/such/folder"), ["--root", "no/such/folder"]),
         (("--out", "store.hdf5"), ["--out", ".h5", "store.hdf5"]),
     ],
@@ -46,8 +46,8 @@ def test_an_option_that_cannot_be_is_a_usage_error(noisy, tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_usage_error_shows_no_traceback(noisy, tmp_path, run):
-    assert_message(run(*build_command(noisy, tmp_path / "x.h5", "--segments", "x")), 2, "--segments", "'x'")
+def test_a_usage_error_shows_no_traceback(noisy, tmp_path):
+    assert_message(run_command(*build_command(noisy, tmp_path / "x.h5", "--segments", "x")), 2, "--segments", "'x'")
 
 
 def test_an_unknown_data_set_is_a_usage_error_that_lists_the_known(run):

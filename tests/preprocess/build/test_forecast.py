@@ -32,7 +32,7 @@ def test_the_forecast_holds_and_nothing_is_written(many, tmp_path, run, codec):
     told = run(*command, "--dry-run")
     assert told.returncode == 0, told.stderr
     assert "120, 32 measured, 0 of them not usable" in told.stdout
-    assert "suits: --codec raw" in told.stdout
+    assert "recommended: --codec raw" in told.stdout
     assert "nothing was written" in told.stdout
     assert list(tmp_path.iterdir()) == []
     done = run(*command, "--shard-size", "32")
@@ -57,7 +57,7 @@ def test_bad_images_are_counted(many, tmp_path, run):
         path.write_bytes(b"")
     told = run(*build_command(tmp_path / "raw", tmp_path / "x.h5", "--dry-run"))
     assert told.returncode == 1
-    assert "none of 5 images could be used, train/a/0.png" in told.stderr
+    assert "none of 5 images is usable; the first is train/a/0.png" in told.stderr
     assert "Traceback" not in told.stderr
 
 
@@ -65,9 +65,9 @@ def test_bad_images_are_counted(many, tmp_path, run):
     ("raw", "jpeg", "free", "memory", "says"),
     [
         (10, 2, 100, 32, "--codec raw"),
-        (20, 4, 100, 32, "--codec jpeg: raw is more than half of the memory"),
+        (20, 4, 100, 32, "--codec jpeg: raw takes more than half of the memory"),
         (150, 30, 100, 500, "--codec jpeg: raw needs 151.0 GB"),
-        (900, 180, 100, 500, "neither fits: even JPEG needs 181.0 GB"),
+        (900, 180, 100, 500, "neither fits: JPEG needs 181.0 GB"),
     ],
 )
 def test_the_codec_that_suits(raw, jpeg, free, memory, says):

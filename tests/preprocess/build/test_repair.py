@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from preprocess.store import Store
+from tests.conftest import run_command
 from tests.preprocess.conftest import QUICK, Built, all_files, build_command, flip, here, open_plain
 
 MAPS, IMAGES = "watershed-c10-9", "images"
@@ -88,8 +89,8 @@ OF_IMAGES = {
 
 def assert_mended(home: Built, done, before: dict, damaged: set[Path]) -> None:
     assert done.returncode == 0, done.stderr
-    assert f"made {len(damaged)} shards of {home.out} again" in done.stdout
-    assert f"{home.out} is sound: " in done.stdout
+    assert f"rebuilt {len(damaged)} shards of {home.out}" in done.stdout
+    assert f"{home.out} is intact: " in done.stdout
     after = all_files(home.out.parent)
     assert {path: data for path, (data, _) in after.items()} == {path: data for path, (data, _) in before.items()}
     touched = {home.out.parent / path for path in after if after[path][1] != before[path][1]}
@@ -117,14 +118,14 @@ def test_a_sound_store_is_left_alone(home, run):
     before = all_files(home.out.parent)
     done = repair(home, run)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{home.out} is sound: 15 shards match their digests\n"
+    assert done.stdout == f"{home.out} is intact: 15 shards match their digests\n"
     assert all_files(home.out.parent) == before
 
 
-def test_raw_data_that_is_not_at_its_default_place_is_missed_clearly(home, run, tmp_path):
+def test_raw_data_that_is_not_at_its_default_place_is_missed_clearly(home, tmp_path):
     damage_images(home)
     before = all_files(home.out.parent)
-    done = repair(home, run, cwd=tmp_path)
+    done = repair(home, run_command, cwd=tmp_path)  # a real process
     assert done.returncode == 1
     assert "data/raw/folder" in done.stderr
     assert done.stderr.count("Error: ") == 1
@@ -234,5 +235,5 @@ def test_a_packed_store_is_not_repaired(home, run, tmp_path):
     packed = Built(home.root, tmp_path / "pack.h5", ())
     done = repair(packed, run, "--root", home.root)
     assert done.returncode == 1
-    assert "is a packed store, which is never changed; pack the store again" in done.stderr
+    assert "is a packed store, which cannot be changed; pack the original store again" in done.stderr
     assert (tmp_path / "pack.h5").read_bytes() == before

@@ -166,9 +166,14 @@ def test_the_refusal_lists_what_differs(home, run):
     done = run(*home.command)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    for line in ("is another store", "classes: stored a, b, asked for a, b, c", "images of train", "images of test"):
+    for line in (
+        "was built with other settings or images",
+        "classes: stored a, b, requested a, b, c",
+        "images of train",
+        "images of test",
+    ):
         assert line in done.stderr
-    assert "take the changes in with --update" in done.stderr
+    assert "apply the changes with --update" in done.stderr
     assert all_files(home.out.parent) == before
 
 
@@ -185,9 +190,9 @@ def test_an_update_without_changes_does_nothing(home, run):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (("--size", "24"), "--size: stored 16, asked for 24"),
-        (("--codec", "jpeg"), "--codec: stored raw, asked for jpeg"),
-        (("--shard-size", "3"), "--shard-size of train: stored 4, asked for 3"),
+        (("--size", "24"), "--size: stored 16, requested 24"),
+        (("--codec", "jpeg"), "--codec: stored raw, requested jpeg"),
+        (("--shard-size", "3"), "--shard-size of train: stored 4, requested 3"),
     ],
 )
 def test_an_update_does_not_change_size_or_codec(options, line, home, run):
@@ -197,7 +202,7 @@ def test_an_update_does_not_change_size_or_codec(options, line, home, run):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert line in done.stderr
-    assert "give another --out" in done.stderr
+    assert "choose another --out" in done.stderr
     assert all_files(home.out.parent) == before
 
 
@@ -304,7 +309,7 @@ def test_a_build_after_an_update_that_left_an_image_out_says_complete(home):
     spoil(home, "train/a/2.ppm")
     assert here(*home.command[2:], "--update", "--skip-bad").exit_code == 0
     again = here(*home.command[2:])
-    assert "is complete (without 1 images that could not be used: see inspect); nothing to do" in again.output
+    assert "is complete (without 1 unusable images, see inspect); nothing to do" in again.output
 
 
 @pytest.fixture

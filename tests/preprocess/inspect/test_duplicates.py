@@ -323,13 +323,13 @@ def test_the_command_lists_copies_and_its_file_leaves_them_out(store_of, tmp_pat
     store = store_of({**pictures, "test/a/0": noise(0), "test/b/0": noise(3)})
     done = here("duplicates", store.path, "--out", tmp_path / "twice.txt", "--jobs", 1)
     assert done.exit_code == 0, done.output
-    assert "2 copies of 2 images; in 1 of these groups labels differ" in done.output
+    assert "2 copies of 2 images; 1 of these groups have different labels" in done.output
     options = ("--size", SIDE, "--codec", "png", "--segments", 4, "--algorithm", "grid", "--jobs", 1)
     raw, out = tmp_path / "raw", tmp_path / "once.h5"
     built = here("build", "folder", "--root", raw, "--out", out, *options, "--exclude", tmp_path / "twice.txt")
     assert built.exit_code == 0, built.output
     assert Store(out).keys("train") == ["train/a/1.png", "train/b/1.png"]
-    assert "holds no copies" in here("duplicates", out, "--jobs", 1).output
+    assert "has no duplicate images" in here("duplicates", out, "--jobs", 1).output
 
 
 def test_the_command_takes_no_threshold_for_exact_copies(store_of):

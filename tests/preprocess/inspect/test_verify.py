@@ -15,7 +15,7 @@ def verify(run, store: Store):
 def test_a_sound_store_is_called_sound(small_store, run):
     done = run("-m", "preprocess", "verify", small_store.path, "--jobs", "2")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{small_store.path} is sound: 15 shards match their digests\n"
+    assert done.stdout == f"{small_store.path} is intact: 15 shards match their digests\n"
 
 
 @pytest.mark.parametrize(("column", "dataset"), [("images", "images"), ("slic-c10-9", "maps")])
@@ -29,7 +29,7 @@ def test_a_flipped_bit_is_found_with_its_shard_and_sample(own_store, run, column
     assert f"{shard} is damaged" in done.stderr
     assert f"{shard}: sample 2 is damaged" in done.stderr
     assert "sample 1" not in done.stderr
-    assert f"mend it: python -m preprocess verify {own_store.path} --repair" in done.stderr
+    assert f"repair it with python -m preprocess verify {own_store.path} --repair" in done.stderr
     others = {path.name for path in shard.parent.parent.rglob("*.h5")} - {shard.name}
     assert not any(name in done.stderr for name in others)
 

@@ -131,7 +131,7 @@ def test_a_cut_download_goes_on_where_it_stopped(server, root, capsys):
     assert files(root) == {"x.bin": BODY}
     assert server.ranges == [None, "bytes=200000-"]
     assert server.sent == len(BODY)
-    assert "trying again in 0.001 s" in capsys.readouterr().err
+    assert "retrying in 0.001 s" in capsys.readouterr().err
 
 
 def test_attempts_that_bring_bytes_are_not_counted(server, root):
@@ -272,7 +272,7 @@ def test_two_processes_at_once_download_once(root):
         with start(archive, root) as first:
             wait_for(lambda: server.sent == 200_000)
             with start(archive, root) as second:
-                assert second.stderr.readline() == f"another process fetches into {root}; waiting for it\n"
+                assert second.stderr.readline() == f"another process is downloading into {root}; waiting for it\n"
                 go_on.set()
                 told = second.communicate(timeout=30)[1]
             first.communicate(timeout=30)
@@ -289,7 +289,7 @@ def test_a_whole_download_with_a_wrong_digest_is_removed(server, root):
     message = fails(root, published(server, digest=OTHER))
     assert f"expected md5 {OTHER[4:]}, found {hashlib.md5(BODY).hexdigest()}" in message
     assert server.url in message
-    assert f"put it at {root / 'x.bin'}" in message
+    assert f"save it as {root / 'x.bin'}" in message
     assert files(root) == {}
     assert len(server.seen) == 1
 
@@ -299,7 +299,7 @@ def test_pieces_that_do_not_fit_are_fetched_once_more_from_the_start(server, roo
     bring(root, published(server))
     assert files(root) == {"x.bin": BODY}
     assert server.ranges == ["bytes=18-", None]
-    assert "starting from zero" in capsys.readouterr().err
+    assert "starting over" in capsys.readouterr().err
 
 
 def test_the_start_from_zero_may_be_cut_often_too(server, root):
@@ -343,7 +343,7 @@ def test_a_refusal_is_final(server, root, status):
     server.always = Behaviour(status=status)
     message = fails(root, published(server))
     assert f"{server.url}: the server answered {status} " in message
-    assert message.endswith(f"fetch it by hand and put it at {root / 'x.bin'} ({DIGEST})")
+    assert message.endswith(f"download it manually and save it as {root / 'x.bin'} ({DIGEST})")
     assert len(server.seen) == 1
 
 
@@ -369,8 +369,8 @@ def test_a_server_that_stays_down_is_given_up_after_waits_that_double(server, ro
     server.always = Behaviour(status=503)
     message = fails(root, published(server))
     assert f"{server.url}: the server answered 503 Service Unavailable; gave up after 5 attempts" in message
-    assert f"1000 bytes are kept in {root / 'x.bin.part'}: run the same command again to continue" in message
-    assert message.endswith(f"or fetch it by hand and put it at {root / 'x.bin'} ({DIGEST})")
+    assert f"1000 bytes are kept in {root / 'x.bin.part'}: rerun the command to resume" in message
+    assert message.endswith(f"or download it manually and save it as {root / 'x.bin'} ({DIGEST})")
     assert waits == [1, 2, 4, 8]
     assert len(server.seen) == 5
     assert files(root) == {"x.bin.part": BODY[:1000]}
@@ -402,11 +402,11 @@ def test_a_closed_port_is_tried_again_and_named(root, capsys):
     message = fails(root, Archive("x.bin", url, None))
     assert f"{url}: Connection refused; gave up after 5 attempts" in message
     assert "0 bytes are kept" in message
-    assert capsys.readouterr().err.count("x.bin: Connection refused; trying again") == 4
+    assert capsys.readouterr().err.count("x.bin: Connection refused; retrying") == 4
 
 
 def test_a_url_of_an_unknown_kind_is_not_tried_again(root):
-    assert "gopher://x/y cannot be fetched" in fails(root, Archive("x.bin", "gopher://x/y", None))
+    assert "gopher://x/y cannot be downloaded" in fails(root, Archive("x.bin", "gopher://x/y", None))
 
 
 # The disk.
@@ -417,7 +417,7 @@ def test_a_download_for_which_there_is_no_room_is_not_begun(server, root, monkey
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 399_999))
     place(root, x__bin__part=BODY[:100_000])
     message = fails(root, published(server, size=size))
-    assert "needs 400.0 kB on the disk, 400.0 kB are free" in message
+    assert "needs 400.0 kB of disk space, but only 400.0 kB is free" in message
     assert files(root) == {"x.bin.part": BODY[:100_000]}
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 400_000))
     bring(root, published(server, size=size))
@@ -451,8 +451,8 @@ def test_without_download_all_missing_files_are_named_and_nothing_is_touched(ser
     with pytest.raises(MissingDataError) as caught:
         fetch(archives, root, download=False)
     assert str(caught.value).splitlines() == [
-        f"a.tar is not there: fetch it from {server.url}; put it at {root / 'a.tar'} ({DIGEST})",
-        f"b.mat is not there: it can only be fetched by hand; put it at {root / 'b.mat'}",
+        f"a.tar is missing: download it from {server.url}; save it as {root / 'a.tar'} ({DIGEST})",
+        f"b.mat is missing: it must be downloaded manually; save it as {root / 'b.mat'}",
     ]
     assert not root.exists()
     assert not server.seen
@@ -461,7 +461,7 @@ def test_without_download_all_missing_files_are_named_and_nothing_is_touched(ser
 def test_what_can_only_be_fetched_by_hand_is_asked_for_before_anything_is_downloaded(server, root):
     with pytest.raises(MissingDataError) as caught:
         bring(root, published(server, "a.tar"), Archive("b.mat", None, None))
-    assert "b.mat is not there" in str(caught.value)
+    assert "b.mat is missing" in str(caught.value)
     assert "a.tar" not in str(caught.value)
     assert not server.seen
     assert not root.exists()
@@ -478,7 +478,7 @@ def test_a_file_placed_by_hand_is_checked_and_unpacked_without_a_download(server
     fetch((Archive("x.tar", server.url, "md5:" + hashlib.md5(body).hexdigest()),), root, download=False)
     assert files(root) == {"x.tar": body, "set/a": b"1", "set/deep/b": b"2", "c": b"3"}
     assert not server.seen
-    assert f"{root / 'x.tar'} is unpacked and kept; it may be removed" in capsys.readouterr().err
+    assert f"{root / 'x.tar'} was unpacked and kept; you may remove it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -491,7 +491,7 @@ def test_a_file_placed_by_hand_is_checked_and_unpacked_without_a_download(server
 def test_a_wrong_file_placed_by_hand_is_named_and_left_alone(server, root, digest, size, reason):
     place(root, x__tar=b"mine")
     message = fails(root, published(server, "x.tar", digest, size))
-    assert message == (f"{root / 'x.tar'} is not the published file: {reason}; remove it and run the command again")
+    assert message == (f"{root / 'x.tar'} is not the published file: {reason}; remove it and rerun the command")
     assert files(root) == {"x.tar": b"mine"}
     assert not server.seen
 
@@ -521,7 +521,7 @@ def test_what_was_unpacked_is_not_fetched_or_unpacked_again(packed, root, capsys
     assert files(root) == {"b": b"2", "c/3": b"3"}
     assert len(server.seen) == 1
     marker = root / ".unpacked" / "x.tar"
-    assert f"x.tar was unpacked before; to have it unpacked again, remove {marker}\n" == capsys.readouterr().err
+    assert f"x.tar was already unpacked; to unpack it again, remove {marker}\n" == capsys.readouterr().err
     marker.rmdir()
     (root / "b").unlink()
     shutil.rmtree(root / "c")
@@ -587,7 +587,7 @@ def test_an_entry_in_the_way_is_named_and_kept(packed, root, make):
     root.mkdir()
     make(root / "b")
     message = fails(root, archive)
-    assert message == f"{root / 'b'} is in the way of what x.tar holds; move it away and run the command again"
+    assert message == f"{root / 'b'} blocks the contents of x.tar; move it away and rerun the command"
     assert os.path.lexists(root / "b")
     assert not (root / "a").exists()
     (root / "b").rename(root / "mine")
@@ -600,7 +600,7 @@ def test_a_malicious_archive_leaves_nothing(root):
     body = tar_of(good=b"1", a__1=b"2", **{"..__out": b"3"})
     with serving(body) as server:
         message = fails(root, published(server, "x.tar", digest=None))
-    assert f"{root / 'x.tar'} holds '../out', which would leave its folder" in message
+    assert f"{root / 'x.tar'} contains '../out', which would be written outside its folder" in message
     assert files(root) == {"x.tar": body}
     assert not list((root / ".unpacked").iterdir())
     assert {path.name for path in root.parent.iterdir()} == {"raw"}

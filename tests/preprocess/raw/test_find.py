@@ -14,6 +14,7 @@ from preprocess.datasets import DATASETS, Archive
 from preprocess.raw import catalogue, download
 from preprocess.raw import find as raw_data
 from preprocess.store import Store
+from tests.conftest import paint
 from tests.preprocess.conftest import QUICK, here
 from tests.preprocess.datasets import official
 from tests.preprocess.raw.loopback import Behaviour, Loopback, serving
@@ -80,7 +81,7 @@ def test_an_archive_that_lies_there_is_unpacked_without_the_network(server, publ
     root = Path("data/raw/cub")
     root.mkdir(parents=True)
     (root / "CUB_200_2011.tgz").write_bytes(published)
-    assert "there, build goes on from it: CUB_200_2011.tgz" in " ".join(here("datasets", "cub").output.split())
+    assert "present, build unpacks it: CUB_200_2011.tgz" in " ".join(here("datasets", "cub").output.split())
     assert build("--no-download").exit_code == 0
     assert server.seen == []
 
@@ -89,8 +90,8 @@ def test_an_archive_that_lies_there_is_unpacked_without_the_network(server, publ
 def test_without_a_download_the_message_says_what_to_fetch_and_where_to_put_it(server, options, tmp_path):
     done = build(*options)
     assert done.exit_code == 1
-    assert "cub is not under data/raw/cub" in done.output
-    assert f"CUB_200_2011.tgz is not there: fetch it from {server.url}" in done.output
+    assert "cub was not found under data/raw/cub" in done.output
+    assert f"CUB_200_2011.tgz is missing: download it from {server.url}" in done.output
     assert "data/raw/cub/CUB_200_2011.tgz" in done.output
     assert "CUB_200_2011/{images.txt, image_class_labels.txt" in done.output
     assert server.seen == []
@@ -104,14 +105,14 @@ def test_without_a_network_the_message_says_the_same(server):
     assert done.exit_code == 1
     assert "Connection refused" in done.output
     assert server.url in done.output
-    assert "put it at data/raw/cub/CUB_200_2011.tgz" in done.output
+    assert "save it as data/raw/cub/CUB_200_2011.tgz" in done.output
     assert "CUB_200_2011/{images.txt, image_class_labels.txt" in done.output
 
 
 def test_a_root_that_is_misspelt_is_a_mistake_and_nothing_is_fetched(server, tmp_path):
     done = build("--root", tmp_path / "cbu")
     assert done.exit_code == 2
-    assert "there is no folder" in done.output
+    assert "does not exist" in done.output
     assert server.seen == []
     (tmp_path / "cub").mkdir()
     assert build("--root", tmp_path / "cub").exit_code == 0
@@ -168,8 +169,8 @@ def test_what_is_missing_is_named_before_what_is_to_be_fetched(kennel, tmp_path)
     (root / "test_list.mat").unlink()
     done = here("build", "dogs", *OPTIONS, "--no-download")
     assert done.exit_code == 1
-    assert done.output.startswith("Error: dogs is not under data/raw/dogs: there is no test_list.mat")
-    assert "lists.tar is not there" in done.output
+    assert done.output.startswith("Error: dogs was not found under data/raw/dogs: there is no test_list.mat")
+    assert "lists.tar is missing" in done.output
     assert "images.tar" not in done.output
 
 
@@ -198,7 +199,7 @@ def test_the_list_names_every_set_with_counts_licence_source_and_defaults(server
         assert f"from: {adapter.source}" in text
     assert "200 classes; images: train 5,994, test 5,794" in text
     assert "--size 32 --resize squash (32x32 pixels), --codec raw, --segments 30:35, --compactness 8" in text
-    assert "512x512 pixels, after the lowest 20 rows are cut off" in text
+    assert "512x512 pixels, with the bottom 20 rows cropped" in text
 
 
 def test_the_list_says_what_is_here(server, published):
@@ -208,9 +209,9 @@ def test_the_list_says_what_is_here(server, published):
     root = Path("data/raw/cub")
     root.mkdir(parents=True)
     (root / "CUB_200_2011.tgz.part").write_bytes(published[:2000])
-    assert "2.0 kB of it" in told("cub")
+    assert "2.0 kB of CUB_200_2011.tgz" in told("cub")
     assert build().exit_code == 0
-    assert "here: in data/raw/cub, but not as published: train: " in told("cub")
+    assert "here: in data/raw/cub, but differs from the published set: train: " in told("cub")
     (root / "CUB_200_2011" / "train_test_split.txt").unlink()
     assert "damaged: data/raw/cub/CUB_200_2011/train_test_split.txt cannot be read" in told("cub")
 
@@ -218,8 +219,11 @@ def test_the_list_says_what_is_here(server, published):
 def test_the_list_says_that_a_whole_set_is_whole(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert "build generates it" in told("demo")
-    DATASETS["demo"].create(tmp_path / "data" / "raw" / "demo")
-    assert "here: in data/raw/demo: 960 images, as published" in told("demo")
+    small = replace(DATASETS["demo"], classes=1, counts={"train": 2, "test": 1})
+    monkeypatch.setattr(catalogue, "DATASETS", {"demo": small})
+    for key in ("train/a/0.png", "train/a/1.png", "test/a/0.png"):
+        paint(tmp_path / "data" / "raw" / "demo" / key, 1)
+    assert "here: in data/raw/demo: 3 images, as published" in told("demo")
 
 
 def test_an_unknown_set_is_a_usage_error():

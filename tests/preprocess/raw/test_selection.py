@@ -58,7 +58,7 @@ def test_an_exclude_list_has_comments_and_empty_lines(tmp_path):
 
 def test_an_exclude_list_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "list").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DatasetError, match="list is not a UTF-8 text; expected one key a line"):
+    with pytest.raises(DatasetError, match="list is not UTF-8 text; expected one key per line"):
         read_exclude_list(tmp_path / "list")
 
 
@@ -77,20 +77,20 @@ def test_the_official_counts_pass():
 @pytest.mark.parametrize(
     ("found", "lines"),
     [
-        (listing(train="ab", test="ba"), ["train: 2 images, officially 3"]),
-        (listing(train="aab"), ["test: 0 images, officially 2"]),
-        (listing(train="aab", test="ba", val="a"), ["val: 1 images, officially 0"]),
-        (replace(listing(train="aab", test="ba"), classes=("a",)), ["1 classes, officially 2"]),
-        (listing(train="aabb", test=""), ["train: 4 images, officially 3", "test: 0 images, officially 2"]),
+        (listing(train="ab", test="ba"), ["train: expected 3 images, found 2"]),
+        (listing(train="aab"), ["test: expected 2 images, found 0"]),
+        (listing(train="aab", test="ba", val="a"), ["val: expected 0 images, found 1"]),
+        (replace(listing(train="aab", test="ba"), classes=("a",)), ["expected 2 classes, found 1"]),
+        (listing(train="aabb", test=""), ["train: expected 3 images, found 4", "test: expected 2 images, found 0"]),
     ],
 )
 def test_every_other_count_is_shown(found, lines):
     with pytest.raises(DatasetError) as caught:
         check_counts("birds", OFFICIAL, found)
     assert str(caught.value).splitlines() == [
-        "birds is not the published set:",
+        "birds differs from the published set:",
         *(f"  {line}" for line in lines),
-        "complete it (remove it, and fetch it again), or take it as it is with --partial",
+        "complete it (remove it and download it again), or use it as it is with --partial",
     ]
 
 
@@ -110,7 +110,8 @@ def test_the_command_compares_the_counts_unless_the_set_is_said_to_be_partial(tm
     command = ("build", "demo", "--root", root, "--out", out, "--size", 16, "--segments", 4, "--jobs", 1, *QUICK)
     done = here(*command)
     assert done.exit_code == 1
-    assert "train: 2 images, officially 640\n  test: 2 images, officially 320\n  2 classes, officially 8" in done.output
+    lines = ("train: expected 640 images, found 2", "test: expected 320 images, found 2", "expected 8 classes, found 2")
+    assert "\n  ".join(lines) in done.output
     assert not out.exists()
     assert here(*command, "--partial").exit_code == 0
     assert len(Store(out).splits["train"]) == 2
@@ -157,7 +158,7 @@ def test_a_quick_try_takes_a_few_of_each_class_and_the_whole_set_follows_with_up
     assert "train: at most 2 images of a class were taken" in here("inspect", out).output
     refused = here(*command)
     assert refused.exit_code == 1
-    assert "take the changes in with --update" in refused.output
+    assert "apply the changes with --update" in refused.output
     assert here(*command, "--update").exit_code == 0
     assert Store(out).keys("train") == TRAIN
     assert "limit_per_class" not in json.dumps(Store(out).document)
@@ -185,7 +186,7 @@ def test_a_key_may_come_once_in_a_split():
 
 @pytest.mark.parametrize("key", ["../a.png", "/etc/passwd", "a/../../b", "a//b", "a/./b", "a\0b"])
 def test_a_key_that_leads_out_of_the_folder_is_refused(key):
-    with pytest.raises(DatasetError, match="has no path within the folder"):
+    with pytest.raises(DatasetError, match="is not a path inside the data set folder"):
         check_keys(Listing(("a",), {"train": (Sample(key, 0, Path("x")),)}))
 
 
@@ -207,11 +208,11 @@ def test_a_command_that_forgets_the_exclude_list_is_told(noisy, tmp_path, exclud
     command = build_command(noisy, out, *QUICK)[2:]
     assert here(*command, "--exclude", exclude).exit_code == 0
     refused = here(*command)
-    assert "images of train: stored without 1 excluded images, asked for all of them" in refused.output
-    assert "--exclude and --limit-per-class are to be given again" in refused.output
+    assert "images of train: stored without 1 excluded images, requested all images" in refused.output
+    assert "repeat --exclude and --limit-per-class for this store" in refused.output
     taken = here(*command, "--update")
     assert taken.exit_code == 0
-    assert "train was without 1 excluded images, will be all of them" in taken.output
+    assert "train: stored without 1 excluded images; the update stores all images" in taken.output
 
 
 def test_a_limit_that_takes_all_is_forgotten_with_the_next_build(noisy, tmp_path):

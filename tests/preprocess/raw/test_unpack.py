@@ -120,13 +120,13 @@ def test_neither_content_nor_the_list_of_members_is_held_in_memory(tmp_path):
 
 
 BAD_NAMES = {
-    "../x": "would leave",
-    "a/../../x": "would leave",
-    "a/..": "would leave",
-    "ROOT/x": "would leave",  # absolute
-    "..\\x": "would leave",
-    "C:\\x": "would leave",
-    "C:x": "would leave",
+    "../x": "outside its folder",
+    "a/../../x": "outside its folder",
+    "a/..": "outside its folder",
+    "ROOT/x": "outside its folder",  # absolute
+    "..\\x": "outside its folder",
+    "C:\\x": "outside its folder",
+    "C:x": "outside its folder",
     "": "no usable name",
     ".": "no usable name",
 }
@@ -143,7 +143,7 @@ def test_a_member_with_a_bad_name_condemns_the_archive(tmp_path, refused, kind, 
     else:
         archive = make_tar(tmp_path / f"x.{kind}", ("good", b"1"), (name, b"2"))
     message = refused(archive)
-    assert f"{archive} holds {name!r}, which " in message
+    assert f"{archive} contains {name!r}, which " in message
     assert reason in message
     assert message.endswith("nothing was unpacked")
 
@@ -151,7 +151,7 @@ def test_a_member_with_a_bad_name_condemns_the_archive(tmp_path, refused, kind, 
 def test_a_name_with_a_zero_byte_condemns_a_zip(tmp_path, refused):
     info = zipfile.ZipInfo("place")
     info.filename = "a\0b"
-    assert "holds 'a\\x00b', which has no usable name" in refused(make_zip(tmp_path / "x.zip", (info, b"1")))
+    assert "contains 'a\\x00b', which has no usable name" in refused(make_zip(tmp_path / "x.zip", (info, b"1")))
 
 
 def test_a_name_that_cannot_be_read_is_damage(tmp_path, refused):
@@ -172,13 +172,13 @@ SPECIAL = {
 @pytest.mark.parametrize("kind", SPECIAL)
 def test_a_tar_that_holds_more_than_files_and_folders_is_refused(tmp_path, refused, kind):
     archive = make_tar(tmp_path / "x.tar", ("good", b"1"), SPECIAL[kind], ("a/x", b"2"))
-    assert f"{archive} holds 'a', which is neither a file nor a folder" in refused(archive)
+    assert f"{archive} contains 'a', which is neither a file nor a folder" in refused(archive)
 
 
 @pytest.mark.parametrize("mode", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
 def test_a_zip_that_holds_more_than_files_and_folders_is_refused(tmp_path, refused, mode):
     archive = make_zip(tmp_path / "x.zip", ("good", b"1"), (unix("a", mode | 0o777), b"/etc"))
-    assert f"{archive} holds 'a', which is neither a file nor a folder" in refused(archive)
+    assert f"{archive} contains 'a', which is neither a file nor a folder" in refused(archive)
 
 
 def test_files_and_folders_of_a_unix_zip_are_fine(tmp_path):
@@ -193,7 +193,7 @@ def test_an_encrypted_zip_is_refused(tmp_path, refused):
     data[6] |= 1  # flags of the local header
     data[data.index(b"PK\x01\x02") + 8] |= 1  # flags of the central directory
     archive.write_bytes(data)
-    assert "holds 'a', which is encrypted" in refused(archive)
+    assert "contains 'a', which is encrypted" in refused(archive)
 
 
 def test_a_zip_of_an_unknown_method_is_left_to_other_tools(tmp_path, refused):

@@ -258,7 +258,7 @@ def test_the_codec_that_auto_chooses_is_said_and_kept(builds, stores, name):
         assert told == []
     else:
         assert len(told) == 1
-        assert told[0].startswith(f"--codec auto: {codec}, as ")
+        assert told[0].startswith(f"--codec auto: {codec}, because ")
 
 
 def test_superpixels_added_later_take_the_codec_of_the_store(root, tmp_path, run):
@@ -277,15 +277,15 @@ def test_superpixels_added_later_take_the_codec_of_the_store(root, tmp_path, run
     assert shard_files(Store(out), "test", "images") == [shard]
     refused = run(*command(root, out, *STORES["raw"], "--codec", "raw", "--splits", "test"))
     assert refused.returncode == 1
-    assert "--codec: stored png, asked for raw" in refused.stderr
+    assert "--codec: stored png, requested raw" in refused.stderr
 
 
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (("--resize", "short", "--codec", "raw"), ("--codec", "--resize short needs jpeg or png")),
-        (("--resize", "none", "--codec", "raw"), ("--codec", "--resize none needs jpeg or png")),
-        (("--resize", "none", "--size", "64"), ("--size", "--resize none keeps")),
+        (("--resize", "short", "--codec", "raw"), ("--codec", "--resize short requires jpeg or png")),
+        (("--resize", "none", "--codec", "raw"), ("--codec", "--resize none requires jpeg or png")),
+        (("--resize", "none", "--size", "64"), ("--size", "no effect with --resize none")),
     ],
     ids=lambda value: " ".join(value),
 )

@@ -69,7 +69,7 @@ def test_a_pack_opens_like_the_store(options, noisy, tmp_path):
     assert here("diff", store, out).exit_code == 0
     sound = here("verify", out)
     assert sound.exit_code == 0, sound.output
-    assert "is sound: it matches its digest" in sound.output
+    assert "is intact: it matches its digest" in sound.output
 
 
 def test_a_pack_needs_no_shards_and_no_name(packed, built, run, tmp_path):
@@ -149,7 +149,7 @@ def test_a_damaged_pack_is_called_damaged(packed, run, tmp_path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert f"{path} in {own}: sample 2 is damaged" in done.stderr
-    assert "take a sound copy" in done.stderr
+    assert "replace it with an intact copy" in done.stderr
 
 
 def assert_refused(done, message: str) -> None:
@@ -183,7 +183,7 @@ def test_an_incomplete_store_is_not_packed(built, run, tmp_path):
 
 
 def test_another_ending_is_refused(built, run, tmp_path):
-    assert_refused(run("-m", "preprocess", "pack", built.out, tmp_path / "x.hdf5"), "ends in .h5")
+    assert_refused(run("-m", "preprocess", "pack", built.out, tmp_path / "x.hdf5"), "ending in .h5")
 
 
 def test_a_damaged_store_does_not_become_a_pack_that_is_called_sound(own_store, tmp_path):
@@ -201,5 +201,5 @@ def test_a_damaged_store_does_not_become_a_pack_that_is_called_sound(own_store, 
 def test_a_pack_is_never_built_upon(options, packed, noisy, run):
     before = all_files(packed.parent)
     done = run(*build_command(noisy, packed, *options))
-    assert_refused(done, f"{packed} is a packed store, which is never changed; give another --out")
+    assert_refused(done, f"{packed} is a packed store, which cannot be changed; choose another --out")
     assert all_files(packed.parent) == before

@@ -12,7 +12,7 @@ from preprocess.files import publish, sweep
 from preprocess.store import Store
 from preprocess.store.format import check_file, seal
 from tests.conftest import ROOT
-from tests.preprocess.conftest import build_command
+from tests.preprocess.conftest import build_command, run_here
 
 PAYLOAD = b"what a shard holds" * 1000
 # A builder that hangs where a slow disk would hold it: everything is written, nothing is on the disk yet.
@@ -85,15 +85,15 @@ def test_sweeping_never_takes_a_published_file(tmp_path):
 
 
 @pytest.mark.parametrize("complete", [False, True])
-def test_the_next_build_tidies_up_its_own_store_alone(noisy, tmp_path, run, complete):
+def test_the_next_build_tidies_up_its_own_store_alone(noisy, tmp_path, complete):
     out, other = tmp_path / "store.h5", tmp_path / ".other.h5.1-abc.tmp"
     if complete:
-        assert run(*build_command(noisy, out)).returncode == 0
+        assert run_here(*build_command(noisy, out)).returncode == 0
     mine = [tmp_path / ".store.h5.1-abc.tmp", tmp_path / "store.shards" / "train" / "images" / ".00000-k.h5.1-abc.tmp"]
     mine[1].parent.mkdir(parents=True, exist_ok=True)
     for path in (*mine, other):
         path.write_bytes(b"half")
-    done = run(*build_command(noisy, out))
+    done = run_here(*build_command(noisy, out))
     assert done.returncode == 0, done.stderr
     assert asides(tmp_path) == [other]
     assert len(Store(out).keys("train")) == 10

@@ -13,7 +13,7 @@ import pytest
 from preprocess.build.backends import choose_backend
 from preprocess.store import Store
 from preprocess.superpixels import ALGORITHMS
-from tests.conftest import ROOT, paint
+from tests.conftest import PROOF, ROOT, paint, run_command
 from tests.preprocess.conftest import build_command
 
 
@@ -41,15 +41,45 @@ def test_the_stored_maps_are_those_of_the_algorithm_on_the_stored_pixels(noisy, 
     assert chosen["compactness"] == (10.0 if ALGORITHMS[name].uses_compactness else None)
 
 
-def test_a_compiled_algorithm_is_compiled_once_and_not_by_the_workers(noisy, tmp_path, run):
+# Where the tasks begin, and after each of them: what was compiled, or loaded from the cache, in this process.
+COUNT = """
+from numba.core.dispatcher import Dispatcher
+from preprocess.build import run
+from preprocess.cli import main
+from preprocess.superpixels import slic_kernel
+
+def compiled():
+    kernels = [each for each in vars(slic_kernel).values() if isinstance(each, Dispatcher)]
+    return sum(len(kernel.signatures) for kernel in kernels)
+
+def run_parallel(work, calls, done, *rest):
+    before = compiled()
+    for call in calls:
+        done(work(*call))
+    print("compiled", before, compiled())
+
+run.run_parallel = run_parallel
+main(prog_name="preprocess")
+"""
+
+
+def test_a_compiled_algorithm_is_prepared_before_the_first_task(noisy, tmp_path):
+    done = run_command("-c", COUNT, *build_command(noisy, tmp_path / "x.h5")[2:])
+    assert done.returncode == 0, done.stderr
+    before, after = map(int, re.search(r"compiled (\d+) (\d+)", done.stdout).groups())
+    assert 0 < before == after
+
+
+@pytest.mark.skipif(not PROOF, reason="compiles for a quarter of a minute")
+def test_a_compiled_algorithm_is_compiled_once_and_not_by_the_workers(noisy, tmp_path):
     command = build_command(noisy, tmp_path / "first.h5", "--jobs", "2", "--shard-size", "2")
     cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_DEBUG_CACHE": "1"}
-    done = run(*command, **cache)
+    done = run_command(*command, **cache)
     assert done.returncode == 0, done.stderr
     saved = Counter(re.findall(r"data saved to '([^']+)'", done.stdout))
     assert any("cluster" in path for path in saved)
     assert set(saved.values()) == {1}
-    again = run(*build_command(noisy, tmp_path / "second.h5", "--jobs", "2", "--shard-size", "2"), **cache)
+    again = run_command(*build_command(noisy, tmp_path / "second.h5", "--jobs", "2", "--shard-size", "2"), **cache)
     assert again.returncode == 0, again.stderr
     assert "data loaded from" in again.stdout
     assert "data saved to" not in again.stdout
@@ -68,6 +98,7 @@ def _peak(home: Path, number: int) -> int:
         paint(root / "train" / "ab"[index % 2] / f"{index}.png", index)
     out = home / f"{number}.h5"
     options = ("--size", "128", "--segments", "9,16", "--shard-size", "8", "--jobs", "1")
+    options += () if PROOF else ("--algorithm", "grid")
     command = ["-m", "preprocess", "build", "folder", "--root", str(root), "--out", str(out), *options]
     process = os.spawnve(
         os.P_NOWAIT, sys.executable, [sys.executable, *command], {**os.environ, "PYTHONPATH": str(ROOT)}

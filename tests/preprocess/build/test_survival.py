@@ -15,12 +15,13 @@ import pytest
 from PIL import Image
 
 from preprocess.store.format import check_file
-from tests.conftest import PROOF, ROOT, run_command
+from tests.conftest import PROOF, ROOT, Run, run_command
+from tests.preprocess.conftest import run_here
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux")
 
 BACKENDS = ("loky", "threading")
-SEEDS = range(5) if PROOF else range(2)
+SEEDS = range(5) if PROOF else range(1)
 KILLS = 10 if PROOF else 3  # for each seed
 FIRST, SECOND = "12,30", "20,45,70"
 EARLIEST = 0.3  # seconds after the start
@@ -28,6 +29,7 @@ LOKY_SECONDS = 1.5  # which its workers take to start, about
 WRITING_SECONDS = 0.6  # of a build, about
 PAGE = 4096  # a tmpfs counts in pages
 GONE_SECONDS = 5
+EITHER = run_command if PROOF else run_here
 
 
 def save_noise(root: Path, split: str, count: int, side: int) -> None:
@@ -62,12 +64,10 @@ def command_of(root: Path, home: Path, segments: str = FIRST, backend: str = "th
     return ["-m", "preprocess", "build", "folder", *where, *work, "--backend", backend, "--jobs", "2"]
 
 
-def succeed(*command: str | Path) -> float:
-    """Run a command undisturbed; return its seconds."""
-    begin = time.monotonic()
-    done = run_command(*command)
+def succeed(*command: str | Path, run: Run = run_here) -> None:
+    """Run a command undisturbed."""
+    done = run(*command)
     assert done.returncode == 0, done.stderr
-    return time.monotonic() - begin
 
 
 def start(command: list[str]) -> subprocess.Popen:
@@ -172,7 +172,9 @@ def copy_of(home: Path, out: Path) -> Path:
 def undisturbed(many: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, float]:
     """The homes of a finished store and of one to which columns were added, and the seconds that a build took."""
     first = tmp_path_factory.mktemp("undisturbed") / "first"
-    seconds = succeed(*command_of(many, first))
+    begin = time.monotonic()
+    succeed(*command_of(many, first), run=run_command)
+    seconds = time.monotonic() - begin
     second = copy_of(first, first.with_name("second"))
     succeed(*command_of(many, second, SECOND))
     return first, second, seconds
@@ -254,7 +256,8 @@ def test_the_death_of_a_worker_is_told_and_the_next_run_finishes(many, undisturb
     assert_same(home, undisturbed[0])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+# By default Ctrl-C stops processes, in test_build_interrupt.
+@pytest.mark.parametrize("backend", BACKENDS if PROOF else ["threading"])
 def test_a_terminated_build_says_how_to_continue_and_leaves_no_process_behind(many, undisturbed, tmp_path, backend):
     home = tmp_path / "home"
     command = command_of(many, home, backend=backend)
@@ -344,9 +347,9 @@ def assert_told_of_full_disk(done: subprocess.CompletedProcess) -> None:
     assert "Exception ignored" not in done.stderr
 
 
-def fail_on_full_disk(disk: Path, spare: int, command: list[str | Path]) -> None:
+def fail_on_full_disk(disk: Path, spare: int, command: list[str | Path], run: Run = EITHER) -> None:
     fill(disk, spare)
-    done = run_command(*command)
+    done = run(*command)
     assert_told_of_full_disk(done)
     assert hidden_in(disk) == []
 
@@ -366,7 +369,7 @@ def test_a_disk_that_is_full_among_the_shards_is_told_and_the_next_run_finishes(
     home, needed = disk / "home", pages(small[0])
     command = command_of(few, home, backend=backend, size=32)
     for spare in (0, 1, needed // 4, needed // 2) if PROOF else (needed // 2,):
-        fail_on_full_disk(disk, spare, command)
+        fail_on_full_disk(disk, spare, command, run_command)
         assert not (home / "x.h5").exists()
         assert_shards_are_whole(home)
     assert shards_in(home)

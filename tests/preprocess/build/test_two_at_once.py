@@ -8,20 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from preprocess.cli import main
 from preprocess.store import Store
-from tests.conftest import ROOT, run_command
-from tests.preprocess.conftest import Built, all_files, build_command
+from tests.conftest import PROOF, ROOT
+from tests.preprocess.conftest import QUICK, Built, all_files, build_command, here, run_here
 
 IMAGES = 120
+WORKERS = [("--jobs", "1"), *(("--jobs", "2", "--backend", backend) for backend in ("threading", "loky"))]
 # The real command, which waits for its fellow before the first task and says at the end how many maps it computed.
 TOGETHER = """
 import os, sys, time
 from pathlib import Path
-from preprocess import build
+from preprocess.build import run as build
 from preprocess.cli import main
 
 meeting, work = Path(sys.argv.pop(1)), build.run_tasks
@@ -86,11 +85,6 @@ def end(*processes: subprocess.Popen) -> list[str]:
     return said
 
 
-def here(*arguments: object):
-    """The command in this process, which has imported all it needs."""
-    return CliRunner().invoke(main, list(map(str, arguments)))
-
-
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Enough pictures for 40 shards."""
@@ -104,14 +98,14 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-OPTIONS = ("--size", "48", "--segments", "9,16", "--shard-size", "3")
+OPTIONS = ("--size", "48", "--segments", "9,16", "--shard-size", "3", *QUICK)
 
 
 @pytest.fixture(scope="module")
 def alone(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a store that one builder made undisturbed."""
     home = tmp_path_factory.mktemp("alone")
-    done = run_command(*build_command(many, home / "x.h5", *OPTIONS))
+    done = run_here(*build_command(many, home / "x.h5", *OPTIONS))
     assert done.returncode == 0, done.stderr
     assert f": {2 * IMAGES} maps computed" in done.stdout
     return home
@@ -128,7 +122,7 @@ def assert_undisturbed(home: Path, alone: Path) -> None:
     assert sound.exit_code == 0, sound.output
 
 
-@pytest.mark.parametrize("workers", [("--jobs", "1"), ("--jobs", "2"), ("--jobs", "2", "--backend", "loky")])
+@pytest.mark.parametrize("workers", WORKERS if PROOF else WORKERS[:2])
 def test_two_builders_share_the_work_of_one_store(workers, many, alone, tmp_path):
     home, meeting = tmp_path / "home", tmp_path / "meeting"
     meeting.mkdir()
@@ -148,7 +142,7 @@ def test_two_commands_started_at_once_both_succeed(many, alone, tmp_path):
     assert_undisturbed(home, alone)
 
 
-@pytest.mark.parametrize("repetition", range(5))
+@pytest.mark.parametrize("repetition", range(5 if PROOF else 1))
 def test_superpixels_that_are_added_at_once_are_both_in_the_index(repetition, noisy, built, tmp_path):
     meeting = tmp_path / "meeting"
     meeting.mkdir()

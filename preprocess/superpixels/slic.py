@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _COMPACTNESS = (1e-3, 1e5)
 _MOST_PIXELS = 2**23
 _MOST_SEEDS = 2**15 - 1
-# scikit-image versions with the same loops; test_slic_identity.py checks the installed one.
+# scikit-image versions with the same loops; test_slic_identity.py compares the kernel with the installed one.
 _TESTED = ("0.25", "0.26")
 # Other compilers may fuse products and sums, so that scikit-image's own labels differ between machines.
 _PROCESSORS = ("x86_64", "amd64")

@@ -1,6 +1,6 @@
-"""Bytes of a source file -> upright RGB uint8 pixels at the stored size, and the codecs of the store.
+"""Decode source files to upright RGB uint8 pixels at the stored size, and encode them for the store.
 
-The one place that knows the traps of image files.
+All special cases of image files are handled here.
 """
 
 import io
@@ -30,15 +30,15 @@ def decode(data: bytes) -> Image.Image:
 
     Parameters
     ----------
-    data : the whole file. The format is found by its magic bytes, never by its name.
+    data : the bytes of the file. Its magic bytes decide the format, not its name.
 
     Returns
     -------
-    Image in mode RGB, EXIF orientation applied; transparency is laid on white; 16-bit greyscale is scaled to 8 bits.
+    Image in mode RGB with EXIF orientation applied, transparency on white, and 16-bit greyscale scaled to 8 bits.
 
     Raises
     ------
-    ImageError : empty, truncated, not an image, or larger than Pillow's limit against decompression bombs.
+    ImageError : empty, truncated, not an image, or above Pillow's decompression bomb limit.
     """
     if not data:
         raise ImageError("the file is empty")
@@ -52,33 +52,33 @@ def decode(data: bytes) -> Image.Image:
         raise ImageError("not an image file that Pillow knows") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"too many pixels: {error}") from None
-    except Exception as error:  # damage makes decoders raise anything: OSError, struct.error, TypeError, RuntimeError
+    except Exception as error:  # decoders of damaged files raise OSError, struct.error, TypeError, RuntimeError, ...
         raise ImageError(f"damaged: {error}") from None
 
 
 def decode_without_banner(data: bytes, banner: int) -> Image.Image:
-    """Decode an image file as :func:`decode` does, and cut rows of pixels off its bottom.
+    """Decode an image file with :func:`decode`, then crop ``banner`` rows of pixels off its bottom.
 
     Raises
     ------
-    ImageError : unusable, or nothing is left.
+    ImageError : the image is unusable, or not higher than the banner.
     """
     image = decode(data)
     width, height = image.size
     if height <= banner:
-        raise ImageError(f"{width}x{height} pixels, of which the lowest {banner} rows are a banner: nothing is left")
+        raise ImageError(f"{width}x{height} pixels: nothing is left without the banner, the lowest {banner} rows")
     return image.crop((0, 0, width, height - banner)) if banner else image
 
 
 def fit(image: Image.Image, size: int | None, resize: str = "squash") -> np.ndarray:
-    """Bring a decoded image to the stored size.
+    """Resize a decoded image to the stored size.
 
     Parameters
     ----------
     image : mode RGB.
     size : side of the square, or short side, in pixels; None for ``none``.
-    resize : ``squash`` to a square, the aspect ratio given up, as in the papers' ``Resize((S, S))``; ``short`` to a
-        short side; ``none`` leaves the image as it is.
+    resize : ``squash`` resizes to a square and ignores the aspect ratio, like the papers' ``Resize((S, S))``; ``short``
+        resizes the short side; ``none`` keeps the size.
 
     Returns
     -------
@@ -94,39 +94,39 @@ def fit(image: Image.Image, size: int | None, resize: str = "squash") -> np.ndar
 def encode(
     image: Image.Image, data: bytes, size: int | None, resize: str, codec: str, quality: int
 ) -> tuple[bytes, tuple[int, int]]:
-    """Code a decoded image for the store.
+    """Encode a decoded image for the store.
 
     Parameters
     ----------
     image, size, resize : as for :func:`fit`.
-    data : the file that the image was decoded from; empty if it is not all of it.
+    data : the file that the image was decoded from; empty if the image is only a part of it.
     codec : ``jpeg`` or ``png``.
-    quality : of JPEG, 1 to 100.
+    quality : JPEG quality, 1 to 100.
 
     Returns
     -------
-    An image file, and its (H, W). A file that is JPEG at the stored size already is not coded a second time.
+    An image file, and its (H, W). A JPEG that has the stored size already is kept, not encoded again.
     """
     width, height = target = _stored_size(image.size, size, resize)
     if codec == "jpeg" and data and image.size == target and _is_jpeg(data):
         return data, (height, width)
     if codec == "jpeg" and max(target) > _LONGEST_JPEG:
-        raise ImageError(f"{width}x{height} pixels, and JPEG takes {_LONGEST_JPEG} a side; --codec png has no limit")
+        raise ImageError(f"{width}x{height} pixels: JPEG allows {_LONGEST_JPEG} per side; --codec png has no limit")
     resized = _resized(image, target)
     return (encode_png(resized) if codec == "png" else encode_jpeg(resized, quality)), (height, width)
 
 
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:
-    """Code an RGB image as JPEG without chroma subsampling (colour edges carry superpixels)."""
+    """Encode an RGB image as JPEG, without chroma subsampling because superpixels follow colour edges."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """Code an RGB image as PNG: smaller than raw pixels, nothing lost."""
+    """Encode an RGB image as PNG, lossless and smaller than raw pixels."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=4)  # 1 % larger than the default 6, in less than half of the time
+    image.save(buffer, "PNG", compress_level=4)  # 1 % larger than the default 6, in less than half the time
     return buffer.getvalue()
 
 
@@ -144,7 +144,7 @@ def _stored_size(image: tuple[int, int], size: int | None, resize: str) -> tuple
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    # Pillow's bilinear filter widens with the reduction, so that shrinking does not alias.
+    # Pillow's bilinear filter widens when it shrinks, which avoids aliasing.
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 
@@ -154,14 +154,14 @@ def _is_jpeg(data: bytes) -> bool:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    # ImageOps.exif_transpose also writes the EXIF data anew, and fails where a camera left an odd entry.
+    # ImageOps.exif_transpose also rewrites the EXIF data, which fails on malformed entries of some cameras.
     turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow's own conversion clips 16-bit values at 255; a 16-bit PNG or TIFF opens as I;16 or I.
+        # Pillow clips 16-bit values at 255; a 16-bit PNG or TIFF opens as I;16 or I.
         values = np.asarray(image).astype(np.int64)
         grey = (np.clip(values, 0, 65535) // 257).astype(np.uint8)
         grey[values == image.info.get("transparency", -1)] = 255  # the one transparent value, on white
@@ -172,5 +172,5 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         canvas.alpha_composite(image)
         image = canvas
     image = image.convert("RGB")
-    image.info.clear()  # comments, profiles: encoders would copy them, or fail on them
+    image.info.clear()  # encoders would copy comments and profiles, or fail on them
     return image

@@ -1,4 +1,4 @@
-"""The HDF5 store. The only package that imports h5py; preprocess/README.md is the format."""
+"""The HDF5 store, the only package that imports h5py. preprocess/README.md describes the format."""
 
 from preprocess.store.format import FORMAT_VERSION
 from preprocess.store.reader import Store, SuperpixelSet

@@ -1,7 +1,7 @@
-"""What every file of a store has in common: the sealed envelope, identity keys, checksums.
+"""What all files of a store share: the user block, content keys and checksums.
 
-A file of a store is an HDF5 file behind a user block of 512 bytes (which HDF5 tools skip). The user block is text and
-holds the SHA-256 of all that follows, so each file proves itself, and one flipped bit anywhere is found.
+Every file is an HDF5 file behind a text user block of 512 bytes, which HDF5 tools skip. The user block holds the
+SHA-256 of everything after it, so a single flipped bit is found without any other file.
 """
 
 import hashlib
@@ -20,21 +20,21 @@ _MAGIC = "LGCOAMix store"
 
 
 def canonical(document: object) -> str:
-    """Write plain data as JSON in the one form that is hashed: sorted keys, no spaces, no NaN."""
+    """Canonical JSON for hashing: sorted keys, no spaces, no NaN."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def key_of(document: object) -> str:
-    """Name plain data by the first 16 hexadecimal digits of the SHA-256 of its canonical JSON."""
+    """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
     return hashlib.sha256(canonical(document).encode()).hexdigest()[:16]
 
 
 def seal(payload: bytes, kind: str) -> tuple[bytes, str]:
-    """Return the user block for an HDF5 image and the hexadecimal SHA-256 that it states.
+    """User block for an HDF5 file, and the hexadecimal SHA-256 in it.
 
     Parameters
     ----------
-    payload : a complete HDF5 file without user block.
+    payload : a complete HDF5 file without a user block.
     kind : ``"index"``, ``"shard"`` or ``"pack"``.
     """
     digest = hashlib.sha256(payload).hexdigest()
@@ -42,13 +42,13 @@ def seal(payload: bytes, kind: str) -> tuple[bytes, str]:
 
 
 def header_of(kind: str, digest: str) -> bytes:
-    """The user block of a file: what it is, the version of the format, the SHA-256 of all that follows."""
+    """User block of a file: its kind, the format version, and the SHA-256 of everything after the block."""
     text = f"{_MAGIC} {kind}\nversion: {FORMAT_VERSION}\nsha256: {digest}\n"
     return text.encode().ljust(HEADER_BYTES, b"\0")
 
 
 def check_header(header: bytes, kind: str, path: Path) -> str:
-    """Read a user block and return the SHA-256 that it states.
+    """Check a user block and return the SHA-256 in it.
 
     Raises
     ------
@@ -58,14 +58,14 @@ def check_header(header: bytes, kind: str, path: Path) -> str:
     fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
     if len(header) != HEADER_BYTES or lines[0] != f"{_MAGIC} {kind}":
         raise StoreError(
-            f"{path} is not the {kind} of a store (or its first bytes are damaged); "
-            f"make one with: python -m preprocess build"
+            f"{path} is not a store {kind}, or its first bytes are damaged; build a store with: "
+            "python -m preprocess build"
         )
     version, digest = fields.get("version", ""), fields.get("sha256", "")
     if version != str(FORMAT_VERSION) and version.isdigit():
         raise StoreError(
-            f"{path} has store format version {version}, this program reads version {FORMAT_VERSION}; "
-            "build the store again, or use the program that wrote it"
+            f"{path} has store format version {version}, but this program reads version {FORMAT_VERSION}; "
+            "rebuild the store, or use the program that wrote it"
         )
     if header != header_of(kind, digest):
         raise StoreError(f"{path} is damaged in its first {HEADER_BYTES} bytes")
@@ -73,7 +73,7 @@ def check_header(header: bytes, kind: str, path: Path) -> str:
 
 
 def kind_of(path: Path) -> str:
-    """The kind that a file says it is; empty for a foreign or missing one."""
+    """Kind of a store file; empty if the file is missing or not from a store."""
     try:
         with path.open("rb") as file:
             first = file.readline(HEADER_BYTES).decode("ascii", "replace").rstrip("\n")
@@ -83,7 +83,7 @@ def kind_of(path: Path) -> str:
 
 
 def check_file(path: Path, kind: str) -> tuple[int, str]:
-    """Read a whole file of a store and compare it with the digest in its user block.
+    """Read a complete file of a store and compare it with the digest in its user block.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def check_file(path: Path, kind: str) -> tuple[int, str]:
 
     Raises
     ------
-    StoreError : missing, foreign, or not what was written.
+    StoreError : missing, not from a store, or damaged.
     """
     try:
         with path.open("rb") as file:
@@ -106,12 +106,12 @@ def check_file(path: Path, kind: str) -> tuple[int, str]:
 
 
 def image_checksum(stored: bytes | memoryview, label: int, key: bytes) -> int:
-    """CRC-32 over what is stored of one image (raw pixels or its coded file), its label and its key."""
+    """CRC-32 of an image's stored bytes (raw pixels or encoded file), label and key."""
     return zlib.crc32(key, zlib.crc32(int(label).to_bytes(4, "little", signed=True), zlib.crc32(stored)))
 
 
 def listing_checksum(*columns: np.ndarray) -> np.uint32:
-    """CRC-32 over all labels, keys, source digests and boxes of a shard, for those who read them without the images."""
+    """CRC-32 of all labels, keys, source digests and boxes of a shard, for readers that skip the images."""
     checksum = 0
     for values in columns:
         checksum = zlib.crc32(np.ascontiguousarray(values).tobytes(), checksum)
@@ -119,7 +119,7 @@ def listing_checksum(*columns: np.ndarray) -> np.uint32:
 
 
 def padded_boxes(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    """Boxes of n images, (m_i, 4) each, as one (n, m, 4) float32 array: m is the most of an image, the rest is NaN."""
+    """Pad the (m_i, 4) boxes of n images with NaN to one (n, m, 4) float32 array, where m is the largest m_i."""
     padded = np.full((len(boxes), max(map(len, boxes), default=0), 4), np.nan, np.float32)
     for row, mine in enumerate(boxes):
         padded[row, : len(mine)] = mine
@@ -127,5 +127,5 @@ def padded_boxes(boxes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def map_checksum(stored: bytes | memoryview) -> int:
-    """CRC-32 over the ids of one map."""
+    """CRC-32 of the ids of one map."""
     return zlib.crc32(stored)

@@ -1,4 +1,4 @@
-"""The index: what a store holds, in one small file that is replaced as a whole."""
+"""The index of a store: one small file that is always replaced atomically."""
 
 import contextlib
 import hashlib
@@ -22,14 +22,14 @@ IMAGES = "images"
 
 @dataclass(frozen=True)
 class Index:
-    """What a store holds.
+    """The contents of a store.
 
     Parameters
     ----------
     document : plain data; preprocess/README.md lists its fields.
-    places : split -> (n, 2) int32 array: shard and row of every sample. Only for splits that were updated; in others
-        the samples lie in the shards in order.
-    digest : SHA-256 of the index file behind its user block; empty before it is written.
+    places : split -> (n, 2) int32 array: shard and row of every sample. Only for splits that were updated; in other
+        splits the samples are stored in order.
+    digest : SHA-256 of the index file after its user block; empty before the index is written.
     """
 
     document: dict
@@ -42,33 +42,33 @@ def read_index(path: Path) -> Index:
 
     Raises
     ------
-    StoreError : missing, foreign, damaged, or of another format version.
+    StoreError : missing, not an index, damaged, or of another format version.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be opened: {error.strerror}; make a store with: python -m preprocess build"
+            f"{path} cannot be opened: {error.strerror}; build a store with: python -m preprocess build"
         ) from None
     return parse_index(data, path)
 
 
 def parse_index(data: bytes, path: Path) -> Index:
-    """Read and check the bytes of an index file; ``path`` is for messages."""
+    """Parse and check the bytes of an index file; error messages name ``path``."""
     digest = check_header(data[:HEADER_BYTES], "index", path)
     if hashlib.sha256(memoryview(data)[HEADER_BYTES:]).hexdigest() != digest:
-        raise StoreError(f"{path} is damaged: its bytes do not match their digest; build it again")
+        raise StoreError(f"{path} is damaged: its bytes do not match their digest; rebuild the store")
     with h5py.File(io.BytesIO(data[HEADER_BYTES:]), "r") as file:
         places = {name: file["places"][name][()] for name in file.get("places", ())}
         return Index(json.loads(file["document"][()]), places, digest)
 
 
 def index_bytes(index: Index) -> bytes:
-    """The file of an index: user block and HDF5."""
+    """The bytes of an index file: user block and HDF5."""
     with memory_file() as file:
         file.attrs["format"] = np.bytes_("lgcoamix-index")
         file.attrs["version"] = FORMAT_VERSION
-        # Not sorted: the order of the splits is part of what it says.
+        # Not sorted: the order of the splits has a meaning.
         text = json.dumps(index.document, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
         file.create_dataset("document", data=np.asarray(text, h5py.string_dtype("utf-8", len(text))))
         for name, places in index.places.items():
@@ -79,16 +79,16 @@ def index_bytes(index: Index) -> bytes:
 
 
 def replace_index(path: Path, index: Index, base: Index | None) -> bool:
-    """Publish an index, if it is still ``base`` that it replaces.
+    """Publish an index if the current one is still ``base``.
 
     Returns
     -------
-    False if another process published meanwhile: then read its index and begin again from there.
+    False if another process has published an index since. Then read that index and plan again.
 
     Notes
     -----
-    A lock on the file in place keeps two writers apart. Where a file system has no locks, one of two indexes that are
-    published within the same instant can be lost; its shards are not, and the same command names them again.
+    A lock on the current file separates two writers. On a file system without locks, one of two indexes published at
+    the same instant can be lost. Its shards are kept, and rerunning the command lists them again.
     """
     data = index_bytes(index)
     header, payload = data[:HEADER_BYTES], data[HEADER_BYTES:]
@@ -102,7 +102,7 @@ def replace_index(path: Path, index: Index, base: Index | None) -> bool:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of the file that has this name now, not of one that was replaced while we waited."""
+    """Lock the file that has this name now, not one that was replaced while we waited."""
     while True:
         with path.open("r+b") as file:
             lock(file)

@@ -1,4 +1,4 @@
-"""A whole store in one file."""
+"""Pack a store into one file."""
 
 import glob
 import hashlib
@@ -21,25 +21,24 @@ _BLOCK = 1 << 22
 
 
 def pack(store: Store, out: Path, advance: Callable[[int], None]) -> None:
-    """Copy the index and all shards of a store into one HDF5 file, chunk by chunk as they are.
+    """Copy the index and all shards of a store into one HDF5 file, without recompressing the chunks.
 
     Parameters
     ----------
-    store : what to pack.
-    out : the file; must not exist.
-    advance : is called with 1 after each shard.
+    store : the store to pack.
+    out : output file; must not exist.
+    advance : called with 1 after each shard.
 
     Raises
     ------
-    StoreError : the store is packed already, lacks shards or is damaged, or the file exists.
+    StoreError : the store is already packed, misses shards or is damaged, or the file exists.
     """
     if store.packed:
-        raise StoreError(f"{store.path} is packed already")
+        raise StoreError(f"{store.path} is already packed")
     if out.exists():
-        raise StoreError(f"{out} exists; give another name, or remove it")
-    lost = store.missing()
-    if lost:
-        raise StoreError(f"{store.path} lacks {len(lost)} shards, the first is {lost[0]}; build it again")
+        raise StoreError(f"{out} exists; remove it or choose another name")
+    if lost := store.missing():
+        raise StoreError(f"{store.path} is missing {len(lost)} shards, first {lost[0]}; rebuild it")
     sweep(out.parent.glob(f".{glob.escape(out.name)}.*.tmp"))
     with writing_aside(out) as file:
         file.write(bytes(HEADER_BYTES))
@@ -63,16 +62,15 @@ def pack(store: Store, out: Path, advance: Callable[[int], None]) -> None:
 
 def _copy(path: Path, record: dict, packed: h5py.File) -> None:
     if check_file(path, "shard") != (record["bytes"], record["sha256"]):
-        raise StoreError(f"{path} is another shard than the index names")
+        raise StoreError(f"{path} is not the shard that the index lists")
     with open_hdf5(path) as shard:
         shard.copy("/", packed, record["path"])
 
 
 class _Behind(io.RawIOBase):
-    """A file as HDF5 sees it: without the user block, and with a disk that is never full.
+    """The file behind the user block, which never reports a full disk to HDF5.
 
-    HDF5 that meets a full disk can crash the process when it ends. So the first failure is kept, and what HDF5 writes
-    after it goes nowhere.
+    A failed write inside HDF5 can crash the process at exit. So we keep the first failure and discard later writes.
     """
 
     def __init__(self, file: BinaryIO) -> None:

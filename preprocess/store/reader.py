@@ -1,4 +1,4 @@
-"""Reading a store: lazily, per process, whole batches at a time, every sample checked."""
+"""Read a store: lazily, in batches, from any process, checking every sample."""
 
 import contextlib
 import os
@@ -13,14 +13,9 @@ import numpy as np
 
 from preprocess.errors import StoreError
 from preprocess.files import bytes_of
-from preprocess.store.format import (
-    HEADER_BYTES,
-    check_header,
-    kind_of,
-    padded_boxes,
-)
+from preprocess.store.format import HEADER_BYTES, check_header, kind_of, padded_boxes
 from preprocess.store.index import IMAGES, Index, parse_index, read_index
-from preprocess.store.shard import Shard, open_hdf5
+from preprocess.store.shard import VERIFY, Shard, open_hdf5
 from preprocess.superpixels.scales import Scale
 
 try:
@@ -28,20 +23,21 @@ try:
 except ImportError:  # Windows
     resource = None
 
-_MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each; all shards of a set like CUB stay open
-_VERIFY = "run: python -m preprocess verify"
-_inherited: list[object] = []  # files that a parent process opened: kept, so that this process never closes them
+_MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each; enough to keep all shards of CUB open
+_inherited: list[
+    object
+] = []  # files opened by a parent process: referenced here so that this process never closes them
 
 
 @dataclass(frozen=True)
 class Split:
-    """Where the samples of one split lie.
+    """The location of the samples of one split.
 
     Parameters
     ----------
     starts : (shards + 1,) int64 array: shard i holds samples starts[i] to starts[i + 1] - 1.
     paths : column name -> paths of its shards, relative to the folder of the index.
-    places : (n, 2) int array of shard and row of every sample, where an update has moved some; else None.
+    places : (n, 2) int array: shard and row of every sample of an updated split; None if the samples are in order.
     """
 
     starts: np.ndarray
@@ -52,7 +48,7 @@ class Split:
         return int(self.starts[-1]) if self.places is None else len(self.places)
 
     def find(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shard and row of samples: two (n,) integer arrays."""
+        """Shard and row of the samples: two (n,) integer arrays."""
         if self.places is not None:
             return self.places[samples, 0], self.places[samples, 1]
         shards = np.searchsorted(self.starts, samples, side="right") - 1
@@ -61,15 +57,15 @@ class Split:
 
 @dataclass(frozen=True)
 class SuperpixelSet:
-    """Scales that training draws from together.
+    """The scales that training draws from.
 
     Parameters
     ----------
-    name : for example ``slic-c10-30:40x4``: algorithm, compactness, counts asked for, number of scales.
+    name : algorithm, compactness, requested counts and number of scales, for example ``slic-c10-30:40x4``.
     algorithm : name in ``ALGORITHMS``.
-    compactness : None for an algorithm that has none.
+    compactness : None if the algorithm has no compactness.
     scales : counts and draw weights.
-    columns : name of the column of each scale.
+    columns : column name of each scale.
     """
 
     name: str
@@ -80,20 +76,20 @@ class SuperpixelSet:
 
 
 class Store:
-    """A store of images, labels and superpixel maps; open it with the path of its index, or of a packed store.
+    """A store of images, labels and superpixel maps.
 
-    Opening reads the index alone: later builds may add columns to the store on the disk, this object keeps what it
-    saw. Shards open when they are first read, at most 256 at a time, once per process: a store may be pickled, forked
-    and sent to workers.
+    Opening it reads only the index. Columns that a later build adds to the disk are not visible in an open store.
+    Shards open on first use, at most 256 at a time, once per process. A store can be pickled, forked and sent to
+    workers.
 
     Parameters
     ----------
-    path : the index, for example ``data/cub.h5``.
-    superpixels : name of the set of superpixels whose maps are read; None takes the first that was built.
+    path : the index, for example ``data/cub.h5``, or a packed store.
+    superpixels : name of the superpixel set to read maps from; None selects the set that was built first.
 
     Raises
     ------
-    StoreError : missing, foreign, damaged, of another format version, or without such superpixels.
+    StoreError : missing, not a store, damaged, of another format version, or without that superpixel set.
     """
 
     def __init__(self, path: str | os.PathLike[str], superpixels: str | None = None) -> None:
@@ -103,7 +99,7 @@ class Store:
         self.splits = {name: _lay_out(self.index, name) for name in self.document["splits"]}
         sets = self.superpixel_sets
         if superpixels is not None and superpixels not in sets:
-            raise StoreError(f"{self.path} has no superpixels {superpixels!r}; it has {', '.join(sets)}")
+            raise StoreError(f"{self.path} has no superpixels {superpixels!r}; choose from {', '.join(sets)}")
         self.superpixels = sets[superpixels] if superpixels else next(iter(sets.values()))
         self._forget_shards()
 
@@ -119,59 +115,59 @@ class Store:
 
     @property
     def dataset(self) -> str:
-        """Name of the adapter that listed the images (``cub``, ``folder``, ...)."""
+        """Name of the data set in ``DATASETS`` (``cub``, ``folder``, ...)."""
         return self.document["dataset"]
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names; label i is ``classes[i]``."""
+        """Class names by label."""
         return tuple(self.document["classes"])
 
     @property
     def size(self) -> int | None:
-        """Side of the stored images in pixels; their short side if ``resize`` is ``short``; None if it is ``none``."""
+        """Side of the stored images in pixels (short side for resize ``short``); None for resize ``none``."""
         return self.document["images"]["size"]
 
     @property
     def resize(self) -> str:
-        """How images came to their size: ``squash``, ``short`` or ``none``."""
+        """How the images were resized: ``squash``, ``short`` or ``none``."""
         return self.document["images"]["resize"]
 
     @property
     def uniform(self) -> bool:
-        """Whether all images have one size."""
+        """Whether all images have the same size."""
         return self.resize == "squash"
 
     @property
     def superpixel_sets(self) -> dict[str, SuperpixelSet]:
-        """The sets of superpixels by name, in the order in which they were built."""
+        """The superpixel sets by name, in build order."""
         return {entry["name"]: _read_set(entry) for entry in self.document["superpixels"]}
 
     @property
     def scales(self) -> tuple[Scale, ...]:
-        """Segment counts of the chosen superpixels with their draw weights, by rising count."""
+        """Segment counts of the selected superpixel set with their draw weights, by increasing count."""
         return self.superpixels.scales
 
     @property
     def map_dtype(self) -> np.dtype:
-        """A dtype that holds the maps of every scale."""
+        """The smallest dtype that holds the maps of every scale."""
         return np.result_type(*(column["dtype"] for column in self._map_columns()))
 
     @property
     def sentinel(self) -> int:
-        """The id that means "no superpixel" in ``map_dtype``: its highest value."""
+        """The id that means "no superpixel": the largest value of ``map_dtype``."""
         return int(np.iinfo(self.map_dtype).max)
 
     @property
     def region_count(self) -> int:
-        """K_half: the largest id in any map of the chosen superpixels, plus one."""
+        """K_half: one more than the largest id in any map of the selected superpixel set."""
         return 1 + max(column["largest_id"] for column in self._map_columns())
 
     @property
     def content_keys(self) -> dict[str, str]:
-        """``split/column`` -> key of its content, for the images and the chosen superpixels.
+        """``split/column`` -> content key, for the images and the selected superpixel set.
 
-        Equal keys, equal pixels and ids, however they are encoded.
+        Equal keys mean equal pixels and ids, in any encoding.
         """
         chosen = {IMAGES, *self.superpixels.columns}
         return {
@@ -183,21 +179,21 @@ class Store:
 
     @property
     def test_split(self) -> str | None:
-        """Name of the split that is tested on; sets like ImageNet publish only a val split. None without either."""
+        """Name of the split to evaluate on: ``test``, or ``val`` for sets without one, such as ImageNet; else None."""
         return next((split for split in ("test", "val") if split in self.splits and len(self.splits[split])), None)
 
     def has_maps(self, split: str) -> bool:
-        """Whether a split has maps of all scales of the chosen superpixels."""
+        """Whether a split has maps of all scales of the selected superpixel set."""
         return set(self.superpixels.columns) <= self._layout(split).paths.keys()
 
     def missing(self) -> list[str]:
-        """Paths of shards that are not in place with the size that the index states; empty for a whole store."""
+        """Relative paths of shards that are missing or differ in size from the index; empty for a complete store."""
         if self.packed:
             return []
         return [path for path, record in self.records() if bytes_of(self.path.parent / path) != record["bytes"]]
 
     def records(self) -> Iterator[tuple[str, dict]]:
-        """Relative path of every shard, and its record in the index (path, bytes, sha256)."""
+        """Relative path and index record (path, bytes, sha256) of every shard."""
         for entry in self.document["splits"].values():
             for column in entry["columns"].values():
                 for record in column["files"]:
@@ -209,12 +205,11 @@ class Store:
         Parameters
         ----------
         split : name of a split.
-        indices : n sample numbers, in any order, repeats allowed.
+        indices : n sample numbers, in any order; repeats are allowed.
 
         Returns
         -------
-        (n, H, W, 3) uint8 array, RGB, in the order of ``indices``. For images of varied sizes, a list of n arrays
-        (H, W, 3).
+        (n, H, W, 3) uint8 RGB array in the order of ``indices``, or a list of n arrays (H, W, 3) if sizes vary.
 
         Raises
         ------
@@ -231,17 +226,16 @@ class Store:
 
         Returns
         -------
-        (n, H, W) uint8 or uint16 array of ids, in the order of ``indices``. For images of varied sizes, a list of n
-        arrays (H, W).
+        (n, H, W) uint8 or uint16 array of ids in the order of ``indices``, or a list of n arrays (H, W) if sizes vary.
 
         Raises
         ------
-        StoreError : no such count, or a map does not match its checksum.
+        StoreError : the count is not stored, or a map does not match its checksum.
         """
         return self.column_maps(split, self._column(split, segments), indices)
 
     def column_maps(self, split: str, column: str, indices: Sequence[int]) -> np.ndarray | list[np.ndarray]:
-        """Read maps as :meth:`maps` does, from any column of the store, for example ``slic-c10-36``."""
+        """Read maps from any column by name, for example ``slic-c10-36``; otherwise like :meth:`maps`."""
         if self.uniform:
             dtype = self.document["splits"][split]["columns"][column]["dtype"]
             out = np.empty((len(indices), self.size, self.size), dtype)
@@ -258,23 +252,23 @@ class Store:
         return self._ordered(split, np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64))
 
     def keys(self, split: str) -> list[str]:
-        """All keys of a split: stable names, for example ``train/daisy/image_0801.jpg``."""
+        """All sample keys of a split, for example ``train/daisy/image_0801.jpg``."""
         keys = [key for shard in self._image_shards(split) for key in shard.keys]
         return self._ordered(split, np.asarray(keys, dtype=object)).tolist()
 
     def boxes(self, split: str) -> np.ndarray:
-        """All bounding boxes of a split, where the data set has them.
+        """All bounding boxes of a split.
 
         Returns
         -------
-        (n, m, 4) float32 array: edges x0, y0, x1, y1 as fractions of an image's width and height. m is the most boxes
-        of an image, 0 where the set has none; the rest is NaN.
+        (n, m, 4) float32 array: edges x0, y0, x1, y1 as fractions of the image's width and height. m is the largest
+        number of boxes in an image (0 if the data set has none); images with fewer boxes are padded with NaN.
         """
         boxes = [mine for shard in self._image_shards(split) for mine in shard.boxes]
         return self._ordered(split, padded_boxes(boxes))
 
     def close(self) -> None:
-        """Close the shards that this process has opened; reading opens them again."""
+        """Close the shards that this process has opened; the next read reopens them."""
         with self._lock:
             while self._shards:
                 self._shards.popitem()[1].close()
@@ -302,28 +296,27 @@ class Store:
 
     def _layout(self, split: str) -> Split:
         if split not in self.splits:
-            raise StoreError(f"{self.path} has no split {split!r}; it has {', '.join(self.splits)}")
+            raise StoreError(f"{self.path} has no split {split!r}; choose from {', '.join(self.splits)}")
         return self.splits[split]
 
     def _column(self, split: str, segments: int) -> str:
         layout, counts = self._layout(split), [scale.segments for scale in self.scales]
         if segments not in counts:
-            stored = ", ".join(map(str, counts))
             raise StoreError(
                 f"the superpixels {self.superpixels.name} of {self.path} have no maps of {segments} segments; "
-                f"they have {stored}"
+                f"choose from {', '.join(map(str, counts))}"
             )
         column = self.superpixels.columns[counts.index(segments)]
         if column not in layout.paths:
-            raise StoreError(f"split {split!r} of {self.path} has no maps {column}; build them for that split too")
+            raise StoreError(f"split {split!r} of {self.path} has no maps {column}; build them for this split too")
         return column
 
     def _rows(self, split: str, column: str, indices: Sequence[int]) -> Iterator[tuple[int, "Shard", int]]:
-        """Yield (place in the batch, shard, row in the shard), shard by shard."""
+        """Yield (position in the batch, shard, row in the shard), shard by shard."""
         layout = self._layout(split)
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(layout)):
-            raise IndexError(f"sample numbers of {split} run from 0 to {len(layout) - 1}, got {wanted.tolist()}")
+            raise IndexError(f"expected sample numbers of {split} from 0 to {len(layout) - 1}, got {wanted.tolist()}")
         numbers, rows = layout.find(wanted)
         for place in np.lexsort((rows, numbers)).tolist():
             yield place, self.open_shard(layout.paths[column][numbers[place]]), int(rows[place])
@@ -334,14 +327,14 @@ class Store:
                 yield self.open_shard(path)
 
     def _ordered(self, split: str, stored: np.ndarray) -> np.ndarray:
-        """Bring values in the order of the shards into the order of the samples."""
+        """Reorder values from shard order to sample order."""
         layout = self.splits[split]
         if layout.places is None:
             return stored
         return stored[layout.starts[layout.places[:, 0]] + layout.places[:, 1]]
 
     def open_shard(self, relative: str) -> "Shard":
-        """Open one shard by its path in the index, or take the one that is open."""
+        """Open a shard by its path in the index; reuses an open one."""
         if self._pid != os.getpid():
             _inherited.append((self._shards, self._pack))
             self._forget_shards()
@@ -360,13 +353,13 @@ class Store:
 
 
 def _open_shards() -> int:
-    """How many shards may be open: a quarter of the files that the system allows this process."""
+    """Largest number of open shards: at most a quarter of the process's limit on open files."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1
     return _MOST_OPEN_SHARDS if limit < 0 else max(1, min(_MOST_OPEN_SHARDS, limit // 4))
 
 
 def packed_shards(store: Store) -> Iterator[Shard]:
-    """All shards inside of a packed store that can be opened."""
+    """All shards of a packed store that can be opened."""
     for path, _ in store.records():
         with contextlib.suppress(StoreError):
             yield store.open_shard(path)
@@ -381,7 +374,7 @@ def _packed_index(path: Path) -> Index:
     except Exception as error:
         if isinstance(error, StoreError):
             raise
-        raise StoreError(f"{path} cannot be read ({error}); run: python -m preprocess verify") from None
+        raise StoreError(f"{path} cannot be read ({error}); {VERIFY}") from None
     return parse_index(data, path)
 
 

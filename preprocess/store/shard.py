@@ -1,4 +1,4 @@
-"""One shard of a store, open for reading: every sample is checked when it is read."""
+"""Read one shard of a store; every sample is checked when it is read."""
 
 import contextlib
 import json
@@ -12,16 +12,16 @@ from preprocess.errors import StoreError
 from preprocess.images import decode
 from preprocess.store.format import image_checksum, listing_checksum, map_checksum
 
-_VERIFY = "run: python -m preprocess verify"
+VERIFY = "run: python -m preprocess verify"
 
 
 class Shard:
-    """One open shard: the big dataset stays on the disk, the small ones are read at once.
+    """One open shard. Small datasets are read at once; images and maps are read on demand.
 
     Parameters
     ----------
     group : the HDF5 file of the shard, or its group in a packed store.
-    where : for messages.
+    where : name of the shard in messages.
     """
 
     def __init__(self, group: h5py.Group, where: str) -> None:
@@ -35,7 +35,7 @@ class Shard:
         self.sizes: np.ndarray | None = group["sizes"][()] if "sizes" in group else None
         self.regions: np.ndarray | None = group["regions"][()] if big == "maps" else None
         self._labels: np.ndarray | None = None if big == "maps" else group["labels"][()]
-        # Read in one piece: HDF5 takes 40 us for each element that it is asked for.
+        # Read at once: HDF5 takes 40 us per element read alone.
         self._keys: np.ndarray | None = None if big == "maps" else group["keys"][()]
         rows = {len(self.data) if self.offsets is None else len(self.offsets) - 1, len(self.checksums)}
         others = (self.sizes, self.regions, self._labels, self._keys)
@@ -54,60 +54,58 @@ class Shard:
         try:
             file = open_hdf5(path)
             return cls(file, f"{path}")
-        except Exception as error:  # h5py answers damage with OSError, RuntimeError, KeyError, TypeError, ...
+        except Exception as error:  # h5py raises OSError, RuntimeError, KeyError, TypeError, ... on damaged files
             if file is not None:
                 file.close()
-            raise StoreError(f"shard {path} cannot be read ({error}); run: python -m preprocess verify") from None
+            raise StoreError(f"shard {path} cannot be read ({error}); {VERIFY}") from None
 
     @classmethod
     def within(cls, pack: h5py.File, relative: str, path: Path) -> "Shard":
-        """Open a shard inside of a packed store."""
+        """Open a shard of a packed store."""
         try:
             return cls(pack[relative], f"{relative} in {path}")
         except Exception as error:
-            raise StoreError(
-                f"{relative} in {path} cannot be read ({error}); run: python -m preprocess verify"
-            ) from None
+            raise StoreError(f"{relative} in {path} cannot be read ({error}); {VERIFY}") from None
 
     def __len__(self) -> int:
         return len(self.checksums)
 
     def close(self) -> None:
-        """Close the file, if the shard is one."""
+        """Close the shard's file; a packed store stays open."""
         if isinstance(self.group, h5py.File):
             self.group.close()
         self.group = self.data = None
 
     @property
     def labels(self) -> np.ndarray:
-        """Labels of all images, checked: (n,) int32 array."""
+        """Checked labels of all images: (n,) int32 array."""
         self._check_listing()
         return self._labels
 
     @property
     def keys(self) -> list[str]:
-        """Keys of all images, checked."""
+        """Checked keys of all images."""
         self._check_listing()
         return [key.decode() for key in self._keys.tolist()]
 
     @property
     def sources(self) -> list[bytes]:
-        """Digest of what every image was made from, checked."""
+        """Checked digest of the source of every image."""
         self._check_listing()
         return [bytes(digest) for digest in self.group["sources"][()]]
 
     @property
     def boxes(self) -> np.ndarray:
-        """Bounding boxes of all images, checked: (n, m, 4) float32 array, the rest NaN."""
+        """Checked bounding boxes of all images: (n, m, 4) float32 array, padded with NaN."""
         self._check_listing()
         return self.group["boxes"][()] if "boxes" in self.group else np.empty((len(self), 0, 4), np.float32)
 
     def failed(self) -> list[dict[str, str]]:
-        """Key and reason of every image of the range that could not be used."""
+        """Key and reason of every unusable image in the range of the shard."""
         return json.loads(self.group["failed"][()])
 
     def read_image(self, row: int) -> np.ndarray:
-        """Read one image, (H, W, 3) uint8, and check it."""
+        """Read and check one image: (H, W, 3) uint8."""
         if self.offsets is not None:
             return np.asarray(decode(self.read_code(row)))
         pixels = self._read(row, row)
@@ -115,7 +113,7 @@ class Shard:
         return pixels
 
     def read_map(self, row: int) -> np.ndarray:
-        """Read one map, (H, W), and check it."""
+        """Read and check one map: (H, W)."""
         window: int | tuple = row
         if self.sizes is not None:
             height, width = self.sizes[row].tolist()
@@ -128,13 +126,13 @@ class Shard:
         return ids
 
     def read_code(self, row: int) -> bytes:
-        """Read the coded file of one image and check it."""
+        """Read and check the encoded file of one image."""
         code = self._read(row, np.s_[self.offsets[row] : self.offsets[row + 1]]).tobytes()
         self._check_image(row, code)
         return code
 
     def check_row(self, row: int) -> None:
-        """Read whatever this shard holds for one sample and compare it with its checksum."""
+        """Read one sample, image or map, and compare it with its checksum."""
         if self.offsets is not None:
             self.read_code(row)
         elif self.regions is not None:
@@ -151,12 +149,12 @@ class Shard:
     def _check_listing(self) -> None:
         if self._listed:
             return
-        with contextlib.suppress(Exception):  # damage makes h5py raise anything
+        with contextlib.suppress(Exception):  # h5py raises many types on damaged files
             sources, stated = self.group["sources"][()], self.group["listing_checksum"][()]
             boxes = [self.group["boxes"][()]] if "boxes" in self.group else []
             self._listed = listing_checksum(self._labels, self._keys, sources, *boxes) == stated
         if not self._listed:
-            raise StoreError(f"labels or keys of {self.where} do not match their checksum; {_VERIFY}")
+            raise StoreError(f"labels or keys of {self.where} do not match their checksum; {VERIFY}")
 
     def _check_image(self, row: int, stored: bytes | memoryview) -> None:
         if image_checksum(stored, self._labels[row], self._keys[row]) != self.checksums[row]:
@@ -164,21 +162,21 @@ class Shard:
 
     def _damaged(self, row: int) -> str:
         name = "" if self._keys is None else f" ({self._keys[row].decode(errors='replace')})"
-        return f"sample {row}{name} of {self.where} does not match its checksum; {_VERIFY}"
+        return f"sample {row}{name} of {self.where} does not match its checksum; {VERIFY}"
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Open a published file: no chunk cache (each chunk is one sample, read once), no lock (it never changes)."""
+    """Open a published file without chunk cache (a chunk is one sample) and without lock (the file never changes)."""
     return h5py.File(path, "r", rdcc_nbytes=0, locking=False)
 
 
 def damaged_rows(shards: Iterable[Shard]) -> list[tuple[Shard, int]]:
-    """Rows whose own checksums fail."""
+    """Shard and row of every sample that cannot be read or does not match its checksum."""
     rows = []
     for shard in shards:
         for row in range(len(shard)):
             try:
                 shard.check_row(row)
-            except Exception:  # whatever it is, the row cannot be read
+            except Exception:
                 rows.append((shard, row))
     return rows

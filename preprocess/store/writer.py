@@ -1,7 +1,7 @@
-"""Shards as bytes, built in memory.
+"""Build shards in memory.
 
-HDF5 never writes to the disk here: a full disk met inside HDF5 can crash the process at exit. The core driver gives the
-bytes of the file, and :func:`preprocess.files.publish` writes them plainly.
+HDF5 never writes to the disk here, because a full disk inside HDF5 can crash the process at exit. The core driver
+returns the bytes of the file, and :func:`preprocess.files.publish` writes them.
 """
 
 import uuid
@@ -24,9 +24,9 @@ from preprocess.store.format import (
     seal,
 )
 
-_GZIP_LEVEL = 6  # a quarter smaller than 4 and read faster, for 0.3 ms a map; see `make bench ARGS=store`
+_GZIP_LEVEL = 6  # a quarter smaller than level 4 and faster to read, for 0.3 ms per map; see `make bench ARGS=store`
 _NO_BOXES = np.empty((0, 4), np.float32)
-_TILE = 256  # pixels: maps of varied sizes are cut into tiles, so that padding takes no space
+_TILE = 256  # pixels: maps of varied sizes are stored in tiles, so that padding takes no space
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,18 @@ class Sealed:
     digest: str
 
     def publish(self, path: Path) -> int:
-        """Write the shard under its final name; returns its size in bytes."""
+        """Write the shard under its final name; return its size in bytes."""
         publish(path, self.header, self.payload)
         return len(self.header) + len(self.payload)
 
 
 def memory_file() -> h5py.File:
-    """A new HDF5 file that never touches the disk; HDF5 wants names that differ among open files."""
+    """A new HDF5 file that is never written to the disk; HDF5 requires open files to have different names."""
     return h5py.File(f"memory-{uuid.uuid4()}", "w", driver="core", backing_store=False)
 
 
 class _Shard:
-    """A file that grows in memory."""
+    """A shard that grows in memory."""
 
     def __init__(self) -> None:
         self.file = memory_file()
@@ -80,9 +80,9 @@ class ImageShard(_Shard):
 
     Parameters
     ----------
-    most : how many images there can be.
-    shape : (H, W) of raw images; None for coded ones.
-    varied : the images have sizes of their own.
+    most : largest number of images.
+    shape : (H, W) of raw images; None for encoded images.
+    varied : whether image sizes vary.
     """
 
     def __init__(self, most: int, shape: tuple[int, int] | None, varied: bool) -> None:
@@ -95,7 +95,7 @@ class ImageShard(_Shard):
         self.boxes: list[np.ndarray] = []
         self.raw = None
         if shape is not None:
-            # One sample a chunk: reading one image touches no other.
+            # One sample per chunk: reading an image touches no other image.
             layout = {"maxshape": (most, *shape, 3), "chunks": (1, *shape, 3)}
             self.raw = self.file.create_dataset("images", (most, *shape, 3), np.uint8, **layout)
 
@@ -115,8 +115,8 @@ class ImageShard(_Shard):
         stored : (H, W, 3) uint8 pixels, or an image file.
         size : (H, W).
         label : class number.
-        key : stable name, unique within the split.
-        source : digest of what it was made from, 32 bytes.
+        key : name, unique within the split.
+        source : digest of the source, 32 bytes.
         boxes : (m, 4) float32 array: edges x0, y0, x1, y1 of its objects as fractions of width and height.
         """
         if self.raw is not None:
@@ -137,7 +137,7 @@ class ImageShard(_Shard):
 
         Parameters
         ----------
-        failed : key and reason of every image of the range that could not be used.
+        failed : key and reason of every unusable image in the range.
         """
         count = len(self.keys)
         if self.raw is not None:
@@ -165,9 +165,9 @@ class MapShard(_Shard):
     Parameters
     ----------
     count : number of maps.
-    shape : (H, W) of all maps, or of the largest of maps of varied sizes; these are padded with the sentinel.
+    shape : (H, W) of all maps; if sizes vary, of the largest map. Smaller maps are padded with the sentinel.
     dtype : uint8 or uint16.
-    varied : the maps have sizes of their own.
+    varied : whether map sizes vary.
     """
 
     def __init__(self, count: int, shape: tuple[int, int], dtype: str, varied: bool) -> None:
@@ -190,7 +190,7 @@ class MapShard(_Shard):
         if self.varied:
             self.maps[row, : ids.shape[0], : ids.shape[1]] = ids
         else:
-            # Packed here, not by HDF5, which would hold Python's lock meanwhile: threads pack at the same time.
+            # Compressed here because HDF5 would hold Python's lock; this way threads compress in parallel.
             self.maps.id.write_direct_chunk((row, 0, 0), zlib.compress(ids, _GZIP_LEVEL))
         self.checksums.append(map_checksum(memoryview(ids).cast("B")))
         self.regions.append(int(ids.max()) + 1)
@@ -203,7 +203,7 @@ class MapShard(_Shard):
 
 
 def _fixed_strings(texts: Sequence[str]) -> np.ndarray:
-    """UTF-8 strings of one fixed length: variable-length strings live in a heap that no chunk read sees."""
+    """Fixed-length UTF-8 strings; HDF5 keeps variable-length strings in a heap outside the dataset's chunks."""
     codes = [text.encode() for text in texts]
     length = max(map(len, codes), default=1)
     return np.asarray(codes, dtype=h5py.string_dtype("utf-8", max(1, length)))

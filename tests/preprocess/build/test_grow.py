@@ -200,5 +200,5 @@ def test_training_takes_any_superpixels_of_the_store_by_name(built, run, tmp_pat
     refused = CliRunner().invoke(train, [*small, "--superpixels", "grid-5", "--out", str(tmp_path / "other")])
     assert isinstance(refused.exception, SystemExit)
     assert refused.exit_code in (1, 2)
-    assert f"it has {FIRST}, grid-4,9" in " ".join(refused.stderr.split())
+    assert f"choose from {FIRST}, grid-4,9" in " ".join(refused.stderr.split())
     assert not (tmp_path / "other").exists()

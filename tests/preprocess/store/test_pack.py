@@ -170,7 +170,7 @@ def test_a_file_in_place_is_never_overwritten(built, run, tmp_path):
 
 
 def test_a_pack_is_not_packed_again(packed, run, tmp_path):
-    assert_refused(run("-m", "preprocess", "pack", packed, tmp_path / "x.h5"), f"{packed} is packed already")
+    assert_refused(run("-m", "preprocess", "pack", packed, tmp_path / "x.h5"), f"{packed} is already packed")
     assert list(tmp_path.iterdir()) == []
 
 

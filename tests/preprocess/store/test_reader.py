@@ -108,7 +108,7 @@ def test_an_unknown_segment_count_is_named_with_those_that_exist(small_store):
 @pytest.mark.parametrize("index", [-1, 6])
 def test_a_sample_number_out_of_range_is_refused_with_the_range(small_store, index):
     for read in (lambda: small_store.images("test", [0, index]), lambda: small_store.maps("test", 4, [index])):
-        with pytest.raises(IndexError, match=rf"test run from 0 to 5, got .*{index}"):
+        with pytest.raises(IndexError, match=rf"of test from 0 to 5, got .*{index}"):
             read()
 
 

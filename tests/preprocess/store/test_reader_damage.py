@@ -132,7 +132,7 @@ def other_version(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (other_version, r"format version 3, this program reads version 2; build the store again"),
+        (other_version, r"format version 3, but this program reads version 2; rebuild the store"),
         (lambda data: data[:-10], "damaged"),
         (lambda data: data[:100], "not the index of a store"),
         (lambda data: data[:600] + bytes([data[600] ^ 1]) + data[601:], "damaged"),
@@ -153,7 +153,7 @@ def test_an_unusable_index_is_refused_with_what_is_wrong(own_store, damage: Call
 def test_a_foreign_hdf5_file_is_refused(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["images"] = np.zeros((2, 4, 4, 3), np.uint8)
-    with pytest.raises(StoreError, match=r"other\.h5 is not the index of a store"):
+    with pytest.raises(StoreError, match=r"other\.h5 is not a store index"):
         Store(tmp_path / "other.h5")
 
 

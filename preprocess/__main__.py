@@ -1,4 +1,4 @@
-"""``python -m preprocess``."""
+"""Entry point of ``python -m preprocess``."""
 
 from preprocess.cli import main
 

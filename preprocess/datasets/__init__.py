@@ -1,6 +1,6 @@
-"""The data sets: ``DATASETS[name]`` finds the images, labels and official split under a root folder.
+"""The data sets. Each adapter in ``DATASETS`` lists images, labels and the official split under a root folder.
 
-A new data set is one new file with one ``Adapter`` and one line here.
+To add a data set, write a file with an ``Adapter``, and add a line here.
 """
 
 from preprocess.datasets.aircraft import AIRCRAFT

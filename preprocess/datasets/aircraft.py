@@ -12,15 +12,15 @@ def find_aircraft(root: Path) -> Listing:
 
     Parameters
     ----------
-    root : the folder ``data`` of ``fgvc-aircraft-2013b``, or one up to two levels above it.
+    root : the folder ``data`` of ``fgvc-aircraft-2013b``, or a folder up to two levels above it.
 
     Returns
     -------
-    Listing whose split ``train`` is the official trainval; labels in the order of ``variants.txt``, key = file name.
+    Listing whose split ``train`` is the official trainval. Labels follow ``variants.txt``; keys are file names.
 
     Raises
     ------
-    DatasetError : the layout is missing, or its tables do not agree.
+    DatasetError : the layout is missing, or its tables disagree.
     """
     home = locate(root, "data/variants.txt", "variants.txt").parent
     names = read_names(home / "variants.txt")
@@ -29,10 +29,10 @@ def find_aircraft(root: Path) -> Listing:
     splits = {}
     for split, official in (("train", "trainval"), ("test", "test")):
         table, samples = home / f"images_variant_{official}.txt", []
-        # Split at the first space: names of variants hold spaces themselves.
+        # read_table splits at the first space, because names of variants contain spaces.
         for image, name in read_table(table).items():
             if name not in label_of:
-                raise DatasetError(f"{table}: image {image} is of variant {name!r}, which variants.txt lacks; {REMEDY}")
+                raise DatasetError(f"{table}: image {image} has variant {name!r}, not in variants.txt; {REMEDY}")
             file = f"{image}.jpg"
             samples.append(Sample(file, label_of[name], home / "images" / file, boxes.get(image, ())))
         splits[split] = tuple(samples)
@@ -40,7 +40,7 @@ def find_aircraft(root: Path) -> Listing:
 
 
 def _boxes(path: Path) -> dict[str, tuple[Box, ...]]:
-    """Read lines of ``id xmin ymin xmax ymax``: pixels from 1, the last one included."""
+    """Read lines ``id xmin ymin xmax ymax``: pixels counted from 1, last one included."""
     boxes = {}
     for image, text in read_table(path).items() if path.exists() else ():
         x0, y0, x1, y1 = read_numbers(path, text, 4)
@@ -63,8 +63,8 @@ AIRCRAFT = Adapter(
     ),
     counts={"train": 6_667, "test": 3_333},
     classes=100,
-    # SnapMix: 512x512, crop 448. 30 to 40 superpixels a crop, as on CUB, times (512/448)²: inferred.
+    # SnapMix: 512x512, crop 448. Inferred: 30 to 40 superpixels per crop, as on CUB, times (512/448)².
     size=512,
     segments="39:52",
-    banner=20,  # a copyright notice below every photograph, which names its source
+    banner=20,  # a copyright notice below every photograph
 )

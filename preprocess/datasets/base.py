@@ -1,4 +1,4 @@
-"""What an adapter is and what it returns."""
+"""The interface of a data set: adapter, listing, sample."""
 
 import hashlib
 import stat
@@ -11,20 +11,20 @@ from preprocess.errors import DatasetError, ImageError, MissingDataError
 
 Box = tuple[float, float, float, float]
 
-_DEEPEST = 2  # folders below the root: the archive's own, and one that an unpacking tool put around it
+_DEEPEST = 2  # folders below the root: the archive's own folder, and one that an unpacking tool may add
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a data set: a file. A set that keeps its images otherwise has a subclass with another ``read``.
+    """One image file of a data set. For images in other containers, subclass it and override ``read``.
 
     Parameters
     ----------
-    key : stable name, unique within its split: a path with forward slashes, as the tables of the set give it, or
-        relative to the root.
+    key : name, unique within its split: a path with forward slashes, from the tables of the set or relative to the
+        root.
     label : 0-based class number.
-    path : the file that holds it.
-    boxes : bounding boxes of its objects: edges x0, y0, x1, y1 in pixels of the upright image, from its top left.
+    path : the file that contains the image.
+    boxes : bounding boxes of its objects: edges x0, y0, x1, y1 in pixels of the upright image, from the top left.
     """
 
     key: str
@@ -33,19 +33,19 @@ class Sample:
     boxes: tuple[Box, ...] = ()
 
     def read(self) -> bytes:
-        """The image as the bytes of an image file.
+        """The bytes of the image file.
 
         Raises
         ------
-        OSError : it cannot be read.
+        OSError : the file cannot be read.
         ImageError : it is not a regular file.
         """
         if not stat.S_ISREG(self.path.stat().st_mode):
-            raise ImageError("not a regular file")  # a pipe would wait for a writer
+            raise ImageError("not a regular file")  # reading a pipe would block
         return self.path.read_bytes()
 
     def digest(self, data: bytes) -> bytes:
-        """SHA-256 of what ``read`` gave; where there are boxes, of that digest and the boxes."""
+        """SHA-256 of the bytes from ``read``; if the sample has boxes, of that digest and the boxes."""
         digest = hashlib.sha256(data).digest()
         edges = [edge for box in self.boxes for edge in box]
         return hashlib.sha256(digest + struct.pack(f"<{len(edges)}d", *edges)).digest() if edges else digest
@@ -58,9 +58,9 @@ class Listing:
     Parameters
     ----------
     classes : class names by label.
-    splits : split name -> its samples, in the official order (else sorted by key).
-    excluded : split name -> keys that were left out on purpose.
-    limit : the most images of a class that were taken in each split; None for all.
+    splits : split name -> its samples, in the official order or else sorted by key.
+    excluded : split name -> keys that the user excluded.
+    limit : largest number of images per class and split; None for no limit.
     """
 
     classes: tuple[str, ...]
@@ -71,15 +71,16 @@ class Listing:
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that a data set is published as.
+    """A published file of a data set.
 
     Parameters
     ----------
-    name : its file name, as its publisher gives it. Names that end in .tar, .tgz, .tar.gz or .zip are unpacked.
-    url : where it is; None where it can only be fetched by hand.
-    digest : ``md5:...`` or ``sha256:...``; None where none is known.
-    size : in bytes; None where it is not known.
-    holds : the folder or file in it that shows that it need not be fetched; needed where a set has several archives.
+    name : official file name. Files that end in .tar, .tgz, .tar.gz or .zip are unpacked.
+    url : download address; None if it must be downloaded by hand.
+    digest : ``md5:...`` or ``sha256:...``; None if unknown.
+    size : in bytes; None if unknown.
+    holds : a folder or file of the archive; if it exists, the archive is not needed. Required if a set has several
+        archives.
     """
 
     name: str
@@ -91,26 +92,25 @@ class Archive:
 
 @dataclass(frozen=True)
 class Adapter:
-    """A data set by name.
+    """A data set.
 
     Parameters
     ----------
     summary : one line for the help text.
-    find : root folder -> listing; raises MissingDataError where the layout is not there, DatasetError where it is
-        damaged.
-    layout : what is expected under the root, for people.
-    source : where the set comes from, for people.
-    licence : on what terms, in a few words.
-    archives : what is downloaded or, if it lies under the root already, unpacked.
-    counts : official number of images by split; empty where there is none.
-    classes : official number of classes; None where there is none.
+    find : root folder -> listing. Raises MissingDataError if the layout is missing, DatasetError if it is damaged.
+    layout : expected contents of the root, shown to the user.
+    source : where to get the set, shown to the user.
+    licence : its terms, in a few words.
+    archives : files to download, or to unpack if they are already under the root.
+    counts : official number of images by split; empty if unknown.
+    classes : official number of classes; None if unknown.
     size : default side of the stored images, in pixels.
     resize : default ``--resize``.
     codec : default ``--codec``.
     segments : default ``--segments``.
     compactness : default ``--compactness``.
-    banner : rows of pixels at the bottom of every image that are cut off before anything else.
-    create : makes the data set under a root that lacks it; None where that is impossible.
+    banner : rows of pixels to crop off the bottom of every image.
+    create : generates the set under an empty root; None if it cannot be generated.
     """
 
     summary: str
@@ -131,27 +131,27 @@ class Adapter:
 
 
 def locate(root: Path, *paths: str) -> Path:
-    """Find a file or folder, relative to the root or to a folder up to two levels below it.
+    """Find a file or folder relative to the root, or to a folder up to two levels below it.
 
     Parameters
     ----------
-    root : where to look; hidden folders are passed over.
-    paths : relative paths, any of which will do; the one that is nearest to the root wins.
+    root : where to search; hidden folders are skipped.
+    paths : alternative relative paths. The match nearest to the root wins.
 
     Raises
     ------
-    MissingDataError : none of them is there.
-    DatasetError : two folders of one level hold one.
+    MissingDataError : none of them exists.
+    DatasetError : two folders on the same level contain a match.
     """
     level = [root]
     for _ in range(1 + _DEEPEST):
         found = [path for path in (_first_in(folder, paths) for folder in level) if path is not None]
         if len(found) > 1:
-            raise DatasetError(f"there are {found[0]} and {found[1]}; give the root that is meant: --root")
+            raise DatasetError(f"found both {found[0]} and {found[1]}; choose one with --root")
         if found:
             return found[0]
         level = [child for folder in level for child in _folders(folder)]
-    raise MissingDataError(f"there is no {' or '.join(paths[:2])} in {root} or up to {_DEEPEST} folders below it")
+    raise MissingDataError(f"no {' or '.join(paths[:2])} in {root} or up to {_DEEPEST} folders below it")
 
 
 def _first_in(folder: Path, paths: tuple[str, ...]) -> Path | None:

@@ -16,16 +16,16 @@ def find_cars(root: Path) -> Listing:
 
     Parameters
     ----------
-    root : holds ``cars_train/``, ``cars_test/``, the files of ``devkit/`` and ``cars_test_annos_withlabels.mat``, there
-        or up to two levels below, as copies nest them otherwise.
+    root : contains ``cars_train/``, ``cars_test/``, the files of ``devkit/`` and ``cars_test_annos_withlabels.mat``,
+        directly or up to two levels below, because copies of the set nest them differently.
 
     Returns
     -------
-    Listing with the official split; label = official class - 1, key = ``cars_train/00001.jpg``.
+    Listing with the official split. Label = official class - 1; keys are like ``cars_train/00001.jpg``.
 
     Raises
     ------
-    DatasetError : the layout is missing, or its tables do not agree.
+    DatasetError : the layout is missing, or its tables disagree.
     """
     names = read_mat(locate(root, f"devkit/{_NAMES}", _NAMES), _class_names)
     splits = {}
@@ -45,7 +45,7 @@ def _class_names(variables: dict) -> tuple[str, ...]:
 
 
 def _rows(variables: dict) -> list[tuple[str, int, tuple[Box, ...]]]:
-    """File, class and box of every image; the boxes are those of MATLAB: pixels from 1, the last one included."""
+    """File, class and box of every image. MATLAB boxes count pixels from 1 and include the last one."""
     rows = []
     for row in np.atleast_1d(variables["annotations"]):
         x0, y0, x1, y1 = (float(row[name]) for name in _BOX)
@@ -61,7 +61,7 @@ CARS = Adapter(
     find=find_cars,
     layout="stanford_cars/{devkit/{cars_train_annos.mat, cars_meta.mat}, cars_test_annos_withlabels.mat, "
     "cars_train/, cars_test/}",
-    source="its address is gone (ai.stanford.edu/~jkrause/cars); copies are about",
+    source="the official site (ai.stanford.edu/~jkrause/cars) is offline; find a copy",
     licence="non-commercial research, as ImageNet",
     archives=(
         Archive("cars_train.tgz", None, f"sha256:{_TRAIN_SUM}", holds="cars_train"),
@@ -71,7 +71,7 @@ CARS = Adapter(
     ),
     counts={"train": 8_144, "test": 8_041},
     classes=196,
-    # SnapMix: 512x512, crop 448. 30 to 40 superpixels a crop, as on CUB, times (512/448)²: inferred.
+    # SnapMix: 512x512, crop 448. Inferred: 30 to 40 superpixels per crop, as on CUB, times (512/448)².
     size=512,
     segments="39:52",
 )

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009): 32x32 pixels in Python pickles, which are read without being trusted."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009): 32x32 pixels in Python pickles, which are parsed safely."""
 
 import functools
 import threading
@@ -14,7 +14,7 @@ from preprocess.datasets.pickles import as_text, load_pickle
 from preprocess.errors import DatasetError
 
 _SIDE = 32
-_HEADER = b"P6\n32 32\n255\n"  # a portable pixmap: the plainest image file there is
+_HEADER = b"P6\n32 32\n255\n"  # of a portable pixmap, the simplest image file
 _opened = threading.local()
 
 
@@ -24,25 +24,25 @@ class Row(Sample):
 
     Parameters
     ----------
-    row : its place in the file.
+    row : index of the image in the file.
     """
 
     row: int = 0
 
     def read(self) -> bytes:
-        """The image as a portable pixmap, without loss."""
+        """The image as a lossless portable pixmap."""
         planes = _rows_of(self.path)[self.row].reshape(3, _SIDE, _SIDE)
         return _HEADER + planes.transpose(1, 2, 0).tobytes()
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a set is cut into files.
+    """The files of a set.
 
     Parameters
     ----------
-    meta, names : the file of class names and its entry.
-    labels : the entry of labels in a batch.
+    meta, names : file with the class names, and the name of their entry.
+    labels : name of the entry with the labels of a batch.
     splits : split name -> its files.
     """
 
@@ -66,18 +66,18 @@ def find_cifar(layout: Layout, folder: str, root: Path) -> Listing:
 
     Parameters
     ----------
-    layout : of CIFAR-10 or CIFAR-100; the latter by fine labels.
-    folder : its official name.
-    root : that folder, or one up to two levels above it.
+    layout : of CIFAR-10 or CIFAR-100 (fine labels).
+    folder : official folder name.
+    root : that folder, or a folder up to two levels above it.
 
     Returns
     -------
-    Listing in the order of the files and of their rows; key = ``data_batch_1/00000-camion_s_000148.png``: file, row,
-    official name of the image.
+    Listing in the order of the files and their rows. Keys are file, row and official image name:
+    ``data_batch_1/00000-camion_s_000148.png``.
 
     Raises
     ------
-    DatasetError : the layout is missing, or a file is not what was published.
+    DatasetError : the layout is missing, or a file differs from the published format.
     """
     home = locate(root, f"{folder}/{layout.meta}", layout.meta).parent
     classes = _texts(load_pickle(home / layout.meta), layout.names, home / layout.meta)
@@ -92,17 +92,17 @@ def _samples(path: Path, layout: Layout, classes: int) -> list[Row]:
     count, labels = len(_pixels(batch, path)), _entry(batch, layout.labels, path)
     names = _texts(batch, "filenames", path)
     if not count == len(labels) == len(names):
-        raise DatasetError(f"{path} has {count} images, {len(labels)} labels, {len(names)} file names; {REMEDY}")
+        raise DatasetError(f"{path} has {count} images, {len(labels)} labels and {len(names)} file names; {REMEDY}")
     samples = []
     for row, (label, name) in enumerate(zip(labels, names, strict=True)):
         if not (isinstance(label, int | np.integer) and 0 <= label < classes):
-            raise DatasetError(f"{path}: expected labels from 0 to {classes - 1}, got {label!r} at {row}; {REMEDY}")
+            raise DatasetError(f"{path}: expected labels 0 to {classes - 1}, got {label!r} in row {row}; {REMEDY}")
         samples.append(Row(f"{path.name}/{row:05d}-{name}", int(label), path, row=row))
     return samples
 
 
 def _rows_of(path: Path) -> np.ndarray:
-    """Pixels of a batch file, (N, 3072) uint8. Each thread keeps the last one: a shard comes from one file."""
+    """Pixels of a batch file, (N, 3072) uint8. Each thread caches one file, because shards read files in order."""
     status = path.stat()
     stamp = (path, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
     if getattr(_opened, "stamp", None) != stamp:
@@ -121,13 +121,13 @@ def _pixels(batch: dict[str, Any], path: Path) -> np.ndarray:
 def _texts(batch: dict[str, Any], name: str, path: Path) -> list[str]:
     texts = list(_entry(batch, name, path))
     if odd := [type(text).__name__ for text in texts if not isinstance(text, bytes | str)]:
-        raise DatasetError(f"{path}: expected texts in {name}, got a {odd[0]}; {REMEDY}")
+        raise DatasetError(f"{path}: expected strings in {name}, got {odd[0]}; {REMEDY}")
     return [as_text(text) for text in texts]
 
 
 def _entry(batch: dict[str, Any], name: str, path: Path) -> Any:
     if not hasattr(batch.get(name), "__len__"):
-        raise DatasetError(f"{path} has no {name}: it is not a file of this set; {REMEDY}")
+        raise DatasetError(f"{path} has no {name}, so it does not belong to this set; {REMEDY}")
     return batch[name]
 
 
@@ -147,7 +147,7 @@ CIFAR10 = Adapter(
     classes=10,
     size=_SIDE,
     codec="raw",
-    # As published for CIFAR-100: inferred.
+    # Inferred: as published for CIFAR-100.
     segments="30:35",
     compactness=8.0,
 )

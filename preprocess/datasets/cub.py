@@ -1,4 +1,4 @@
-"""CUB-200-2011 (Wah et al., 2011): 200 bird species; and NABirds (Van Horn et al., 2015), laid out alike."""
+"""CUB-200-2011 (Wah et al., 2011), 200 bird species, and NABirds (Van Horn et al., 2015), which share a layout."""
 
 from pathlib import Path
 
@@ -15,26 +15,26 @@ def find_cub(root: Path) -> Listing:
 
     Parameters
     ----------
-    root : the folder ``CUB_200_2011``, or one up to two levels above it.
+    root : the folder ``CUB_200_2011``, or a folder up to two levels above it.
 
     Returns
     -------
-    Listing with the official split; label = official class id - 1, key = path under ``images/``.
+    Listing with the official split. Label = official class id - 1; keys are paths under ``images/``.
 
     Raises
     ------
-    DatasetError : the layout is missing, or its tables do not agree.
+    DatasetError : the layout is missing, or its tables disagree.
     """
     home = locate(root, "images.txt").parent
     return _list(home, read_table(home / "classes.txt"), _CUB_ID)
 
 
 def find_nabirds(root: Path) -> Listing:
-    """List NABirds as :func:`find_cub` does; its classes are those that have images, by their official number.
+    """List NABirds, like :func:`find_cub`. Its classes are those with images, ordered by official number.
 
     Notes
     -----
-    The ids of classes are not contiguous: the table of classes also holds the nodes of the hierarchy above them.
+    Class ids are not contiguous, because the table of classes also contains the upper nodes of the hierarchy.
     """
     home = locate(root, "images.txt").parent
     names = read_table(home / "classes.txt")
@@ -60,7 +60,7 @@ def _list(home: Path, names: dict[str, str], identity: str) -> Listing:
     for image, path in paths.items():
         if labels[image] not in label_of:
             raise DatasetError(
-                f"{home / 'image_class_labels.txt'}: image {image} has class {labels[image]}, which classes.txt lacks; "
+                f"{home / 'image_class_labels.txt'}: image {image} has class {labels[image]}, not in classes.txt; "
                 f"{REMEDY}"
             )
         sample = Sample(path, label_of[labels[image]], home / "images" / path, boxes.get(image, ()))
@@ -71,7 +71,7 @@ def _list(home: Path, names: dict[str, str], identity: str) -> Listing:
 
 
 def _boxes(path: Path, identity: str) -> dict[str, tuple[Box, ...]]:
-    """Read lines of ``id x y width height``; copies without boxes are about."""
+    """Read lines ``id x y width height``; some copies of the set have no boxes."""
     boxes = {}
     for image, text in read_table(path, identity).items() if path.exists() else ():
         x, y, width, height = read_numbers(path, text, 4)
@@ -95,7 +95,7 @@ CUB = Adapter(
     ),
     counts={"train": 5_994, "test": 5_794},
     classes=200,
-    # The papers draw 30 to 40 on the 224x224 crop; (256/224)² times as many keep the size of a superpixel.
+    # The papers draw 30 to 40 on the 224x224 crop; times (256/224)² keeps the size of a superpixel.
     segments="39:52",
 )
 
@@ -108,7 +108,7 @@ NABIRDS = Adapter(
     archives=(Archive("nabirds.tar.gz", None, "md5:df21a9e4db349a14e2b08adfd45873bd"),),
     counts={"train": 23_929, "test": 24_633},
     classes=555,
-    # SnapMix: short side 512, crop 448. 30 to 40 superpixels a crop, as on CUB, times (512/448)²: inferred.
+    # SnapMix: short side 512, crop 448. Inferred: 30 to 40 superpixels per crop, as on CUB, times (512/448)².
     size=512,
     resize="short",
     codec="jpeg",

@@ -1,8 +1,8 @@
-"""The embedded demo set: beetles on clutter. Needs no download, always comes out the same.
+"""The generated demo set: beetles on clutter, deterministic, without a download.
 
-All beetles share one body; colours, pose and background say nothing about the class. The class is a combination of two
-parts (wing pattern, horns), and the background is littered with the same shapes, so a classifier has to find the
-parts *on the beetle*: fine-grained recognition in small.
+All beetles share one body; colours, pose and background carry no class information. The class is a combination of two
+parts (wing pattern and horns). The same shapes litter the background, so a classifier must find the parts *on the
+beetle*, as in fine-grained recognition.
 """
 
 import itertools
@@ -23,16 +23,16 @@ PER_CLASS = {"train": 80, "test": 40}
 _WINGS = ("banded", "plain", "spotted", "striped")
 _HORNS = ("forked", "single")
 CLASSES = tuple("-".join(parts) for parts in itertools.product(_WINGS, _HORNS))
-_FINE = 2 * SIZE  # drawn at twice the size, then halved: smooth edges
+_FINE = 2 * SIZE  # drawn at twice the size, then halved for smooth edges
 
 
 def find_demo(root: Path) -> Listing:
-    """List the generated set: :func:`create_demo` makes it."""
+    """List the set that :func:`create_demo` generated."""
     return find_folder(root)
 
 
 def create_demo(root: Path) -> None:
-    """Write the set as PNG files under ``root/train`` and ``root/test``; nothing is left after a break."""
+    """Write the set as PNG files under ``root/train`` and ``root/test``; an interrupted run leaves nothing behind."""
     aside = root.with_name(f".{root.name}.{os.getpid()}.tmp")
     try:
         for split, label, index in demo_samples():
@@ -46,17 +46,17 @@ def create_demo(root: Path) -> None:
 
 
 def demo_samples() -> Iterator[tuple[str, int, int]]:
-    """Yield (split, label, index) of every picture."""
+    """Yield (split, label, index) of every image."""
     for split, count in PER_CLASS.items():
         yield from ((split, label, index) for label in range(len(CLASSES)) for index in range(count))
 
 
 def draw_beetle(split: str, label: int, index: int) -> np.ndarray:
-    """Draw one picture.
+    """Draw one image.
 
     Returns
     -------
-    (SIZE, SIZE, 3) uint8 array, a function of the arguments alone.
+    (SIZE, SIZE, 3) uint8 array that depends only on the arguments.
     """
     random = np.random.default_rng([sorted(PER_CLASS).index(split), label, index])
     picture = _background(random)
@@ -65,7 +65,7 @@ def draw_beetle(split: str, label: int, index: int) -> np.ndarray:
     return _to_bytes(np.asarray(small) / 255 + random.normal(0, 0.02, (SIZE, SIZE, 3)))
 
 
-# Shapes as (x, y) corners, in pixels of the fine picture.
+# Shapes as (x, y) corners, in pixels of the fine image.
 _SPOT = [(6 * np.cos(turn), 6 * np.sin(turn)) for turn in np.linspace(0, 2 * np.pi, 12)]
 _BAND = [(-4, -16), (4, -16), (4, 16), (-4, 16)]
 _STRIPE = [(-24, -3), (24, -3), (24, 3), (-24, 3)]
@@ -92,7 +92,7 @@ def _background(random: np.random.Generator) -> np.ndarray:
 
 
 def _beetle(picture: np.ndarray, random: np.random.Generator, wings: str, horns: str) -> None:
-    """Draw the body and its parts; the body's axis is x, the head at positive x, turned to look upwards."""
+    """Draw the body and its parts. The body's axis is x with the head at positive x, rotated to point upwards."""
     middle = _FINE / 2 + random.uniform(-14, 14, 2)
     angle, scale = -np.pi / 2 + random.uniform(-0.5, 0.5), random.uniform(1.0, 1.3)
     body, mark = _two_colours(random)
@@ -137,11 +137,11 @@ DEMO = Adapter(
     find=find_demo,
     layout="{train/<class>/, test/<class>/}",
     source="generated",
-    licence="MIT, as this project",
+    licence="MIT, like this project",
     counts={split: count * len(CLASSES) for split, count in PER_CLASS.items()},
     classes=len(CLASSES),
     size=SIZE,
-    # 30 to 40 superpixels on the 64x64 crop, times (80/64)².
+    # 30 to 40 superpixels per 64x64 crop, times (80/64)².
     segments="47:62",
     create=create_demo,
 )

@@ -20,17 +20,17 @@ def find_dogs(root: Path) -> Listing:
 
     Parameters
     ----------
-    root : holds ``Images/``, ``train_list.mat``, ``test_list.mat`` and, for the boxes, ``Annotation/``, each of them
-        there or up to two levels below.
+    root : contains ``Images/``, ``train_list.mat``, ``test_list.mat`` and, for boxes, ``Annotation/``, each directly
+        or up to two levels below.
 
     Returns
     -------
-    Listing with the official split; label = official label - 1, key = path under ``Images/``. Class names are those of
-    the folders, ``n02085620-Chihuahua``. An image has as many boxes as dogs were marked in it.
+    Listing with the official split. Label = official label - 1; keys are paths under ``Images/``. Class names are
+    folder names such as ``n02085620-Chihuahua``. An image has one box per annotated dog.
 
     Raises
     ------
-    DatasetError : the layout is missing, or its tables do not agree.
+    DatasetError : the layout is missing, or its tables disagree.
     """
     images = locate(root, "Images")
     annotations = _annotations(root)
@@ -43,7 +43,7 @@ def find_dogs(root: Path) -> Listing:
             check_classes(table, np.array([number]), _CLASSES)
             folder = path.split("/")[0]
             if names.setdefault(number, folder) != folder:
-                raise DatasetError(f"{table}: class {number} is {names[number]} and {folder}; {REMEDY}")
+                raise DatasetError(f"{table}: class {number} is both {names[number]} and {folder}; {REMEDY}")
             boxes = _boxes(annotations / Path(path).with_suffix("")) if annotations else ()
             samples.append((path, number, boxes))
         splits[split] = samples
@@ -75,8 +75,8 @@ def _annotations(root: Path) -> Path | None:
 def _boxes(path: Path) -> tuple[Box, ...]:
     try:
         objects = ElementTree.parse(path).getroot().findall("object/bndbox")
-    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: odd encodings
-        raise DatasetError(f"{path} is not an annotation as published ({error}); {REMEDY}") from None
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:  # last two: unknown encodings
+        raise DatasetError(f"{path} is not a published annotation ({error}); {REMEDY}") from None
     texts = (" ".join(each.findtext(edge, "?") for edge in _EDGES) for each in objects)
     return tuple(tuple(read_numbers(path, text, len(_EDGES))) for text in texts)
 
@@ -103,7 +103,7 @@ DOGS = Adapter(
             "sha256:662ed36f707be6b195c2fda392d8e153e83af28cedc8e2134a649f198def30fd",
             holds="Annotation",
         ),
-        # Last: a set whose lists are there is taken for complete, with or without annotations.
+        # Last: if the lists exist, the set counts as complete, with or without annotations.
         Archive(
             "lists.tar",
             f"{_HOME}/lists.tar",
@@ -113,7 +113,7 @@ DOGS = Adapter(
     ),
     counts={"train": 12_000, "test": 8_580},
     classes=_CLASSES,
-    # The papers draw 40 to 60 on random resized crops, which hold 0.54 of the image on average (0.08 to 1).
+    # The papers draw 40 to 60 per random resized crop, which covers 0.54 of the image on average (0.08 to 1).
     resize="short",
     codec="jpeg",
     segments="74:111",

@@ -10,7 +10,7 @@ from preprocess.errors import DatasetError
 
 _SPLITS = {"train": "trnid", "val": "valid", "test": "tstid"}
 
-# The archive has no names; these are those of the set's home page, in the order of its labels.
+# The archive has no class names; these are from the set's home page, by label.
 CLASSES = (
     "pink primrose", "hard-leaved pocket orchid", "canterbury bells", "sweet pea", "english marigold", "tiger lily",
     "moon orchid", "bird of paradise", "monkshood", "globe thistle", "snapdragon", "colt's foot", "king protea",
@@ -35,15 +35,15 @@ def find_flowers102(root: Path) -> Listing:
 
     Parameters
     ----------
-    root : holds ``jpg/``, ``imagelabels.mat`` and ``setid.mat``, each of them there or up to two levels below.
+    root : contains ``jpg/``, ``imagelabels.mat`` and ``setid.mat``, each directly or up to two levels below.
 
     Returns
     -------
-    Listing with the official splits train, val and test; label = official label - 1, key = file name.
+    Listing with the official splits train, val and test. Label = official label - 1; keys are file names.
 
     Raises
     ------
-    DatasetError : the layout is missing, or its tables do not agree.
+    DatasetError : the layout is missing, or its tables disagree.
     """
     images = locate(root, "jpg")
     table, ids = (locate(root, name) for name in ("imagelabels.mat", "setid.mat"))
@@ -54,7 +54,7 @@ def find_flowers102(root: Path) -> Listing:
     for split, numbers in chosen.items():
         odd = numbers[(numbers < 1) | (numbers > len(labels))]
         if odd.size:
-            raise DatasetError(f"{ids}: image {odd[0]} of {split}, but {table} has {len(labels)} labels; {REMEDY}")
+            raise DatasetError(f"{ids}: {split} has image {odd[0]}, but {table} has {len(labels)} labels; {REMEDY}")
         files = [(f"image_{number:05d}.jpg", int(labels[number - 1]) - 1) for number in numbers]
         splits[split] = tuple(Sample(file, label, images / file) for file, label in files)
     return Listing(CLASSES, splits)
@@ -75,6 +75,6 @@ FLOWERS102 = Adapter(
     ),
     counts={"train": 1_020, "val": 1_020, "test": 6_149},
     classes=len(CLASSES),
-    # As CUB, 30 to 40 on the crop of 224, times (256/224)²: inferred.
+    # Inferred: as on CUB, 30 to 40 per 224 crop, times (256/224)².
     segments="39:52",
 )

@@ -1,4 +1,4 @@
-"""Any folder of images: ``train/<class>/...``, with ``test/<class>/...`` or ``val/<class>/...`` beside it."""
+"""Any folder of images: ``train/<class>/...`` next to ``test/<class>/...`` or ``val/<class>/...``."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ from PIL import Image
 
 from preprocess.datasets.base import Adapter, Listing, Sample, locate
 from preprocess.errors import DatasetError
+from preprocess.text import listed
 
 SPLITS = ("train", "val", "test")
 _LAYOUT = "expected ROOT/train/<class>/<images> and ROOT/test/<class>/<images> (or val/)"
@@ -17,22 +18,22 @@ def find_folder(root: Path, names: tuple[str, ...] = SPLITS) -> Listing:
 
     Parameters
     ----------
-    root : holds ``train/`` and, optionally, ``val/`` and ``test/``, or is up to two levels above; each of these holds
-        one folder for each class, in which images may be nested. Classes are numbered in the order of their names;
-        hidden files are passed over.
-    names : the splits that are taken.
+    root : the folder with ``train/`` and optionally ``val/`` and ``test/``, or a folder up to two levels above it. Each
+        split has one folder per class, in which images may be nested. Classes are sorted by name; hidden files are
+        skipped.
+    names : the splits to list.
 
     Raises
     ------
-    DatasetError : no ``train/``, a class without images, or splits whose classes differ.
+    DatasetError : ``train/`` is missing, a class has no images, or the classes of the splits differ.
     """
     root = locate(root, "train").parent
     folders = {split: root / split for split in names if (root / split).is_dir()}
     classes = {split: _class_names(folder) for split, folder in folders.items()}
     for split, found in classes.items():
         if found != classes["train"]:
-            odd = ", ".join(sorted(set(found) ^ set(classes["train"]))[:5])
-            raise DatasetError(f"{root}: the classes of {split}/ and train/ differ ({odd}); both need the same folders")
+            odd = listed(sorted(set(found) ^ set(classes["train"])), 5)
+            raise DatasetError(f"{root}: {split}/ and train/ need the same class folders, they differ in: {odd}")
     if not classes["train"]:
         raise DatasetError(f"{root / 'train'} has no class folders; {_LAYOUT}")
     splits = {}
@@ -42,7 +43,7 @@ def find_folder(root: Path, names: tuple[str, ...] = SPLITS) -> Listing:
             found = images_in(folder / name)
             if not found:
                 raise DatasetError(
-                    f"class {name!r} of {split}/ has no images in {folder / name}; add some or remove the folder"
+                    f"class {name!r} of {split}/ has no images in {folder / name}; add images or remove the folder"
                 )
             samples += (Sample(path.relative_to(root).as_posix(), label, path) for path in found)
         splits[split] = tuple(samples)
@@ -58,12 +59,12 @@ def _raise(error: OSError) -> None:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """All image files below a folder, by their names' ends, sorted."""
+    """All image files below a folder, recognised by their suffix, sorted."""
     suffixes = tuple(Image.registered_extensions())
     found = []
     for home, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        # A dangling link is a file here: it must show up as a failed image, not vanish.
+        # A dangling link counts as a file, so that it is reported as a failed image.
         images = [name for name in files if name.lower().endswith(suffixes) and not name.startswith(".")]
         found += (Path(home, name) for name in images)
     return sorted(found)
@@ -72,5 +73,5 @@ def images_in(folder: Path) -> list[Path]:
 FOLDER = Adapter(
     summary="any folder of images",
     find=find_folder,
-    layout="train/<class>/<images>, beside it test/<class>/<images> or val/<class>/<images>",
+    layout="train/<class>/<images> next to test/<class>/<images> or val/<class>/<images>",
 )

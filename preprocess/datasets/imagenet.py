@@ -15,20 +15,20 @@ _NAMES = "LOC_synset_mapping.txt"
 
 
 def find_imagenet(root: Path) -> Listing:
-    """List ImageNet in the form of an image folder: ``train/<wnid>/`` and ``val/<wnid>/``.
+    """List ImageNet as an image folder: ``train/<wnid>/`` and ``val/<wnid>/``.
 
     Parameters
     ----------
-    root : holds ``train/``, or one up to two levels above it.
+    root : the folder with ``train/``, or a folder up to two levels above it.
 
     Returns
     -------
     Listing with labels by sorted WordNet id and the splits train and val. Class names are the lines of
-    ``LOC_synset_mapping.txt`` beside ``train/``, ``n01440764 tench, Tinca tinca``, or the ids where there is none.
+    ``LOC_synset_mapping.txt`` next to ``train/``, such as ``n01440764 tench, Tinca tinca``, or else the ids.
 
     Raises
     ------
-    DatasetError : the layout is missing, or the folders of ``val/`` are others than those of ``train/``.
+    DatasetError : the layout is missing, or ``val/`` and ``train/`` have different folders.
     """
     home = locate(root, "train").parent
     listing = find_folder(home, ("train", "val"))  # test/ has no labels
@@ -42,17 +42,16 @@ def find_tiny_imagenet(root: Path) -> Listing:
 
     Parameters
     ----------
-    root : the folder ``tiny-imagenet-200``, or one up to two levels above it.
+    root : the folder ``tiny-imagenet-200``, or a folder up to two levels above it.
 
     Returns
     -------
     Listing with labels by sorted WordNet id and the splits train and val; the official test images have no labels.
-    Class names are made from ``words.txt``, ``n01443537 goldfish, Carassius auratus``, or are the ids where there is
-    none.
+    Class names combine id and ``words.txt``, such as ``n01443537 goldfish, Carassius auratus``, or else are the ids.
 
     Raises
     ------
-    DatasetError : the layout is missing, or its tables do not agree.
+    DatasetError : the layout is missing, or its tables disagree.
     """
     home = locate(root, "wnids.txt").parent
     ids = sorted(read_names(home / "wnids.txt"))
@@ -70,7 +69,7 @@ def _train_class(home: Path, wnid: str, label: int) -> Iterator[Sample]:
 
 
 def _boxes(path: Path) -> dict[str, tuple[Box, ...]]:
-    """Read lines of ``file x0 y0 x1 y1``: pixels from 0, the last one included."""
+    """Read lines ``file x0 y0 x1 y1``: pixels counted from 0, last one included."""
     boxes = {}
     for _, line in read_lines(path) if path.exists() else ():
         file, *numbers = line.split(maxsplit=1)
@@ -97,7 +96,7 @@ def _val(home: Path, label_of: dict[str, int]) -> Iterator[Sample]:
 
 
 def _named(ids: tuple[str, ...], path: Path) -> tuple[str, ...]:
-    """Add the words of a table of ``id words``."""
+    """Append the words from a table of ``id words`` to the ids."""
     if not path.exists():
         return ids
     words = read_table(path, _WNID)
@@ -114,7 +113,7 @@ IMAGENET = Adapter(
     licence="non-commercial research and education only",
     counts={"train": 1_281_167, "val": 50_000},
     classes=1_000,
-    # No recipe is published. 30 to 40 superpixels on a random resized crop, which holds 0.54 of the image: inferred.
+    # Inferred, no recipe is published: 30 to 40 superpixels per random resized crop, which covers 0.54 of the image.
     resize="short",
     codec="jpeg",
     segments="56:74",
@@ -138,7 +137,7 @@ TINY_IMAGENET = Adapter(
     classes=200,
     size=64,
     codec="raw",
-    # Of the SuperpixelGridMix script, the only one that was released.
+    # From the only released SuperpixelGridMix script.
     segments="64",
     compactness=7.0,
 )

@@ -1,8 +1,7 @@
-"""Reading pickles of arrays without trusting them.
+"""Parse untrusted pickles of arrays.
 
-Nothing that a pickle names is looked up, and none of its states reaches numpy, whose own dtypes can be told to take
-bytes of the file for addresses. What numpy and Python write is rebuilt from plain numbers by the classes here; they
-have no attributes that a pickle could set.
+No name in a pickle is looked up, and no pickled state reaches numpy, whose dtypes can be made to interpret file bytes
+as memory addresses. The classes here rebuild arrays from plain numbers, and have no attributes that a pickle could set.
 """
 
 import pickle
@@ -19,75 +18,75 @@ _ORDERS = {"|", "=", "<", ">"}
 
 
 def load_pickle(path: Path) -> dict[str, Any]:
-    """Read a pickled dictionary of plain data and of arrays of numbers, as Python 2 or 3 and any numpy wrote it.
+    """Read a pickled dictionary of plain data and numeric arrays, from Python 2 or 3 and any numpy version.
 
     Raises
     ------
-    DatasetError : it cannot be read, is damaged, holds something else, or asks for any other function or class.
+    DatasetError : the file cannot be read, is damaged, is not such a dictionary, or requests a function or class.
     """
     try:
         with path.open("rb") as file:
             found = _Plain(file, encoding="bytes").load()
         if not isinstance(found, dict):
-            raise pickle.UnpicklingError(f"it holds a {type(found).__name__}, expected a dictionary")
+            raise pickle.UnpicklingError(f"expected a dictionary, got {type(found).__name__}")
         return {as_text(name): value.values if isinstance(value, _Array) else value for name, value in found.items()}
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}; {REMEDY}") from None
-    except Exception as error:  # damage makes pickle raise anything
+    except Exception as error:  # pickle raises many types on damaged files
         raise DatasetError(f"{path} cannot be used: {error or type(error).__name__}; {REMEDY}") from None
 
 
 def as_text(name: bytes | str) -> str:
-    """Text of Python 2 or 3."""
+    """Decode a string of Python 2 or 3."""
     if not isinstance(name, bytes | str):
-        raise pickle.UnpicklingError(f"expected text, got a {type(name).__name__}")
+        raise pickle.UnpicklingError(f"expected text, got {type(name).__name__}")
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
 class _Inert:
-    """Takes no state: neither do its instances, nor does the class itself."""
+    """A class that accepts no state, nor do its instances."""
 
     __slots__ = ()
 
     def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("it asks for a state where there is none")
+        raise pickle.UnpicklingError("it sets a state on an object that has none")
 
 
 class _Dtype(_Inert):
-    """Stands for ``numpy.dtype``."""
+    """Replaces ``numpy.dtype``."""
 
     __slots__ = ("code", "order")
 
     def __init__(self, code: bytes | str, align: bool = False, copy: bool = False) -> None:
         self.code, self.order = as_text(code), "="
         if self.code not in _NUMBERS:
-            raise pickle.UnpicklingError(f"it asks for an array of {self.code!r}, expected numbers")
+            raise pickle.UnpicklingError(f"expected an array of numbers, got {self.code!r}")
 
     def __setstate__(self, state: tuple) -> None:
         self.order = as_text(state[1])
         if self.order not in _ORDERS or any(part is not None for part in state[2:5]):
-            raise pickle.UnpicklingError("it asks for an array of records, expected numbers")
+            raise pickle.UnpicklingError("expected an array of numbers, got records")
 
     def read(self, data: bytes, shape: tuple[int, ...], order: str) -> np.ndarray:
-        """Numbers from their bytes."""
+        """Decode numbers from bytes."""
         return np.frombuffer(data, np.dtype(self.code).newbyteorder(self.order)).reshape(shape, order=order)
 
 
 class _NoArray(_Inert):
-    """Stands for ``numpy.ndarray``, which numpy names but does not call."""
+    """Replaces ``numpy.ndarray``, which numpy's pickles name but never call."""
 
     def __init__(self, *_: object) -> None:
-        raise pickle.UnpicklingError("it asks for an array in another way than numpy does")
+        raise pickle.UnpicklingError("it constructs an array in another way than numpy")
 
 
 class _Array(_Inert):
-    """What numpy's ``_reconstruct`` gives: an array until its state comes."""
+    """Replaces numpy's ``_reconstruct``: an array that is filled by its state."""
 
     __slots__ = ("values",)
 
     def __init__(self, kind: type, shape: tuple, code: bytes) -> None:
         if kind is not _NoArray:
-            raise pickle.UnpicklingError("it asks for an array of a foreign class")
+            raise pickle.UnpicklingError("it requests an array of another class")
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, by_columns, data = state
@@ -95,7 +94,7 @@ class _Array(_Inert):
 
 
 class _FromBuffer(_Inert):
-    """What numpy calls from protocol 5 on."""
+    """Replaces the function that numpy calls from protocol 5 on."""
 
     def __new__(cls, data: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
         array = _Array(_NoArray, (0,), b"b")
@@ -104,18 +103,18 @@ class _FromBuffer(_Inert):
 
 
 class _Scalar(_Inert):
-    """What numpy calls for a number of its own."""
+    """Replaces the function that numpy calls for a scalar."""
 
     def __new__(cls, dtype: _Dtype, data: bytes) -> int | float | bool:
         return _Dtype.read(dtype, data, (), "C").item()
 
 
 class _Encode(_Inert):
-    """What Python 3 calls to write bytes under protocol 2."""
+    """Replaces the function that Python 3 calls for bytes in protocol 2."""
 
     def __new__(cls, text: str, encoding: str) -> bytes:
         if encoding != "latin1":
-            raise pickle.UnpicklingError(f"it asks for the codec {encoding}")
+            raise pickle.UnpicklingError(f"it requests the codec {encoding}")
         return text.encode("latin1")
 
 
@@ -135,5 +134,5 @@ _KNOWN: dict[tuple[str, str], type[_Inert]] = {
 class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> type[_Inert]:
         if (module, name) not in _KNOWN:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no file of this set needs")
+            raise pickle.UnpicklingError(f"it requests {module}.{name}, which no file of this set needs")
         return _KNOWN[module, name]

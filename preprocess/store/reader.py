@@ -24,9 +24,7 @@ except ImportError:  # Windows
     resource = None
 
 _MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each; enough to keep all shards of CUB open
-_inherited: list[
-    object
-] = []  # files opened by a parent process: referenced here so that this process never closes them
+_inherited: list[object] = []  # files of a parent process, referenced so that this process never closes them
 
 
 @dataclass(frozen=True)

@@ -73,21 +73,21 @@ def test_an_empty_class_is_named(painted, tmp_path, run):
     add_class(painted, "test")
     (painted / "train" / "c").mkdir()
     done = run(*build_command(painted, tmp_path / "x.h5"))
-    assert_message(done, 1, "class 'c' of train/ has no images", "add some or remove the folder")
+    assert_message(done, 1, "class 'c' of train/ has no images", "add images or remove the folder")
     assert done.stderr.count("\n") == 1
 
 
 def test_classes_that_differ_between_splits_are_named(painted, tmp_path, run):
     add_class(painted, "test")
     done = run(*build_command(painted, tmp_path / "x.h5"))
-    assert_message(done, 1, "test/ and train/ differ (c)")
+    assert_message(done, 1, "test/ and train/ need the same class folders, they differ in: c")
     assert done.stderr.count("\n") == 1
 
 
 def test_a_folder_without_train_is_told_the_layout(tmp_path, run):
     paint(tmp_path / "raw" / "a" / "0.png", 1)
     done = run(*build_command(tmp_path / "raw", tmp_path / "x.h5"))
-    assert_message(done, 1, "there is no train in", "train/<class>/<images>, beside it test/<class>/<images>")
+    assert_message(done, 1, "no train in", "train/<class>/<images> next to test/<class>/<images>")
     assert done.stderr.count("\n") == 1
 
 

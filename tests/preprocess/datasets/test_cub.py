@@ -88,7 +88,7 @@ def rewritten(old: str, new: str) -> Callable[[str], str]:
         ("train_test_split.txt", rewritten("22 0\n", ""), "different image ids"),
         ("image_class_labels.txt", rewritten("22 11\n", "23 11\n"), "different image ids"),
         ("images.txt", rewritten(f"5 {PICTURES[4]}\n", ""), "different image ids"),
-        ("classes.txt", rewritten(f"11 {CLASSES[10]}\n", ""), "class 11, which classes.txt lacks"),
+        ("classes.txt", rewritten(f"11 {CLASSES[10]}\n", ""), "class 11, not in classes.txt"),
         ("image_class_labels.txt", rewritten("\n7 4\n", "\nseven 4\n"), "line 7: expected 'id value', got 'seven 4'"),
         ("train_test_split.txt", rewritten("22 0\n", "22 2\n"), "train_test_split.txt"),
         ("images.txt", lambda text: text + f"8 {PICTURES[0]}\n", "images.txt"),

@@ -635,7 +635,7 @@ def test_the_layout_that_is_nearest_to_the_root_is_taken(tmp_path):
 def test_two_copies_at_one_level_are_named(tmp_path):
     for name in ("first", "second"):
         official.make_cub(tmp_path / name)
-    with pytest.raises(DatasetError, match=r"first/images\.txt and .*second/images\.txt; give the root that is meant"):
+    with pytest.raises(DatasetError, match=r"first/images\.txt and .*second/images\.txt; choose one with --root"):
         DATASETS["cub"].find(tmp_path)
 
 
@@ -652,7 +652,7 @@ def test_dogs_opens_no_annotation_outside_of_its_folder(path, tmp_path):
     official.save_matlab(
         tmp_path / "train_list.mat", {"file_list": paths, "annotation_list": count, "labels": np.array([[1]], np.uint8)}
     )
-    with pytest.raises(DatasetError, match=r"train_list\.mat is not laid out as published.*expected paths like"):
+    with pytest.raises(DatasetError, match=r"train_list\.mat does not have the published layout.*expected paths like"):
         DATASETS["dogs"].find(tmp_path)
 
 
@@ -661,7 +661,7 @@ def test_annotations_of_odd_encodings_are_refused(encoding, tmp_path):
     official.make_dogs(tmp_path)
     annotation = next(path for path in (tmp_path / "Annotation").rglob("*") if path.is_file())
     annotation.write_text(f'<?xml version="1.0" encoding="{encoding}"?>' + annotation.read_text())
-    with pytest.raises(DatasetError, match="is not an annotation as published"):
+    with pytest.raises(DatasetError, match="is not a published annotation"):
         DATASETS["dogs"].find(tmp_path)
 
 

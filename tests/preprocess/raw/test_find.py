@@ -169,7 +169,7 @@ def test_what_is_missing_is_named_before_what_is_to_be_fetched(kennel, tmp_path)
     (root / "test_list.mat").unlink()
     done = here("build", "dogs", *OPTIONS, "--no-download")
     assert done.exit_code == 1
-    assert done.output.startswith("Error: dogs was not found under data/raw/dogs: there is no test_list.mat")
+    assert done.output.startswith("Error: dogs was not found under data/raw/dogs: no test_list.mat")
     assert "lists.tar is missing" in done.output
     assert "images.tar" not in done.output
 

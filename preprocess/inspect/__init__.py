@@ -1,1 +1,1 @@
-"""What a store holds, for people: tables, sheets, pages, checks, comparisons, copies."""
+"""Look at a store: tables, contact sheets, reports, checks, comparisons, duplicates, exports."""

@@ -1,4 +1,4 @@
-"""Whether two stores hold the same content, however it is encoded."""
+"""Compare the content of two stores, independent of its encoding."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,15 +13,15 @@ _BATCH, _SHOWN = 64, 5
 
 
 def differences(left: Path, right: Path) -> Iterator[str]:
-    """Say in lines how the content of two stores differs: nothing if it is equal.
+    """Yield a line for each difference between the content of two stores.
 
-    Columns of equal content keys are equal and not read. Codec, shard size and version of the format do not count.
+    Columns with equal content keys are equal and not read. Codec, shard size and format version are ignored.
     """
     stores = Store(left), Store(right)
     for what in ("classes", "splits", "size", "resize", "superpixel_sets"):
         mine, theirs = (_short(getattr(store, what)) for store in stores)
         if mine != theirs:
-            yield f"{what.replace('_', ' ')}: {mine} against {theirs}"
+            yield f"{what.replace('_', ' ')}: {mine} vs. {theirs}"
     for split in stores[0].splits:
         if split in stores[1].splits:
             yield from _split_differences(*stores, split)
@@ -44,7 +44,7 @@ def _split_differences(left: Store, right: Store, split: str) -> Iterator[str]:
             yield f"{split}: the same images in another order"
         for side, names in zip(("left", "right"), only, strict=True):
             if names:
-                yield f"{split}: only in the {side} one: {listed(names, _SHOWN)}"
+                yield f"{split}: only in the {side} store: {listed(names, _SHOWN)}"
         return
     labels = left.labels(split) != right.labels(split)
     if labels.any():
@@ -58,7 +58,7 @@ def _split_differences(left: Store, right: Store, split: str) -> Iterator[str]:
     yield from _column_differences(left, right, split, IMAGES, keys, lambda store, rows: store.images(split, rows))
     mine, theirs = (store.splits[split].paths.keys() - {IMAGES} for store in (left, right))
     if mine != theirs:
-        yield f"{split}: maps {', '.join(sorted(mine)) or 'none'} against {', '.join(sorted(theirs)) or 'none'}"
+        yield f"{split}: maps {', '.join(sorted(mine)) or 'none'} vs. {', '.join(sorted(theirs)) or 'none'}"
     for column in sorted(mine & theirs):
         yield from _column_differences(
             left, right, split, column, keys, lambda store, rows, name=column: store.column_maps(split, name, rows)
@@ -66,7 +66,7 @@ def _split_differences(left: Store, right: Store, split: str) -> Iterator[str]:
 
 
 def _boxes(store: Store, split: str) -> list[np.ndarray]:
-    """Boxes of each image, (m, 4), without what pads them to one length."""
+    """The (m, 4) boxes of each image, without padding."""
     return [boxes[~np.isnan(boxes[:, 0])] for boxes in store.boxes(split)]
 
 

@@ -1,8 +1,8 @@
-"""Images that a store holds twice: equal pixels, and pictures of the same shot that were edited on the way.
+"""Find exact and near duplicates in a store.
 
-Every image is read once: the hash of its pixels finds exact copies, and its thumbnail is kept. Low frequencies of the
-thumbnails, compared all with all, give candidates for near copies; these are aligned, and their local structure is
-compared.
+Every image is read once. A hash of its pixels finds exact copies, and a thumbnail is kept. All pairs of thumbnails are
+compared by their low frequencies, which finds candidates for near copies. Candidates are aligned, and their local
+structure is compared.
 """
 
 import hashlib
@@ -20,27 +20,27 @@ from rich.table import Table
 from preprocess.build.backends import run_parallel
 from preprocess.store import Store
 
-THRESHOLD = 0.9  # preprocess/README.md: what it finds among planted and real copies
+THRESHOLD = 0.9  # preprocess/README.md lists what it finds among planted and real copies
 SHOWN = 20  # rows of the table of copies
 
-_BATCH = 256  # images, or pairs, at a time
-_SIDE = 32  # of a thumbnail, in pixels: 3 KB an image
-_FLAT = 2.0  # grey levels: a thumbnail of smaller standard deviation shows nothing to compare
-_FREQUENCIES = 8  # of the cosine transform, in each direction; those whose sum is below
-_ROWS, _COLUMNS = 256, 4096  # of a block of cosines: 4 MB, which a cache holds
-_MOST = 32  # candidates that an image may have among those after it
-_STEPS = 5  # of the alignment
-_STRAY = 0.35  # how far an alignment may scale, shear or shift: a crop of two thirds
-_CORRELATED = 0.7  # correlation of the aligned luminances below which nothing more is computed
-_WINDOW = 7  # pixels, of the local structure
-_NOISE = 3.0  # squared grey levels, summed over the channels: what lies below is rounding and JPEG
+_BATCH = 256  # images or pairs
+_SIDE = 32  # pixels of a thumbnail's side: 3 KB per image
+_FLAT = 2.0  # grey levels: a thumbnail with a smaller standard deviation is too flat to compare
+_FREQUENCIES = 8  # cosine frequencies per direction; only pairs whose sum is below this are used
+_ROWS, _COLUMNS = 256, 4096  # shape of a block of cosines: 4 MB, which fits into a cache
+_MOST = 32  # candidates for each image among the images after it
+_STEPS = 5  # iterations of the alignment
+_STRAY = 0.35  # largest scaling, shear or shift of an alignment: a crop of two thirds
+_CORRELATED = 0.7  # least correlation of the aligned luminances
+_WINDOW = 7  # pixels: side of a window of local structure
+_NOISE = 3.0  # squared grey levels, summed over the channels: noise of rounding and JPEG
 _KEPT_FIRST = ("test", "val", "train")
 
 Stage = Callable[[str, int], Callable[[int], object]]
 
 
 class Image(NamedTuple):
-    """One image of a store: its split, its number there, its key and its label."""
+    """One image of a store: split, index in the split, key and label."""
 
     split: str
     place: int
@@ -50,14 +50,14 @@ class Image(NamedTuple):
 
 @dataclass(frozen=True)
 class Copy:
-    """An image that another one makes superfluous.
+    """A copy of another image.
 
     Parameters
     ----------
     image : the copy.
-    kind : ``exact``: equal stored pixels; or ``near``.
-    similarity : 1 for an exact copy; of a near one what :func:`similarity` says.
-    mirrored : left and right are exchanged.
+    kind : ``exact`` (equal stored pixels) or ``near``.
+    similarity : 1 for an exact copy; :func:`similarity` of a near copy.
+    mirrored : whether left and right are exchanged.
     """
 
     image: Image
@@ -68,7 +68,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Group:
-    """An image to keep and its copies, each of which was compared with it and found alike."""
+    """An image to keep, and its direct copies."""
 
     kept: Image
     copies: tuple[Copy, ...]
@@ -81,12 +81,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What :func:`find_duplicates` found.
+    """The result of :func:`find_duplicates`.
 
     Parameters
     ----------
-    groups : by the image to keep, in the order of the store with the splits test, val, train.
-    shared : (split, other split) -> how many images of the split have an exact copy in the other one, and how many any.
+    groups : ordered by the image to keep: test, val, train, then by index.
+    shared : (split, other split) -> number of images of the split with an exact copy, and with any copy, in the other.
     """
 
     groups: list[Group]
@@ -111,16 +111,16 @@ def find_duplicates(
 
     Parameters
     ----------
-    store : the store.
-    threshold : least :func:`similarity` of near copies, above 0, at most 1.
-    near : whether to look for near copies at all.
+    store : the store to search.
+    threshold : least :func:`similarity` of near copies, above 0 and at most 1.
+    near : whether to search for near copies.
     jobs : number of processes that align candidates.
-    stage : is called with the name and the length of each stage, and returns what is called with the progress in it.
+    stage : called with the name and length of each stage; returns a function that takes its progress.
 
     Returns
     -------
-    Groups without chains: every copy is a copy of the image that its group keeps, not of another copy. Without the
-    copies no two images of the store are known to be alike.
+    Groups without chains: every copy is a copy of the kept image, not of another copy. Once all copies are removed, no
+    duplicates remain.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
@@ -131,10 +131,10 @@ def find_duplicates(
 
 
 def similarity(first: np.ndarray, second: np.ndarray) -> float:
-    """Say how alike two thumbnails are, whatever crop, small turn, brightness and contrast lie between them.
+    """Similarity of two thumbnails, invariant to crops, small rotations, brightness and contrast.
 
-    The second is laid over the first (an affine map that maximises the correlation of their luminances). Then windows
-    of 7 x 7 pixels are correlated, mean colour taken off, and averaged where the two overlap.
+    An affine map aligns the second thumbnail with the first by maximising the correlation of their luminances. The
+    result is the mean correlation of windows of 7 x 7 pixels, without their mean colour, where the two overlap.
 
     Parameters
     ----------
@@ -142,13 +142,13 @@ def similarity(first: np.ndarray, second: np.ndarray) -> float:
 
     Returns
     -------
-    Nearly 1 for equal pictures, about 0 for unrelated ones, and 0 where no alignment was found.
+    Nearly 1 for equal images, about 0 for unrelated ones, and 0 if the alignment fails.
 
     Notes
     -----
-    A correlation of the whole pictures is misled by what many pictures share: a frame, a bright sky, a dark thing on
-    white. The average over windows is not, and lively windows count only a little more than dull ones (by the square
-    root of their standard deviation).
+    Many unrelated images share a frame, a bright sky or a dark object on white. This misleads a correlation of complete
+    images, but not the mean over windows. Windows are weighted by the square root of their standard deviation, so
+    textured windows count only slightly more than flat ones.
 
     References
     ----------
@@ -174,27 +174,27 @@ def similarity(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def likely_pairs(features: np.ndarray, odd: np.ndarray, least: float, advance: Callable[[int], object]) -> np.ndarray:
-    """Compare all features with all, as they are and mirrored.
+    """Compare all pairs of features, both as they are and with the second image mirrored.
 
     Parameters
     ----------
     features : (n, d) float32 array of unit vectors.
-    odd : (d,) boolean array: which features change their sign when a picture is mirrored.
+    odd : (d,) boolean array: features that change their sign when an image is mirrored.
     least : the least cosine.
-    advance : is called with the number of features that were compared with all after them.
+    advance : called with the number of features that were compared with all later ones.
 
     Returns
     -------
-    (m, 3) int array: first, second > first, whether the second one mirrored is more alike; for each first the 32 most
-    alike at most.
+    (m, 3) int array: first, second > first, and whether the mirrored second is more similar. At most the 32 most
+    similar images for each first.
 
     Notes
     -----
-    Quadratic, but a product of matrices. The even and the odd features apart give both cosines at the price of one:
-    their sum, and their difference.
+    Quadratic, but a matrix product. Multiplying even and odd features separately costs as much as one cosine and gives
+    both: the sum is the cosine, the difference that of the mirrored image.
     """
     even, odd = np.ascontiguousarray(features[:, ~odd]), np.ascontiguousarray(features[:, odd])
-    # Written again and again: new memory for each block would take longer than the products.
+    # Reused buffers: allocating memory for each block would take longer than the products.
     sums, odds, sizes = np.empty((3, _ROWS * _COLUMNS), np.float32)
     found = [np.empty((0, 3), np.int64)]
     for row in range(0, len(features), _ROWS):
@@ -217,11 +217,11 @@ def likely_pairs(features: np.ndarray, odd: np.ndarray, least: float, advance: C
 
 
 def exclude_lines(groups: Iterable[Group]) -> list[str]:
-    """List every copy, for ``build --exclude``: one key a line below a comment that says what it is a copy of.
+    """Exclude list for ``build --exclude``: one key per line, below a comment that names the kept image.
 
     Returns
     -------
-    Lines without ends, by split, copies of training images first.
+    Lines without line ends, by split, copies in the training split first.
     """
     copies = sorted(_copies(groups), key=lambda pair: -_rank(pair[1].image.split))
     lines = []
@@ -229,13 +229,13 @@ def exclude_lines(groups: Iterable[Group]) -> list[str]:
         members = list(members)
         lines.append(f"# {split}: {len(members)} copies")
         for kept, copy in members:
-            differs = "" if kept.label == copy.image.label else ", with another label"
+            differs = "" if kept.label == copy.image.label else ", with a different label"
             lines += [f"# {_describe(copy)} copy of {kept.key}{differs}", copy.image.key]
     return lines
 
 
 def summary(store: Store, found: Duplicates) -> Table:
-    """One row for each pair of splits that share images."""
+    """Table with a row for each pair of splits that share images."""
     table = Table("images of", "with a copy in", "exact", "exact or near", "share of the split")
     for (split, other), (exact, both) in found.shared.items():
         table.add_row(split, other, str(exact), str(both), f"{100 * both / len(store.splits[split]):.2f} %")
@@ -243,7 +243,7 @@ def summary(store: Store, found: Duplicates) -> Table:
 
 
 def copies(store: Store, groups: Iterable[Group], shown: int = SHOWN) -> Table:
-    """One row for each copy, those with another label than the image to keep first."""
+    """Table with a row for each copy; copies with a different label than the kept image come first."""
     table = Table("keep", "copy", "kind", "similarity", "labels")
     rows = sorted(_copies(groups), key=lambda pair: pair[0].label == pair[1].image.label)
     for kept, copy in rows[:shown]:
@@ -262,11 +262,11 @@ def _list_images(store: Store) -> list[Image]:
 
 
 def _read(store: Store, number: int, near: bool, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
-    """Number of the first image with the same pixels, for each image; thumbnails (n, 32, 32, 3) uint8, if ``near``."""
+    """Index of the first image with the same pixels for each image, and (n, 32, 32, 3) uint8 thumbnails if ``near``."""
     advance = stage("read the images", number)
     same, thumbnails = np.empty(number, np.int64), np.empty((number if near else 0, _SIDE, _SIDE, 3), np.uint8)
     seen: dict[bytes, int] = {}
-    everything = chain.from_iterable(_pictures(store, split) for split in store.splits)
+    everything = chain.from_iterable(_pixels(store, split) for split in store.splits)
     for image, pixels in enumerate(everything):
         digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(pixels))
@@ -277,14 +277,14 @@ def _read(store: Store, number: int, near: bool, stage: Stage) -> tuple[np.ndarr
     return same, thumbnails
 
 
-def _pictures(store: Store, split: str) -> Iterator[np.ndarray]:
+def _pixels(store: Store, split: str) -> Iterator[np.ndarray]:
     number = len(store.splits[split])
     for start in range(0, number, _BATCH):
         yield from store.images(split, range(start, min(start + _BATCH, number)))
 
 
 def _near_links(thumbnails: np.ndarray, chosen: np.ndarray, threshold: float, jobs: int, stage: Stage) -> list[_Link]:
-    """Near copies among the chosen thumbnails, by their numbers."""
+    """Near copies among the chosen thumbnails."""
     chosen = chosen[[thumbnails[image].mean(axis=2).std() >= _FLAT for image in chosen]] if len(chosen) else chosen
     features, odd = _features(thumbnails, chosen)
     pairs = likely_pairs(features, odd, _least_cosine(len(chosen)), stage("compare all with all", len(chosen)))
@@ -306,7 +306,7 @@ def _near_links(thumbnails: np.ndarray, chosen: np.ndarray, threshold: float, jo
 
 def _similarities(start: int, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> tuple[int, list[float]]:
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # more only get into each other's way at 32 x 32 pixels
+    cv2.setNumThreads(1)  # more threads slow each other down at 32 x 32 pixels
     try:
         second = np.where(mirrored[:, None, None, None], second[:, :, ::-1], second)
         return start, [similarity(*pair) for pair in zip(first, second, strict=True)]
@@ -315,7 +315,7 @@ def _similarities(start: int, first: np.ndarray, second: np.ndarray, mirrored: n
 
 
 def _features(thumbnails: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Low frequencies of the luminance as (n, 35) unit vectors, and which of them are odd from left to right."""
+    """Low frequencies of the luminance as (n, 35) unit vectors, and which of them are odd in x."""
     waves = np.cos(np.pi * np.arange(_FREQUENCIES)[:, None] * (np.arange(_SIDE) + 0.5) / _SIDE).astype(np.float32)
     down, right = np.mgrid[:_FREQUENCIES, :_FREQUENCIES]
     low = (down + right > 0) & (down + right < _FREQUENCIES)
@@ -329,9 +329,9 @@ def _features(thumbnails: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _amplitudes(features: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
-    """Usual size of each feature among unit vectors, so that each can count alike: (d,) float32.
+    """Typical size of each feature of unit vectors, for equal weights: (d,) float32.
 
-    Amplitudes of natural images fall as one over the frequency; that counts as much as 100 images of the set.
+    The prior, as strong as 100 images, is that amplitudes of natural images fall with one over the frequency.
     """
     power, usual = (features**2).sum(axis=0), 1 / frequencies**2
     return np.sqrt((power + 100 * usual / usual.sum()) / (len(features) + 100)).astype(np.float32)
@@ -342,13 +342,13 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _least_cosine(number: int) -> float:
-    # Of unrelated pairs of CIFAR-10 one in 10^4 lies above 0.7, and a tenth of that above each 0.1 more: a bound
-    # that rises so leaves about 5 candidates an image to be aligned, however many images there are.
+    # On CIFAR-10, one in 10^4 unrelated pairs is above 0.7, and a tenth of that for each 0.1 more. This bound keeps
+    # about 5 candidates per image for any number of images.
     return 0.7 + 0.1 * max(0.0, math.log10(max(number, 1) / 60_000))
 
 
 class _Best:
-    """The most alike candidates of each image of a block of rows."""
+    """The most similar candidates of each image in a block of rows."""
 
     def __init__(self) -> None:
         self.pairs, self._cosines = np.empty((0, 3), np.int64), np.empty(0, np.float32)
@@ -364,27 +364,27 @@ class _Best:
 
 
 def _align(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The second picture as it lies on the first, and where it covers it: (32, 32) float32 of 0 and 1."""
+    """The second image aligned with the first, and a (32, 32) float32 mask of their overlap; None on failure."""
     grey = [cv2.cvtColor(np.ascontiguousarray(each), cv2.COLOR_RGB2GRAY) for each in (first, second)]
     until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, _STEPS, 1e-4)
     try:
         found, warp = cv2.findTransformECC(*grey, np.eye(2, 3, dtype=np.float32), cv2.MOTION_AFFINE, until, None, 3)
-    except cv2.error:  # it strays, or one of them is flat
+    except cv2.error:  # no convergence, or a flat image
         return None
     middle = np.float32([_SIDE / 2 - 0.5] * 2)
     shift = (warp[:, :2] @ middle + warp[:, 2] - middle) / _SIDE
     if found < _CORRELATED or max(np.abs(warp[:, :2] - np.eye(2)).max(), np.abs(shift).max()) > _STRAY:
         return None
     size = (_SIDE, _SIDE)
-    laid = cv2.warpAffine(
+    aligned = cv2.warpAffine(
         second, warp, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )
     overlap = cv2.warpAffine(np.ones(size, np.uint8), warp, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
-    return laid, overlap.astype(np.float32)
+    return aligned, overlap.astype(np.float32)
 
 
 def _sums(values: np.ndarray) -> np.ndarray:
-    """Sums over the windows around each pixel."""
+    """Sum over the window around each pixel."""
     return cv2.boxFilter(values, -1, (_WINDOW, _WINDOW), normalize=False, borderType=cv2.BORDER_CONSTANT)
 
 
@@ -393,7 +393,7 @@ def _rank(split: str) -> int:
 
 
 def _group(images: Sequence[Image], same: np.ndarray, links: Iterable[_Link]) -> list[Group]:
-    """Walk through the images, those to be kept rather first: each that is no copy yet takes all that are alike."""
+    """Go through the images by priority; each one that is not yet a copy becomes a group with all its copies."""
     alike: dict[int, list[_Link]] = defaultdict(list)
     for link in links:
         alike[link.first].append(link)
@@ -436,7 +436,7 @@ def _shared(
 
 
 def _members(same: np.ndarray) -> dict[int, list[int]]:
-    """Images by the number of the first one with the same pixels."""
+    """Images by the index of the first image with the same pixels."""
     members: dict[int, list[int]] = defaultdict(list)
     for image, first in enumerate(same.tolist()):
         members[first].append(image)

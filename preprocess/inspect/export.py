@@ -1,4 +1,4 @@
-"""A store as plain files: PNG images, PNG label maps, a table of labels."""
+"""Export a store as plain files: PNG images, PNG label maps, CSV tables."""
 
 import csv
 import math
@@ -18,22 +18,22 @@ _BATCH = 64
 
 
 def export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
-    """Write ``images/KEY.png``, for every column of maps ``COLUMN/KEY.png`` (grey, value = id), and ``labels.csv``.
+    """Write ``images/KEY.png``, ``COLUMN/KEY.png`` for every map column (greyscale, value = id) and ``labels.csv``.
 
-    Where there are bounding boxes, also ``boxes.csv``: edges as fractions of width and height.
+    If the store has bounding boxes, also write ``boxes.csv``: edges as fractions of width and height.
 
     Parameters
     ----------
-    store : what to write.
-    folder : is made; must not hold anything yet.
-    advance : is called with the number of images that were written.
+    store : the store to export.
+    folder : output folder; must be empty or missing.
+    advance : called with the number of images that were written.
 
     Raises
     ------
-    StoreError : the folder is not empty, or a key would leave it.
+    StoreError : the folder is not empty, or a key points outside the folder.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise StoreError(f"{folder} is not empty; give a new folder")
+        raise StoreError(f"{folder} is not empty; choose a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     aside.mkdir()
@@ -71,11 +71,11 @@ def _boxes(store: Store, split: str) -> Iterator[list]:
         yield from ([split, key, *box] for box in boxes.tolist() if not math.isnan(box[0]))
 
 
-def _write(folder: Path, keys: list[str], pictures: Sequence[np.ndarray]) -> None:
-    for key, pixels in zip(keys, pictures, strict=True):
+def _write(folder: Path, keys: list[str], arrays: Sequence[np.ndarray]) -> None:
+    for key, pixels in zip(keys, arrays, strict=True):
         path = PurePosixPath(key)
         if path.is_absolute() or ".." in path.parts:
-            raise StoreError(f"the key {key!r} leads out of the folder")
+            raise StoreError(f"the key {key!r} points outside the folder")
         out = folder / f"{key}.png"
         out.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(out)

@@ -1,4 +1,4 @@
-"""What the commands print: tables of a store, of a build, of a forecast."""
+"""The tables that the commands print: of a store, a build, a forecast."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,13 +12,13 @@ from preprocess.build.forecast import Forecast
 from preprocess.store import Store
 from preprocess.superpixels import adjusted_rand_index
 
-COMPARED = 32  # images whose scales are compared
+COMPARED = 32  # images per split on which neighbouring scales are compared
 
 
 def describe(store: Store) -> Iterator[str]:
-    """Lines on a store as a whole, its superpixels and the images that were left out."""
+    """Lines that describe a store, its superpixels and the images that were left out."""
     sizes = {"squash": f"{store.size}x{store.size} pixels", "short": f"short side {store.size} pixels"}
-    size, codec = sizes.get(store.resize, "images of their own sizes"), store.document["images"]["codec"]
+    size, codec = sizes.get(store.resize, "original image sizes"), store.document["images"]["codec"]
     yield f"{store.path}: {store.dataset}, {len(store.classes)} classes, {size}, {codec}"
     for name, chosen in store.superpixel_sets.items():
         draws = ", ".join(f"{scale.segments} ({scale.weight:.3f})" for scale in chosen.scales)
@@ -30,13 +30,13 @@ def describe(store: Store) -> Iterator[str]:
             names = ", ".join(failure["key"] for failure in entry["failed"])
             yield f"{split}: {len(entry['failed'])} images left out: {names}"
         if excluded := entry.get("excluded"):
-            yield f"{split}: {len(excluded)} images excluded on demand: {', '.join(excluded)}"
+            yield f"{split}: {len(excluded)} images excluded by the user: {', '.join(excluded)}"
         if "limit_per_class" in entry:
-            yield f"{split}: at most {entry['limit_per_class']} images of a class were taken"
+            yield f"{split}: limited to {entry['limit_per_class']} images per class"
 
 
 def columns(store: Store) -> Table:
-    """One row for each column of each split."""
+    """Table with a row for each column of each split."""
     table = Table(
         "split", "column", "superpixels: least", "mean", "most", "agreement with next", "samples", "shards", "bytes",
         "content key",
@@ -56,29 +56,29 @@ def columns(store: Store) -> Table:
 
 
 def forecast(found: Forecast, jobs: int) -> Table:
-    """What a build will take."""
+    """Table of the time, disk space and memory that a build needs."""
     table = Table("what a build takes", "", show_header=False)
-    table.add_row("images", f"{found.images}, {found.measured} measured, {found.failed} of them not usable")
+    table.add_row("images", f"{found.images}, {found.measured} measured, {found.failed} of them unusable")
     table.add_row(
         "time", f"about {_duration(found.seconds / jobs)} with {jobs} jobs, {_duration(found.seconds)} with one"
     )
     table.add_row("disk, --codec raw", decimal(int(found.raw_bytes + found.map_bytes)))
     table.add_row("disk, --codec jpeg", decimal(int(found.jpeg_bytes + found.map_bytes)))
-    table.add_row("of these, maps", decimal(int(found.map_bytes)))
-    table.add_row("memory", f"at most {decimal(int(found.worker_bytes))} for each job, beside the programs")
+    table.add_row("of which maps", decimal(int(found.map_bytes)))
+    table.add_row("memory", f"at most {decimal(int(found.worker_bytes))} per job, plus the program itself")
     return table
 
 
 def datasets(rows: Iterable[tuple[str, str, str]]) -> Table:
-    """Name, description and local state of data sets."""
-    table = Table("data set", "what it is, what is here", show_lines=True)
+    """Table of data sets: name, description and local state."""
+    table = Table("data set", "description and local state", show_lines=True)
     for name, text, state in rows:
         table.add_row(name, f"{text}\nhere: {state}")
     return table
 
 
 def splits(store: Store) -> Table:
-    """One row for each split of a store."""
+    """Table with a row for each split."""
     table = Table("split", "images", "left out", "maps", "bytes")
     for split, layout in store.splits.items():
         entry = store.document["splits"][split]
@@ -89,7 +89,7 @@ def splits(store: Store) -> Table:
 
 
 def show(table: Table) -> None:
-    """Print a table; one that is piped into a file is not squeezed into 80 columns."""
+    """Print a table, 160 columns wide if the output is not a terminal."""
     (Console() if sys.stdout.isatty() else Console(width=160)).print(table)
 
 
@@ -99,7 +99,7 @@ def _by_count(item: tuple[str, dict]) -> tuple:
 
 
 def _agreements(store: Store, split: str) -> dict[str, str]:
-    """Column -> how alike its maps and those of the next scale are, over images spread evenly."""
+    """Column -> mean agreement of its maps with the next scale, over evenly spaced images."""
     number = len(store.splits[split])
     chosen = sorted({place * number // COMPARED for place in range(COMPARED)}) if number else []
     found = {}

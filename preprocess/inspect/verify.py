@@ -1,4 +1,4 @@
-"""Reading a whole store again: which shards and samples are not what was written?"""
+"""Read a complete store again and find damaged shards and samples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class Fault:
 
     Parameters
     ----------
-    path : the shard, relative to the folder of the index; the packed store itself if that is damaged.
-    lines : what is wrong with it, and which samples.
+    path : the shard, relative to the folder of the index; for a packed store, the store itself.
+    lines : what is damaged, and which samples.
     """
 
     path: str
@@ -27,17 +27,17 @@ class Fault:
 
 
 def verify(store: Store, jobs: int, advance: Callable[[int], None]) -> list[Fault]:
-    """Compare every shard with the index, byte for byte.
+    """Compare every byte of a store with its digests.
 
     Parameters
     ----------
-    store : an index with shards, or a packed store, which is read in one piece.
-    jobs : threads; hashing leaves Python's lock.
-    advance : is called with 1 after each shard.
+    store : an index with shards, or a packed store, which is read as one file.
+    jobs : number of threads; hashing releases Python's lock.
+    advance : called with 1 after each file.
 
     Returns
     -------
-    The faults, in the order of the shards; empty for a sound store.
+    The faults, in the order of the shards; empty for an intact store.
     """
     if store.packed:
         found = _check_pack(store)
@@ -67,7 +67,7 @@ def check_shard(home: Path, record: dict) -> Fault:
     except StoreError as error:
         return Fault(record["path"], (str(error), *_damaged(path)))
     if found != (record["bytes"], record["sha256"]):
-        return Fault(record["path"], (f"{path} is another shard than the index names",))
+        return Fault(record["path"], (f"{path} is not the shard that the index lists",))
     return Fault(record["path"], ())
 
 

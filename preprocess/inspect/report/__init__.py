@@ -1,1 +1,1 @@
-"""A store as one HTML page: gather the figures, draw the plots, render the page."""
+"""Report on a store as one HTML page: gather the data, draw the plots, render the page."""

@@ -1,6 +1,6 @@
-"""What the page about a store holds: plain data, read with damage in mind.
+"""Collect the data for the report on a store.
 
-Damage never ends the reading: what cannot be read is listed in ``troubles`` and missing in the figures.
+Damage never stops the reading: what cannot be read is listed in ``troubles`` and left out of the figures.
 """
 
 import os
@@ -19,8 +19,8 @@ from preprocess.store.shard import Shard
 from preprocess.superpixels import ALGORITHMS, Scale
 
 _MEASURED = 32  # images on which reading and segmenting are timed
-_PATIENCE = 20.0  # seconds after which no further image is timed: photographs of many megapixels
-_MOST_PIXELS = 640  # longest side of a picture on a sheet; larger ones are thinned
+_PATIENCE = 20.0  # seconds after which no further image is timed, for photographs of many megapixels
+_MOST_PIXELS = 640  # longest side of an image on a sheet; larger images are subsampled
 
 Advance = Callable[[], None]
 Stage = Callable[[str, int], Advance]
@@ -33,8 +33,8 @@ class ScaleReport:
     Parameters
     ----------
     scale : count and draw weight.
-    found : (n,) int array: superpixels of every map that can be read.
-    pixels : int array: size of every superpixel of the sampled maps.
+    found : (n,) int array: number of superpixels of every readable map.
+    pixels : int array: size in pixels of every superpixel of the sampled maps.
     """
 
     scale: Scale
@@ -48,13 +48,13 @@ class SplitReport:
 
     Parameters
     ----------
-    name, images : its name, and how many images the index states.
-    entry : what the index says of it.
-    per_class : (classes,) int array: images of every class whose labels can be read.
+    name, images : name, and number of images in the index.
+    entry : the split's entry in the index.
+    per_class : (classes,) int array: number of images of every class, as far as labels can be read.
     boxes : number of bounding boxes.
-    shapes : (n, 2) int array of height and width, where images have sizes of their own; else of no rows.
-    scales : the chosen superpixels; empty where the split has no maps of them.
-    sampled : how many images were read for ``pixels``.
+    shapes : (n, 2) int array of height and width if image sizes vary; else no rows.
+    scales : the scales of the selected superpixels; empty if the split has no maps of them.
+    sampled : number of images that were read for ``pixels``.
     sheet : rows of panels.
     """
 
@@ -71,11 +71,11 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Written:
-    """When the shards of a column were written, by the times of their files.
+    """When the shards of a column were written, by the modification times of their files.
 
     Parameters
     ----------
-    split, column : which.
+    split, column : the column.
     first, last : seconds since 1970.
     """
 
@@ -87,13 +87,13 @@ class Written:
 
 @dataclass(frozen=True)
 class Measured:
-    """Median milliseconds on this machine, now.
+    """Timings on this machine.
 
     Parameters
     ----------
-    images, split, processors : how many images of which split; cores that this process may use.
-    rows : (what, milliseconds) for each step.
-    unknown : name of the store's algorithm, where this program does not have it, and so cannot time it; else None.
+    images, split, processors : number of timed images, their split, and the cores available to this process.
+    rows : (step, median milliseconds).
+    unknown : name of the store's algorithm if this program does not have it and cannot time it; else None.
     """
 
     images: int
@@ -105,15 +105,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class StoreReport:
-    """Everything that the page shows.
+    """The data of the report.
 
     Parameters
     ----------
     store : the store.
     splits : its splits.
-    troubles : what cannot be read, a line each.
+    troubles : what cannot be read, one line each.
     written : when the shards were written, by column; empty for a packed store.
-    measured : None where there is no image with maps.
+    measured : timings; None if no image can be read.
     """
 
     store: Store
@@ -124,15 +124,15 @@ class StoreReport:
 
 
 def gather(store: Store, count: int, samples: int, processors: int, stage: Stage) -> StoreReport:
-    """Read what the page shows.
+    """Read the data of the report.
 
     Parameters
     ----------
-    store : the store; its chosen superpixels are shown.
-    count : images of a contact sheet.
-    samples : images of each split that are read for the sizes of superpixels.
-    processors : for the label of the timings.
-    stage : (name, steps) -> a function that is called after each step.
+    store : the store; its selected superpixels are shown.
+    count : number of images on a contact sheet.
+    samples : number of images of each split to read for the sizes of superpixels.
+    processors : number of cores, shown with the timings.
+    stage : (name, steps) -> a function to call after each step.
     """
     reading = _Reading(store)
     splits = [_read_split(reading, name, count, samples, stage) for name in store.splits]
@@ -141,7 +141,7 @@ def gather(store: Store, count: int, samples: int, processors: int, stage: Stage
 
 
 def _written(store: Store) -> list[Written]:
-    """The times of the shards that are there; nothing else tells what a build took: equal stores have equal bytes."""
+    """Modification times of the existing shards. The bytes of a store do not depend on time, so it has no others."""
     if store.packed:
         return []
     found = []
@@ -158,11 +158,11 @@ class _Reading:
 
     Parameters
     ----------
-    store : where from.
+    store : the store to read.
 
     Attributes
     ----------
-    troubles : messages, each once, in the order in which they came.
+    troubles : messages without duplicates, in order of occurrence.
     """
 
     def __init__(self, store: Store) -> None:
@@ -170,10 +170,10 @@ class _Reading:
         self._lost = set(store.missing())
         home = f"{store.path.parent}{os.sep}"
         self._home = "" if home == f".{os.sep}" else home
-        self.troubles = dict.fromkeys(f"shard {path} is missing, or not of its size" for path in sorted(self._lost))
+        self.troubles = dict.fromkeys(f"shard {path} is missing or has the wrong size" for path in sorted(self._lost))
 
     def shards(self, split: str, column: str, samples: Sequence[int]) -> Iterator[tuple[Shard, np.ndarray]]:
-        """Yield every shard with some of these samples, if it opens, and their rows in it."""
+        """Yield every readable shard that contains some of these samples, with their rows in it."""
         layout = self.store.splits[split]
         numbers, rows = layout.find(np.asarray(samples, np.int64))
         order = np.argsort(numbers, kind="stable")
@@ -184,16 +184,16 @@ class _Reading:
                     yield shard, rows[group]
 
     def attempt(self, read: Callable, *arguments: object) -> object | None:
-        """Call a function that reads; None, and a trouble, if it meets damage."""
+        """Call a function that reads; on damage, record it in ``troubles`` and return None."""
         try:
             return read(*arguments)
         except PreprocessError as error:
-            # Shards are named as the index names them: the page may be sent to others, this machine's folders are ours.
+            # Relative paths, as in the index: the report may be shared, and should not show this machine's folders.
             self.troubles[str(error).split("; run: ")[0].replace(self._home, "")] = None
             return None
 
     def values(self, split: str, column: str, read: Callable[[Shard], np.ndarray], advance: Advance) -> np.ndarray:
-        """One row of integers for every sample of a split whose shard can be read: (n, k) array."""
+        """One row of integers for every sample of a split in a readable shard: (n, k) array."""
         found = []
         for shard, rows in self.shards(split, column, range(len(self.store.splits[split]))):
             numbers = self.attempt(read, shard)
@@ -231,14 +231,14 @@ def _read_split(reading: _Reading, name: str, count: int, samples: int, stage: S
 
 
 def _listed(shard: Shard) -> np.ndarray:
-    """Label, number of boxes, height and width of every image of a shard: (rows, 4) array."""
+    """Label, number of boxes, height and width of every image in a shard: (rows, 4) array."""
     boxes = np.isfinite(shard.boxes).all(axis=2).sum(axis=1)
     sizes = np.zeros((len(shard), 2), int) if shard.sizes is None else shard.sizes
     return np.column_stack([shard.labels, boxes, sizes])
 
 
 def _check_images(reading: _Reading, split: str, chosen: list[int], advance: Advance) -> None:
-    """Compare images with their checksums, for the troubles; they need not be decoded for that."""
+    """Compare images with their checksums, without decoding them."""
     for shard, rows in reading.shards(split, IMAGES, chosen):
         for row in rows.tolist():
             reading.attempt(shard.check_row, row)
@@ -271,7 +271,7 @@ def _sheet(reading: _Reading, split: str, chosen: list[int], columns: tuple[str,
         for scale, column in zip(store.scales, columns, strict=False):
             ids = _one(reading, split, column, sample, Shard.read_map)
             if ids is None:
-                panels.append((f"{scale.segments} asked, cannot be read", None))
+                panels.append((f"{scale.segments} requested, cannot be read", None))
             else:
                 drawn = outlined(image[::step, ::step], ids[::step, ::step])
                 panels.append((found_title(scale.segments, ids), drawn))
@@ -286,12 +286,12 @@ def _one(reading: _Reading, split: str, column: str, sample: int, read: Callable
 
 
 def _measure(reading: _Reading, split: SplitReport, processors: int, stage: Stage) -> Measured:
-    """Time reading and segmenting, one image after another."""
+    """Time reading and segmenting, one image at a time."""
     store, chosen = reading.store, spread(split.images, _MEASURED)
     advance = stage("timings", len(chosen))
     counts = tuple(scale.segments for scale in store.scales)
     algorithm = ALGORITHMS.get(store.superpixels.algorithm)
-    if algorithm is not None:  # compiled before it is timed
+    if algorithm is not None:  # compile before timing
         algorithm.segment(np.zeros((16, 16, 3), np.uint8), counts[:1], store.superpixels.compactness)
     steps: dict[str, list[float]] = {}
     begin, timed = time.perf_counter(), 0
@@ -301,7 +301,7 @@ def _measure(reading: _Reading, split: SplitReport, processors: int, stage: Stag
             _timed(steps, f"read its map of {scale.scale.segments}", store.column_maps, split.name, column, [sample])
         timed += images is not None
         if images is not None and algorithm is not None:
-            what = f"cut it again with {store.superpixels.algorithm}, {len(counts)} scales at once"
+            what = f"segment it with {store.superpixels.algorithm}, {len(counts)} scales at once"
             _timed(steps, what, algorithm.segment, images[0], counts, store.superpixels.compactness)
         advance()
         if time.perf_counter() - begin > _PATIENCE:
@@ -312,7 +312,7 @@ def _measure(reading: _Reading, split: SplitReport, processors: int, stage: Stag
 
 
 def _timed(steps: dict[str, list[float]], what: str, work: Callable, *arguments: object) -> object | None:
-    """Do some work and keep its seconds; None if it meets damage, which is listed already."""
+    """Call ``work`` and record its seconds; None on damage, which is already listed."""
     kept, begin = steps.setdefault(what, []), time.perf_counter()
     try:
         result = work(*arguments)

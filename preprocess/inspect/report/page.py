@@ -1,4 +1,4 @@
-"""The page about a store: what was gathered -> one file of HTML."""
+"""Render the collected data as one HTML file."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,31 +14,31 @@ from preprocess.store import Store
 from preprocess.store.format import FORMAT_VERSION
 from preprocess.store.index import IMAGES
 
-_SHOWN = 200  # rows of a table of failures
-_EXTREMES = 10  # classes at either end, where there are many
+_SHOWN = 200  # most rows in a table of failures
+_EXTREMES = 10  # classes shown at either end if there are many
 
 
 @dataclass(frozen=True)
 class Balance:
-    """How images are spread over classes.
+    """Distribution of images over classes.
 
     Parameters
     ----------
-    ratio : images of the largest class for one of the smallest that has any.
+    ratio : images of the largest class divided by those of the smallest non-empty class.
     empty : names of the classes without images.
-    largest, smallest : (name, images); together all classes, where there are few.
-    picture : a ``data:`` address.
+    largest, smallest : (name, images). If there are few classes, ``largest`` has all of them.
+    plot : a ``data:`` address.
     """
 
     ratio: float
     empty: list[str]
     largest: list[tuple[str, int]]
     smallest: list[tuple[str, int]]
-    picture: str
+    plot: str
 
 
 def render(report: StoreReport) -> bytes:
-    """Write the page."""
+    """Render the page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -56,9 +56,9 @@ def render(report: StoreReport) -> bytes:
         excluded=[(split, key) for split, entry in entries.items() for key in entry.get("excluded", ())],
         shown=_SHOWN,
         columns=[(name, _columns(entry)) for name, entry in entries.items()],
-        splits=[(split, _pictures(report.store, split)) for split in report.splits],
+        splits=[(split, _plots(report.store, split)) for split in report.splits],
     )
-    # A path may hold bytes that are no text.
+    # A path may contain bytes that are not text.
     return page.encode("utf-8", "replace")
 
 
@@ -67,32 +67,32 @@ def _moment(seconds: float) -> str:
 
 
 def _facts(store: Store) -> list[tuple[str, str]]:
-    """What the store is, in pairs."""
+    """Properties of the store: (name, value)."""
     images = store.document["images"]
     sizes = {"squash": f"{store.size} × {store.size} pixels", "short": f"short side {store.size} pixels, aspect kept"}
     quality = f", quality {images['quality']}" if "quality" in images else ""
-    banner = [("banner", f"{images['banner']} rows cut off")] if images.get("banner") else []
+    banner = [("banner", f"{images['banner']} rows cropped")] if images.get("banner") else []
     return [
         ("data set", store.dataset),
         ("file", store.path.name),
-        ("kind", "packed store, one file" if store.packed else "index with shards beside it"),
+        ("kind", "packed store, one file" if store.packed else "index with shards"),
         ("format", f"version {FORMAT_VERSION}"),
         ("classes", f"{len(store.classes):,}"),
-        ("images", f"{sizes.get(store.resize, 'their own sizes')}, {images['codec']}{quality}"),
+        ("images", f"{sizes.get(store.resize, 'original sizes')}, {images['codec']}{quality}"),
         *banner,
         ("decoded by", f"Pillow {images['pillow']}"),
     ]
 
 
 def _columns(entry: dict) -> list[dict]:
-    """Rows of the table of columns: images first, then maps by their counts."""
+    """Rows of the table of columns: images first, then maps by count."""
 
-    def place(item: tuple[str, dict]) -> tuple:
+    def order(item: tuple[str, dict]) -> tuple:
         recipe = item[1].get("recipe", {})
         return item[0] != IMAGES, recipe.get("algorithm", ""), recipe.get("segments", 0), item[0]
 
     rows = []
-    for name, column in sorted(entry["columns"].items(), key=place):
+    for name, column in sorted(entry["columns"].items(), key=order):
         total = sum(file["bytes"] for file in column["files"])
         recipe = column.get("recipe", {})
         rows.append(
@@ -107,16 +107,16 @@ def _columns(entry: dict) -> list[dict]:
     return rows
 
 
-def _pictures(store: Store, split: SplitReport) -> dict:
-    """What is drawn of a split; None where there is nothing to draw."""
+def _plots(store: Store, split: SplitReport) -> dict:
+    """Plots and summaries of a split; None if there is no data."""
     read = split.per_class.sum() > 0
-    found = [(f"{each.scale.segments} asked", each.found, each.scale.segments) for each in split.scales]
-    pixels = [(f"{each.scale.segments} asked", each.pixels, _expected(store, each)) for each in split.scales]
+    found = [(f"{each.scale.segments} requested", each.found, each.scale.segments) for each in split.scales]
+    pixels = [(f"{each.scale.segments} requested", each.pixels, _expected(store, each)) for each in split.scales]
     return {
         "balance": _balance(store, split) if read else None,
         "sheet": sheet_address(split.sheet) if split.sheet else None,
-        "found": spread_address(found, "superpixels of an image") if any(len(row[1]) for row in found) else None,
-        "pixels": spread_address(pixels, "pixels of a superpixel") if any(len(row[1]) for row in pixels) else None,
+        "found": spread_address(found, "superpixels per image") if any(len(row[1]) for row in found) else None,
+        "pixels": spread_address(pixels, "pixels per superpixel") if any(len(row[1]) for row in pixels) else None,
         "shapes": shapes_address(split.shapes) if len(split.shapes) else None,
         "scales": [(each, _summary(each.found), _summary(each.pixels)) for each in split.scales],
         "sides": [(name, _summary(split.shapes[:, axis])) for axis, name in ((1, "width"), (0, "height"))],
@@ -124,7 +124,7 @@ def _pictures(store: Store, split: SplitReport) -> dict:
 
 
 def _expected(store: Store, each: ScaleReport) -> float | None:
-    """Pixels of a superpixel if an image had as many as were asked for, all alike."""
+    """Pixels per superpixel if an image had exactly the requested number, all of one size."""
     return store.size**2 / each.scale.segments if store.uniform else None
 
 
@@ -149,5 +149,5 @@ def _balance(store: Store, split: SplitReport) -> Balance:
         empty=[name for name, count in pairs if count == 0],
         largest=pairs if few else pairs[:_EXTREMES],
         smallest=[] if few else pairs[-_EXTREMES:],
-        picture=balance_address(counts, classes),
+        plot=balance_address(counts, classes),
     )

@@ -1,4 +1,4 @@
-"""The pictures of the page about a store, as ``data:`` addresses."""
+"""The plots of the report, as ``data:`` addresses."""
 
 import base64
 import io
@@ -13,9 +13,9 @@ from preprocess.inspect.sheet import Panel, draw_sheet
 _INK, _LINE, _FILL, _ASKED = "#1f2933", "#c3cad2", "#3b7ea1", "#d1622b"
 _WIDTH = 4.8  # inches; 100 CSS pixels each
 _BINS = 40
-_MOST_BARS = 20  # classes that have a bar with a name; more of them are a curve
+_MOST_BARS = 20  # classes drawn as bars with names; more classes are drawn as a curve
 _MOST_POINTS = 20_000
-_TAIL = 0.005  # of a histogram may lie beyond its end
+_TAIL = 0.005  # fraction of the values that a histogram may cut off
 
 
 def sheet_address(rows: list[list[Panel]]) -> str:
@@ -24,7 +24,7 @@ def sheet_address(rows: list[list[Panel]]) -> str:
 
 
 def balance_address(counts: np.ndarray, classes: tuple[str, ...]) -> str:
-    """Images of each class: a bar each with its name, or a curve over the rank where there are many."""
+    """Images per class: a named bar per class, or a curve over the rank if there are many classes."""
     order = np.argsort(-counts, kind="stable")
     if len(counts) > _MOST_BARS:
         figure = Figure(figsize=(_WIDTH, 2.6), layout="constrained")
@@ -46,20 +46,20 @@ def balance_address(counts: np.ndarray, classes: tuple[str, ...]) -> str:
 
 
 def spread_address(rows: list[tuple[str, np.ndarray, float | None]], xlabel: str) -> str:
-    """Histograms below each other on one axis.
+    """Histograms below each other with a common axis.
 
     Parameters
     ----------
-    rows : (name, integers, where a dashed line stands or None); at least one value in all.
-    xlabel : what is counted.
+    rows : (name, integers, position of a dashed line or None); at least one value in total.
+    xlabel : label of the axis.
     """
     marks = [mark for _, _, mark in rows if mark is not None]
     everything = np.concatenate([*(values for _, values, _ in rows), marks])
     least, most, usual = int(everything.min()), int(everything.max()), int(np.quantile(everything, 1 - _TAIL))
-    if most > 2 * usual:  # a few giants would leave no room for all others
+    if most > 2 * usual:  # a few huge values would squeeze all others
         most, xlabel = max(usual, *map(int, marks)), f"{xlabel} ({100 * _TAIL:g} % are larger than shown)"
     step = -(-(most - least + 1) // _BINS)
-    edges = np.arange(least, most + step + 1, step) - 0.5  # whole numbers in each bin, the same number of them
+    edges = np.arange(least, most + step + 1, step) - 0.5  # every bin has the same number of integers
     figure = Figure(figsize=(_WIDTH, 0.55 + 0.62 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0]
     for axis, (name, values, mark) in zip(axes, rows, strict=True):
@@ -75,7 +75,7 @@ def spread_address(rows: list[tuple[str, np.ndarray, float | None]], xlabel: str
 
 
 def shapes_address(shapes: np.ndarray) -> str:
-    """Widths and heights of images, and their aspects."""
+    """Widths, heights and aspect ratios of images."""
     figure = Figure(figsize=(_WIDTH, 2.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     shown = shapes[:: -(-len(shapes) // _MOST_POINTS)]
@@ -98,10 +98,10 @@ def _plain(axis: Axes) -> None:
 
 
 def _address(figure: Figure, kind: str = "png", dpi: int = 200, pil_kwargs: dict | None = None) -> str:
-    picture = io.BytesIO()
+    data = io.BytesIO()
     with warnings.catch_warnings():
-        # Names of classes in letters that no font here has: boxes on the picture; the tables have the names.
+        # Class names may need glyphs that the font does not have. The tables show the names.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure.savefig(picture, format=kind, dpi=dpi, pil_kwargs=pil_kwargs)
+        figure.savefig(data, format=kind, dpi=dpi, pil_kwargs=pil_kwargs)
     mime = {"png": "image/png", "jpg": "image/jpeg"}[kind]
-    return f"data:{mime};base64,{base64.b64encode(picture.getvalue()).decode()}"
+    return f"data:{mime};base64,{base64.b64encode(data.getvalue()).decode()}"

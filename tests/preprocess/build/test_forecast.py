@@ -31,7 +31,7 @@ def test_the_forecast_holds_and_nothing_is_written(many, tmp_path, run, codec):
     command = ["-m", "preprocess", "build", "folder", "--root", many, "--out", tmp_path / "new" / "x.h5", *options]
     told = run(*command, "--dry-run")
     assert told.returncode == 0, told.stderr
-    assert "120, 32 measured, 0 of them not usable" in told.stdout
+    assert "120, 32 measured, 0 of them unusable" in told.stdout
     assert "recommended: --codec raw" in told.stdout
     assert "nothing was written" in told.stdout
     assert list(tmp_path.iterdir()) == []
@@ -42,7 +42,7 @@ def test_the_forecast_holds_and_nothing_is_written(many, tmp_path, run, codec):
         if path.parent.name in columns:
             columns[path.parent.name] += path.stat().st_size
     maps, everything = columns["slic-c10-9"] + columns["slic-c10-16"], sum(columns.values())
-    assert _bytes(told.stdout, "of these, maps") == pytest.approx(maps, rel=0.15)
+    assert _bytes(told.stdout, "of which maps") == pytest.approx(maps, rel=0.15)
     assert _bytes(told.stdout, f"disk, --codec {codec}") == pytest.approx(everything, rel=0.15)
 
 
@@ -52,7 +52,7 @@ def test_bad_images_are_counted(many, tmp_path, run):
     (tmp_path / "raw" / "train" / "a" / "x.png").write_bytes(b"not a picture")
     told = run(*build_command(tmp_path / "raw", tmp_path / "x.h5", "--dry-run"))
     assert told.returncode == 0, told.stderr
-    assert "5, 5 measured, 1 of them not usable" in told.stdout
+    assert "5, 5 measured, 1 of them unusable" in told.stdout
     for path in (tmp_path / "raw" / "train" / "a").iterdir():
         path.write_bytes(b"")
     told = run(*build_command(tmp_path / "raw", tmp_path / "x.h5", "--dry-run"))

@@ -29,10 +29,10 @@ def test_a_store_equals_itself_and_another_encoding_of_it(small_store, noisy, tm
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"--segments": "4,16"}, ["slic-c10-4,9 4 (0.500), 9 (0.500) against slic-c10-4,16 4 (0.500), 16 (0.500)"]),
-        ({"--size": "12"}, ["size: 16 against 12"]),
-        ({"--algorithm": "grid"}, ["maps slic-c10-4, slic-c10-9 against grid-4, grid-9"]),
-        ({"--splits": "test"}, ["splits: train, test against test"]),
+        ({"--segments": "4,16"}, ["slic-c10-4,9 4 (0.500), 9 (0.500) vs. slic-c10-4,16 4 (0.500), 16 (0.500)"]),
+        ({"--size": "12"}, ["size: 16 vs. 12"]),
+        ({"--algorithm": "grid"}, ["maps slic-c10-4, slic-c10-9 vs. grid-4, grid-9"]),
+        ({"--splits": "test"}, ["splits: train, test vs. test"]),
         ({"--codec": "jpeg", "--quality": "30"}, ["train/images: 10 of 10 differ: train/a/", "and 5 more"]),
     ],
     ids=lambda value: "" if isinstance(value, list) else next(iter(value)),
@@ -63,8 +63,8 @@ def test_one_other_image_is_named(small_store, noisy, tmp_path, run):
     moved = build_here(root, tmp_path / "y.h5")
     code, said = _diff(run, small_store.path, moved.path)
     assert code == 1
-    assert f"test: only in the left one: test/b/{changed.name}" in said
-    assert "test: only in the right one: test/b/other.png" in said
+    assert f"test: only in the left store: test/b/{changed.name}" in said
+    assert "test: only in the right store: test/b/other.png" in said
 
 
 def test_export_writes_what_the_store_holds(small_store, tmp_path, run):
@@ -101,7 +101,7 @@ def test_export_leaves_a_folder_that_holds_something_alone(small_store, tmp_path
     (tmp_path / "mine.txt").write_text("mine")
     done = run("-m", "preprocess", "export", small_store.path, tmp_path)
     assert done.returncode == 1
-    assert "is not empty; give a new folder" in done.stderr
+    assert "is not empty; choose a new folder" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -249,7 +249,7 @@ def test_the_exclude_file_lists_the_copies_below_comments(store_of):
         "# train: 3 copies",
         "# exact copy of test/a/0.png",
         "train/a/0.png",
-        "# exact copy of test/a/0.png, with another label",
+        "# exact copy of test/a/0.png, with a different label",
         "train/b/0.png",
         "# near, mirrored copy of train/b/1.png",
         "train/b/2.png",

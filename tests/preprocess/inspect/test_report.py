@@ -157,10 +157,10 @@ def test_class_balance_names_the_ratio_and_the_empty_classes(uneven, tmp_path):
     build(make_plan(tmp_path / "x.h5", replace(listing, splits=splits), GRID), 1, False, lambda done: None)
     page, _ = report(tmp_path / "x.h5", tmp_path / "report.html")
     train, test = page.text.split("Classes of train")[1].split("Classes of test")
-    assert "The largest class has 2.5 times the images of the smallest that is not empty." in train
-    assert "Without images: 1 class: c" in train
-    assert "Every class that is not empty has 1 image." in test
-    assert "Without images: 1 class: a" in test
+    assert "The largest class has 2.5 times as many images as the smallest non-empty class." in train
+    assert "1 class has no images: c" in train
+    assert "Every non-empty class has 1 image." in test
+    assert "1 class has no images: a" in test
     counts = [row for row in page.rows if len(row) == 2 and row[0] in "abc"]
     assert counts == [["a", "5"], ["b", "2"], ["c", "0"], ["b", "1"], ["c", "1"], ["a", "0"]]
     assert ["train", "7", "0", "0", "2 of 3", "0", ""] in page.rows
@@ -222,7 +222,7 @@ def test_what_was_left_out_on_demand_is_listed(uneven, tmp_path):
     assert here(*command[2:], "--limit-per-class", "3").exit_code == 0
     page, _ = report(tmp_path / "x.h5", tmp_path / "report.html")
     assert ["train", "train/a/1.png"] in page.rows
-    assert ["train", "5", "0", "1", "2 of 2", "0", "at most 3 of a class"] in page.rows
+    assert ["train", "5", "0", "1", "2 of 2", "0", "at most 3 per class"] in page.rows
 
 
 def test_names_of_the_user_are_text_and_nothing_else(tmp_path):
@@ -242,7 +242,7 @@ def test_images_of_their_own_sizes(tmp_path):
     page, _ = report(build_here(tmp_path / "raw", tmp_path / "x.h5", settings), tmp_path / "report.html")
     assert ["width", "20", "30", "30.0", "40"] in page.rows
     assert ["height", "16", "16", "18.7", "24"] in page.rows
-    assert "their own sizes, png" in page.text
+    assert "original sizes, png" in page.text
 
 
 def test_boxes_are_counted(uneven, tmp_path, monkeypatch):
@@ -267,7 +267,7 @@ def test_large_pictures_are_thinned(uneven_store, monkeypatch):
     monkeypatch.setattr("preprocess.inspect.report.gather._MOST_PIXELS", 8)
     panels = gathered(uneven_store).splits[0].sheet[0]
     assert panels[0][1].shape == (8, 8, 3)  # of 16 x 16
-    assert [title for title, _ in panels[1:]] == ["4 asked, 4 found", "9 asked, 9 found"]
+    assert [title for title, _ in panels[1:]] == ["4 requested, 4 found", "9 requested, 9 found"]
 
 
 def test_slow_timings_end_after_the_first_image(uneven_store, monkeypatch):
@@ -280,7 +280,7 @@ def test_slow_timings_end_after_the_first_image(uneven_store, monkeypatch):
 def test_a_few_giants_do_not_squeeze_a_histogram(giants, cut, monkeypatch):
     monkeypatch.setattr("preprocess.inspect.report.plots._address", lambda figure: figure)
     values = np.array([10] * (1000 - giants) + [1000] * giants)
-    axis = spread_address([("4 asked", values, 12.0)], "pixels of a superpixel").axes[-1]
+    axis = spread_address([("4 requested", values, 12.0)], "pixels per superpixel").axes[-1]
     assert (axis.get_xlim()[1] < 20, "0.5 % are larger than shown" in axis.get_xlabel()) == (cut, cut)
 
 
@@ -298,7 +298,7 @@ def test_letters_that_no_font_has_warn_nobody(tmp_path):
 def test_an_algorithm_that_this_program_does_not_have_is_said_and_not_timed(uneven_store, tmp_path, monkeypatch):
     monkeypatch.delitem(ALGORITHMS, "grid")
     page, _ = report(uneven_store, tmp_path / "report.html", "--count", "1")
-    timings = page.text.split("On this machine, now")[1]
+    timings = page.text.split("Measured on this machine")[1]
     assert "this program has no algorithm grid" in timings
     assert "7 images of train" in timings
     assert [row[0] for row in page.rows if len(row) == 2 and row[0].startswith(("read ", "cut "))] == [
@@ -349,7 +349,7 @@ def test_a_packed_store_has_the_same_figures(uneven, tmp_path):
     pages = [report(tmp_path / name, tmp_path / "report.html")[0] for name in ("x.h5", "packed.h5")]
     plain, packed = ([row for row in page.rows if len(row) in (7, 10)] for page in pages)
     assert plain[:3] == packed[:3]
-    assert "Not known of a packed store." in pages[1].text
+    assert "Not known for a packed store." in pages[1].text
     assert "packed store, one file" in pages[1].text
 
 
@@ -430,11 +430,11 @@ def test_the_times_of_the_files_say_when_shards_were_written(uneven, tmp_path):
 
 def test_each_step_is_timed(sound):
     page, _, _ = sound
-    steps = ["read an image", "read its map of 4", "read its map of 9", "cut it again with grid, 2 scales at once"]
+    steps = ["read an image", "read its map of 4", "read its map of 9", "segment it with grid, 2 scales at once"]
     timed = {row[0]: row[1] for row in page.rows if len(row) == 2 and row[0] in steps}
     assert list(timed) == steps
     assert all(re.fullmatch(r"\d+\.\d\d", text) for text in timed.values())
-    assert "7 images of train" in page.text.split("On this machine, now")[1]
+    assert "7 images of train" in page.text.split("Measured on this machine")[1]
     assert "page cache" in page.text
 
 

@@ -57,4 +57,4 @@ def test_a_whole_shard_of_another_store_is_found(own_store, small_store, run):
     first.write_bytes(second.read_bytes())
     done = verify(run, own_store)
     assert done.returncode == 1
-    assert f"{first} is another shard than the index names" in done.stderr
+    assert f"{first} is not the shard that the index lists" in done.stderr

@@ -133,8 +133,8 @@ def test_a_store_without_excluded_images_says_so(noisy, tmp_path, exclude):
     assert store.keys("test") == [key for key in TEST if key != "test/b/0.png"]
     assert store.document["splits"]["train"]["excluded"] == ["train/a/3.png"]
     told = here("inspect", out).output
-    assert "train: 1 images excluded on demand: train/a/3.png" in told
-    assert "test: 1 images excluded on demand: test/b/0.png" in told
+    assert "train: 1 images excluded by the user: train/a/3.png" in told
+    assert "test: 1 images excluded by the user: test/b/0.png" in told
 
 
 def test_an_excluded_key_of_a_split_that_is_not_built_is_no_error(noisy, tmp_path, exclude):
@@ -155,7 +155,7 @@ def test_a_quick_try_takes_a_few_of_each_class_and_the_whole_set_follows_with_up
     assert here(*command, "--limit-per-class", 2).exit_code == 0
     assert Store(out).keys("train") == ["train/a/0.png", "train/a/1.png", "train/b/0.png", "train/b/1.png"]
     assert Store(out).keys("test") == ["test/a/0.png", "test/a/1.png", "test/b/0.png", "test/b/1.png"]
-    assert "train: at most 2 images of a class were taken" in here("inspect", out).output
+    assert "train: limited to 2 images per class" in here("inspect", out).output
     refused = here(*command)
     assert refused.exit_code == 1
     assert "apply the changes with --update" in refused.output

@@ -134,12 +134,12 @@ def other_version(data: bytes) -> bytes:
     [
         (other_version, r"format version 3, but this program reads version 2; rebuild the store"),
         (lambda data: data[:-10], "damaged"),
-        (lambda data: data[:100], "not the index of a store"),
+        (lambda data: data[:100], "not a store index"),
         (lambda data: data[:600] + bytes([data[600] ^ 1]) + data[601:], "damaged"),
         (lambda data: data[:300] + b"x" + data[301:], "damaged"),
-        (lambda data: data.replace(b"store index", b"store shard"), "not the index of a store"),
-        (lambda data: b"", "not the index of a store"),
-        (lambda data: data[512:], "not the index of a store"),
+        (lambda data: data.replace(b"store index", b"store shard"), "not a store index"),
+        (lambda data: b"", "not a store index"),
+        (lambda data: data[512:], "not a store index"),
     ],
     ids=["other version", "short", "stub", "flipped bit", "user block", "a shard", "empty", "plain HDF5"],
 )

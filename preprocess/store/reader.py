@@ -88,6 +88,17 @@ class Store:
     Raises
     ------
     StoreError : missing, not a store, damaged, of another format version, or without that superpixel set.
+
+    Examples
+    --------
+    >>> from preprocess import Store
+    >>> store = Store("data/cub.h5")
+    >>> store.images("train", [5, 3, 9]).shape
+    (3, 16, 16, 3)
+    >>> store.maps("train", store.scales[0].segments, [5, 3, 9]).shape
+    (3, 16, 16)
+    >>> store.labels("test")
+    array([0, 0, 0, 1, 1, 1])
     """
 
     def __init__(self, path: str | os.PathLike[str], superpixels: str | None = None) -> None:

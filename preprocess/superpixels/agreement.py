@@ -18,6 +18,14 @@ def adjusted_rand_index(left: np.ndarray, right: np.ndarray) -> float:
     References
     ----------
     Hubert and Arabie, Comparing partitions, 1985, doi:10.1007/BF01908075, eq. 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from preprocess import adjusted_rand_index
+    >>> halves = np.array([[0, 0, 1, 1]])
+    >>> adjusted_rand_index(halves, np.array([[7, 7, 3, 3]]))
+    1.0
     """
     table = metrics.contingency_table(left, right)
     both, of_left, of_right = (

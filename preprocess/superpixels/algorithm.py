@@ -19,6 +19,16 @@ class Algorithm:
     leaves_the_lock : whether it releases Python's global interpreter lock, so that threads run in parallel.
     run_multiscale : (image, counts, compactness) -> (S, H, W) ids, equal to ``run`` at each count. Set it when several
         counts can share work.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from preprocess import ALGORITHMS
+    >>> image = np.zeros((8, 8, 3), np.uint8)
+    >>> ALGORITHMS["grid"].segment(image, counts=(4, 16), compactness=None).shape
+    (2, 8, 8)
+    >>> ALGORITHMS["grid"].largest_id((8, 8), 16)
+    15
     """
 
     run: Callable[[np.ndarray, int, float | None], np.ndarray]

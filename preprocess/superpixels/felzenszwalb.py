@@ -21,6 +21,15 @@ def felzenszwalb(image: np.ndarray, n_segments: int, compactness: float | None =
     Returns
     -------
     (H, W) int64 array of ids, dense from 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from preprocess import felzenszwalb
+    >>> image = np.zeros((32, 32, 3), np.uint8)
+    >>> image[:, 16:] = 255
+    >>> felzenszwalb(image, n_segments=2)[0, [0, -1]]
+    array([0, 1])
     """
     area = math.prod(image.shape[:2]) / n_segments
     return segmentation.felzenszwalb(image, scale=3 * math.sqrt(area), sigma=0.8, min_size=_least(area))

@@ -19,6 +19,14 @@ def grid(image: np.ndarray, n_segments: int, compactness: float | None = None) -
     Returns
     -------
     (H, W) int64 array of ids, dense from 0, in row-major order. Cell sides differ by at most one pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from preprocess import grid
+    >>> grid(np.zeros((2, 4, 3), np.uint8), n_segments=2)
+    array([[0, 0, 1, 1],
+           [0, 0, 1, 1]])
     """
     height, width = image.shape[:2]
     rows, columns = _cells((height, width), n_segments)

@@ -19,6 +19,12 @@ class Scale:
     ----------
     segments : the count requested from the algorithm.
     weight : probability that training draws this scale. The weights of a superpixel set sum to 1.
+
+    Examples
+    --------
+    >>> from preprocess import Store
+    >>> Store("data/cub.h5").scales
+    (Scale(segments=4, weight=0.5), Scale(segments=9, weight=0.5))
     """
 
     segments: int
@@ -65,6 +71,16 @@ def choose_scales(counts: range | tuple[int, ...], shape: tuple[int, int], most:
     -------
     Scales by increasing count. The distinct grids of a range are split, in order, into ``most`` runs of about equally
     many counts. Each run is stored as its middle count, weighted by the number of counts in the run.
+
+    Examples
+    --------
+    >>> from preprocess import choose_scales
+    >>> for scale in choose_scales(range(30, 41), (224, 224), most=4):
+    ...     print(scale.segments, f"{scale.weight:.3f}")
+    31 0.273
+    33 0.182
+    36 0.273
+    39 0.273
     """
     if not isinstance(counts, range):
         return tuple(Scale(count, 1 / len(counts)) for count in counts)

@@ -61,6 +61,15 @@ def slic(
     Raises
     ------
     ValueError : scikit-image rejects the input too: no channels, no pixels, a count or a compactness of 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import skimage
+    >>> from preprocess import Store, slic
+    >>> image = Store("data/cub.h5").images("train", [0])[0]
+    >>> np.array_equal(slic(image, 4), skimage.segmentation.slic(image, 4, start_label=0))
+    True
     """
     return slic_multiscale(image, (n_segments,), compactness, max_num_iter, slic_zero, enforce_connectivity)[0]
 
@@ -76,6 +85,13 @@ def slico(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> np.n
     Returns
     -------
     (H, W) integer array of ids from 0.
+
+    Examples
+    --------
+    >>> from preprocess import Store, slico
+    >>> image = Store("data/cub.h5").images("train", [0])[0]
+    >>> slico(image, n_segments=4).shape
+    (16, 16)
     """
     return slic(image, n_segments, compactness, slic_zero=True)
 
@@ -101,6 +117,14 @@ def slic_multiscale(
     Raises
     ------
     ValueError : as for :func:`slic`, or ``segments`` is empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from preprocess import Store, slic, slic_multiscale
+    >>> image = Store("data/cub.h5").images("train", [0])[0]
+    >>> np.array_equal(slic_multiscale(image, (4, 9))[1], slic(image, 9))
+    True
     """
     segments = tuple(segments)
     if not segments:

@@ -24,6 +24,13 @@ def watershed(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> 
     Returns
     -------
     (H, W) int32 array of ids, dense from 0.
+
+    Examples
+    --------
+    >>> from preprocess import Store, watershed
+    >>> image = Store("data/cub.h5").images("train", [0])[0]
+    >>> int(watershed(image, n_segments=9).max())
+    8
     """
     gradient = filters.sobel(color.rgb2gray(image))
     return segmentation.watershed(gradient, markers=n_segments, compactness=_WEIGHT * compactness) - 1

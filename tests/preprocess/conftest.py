@@ -55,8 +55,8 @@ QUICK = ("--algorithm", "watershed")
 
 
 def here(*arguments: object) -> Result:
-    """The command in this process, which has imported all it needs."""
-    return CliRunner().invoke(main, list(map(str, arguments)))
+    """The command in this process, which has imported all it needs. An exception that it did not mean is raised."""
+    return CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
 
 
 def run_here(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess:

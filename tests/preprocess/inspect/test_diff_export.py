@@ -13,17 +13,16 @@ from tests.preprocess.conftest import QUICK, SMALL, build_command, build_here, h
 from tests.preprocess.datasets import official
 
 
-def _diff(run, left, right) -> tuple[int, str]:
-    done = run("-m", "preprocess", "diff", left, right)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stdout + done.stderr
+def _diff(left, right) -> tuple[int, str]:
+    done = here("diff", left, right)
+    return done.exit_code, done.output
 
 
 def test_a_store_equals_itself_and_another_encoding_of_it(small_store, noisy, tmp_path, run):
     again = build_here(noisy, tmp_path / "again.h5", replace(SMALL, shard_size=3))
-    code, said = _diff(run, small_store.path, again.path)
-    assert code == 0, said
-    assert "hold the same content" in said
+    done = run("-m", "preprocess", "diff", small_store.path, again.path)
+    assert done.returncode == 0, done.stderr
+    assert "hold the same content" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -37,17 +36,16 @@ def test_a_store_equals_itself_and_another_encoding_of_it(small_store, noisy, tm
     ],
     ids=lambda value: "" if isinstance(value, list) else next(iter(value)),
 )
-def test_what_differs_is_said_and_the_exit_code_is_one(small_store, noisy, tmp_path, run, options, says):
-    flat = [text for pair in {"--size": "16", "--segments": "4,9", **options}.items() for text in pair]
-    command = ["-m", "preprocess", "build", "folder", "--root", noisy, "--out", tmp_path / "x.h5", *flat]
-    assert run(*command).returncode == 0
-    code, said = _diff(run, small_store.path, tmp_path / "x.h5")
+def test_what_differs_is_said_and_the_exit_code_is_one(small_store, noisy, tmp_path, options, says):
+    flat = [text for pair in {"--size": "16", "--segments": "4,9", "--jobs": "1", **options}.items() for text in pair]
+    assert here("build", "folder", "--root", noisy, "--out", tmp_path / "x.h5", *flat).exit_code == 0
+    code, said = _diff(small_store.path, tmp_path / "x.h5")
     assert code == 1
     for text in says:
         assert text in said
 
 
-def test_one_other_image_is_named(small_store, noisy, tmp_path, run):
+def test_one_other_image_is_named(small_store, noisy, tmp_path):
     root = shutil.copytree(noisy, tmp_path / "raw")
     changed = sorted((root / "test" / "b").iterdir())[1]
     with Image.open(changed) as image:
@@ -55,13 +53,13 @@ def test_one_other_image_is_named(small_store, noisy, tmp_path, run):
     pixels[:8] = 255 - pixels[:8]
     Image.fromarray(pixels).save(changed)
     other = build_here(root, tmp_path / "x.h5")
-    code, said = _diff(run, small_store.path, other.path)
+    code, said = _diff(small_store.path, other.path)
     assert code == 1
     assert f"test/images: 1 of 6 differ: test/b/{changed.name}" in said
     assert "train/" not in said
     changed.rename(changed.with_name("other.png"))
     moved = build_here(root, tmp_path / "y.h5")
-    code, said = _diff(run, small_store.path, moved.path)
+    code, said = _diff(small_store.path, moved.path)
     assert code == 1
     assert f"test: only in the left store: test/b/{changed.name}" in said
     assert "test: only in the right store: test/b/other.png" in said
@@ -89,18 +87,19 @@ def test_export_writes_what_the_store_holds(small_store, tmp_path, run):
                     np.testing.assert_array_equal(np.asarray(image), small_store.maps(split, count, [index])[0])
 
 
-def test_maps_of_many_ids_are_exported_with_16_bits(noisy, tmp_path, run):
-    assert run(*build_command(noisy, tmp_path / "x.h5", "--algorithm", "grid", "--segments", "256")).returncode == 0
-    assert run("-m", "preprocess", "export", tmp_path / "x.h5", tmp_path / "out").returncode == 0
+def test_maps_of_many_ids_are_exported_with_16_bits(noisy, tmp_path):
+    command = build_command(noisy, tmp_path / "x.h5", "--algorithm", "grid", "--segments", "256")
+    assert here(*command[2:]).exit_code == 0
+    assert here("export", tmp_path / "x.h5", tmp_path / "out").exit_code == 0
     path = next((tmp_path / "out" / "grid-256").rglob("*.png"))
     with Image.open(path) as image:
         np.testing.assert_array_equal(np.asarray(image), np.arange(256).reshape(16, 16))
 
 
-def test_export_leaves_a_folder_that_holds_something_alone(small_store, tmp_path, run):
+def test_export_leaves_a_folder_that_holds_something_alone(small_store, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    done = run("-m", "preprocess", "export", small_store.path, tmp_path)
-    assert done.returncode == 1
+    done = here("export", small_store.path, tmp_path)
+    assert done.exit_code == 1
     assert "is not empty; choose a new folder" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 

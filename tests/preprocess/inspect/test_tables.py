@@ -5,7 +5,7 @@ import json
 import h5py
 import numpy as np
 
-from tests.preprocess.conftest import open_plain, shard_files
+from tests.preprocess.conftest import here, open_plain, shard_files
 from tests.preprocess.superpixels.test_algorithms import pair_counting
 
 
@@ -30,9 +30,9 @@ def mean_agreement(store, split: str) -> str:
     return f"{np.mean([pair_counting(left, right) for left, right in zip(*maps, strict=True)]):.2f}"
 
 
-def test_the_table_shows_every_column_with_weights_and_counts(small_store, run):
-    done = run("-m", "preprocess", "inspect", small_store.path)
-    assert done.returncode == 0, done.stderr
+def test_the_table_shows_every_column_with_weights_and_counts(small_store):
+    done = here("inspect", small_store.path)
+    assert done.exit_code == 0, done.stderr
     assert "folder, 2 classes, 16x16 pixels, raw\n" in done.stdout
     assert "superpixels slic-c10-4,9: counts (draw weights) 4 (0.500), 9 (0.500)  [default]\n" in done.stdout
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if "│" in line]

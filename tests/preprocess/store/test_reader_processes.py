@@ -1,4 +1,4 @@
-"""A store that was read in the parent reads in forked and in spawned children."""
+"""A store that was read in the parent reads in forked and in spawned children, packed or not."""
 
 import multiprocessing
 from multiprocessing.connection import Connection
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from preprocess.store import Store
+from preprocess.store.pack import pack
 
 ORDER = [9, 0, 4, 4]
 
@@ -15,20 +16,23 @@ def read_all(store: Store) -> list:
     return [store.images("train", ORDER), store.maps("train", 9, ORDER), store.labels("train"), store.keys("train")]
 
 
-def answer(store: Store, end: Connection) -> None:
-    end.send([np.asarray(part) for part in read_all(store)])
-    store.close()
+def answer(stores: list[Store], end: Connection) -> None:
+    end.send([np.asarray(part) for store in stores for part in read_all(store)])
+    for store in stores:
+        store.close()
     end.close()
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_child_reads_what_the_parent_reads(own_store, method):
+def test_a_child_reads_what_the_parent_reads(own_store, tmp_path, method):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} on this system")
-    expected = read_all(own_store)
+    pack(own_store, tmp_path / "packed.h5", lambda done: None)
+    stores = [own_store, Store(tmp_path / "packed.h5")]
+    expected = [part for store in stores for part in read_all(store)]
     context = multiprocessing.get_context(method)
     ends = [context.Pipe(duplex=False) for _ in range(2)]
-    children = [context.Process(target=answer, args=(own_store, sender)) for _, sender in ends]
+    children = [context.Process(target=answer, args=(stores, sender)) for _, sender in ends]
     for child, (receiver, sender) in zip(children, ends, strict=True):
         child.start()
         sender.close()
@@ -37,5 +41,6 @@ def test_a_child_reads_what_the_parent_reads(own_store, method):
         child.join()
         receiver.close()
         assert child.exitcode == 0
-    for found, wanted in zip(read_all(own_store), expected, strict=True):
+    again = [part for store in stores for part in read_all(store)]
+    for found, wanted in zip(again, expected, strict=True):
         np.testing.assert_array_equal(found, wanted)

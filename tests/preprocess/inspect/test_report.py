@@ -86,9 +86,13 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data.strip()
 
 
-def report(store: Path | Store, out: Path, *options: str) -> tuple[Page, Result]:
-    """Make a page, which must succeed."""
-    done = here("report", store.path if isinstance(store, Store) else store, "--out", out, *options)
+def report(store: Path | Store, out: Path, *options: str, drawn: bool = False) -> tuple[Page, Result]:
+    """Make a page, which must succeed; plots are drawn on demand only, and sheets laid out: both take a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not drawn:
+            patch.setattr("preprocess.inspect.report.plots._address", lambda *figure, **options: "data:,")
+            patch.setattr("preprocess.inspect.report.plots.draw_sheet", lambda rows: None)
+        done = here("report", store.path if isinstance(store, Store) else store, "--out", out, *options)
     assert done.exit_code == 0, done.output
     return Page(out), done
 
@@ -123,7 +127,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Result, Path]
     """The page about a sound store: as read, what the command said, and the file; read-only."""
     home = tmp_path_factory.mktemp("sound")
     store = build_here(paint_uneven(home / "raw"), home / "uneven.h5", GRID)
-    return *report(store, home / "report.html"), home / "report.html"
+    return *report(store, home / "report.html", drawn=True), home / "report.html"
 
 
 def gathered(store: Store, count: int = 2, samples: int = 100) -> StoreReport:
@@ -170,7 +174,7 @@ def test_of_many_classes_the_ten_at_either_end_are_named(tmp_path):
     for label in range(25):
         for index in range(2 if label == 7 else 1):
             grey(tmp_path / "raw" / "train" / f"c{label:02d}" / f"{index}.png", 9 * label)
-    page, _ = report(build_here(tmp_path / "raw", tmp_path / "x.h5", GRID), tmp_path / "report.html")
+    page, _ = report(build_here(tmp_path / "raw", tmp_path / "x.h5", GRID), tmp_path / "report.html", drawn=True)
     named = [row for row in page.rows if len(row) == 2 and re.fullmatch(r"c\d\d", row[0])]
     assert named[0] == ["c07", "2"]
     assert [row[0] for row in named[1:]] == [f"c{label:02d}" for label in (*range(7), 8, 9, *range(15, 25))]
@@ -229,7 +233,8 @@ def test_names_of_the_user_are_text_and_nothing_else(tmp_path):
     name = '<b>&"x$\\y$'
     grey(tmp_path / "raw" / "train" / name / "0.png", 90)
     (tmp_path / "raw" / "train" / name / "<i>1.png").write_bytes(b"")
-    page, _ = report(build_here(tmp_path / "raw", tmp_path / "x.h5", GRID, skip_bad=True), tmp_path / "report.html")
+    store = build_here(tmp_path / "raw", tmp_path / "x.h5", GRID, skip_bad=True)
+    page, _ = report(store, tmp_path / "report.html", drawn=True)
     assert [name, "1"] in page.rows
     assert ["train", f"train/{name}/<i>1.png"] in [row[:2] for row in page.rows]
     assert not page.tags & {"b", "i"}
@@ -239,7 +244,7 @@ def test_images_of_their_own_sizes(tmp_path):
     for index, size in enumerate(((20, 16), (30, 16), (40, 24))):
         grey(tmp_path / "raw" / "train" / "a" / f"{index}.png", 90, size)
     settings = replace(GRID, size=None, resize="none", codec="png")
-    page, _ = report(build_here(tmp_path / "raw", tmp_path / "x.h5", settings), tmp_path / "report.html")
+    page, _ = report(build_here(tmp_path / "raw", tmp_path / "x.h5", settings), tmp_path / "report.html", drawn=True)
     assert ["width", "20", "30", "30.0", "40"] in page.rows
     assert ["height", "16", "16", "18.7", "24"] in page.rows
     assert "original sizes, png" in page.text
@@ -290,7 +295,7 @@ def test_letters_that_no_font_has_warn_nobody(tmp_path):
     store = build_here(tmp_path / "raw", tmp_path / "x.h5", GRID)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        page, done = report(store, tmp_path / "report.html")
+        page, done = report(store, tmp_path / "report.html", drawn=True)
     assert ["花", "1"] in page.rows
     assert "Glyph" not in done.output
 
@@ -319,7 +324,7 @@ def test_damage_is_listed_first_and_does_not_end_the_command(uneven_store, tmp_p
     with open_plain(bad) as file:
         offset = file["maps"].id.get_chunk_info(2).byte_offset
     flip(bad, offset + 6)
-    page, done = report(uneven_store.path, tmp_path / "report.html")
+    page, done = report(uneven_store.path, tmp_path / "report.html", drawn=True)
     assert "3 shards or samples cannot be read" in page.text, done.stderr
     assert page.raw.index(lost.name) < page.raw.index('id="counts"')
     for path in (lost, torn, bad):

@@ -12,7 +12,7 @@ from preprocess.store.pack import pack
 from tests.conftest import PROOF
 from tests.preprocess.conftest import HEADER_BYTES, SMALL, build_here, flip, here, open_plain, shard_files
 
-PLACES = 200 if PROOF else 40  # in each store
+PLACES = 200 if PROOF else 24  # in each store
 STORES = {
     "raw": SMALL,
     "jpeg": replace(SMALL, codec="jpeg"),

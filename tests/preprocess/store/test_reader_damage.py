@@ -12,7 +12,7 @@ import pytest
 from preprocess.errors import StoreError
 from preprocess.store import Store
 from tests.conftest import PROOF
-from tests.preprocess.conftest import SMALL, build_here, flip, open_plain, shard_files
+from tests.preprocess.conftest import SMALL, build_here, flip, here, open_plain, shard_files
 
 
 def place_of(path: Path, dataset: str, row: int) -> tuple[int, int]:
@@ -92,34 +92,37 @@ def read(store):
     store.close()
     return parts
 
-index, shard, step = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-sound, expected, odd = shard.read_bytes(), read(Store(index)), {}
-(this,) = [record for path, record in Store(index).records() if index.parent / path == shard]
-for offset in range(0, len(sound), step):
-    damaged = bytearray(sound)
-    damaged[offset] ^= 1 << offset % 8
-    shard.write_bytes(damaged)
-    try:
-        if not all(np.array_equal(*pair) for pair in zip(read(Store(index)), expected)):
-            odd[f"reading, byte {offset}"] = "damage was read as data"
-    except StoreError:
-        pass
-    except Exception as error:
-        odd[f"reading, byte {offset}"] = repr(error)
-    try:
-        if not any(shard.name in line for line in check_shard(index.parent, this).lines):
-            odd[f"verify, byte {offset}"] = "damage was not found"
-    except Exception as error:
-        odd[f"verify, byte {offset}"] = repr(error)
+index, step, odd = Path(sys.argv[1]), int(sys.argv[2]), {}
+expected = read(Store(index))
+for shard in map(Path, sys.argv[3:]):
+    sound = shard.read_bytes()
+    (this,) = [record for path, record in Store(index).records() if index.parent / path == shard]
+    for offset in range(0, len(sound), step):
+        where = f"{shard.parent.name}, byte {offset}"
+        damaged = bytearray(sound)
+        damaged[offset] ^= 1 << offset % 8
+        shard.write_bytes(damaged)
+        try:
+            if not all(np.array_equal(*pair) for pair in zip(read(Store(index)), expected)):
+                odd[f"reading, {where}"] = "damage was read as data"
+        except StoreError:
+            pass
+        except Exception as error:
+            odd[f"reading, {where}"] = repr(error)
+        try:
+            if not any(shard.name in line for line in check_shard(index.parent, this).lines):
+                odd[f"verify, {where}"] = "damage was not found"
+        except Exception as error:
+            odd[f"verify, {where}"] = repr(error)
+    shard.write_bytes(sound)
 print(json.dumps(odd))
 """
 
 
-@pytest.mark.parametrize("column", ["images", "slic-c10-9"])
-def test_damage_anywhere_in_a_shard_is_refused_or_harmless_and_verify_names_the_shard(own_store, run, column):
+def test_damage_anywhere_in_a_shard_is_refused_or_harmless_and_verify_names_the_shard(own_store, run):
     # In a process of its own: HDF5 is C, and meets structures here that it never wrote.
-    step = "3" if PROOF else "37"
-    done = run("-c", DAMAGE, own_store.path, shard_files(own_store, "test", column)[0], step)
+    shards = [shard_files(own_store, "test", column)[0] for column in ("images", "slic-c10-9")]
+    done = run("-c", DAMAGE, own_store.path, 3 if PROOF else 37, *shards)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout) == {}
 
@@ -162,10 +165,10 @@ def test_a_missing_index_says_how_to_make_one(tmp_path):
         Store(tmp_path / "none.h5")
 
 
-def test_the_command_line_answers_an_index_of_another_version_in_one_line(own_store, run):
+def test_the_command_line_answers_an_index_of_another_version_in_one_line(own_store):
     own_store.path.write_bytes(other_version(own_store.path.read_bytes()))
-    done = run("-m", "preprocess", "inspect", own_store.path)
-    assert done.returncode == 1
+    done = here("inspect", own_store.path)
+    assert done.exit_code == 1
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 1
     assert "version 3" in done.stderr

@@ -92,6 +92,7 @@ def report(store: Path | Store, out: Path, *options: str, drawn: bool = False) -
         if not drawn:
             patch.setattr("preprocess.inspect.report.plots._address", lambda *figure, **options: "data:,")
             patch.setattr("preprocess.inspect.report.plots.draw_sheet", lambda rows: None)
+            patch.setattr("preprocess.inspect.sheet._LINE_SCALE", 16)
         done = here("report", store.path if isinstance(store, Store) else store, "--out", out, *options)
     assert done.exit_code == 0, done.output
     return Page(out), done

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from skimage import draw
 
 from preprocess.datasets.base import Adapter, Listing
 from preprocess.datasets.folder import find_folder
@@ -123,8 +122,10 @@ def _turn(points: list[tuple[float, float]] | np.ndarray, angle: float) -> np.nd
 
 
 def _polygon(picture: np.ndarray, points: np.ndarray, middle: np.ndarray, angle: float, colour: np.ndarray) -> None:
+    from skimage.draw import polygon
+
     x, y = (_turn(points, angle) + middle).T
-    rows, columns = draw.polygon(y, x, picture.shape[:2])
+    rows, columns = polygon(y, x, picture.shape[:2])
     picture[rows, columns] = colour
 
 

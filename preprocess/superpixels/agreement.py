@@ -1,7 +1,6 @@
 """Agreement between two superpixel maps of the same image."""
 
 import numpy as np
-from skimage import metrics
 
 
 def adjusted_rand_index(left: np.ndarray, right: np.ndarray) -> float:
@@ -27,7 +26,9 @@ def adjusted_rand_index(left: np.ndarray, right: np.ndarray) -> float:
     >>> adjusted_rand_index(halves, np.array([[7, 7, 3, 3]]))
     1.0
     """
-    table = metrics.contingency_table(left, right)
+    from skimage.metrics import contingency_table
+
+    table = contingency_table(left, right)
     both, of_left, of_right = (
         _pairs(counts).sum() for counts in (table.data, np.asarray(table.sum(axis=1)), np.asarray(table.sum(axis=0)))
     )

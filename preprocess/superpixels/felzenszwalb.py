@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from skimage import segmentation
 
 from preprocess.superpixels.algorithm import Algorithm
 
@@ -32,6 +31,8 @@ def felzenszwalb(image: np.ndarray, n_segments: int, compactness: float | None =
     array([0, 1])
     """
     area = math.prod(image.shape[:2]) / n_segments
+    from skimage import segmentation
+
     return segmentation.felzenszwalb(image, scale=3 * math.sqrt(area), sigma=0.8, min_size=_least(area))
 
 

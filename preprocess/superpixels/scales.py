@@ -8,8 +8,6 @@ and weight each one by the counts it represents.
 from dataclasses import dataclass
 from itertools import groupby
 
-from skimage import util
-
 
 @dataclass(frozen=True)
 class Scale:
@@ -101,4 +99,6 @@ def choose_scales(counts: range | tuple[int, ...], shape: tuple[int, int], most:
 def seed_grid(shape: tuple[int, int], count: int) -> tuple[tuple[int, int], ...]:
     """Start and step, along H and W, of the grid on which SLIC places ``count`` seeds."""
     # scikit-image treats an image as a volume of depth 1.
-    return tuple((int(axis.start or 0), int(axis.step or 1)) for axis in util.regular_grid((1, *shape), count)[1:])
+    from skimage.util import regular_grid
+
+    return tuple((int(axis.start or 0), int(axis.step or 1)) for axis in regular_grid((1, *shape), count)[1:])

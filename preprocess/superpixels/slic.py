@@ -12,12 +12,11 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from importlib.metadata import version
 from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
-import skimage
-from skimage import color, segmentation, util
 
 from preprocess.superpixels.algorithm import Algorithm
 from preprocess.superpixels.scales import seed_grid
@@ -30,6 +29,10 @@ _COMPACTNESS = (1e-3, 1e5)
 _MOST_PIXELS = 2**23
 _MOST_SEEDS = 2**15 - 1
 # scikit-image versions with the same loops; test_slic_identity.py compares the kernel with the installed one.
+# scikit-image's own, whose module takes half a second to import: RGB to XYZ, and the white point.
+_XYZ_FROM_RGB = np.array(
+    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
+)
 _TESTED = ("0.25", "0.26")
 # Other compilers may fuse products and sums, so that scikit-image's own labels differ between machines.
 _PROCESSORS = ("x86_64", "amd64")
@@ -164,9 +167,10 @@ def _is_plain(image: np.ndarray, compactness: float, max_num_iter: int) -> bool:
 def _is_known_platform() -> bool:
     if platform.machine().lower() not in _PROCESSORS:
         return False
-    if not skimage.__version__.startswith(tuple(f"{tested}." for tested in _TESTED)):
+    installed = version("scikit-image")
+    if not installed.startswith(tuple(f"{tested}." for tested in _TESTED)):
         warnings.warn(
-            f"the compiled SLIC is tested with scikit-image {' and '.join(_TESTED)}, not {skimage.__version__}; "
+            f"the compiled SLIC is tested with scikit-image {' and '.join(_TESTED)}, not {installed}; "
             "using scikit-image's own SLIC, which is about ten times slower",
             stacklevel=2,
         )
@@ -179,6 +183,8 @@ def _is_count(count: object) -> bool:
 
 
 def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter: int, zero: bool, connect: bool):
+    from skimage import segmentation
+
     got = (
         f"{getattr(image, 'shape', type(image).__name__)} {getattr(image, 'dtype', '')}, n_segments {count!r} and "
         f"compactness {compactness!r}"
@@ -230,7 +236,9 @@ class _Grid:
 @lru_cache(maxsize=16)
 def _grid(shape: tuple[int, int], count: int, compactness: float) -> _Grid | None:
     """Place the seeds as scikit-image does; None if the kernel's bounds do not hold."""
-    slices = util.regular_grid((1, *shape), count)
+    from skimage.util import regular_grid
+
+    slices = regular_grid((1, *shape), count)
     # scikit-image keeps the step, and its square, in single precision.
     step = np.float32(max(float(axis.step or 1) for axis in slices))
     weight = 1.0 / float(step * step)
@@ -238,7 +246,7 @@ def _grid(shape: tuple[int, int], count: int, compactness: float) -> _Grid | Non
     seeds = len(ys) * len(xs)
     if seeds > _MOST_SEEDS:
         return None
-    window_y, window_x = (2 * int(axis.step or 1) for axis in util.regular_grid((1, *shape), seeds)[1:])
+    window_y, window_x = (2 * int(axis.step or 1) for axis in regular_grid((1, *shape), seeds)[1:])
     (row, far_y), (column, far_x) = _nearest(shape[0], ys), _nearest(shape[1], xs)
     pixels, most = math.prod(shape), 128.0 / compactness
     doubt = 2 * pixels * most * 2.0**-52 + 2.0**-48
@@ -288,7 +296,7 @@ def _convert(image: np.ndarray, compactness: float) -> tuple[np.ndarray, "Tiles"
 
     Both belong to the workspace; the next image overwrites them.
     """
-    from skimage.color.colorconv import xyz_from_rgb
+    from skimage.color.colorconv import xyz_from_rgb, xyz_tristimulus_values
 
     from preprocess.superpixels.slic_kernel import cut_tiles, lab_planes, look_up
 
@@ -298,7 +306,7 @@ def _convert(image: np.ndarray, compactness: float) -> tuple[np.ndarray, "Tiles"
     # table of 256 values. The matrix product and cube root must be numpy's: their rounding depends on the processor.
     look_up(np.require(image, requirements=["C", "W"]), _linear_light(image.min(), image.max()), light)
     np.matmul(light[None], xyz_from_rgb.T, out=xyz[None])
-    xyz /= color.xyz_tristimulus_values(illuminant="D65", observer="2", dtype=xyz.dtype)
+    xyz /= xyz_tristimulus_values(illuminant="D65", observer="2", dtype=xyz.dtype)
     np.cbrt(xyz, out=root)
     lab_planes(xyz, root, 1.0 / compactness, _WORKSPACE.lab)
     cut_tiles(_WORKSPACE.lab, _WORKSPACE.tiles)

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from skimage import color, filters, segmentation, util
 
 from preprocess.superpixels.algorithm import Algorithm
 
@@ -32,13 +31,17 @@ def watershed(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> 
     >>> int(watershed(image, n_segments=9).max())
     8
     """
+    from skimage import color, filters, segmentation
+
     gradient = filters.sobel(color.rgb2gray(image))
     return segmentation.watershed(gradient, markers=n_segments, compactness=_WEIGHT * compactness) - 1
 
 
 def largest_id(shape: tuple[int, int], n_segments: int) -> int:
     """The largest id: one per marker."""
-    axes = util.regular_grid(shape, n_segments)
+    from skimage.util import regular_grid
+
+    axes = regular_grid(shape, n_segments)
     return math.prod(len(range(length)[axis]) for axis, length in zip(axes, shape, strict=True)) - 1
 
 

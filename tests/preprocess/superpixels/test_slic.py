@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-import skimage
 from skimage import segmentation
 
 from preprocess.superpixels import slic, slic_multiscale
@@ -130,7 +129,7 @@ def fresh():
 
 @pytest.mark.usefixtures("fresh")
 def test_an_untested_scikit_image_is_asked_itself_and_named_in_a_warning(monkeypatch):
-    monkeypatch.setattr(skimage, "__version__", "0.99.0")
+    monkeypatch.setattr(MODULE, "version", lambda _: "0.99.0")
     asked = []
     monkeypatch.setattr(
         MODULE, "_by_library", lambda image, *rest: asked.append(rest) or np.zeros(image.shape[:2], int)

@@ -138,7 +138,7 @@ class SuperpixelDataset(Dataset):
         self, images: Sequence[np.ndarray], ids: Sequence[np.ndarray] | None, windows: Windows
     ) -> tuple[np.ndarray, list[np.ndarray] | None]:
         """Cut the windows out of stored images and maps: (B, H, W, 3) uint8 array, and (H, W) ids."""
-        # Imported here: the resident loader works where OpenCV and albumentations are missing.
+        # Imported here: the resident loader works without OpenCV.
         from lgcoamix.data.transforms import show_map, show_window
 
         size, places = self.view.size, range(len(images))

@@ -1,11 +1,5 @@
-"""Image and superpixel map through the same window: albumentations, wrapped thinly."""
+"""Image and superpixel map through the same window, with OpenCV: crop, resize, mirror."""
 
-import os
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
-
-import albumentations.augmentations.crops.functional as crops
-import albumentations.augmentations.geometric.functional as geometric
 import cv2
 import numpy as np
 
@@ -55,8 +49,9 @@ def _show(
     H, W = values.shape[:2]
     over = max(0, -top), max(0, top + height - H), max(0, -left), max(0, left + width - W)
     if any(over):
-        values = geometric.pad_with_params(values, *over, cv2.BORDER_CONSTANT, outside)
+        values = cv2.copyMakeBorder(values, *over, cv2.BORDER_CONSTANT, value=outside)
         top, left = top + over[0], left + over[2]
-    values = crops.crop(values, left, top, left + width, top + height)
-    values = geometric.resize(values, (size, size), resampling)
+    values = values[top : top + height, left : left + width]
+    if (height, width) != (size, size):
+        values = cv2.resize(values, (size, size), interpolation=resampling)
     return np.ascontiguousarray(values[:, ::-1] if flip else values)

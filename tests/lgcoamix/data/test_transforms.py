@@ -1,7 +1,9 @@
 """Image and map go through the same window: pixels that encode their superpixel still do so afterwards."""
 
 from collections.abc import Callable
+from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 from scipy import stats
@@ -127,6 +129,45 @@ def test_padding_is_black_and_belongs_to_no_superpixel(dtype, sentinel):
         assert moved[~outside].all()  # no colour has a zero
         padded += outside.any()
     assert padded > len(SEEDS) // 2
+
+
+@pytest.fixture(scope="module")
+def albumentations() -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
+        return pytest.importorskip("albumentations")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("reach", [0, 9], ids=["inside", "beyond the image"])
+def test_windows_have_the_pixels_that_albumentations_computes(albumentations, dtype, reach):
+    random = np.random.default_rng(reach)
+    outside, flips = np.iinfo(dtype).max, set()
+    for _ in range(2000 if PROOF else 200):
+        H, W, size = random.integers(12, 60, 3).tolist()
+        image = random.integers(0, 256, (H, W, 3), dtype=np.uint8)
+        ids = random.integers(0, outside, (H, W), dtype=dtype)
+        kind = random.integers(4)  # any window, one that is not resized, or one that OpenCV halves
+        height, width = (1 + random.integers((H, W)), (size, size), (2 * size, 2 * size), (size, W))[kind]
+        height, width = min(height, H + 2 * reach), min(width, W + 2 * reach)
+        top, left = (int(random.integers(-reach, room + reach + 1)) for room in (H - height, W - width))
+        window = (top, left, int(height), int(width), bool(random.integers(2)))
+        flips.add(window[4])
+        how = cv2.INTER_AREA if height > size or width > size else cv2.INTER_LINEAR
+        steps = albumentations.Compose(
+            [
+                albumentations.Pad(reach, fill=0, fill_mask=int(outside)),
+                albumentations.Crop(left + reach, top + reach, left + reach + int(width), top + reach + int(height)),
+                albumentations.Resize(size, size, how, cv2.INTER_NEAREST_EXACT),
+                albumentations.HorizontalFlip(p=float(window[4])),
+            ]
+        )
+        expected = steps(image=image, mask=ids)
+        shown = show_window(image, window, size), show_map(ids, window, size, outside)
+        np.testing.assert_array_equal(shown[0], expected["image"], err_msg=str(window))
+        np.testing.assert_array_equal(shown[1], expected["mask"], err_msg=str(window))
+        assert shown[1].dtype == dtype
+    assert flips == {False, True}
 
 
 def test_the_test_protocol_is_the_same_for_every_seed():

@@ -5,26 +5,7 @@ Each method in ``lgcoamix/mixing/`` inherits its options from here, so ``CutMix(
 
 from dataclasses import dataclass
 
-
-def _between(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value:g}")
-
-
-def _whole(name: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, int):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
-    _between(name, value, low, high)
-
-
-def _flag(name: str, value: bool) -> None:
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, got {value!r}")
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+from lgcoamix.settings.checks import between, flag, integer, one_of
 
 
 @dataclass(frozen=True)
@@ -46,8 +27,7 @@ class CutoutOptions:
     mix_prob: float = 1.0
 
     def __post_init__(self) -> None:
-        _between("area", self.area, 0, 1)
-        _between("mix_prob", self.mix_prob, 0, 1)
+        between(self, 0, 1, "area", "mix_prob")
 
 
 @dataclass(frozen=True)
@@ -64,8 +44,8 @@ class MixupOptions:
     mix_prob: float = 1.0
 
     def __post_init__(self) -> None:
-        _between("alpha", self.alpha, 1e-3, 1e3)
-        _between("mix_prob", self.mix_prob, 0, 1)
+        between(self, 1e-3, 1e3, "alpha")
+        between(self, 0, 1, "mix_prob")
 
 
 @dataclass(frozen=True)
@@ -84,9 +64,9 @@ class CutMixOptions:
     correct_lam: bool = True
 
     def __post_init__(self) -> None:
-        _between("alpha", self.alpha, 1e-3, 1e3)
-        _between("mix_prob", self.mix_prob, 0, 1)
-        _flag("correct_lam", self.correct_lam)
+        between(self, 1e-3, 1e3, "alpha")
+        between(self, 0, 1, "mix_prob")
+        flag(self, "correct_lam")
 
 
 @dataclass(frozen=True)
@@ -114,11 +94,11 @@ class AttentiveCutMixOptions:
     extractor_normalise: str = "backbone"
 
     def __post_init__(self) -> None:
-        _between("mix_prob", self.mix_prob, 0, 1)
-        _whole("top_cells", self.top_cells, 1, 49)
-        _between("draw_cells", self.draw_cells, 0, 1e3)
-        _whole("extractor_size", self.extractor_size, 1, 100_000)
-        _one_of("extractor_normalise", self.extractor_normalise, ("backbone", "none"))
+        between(self, 0, 1, "mix_prob")
+        integer(self, 1, 49, "top_cells")
+        between(self, 0, 1e3, "draw_cells")
+        integer(self, 1, 100_000, "extractor_size")
+        one_of(self, "extractor_normalise", "backbone", "none")
         if self.extractor_weights == "none":
             raise ValueError("extractor_weights must be pretrained or a checkpoint file: without them it sees nothing")
 
@@ -139,9 +119,9 @@ class SnapMixOptions:
     mid: bool = False
 
     def __post_init__(self) -> None:
-        _between("beta", self.beta, 1e-3, 1e3)
-        _between("mix_prob", self.mix_prob, 0, 1)
-        _flag("mid", self.mid)
+        between(self, 1e-3, 1e3, "beta")
+        between(self, 0, 1, "mix_prob")
+        flag(self, "mid")
 
 
 @dataclass(frozen=True)
@@ -158,8 +138,7 @@ class SuperpixelGridOptions:
     select_prob: float = 0.5
 
     def __post_init__(self) -> None:
-        _between("mix_prob", self.mix_prob, 0, 1)
-        _between("select_prob", self.select_prob, 0, 1)
+        between(self, 0, 1, "mix_prob", "select_prob")
 
 
 @dataclass(frozen=True)
@@ -176,8 +155,8 @@ class OcCaMixOptions:
     top_cells: int = 6
 
     def __post_init__(self) -> None:
-        _between("mix_prob", self.mix_prob, 0, 1)
-        _whole("top_cells", self.top_cells, 1, 10_000)
+        between(self, 0, 1, "mix_prob")
+        integer(self, 1, 10_000, "top_cells")
 
 
 @dataclass(frozen=True)
@@ -210,16 +189,13 @@ class LGCOAMixOptions:
     exclude_self: bool = False
 
     def __post_init__(self) -> None:
-        _flag("exclude_self", self.exclude_self)
-        for name in ("mix_prob", "select_prob", "top_ratio"):
-            _between(name, getattr(self, name), 0, 1)
-        for name in ("gamma_ce", "gamma_con"):
-            _between(name, getattr(self, name), 0, 1e3)
-        for name in ("temperature", "base_temperature"):
-            _between(name, getattr(self, name), 1e-2, 1e3)
-        _one_of("lam", self.lam, ("attention", "area", "mean"))
-        _one_of("score", self.score, ("sum", "pre_norm"))
-        _one_of("contrast_on", self.contrast_on, ("logits", "embedding"))
+        flag(self, "exclude_self")
+        between(self, 0, 1, "mix_prob", "select_prob", "top_ratio")
+        between(self, 0, 1e3, "gamma_ce", "gamma_con")
+        between(self, 1e-2, 1e3, "temperature", "base_temperature")
+        one_of(self, "lam", "attention", "area", "mean")
+        one_of(self, "score", "sum", "pre_norm")
+        one_of(self, "contrast_on", "logits", "embedding")
 
 
 METHOD_OPTIONS = {

@@ -7,22 +7,12 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from lgcoamix.errors import SettingsError
+from lgcoamix.settings.checks import between, one_of, positive
 from lgcoamix.settings.mixers import METHOD_OPTIONS, LGCOAMixOptions
 from lgcoamix.settings.schedules import SCHEDULES
 from lgcoamix.settings.text import suggest
 
 _FLOAT32 = 3.4e38  # the largest
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-
-
-def _positive(settings: object, *names: str) -> None:
-    for name in names:
-        if not 0 < getattr(settings, name) < math.inf:
-            raise ValueError(f"{name} must be positive, got {getattr(settings, name)}")
 
 
 @dataclass(frozen=True)
@@ -52,16 +42,15 @@ class DataSettings:
     normalise: str = "backbone"
 
     def __post_init__(self) -> None:
-        _positive(self, "image_size")
-        _one_of("crop", self.crop, ("random", "pad", "resized"))
-        _one_of("test", self.test, ("resize", "center"))
-        _one_of("normalise", self.normalise, ("none", "backbone"))
+        positive(self, "image_size")
+        one_of(self, "crop", "random", "pad", "resized")
+        one_of(self, "test", "resize", "center")
+        one_of(self, "normalise", "none", "backbone")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale must rise within (0, 1], got {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio must be positive and rise, got {self.ratio}")
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip must lie in [0, 1], got {self.flip}")
+        between(self, 0, 1, "flip")
         if self.padding < 0:
             raise ValueError(f"padding must not be negative, got {self.padding}")
 
@@ -84,8 +73,8 @@ class ModelSettings:
     pool_stem: bool = False
 
     def __post_init__(self) -> None:
-        _positive(self, "width")
-        _one_of("skip", self.skip, ("concat", "add"))
+        positive(self, "width")
+        one_of(self, "skip", "concat", "add")
 
 
 @dataclass(frozen=True)
@@ -127,22 +116,21 @@ class OptimSettings:
     plain_epochs: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self, "epochs", "batch_size", "lr", "new_layers", "accumulate")
+        positive(self, "epochs", "batch_size", "lr", "new_layers", "accumulate")
         if self.lr > _FLOAT32:
             raise ValueError(f"lr must be a number that float32 can hold, got {self.lr}")
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+        for name in ("momentum", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0, got 0")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must lie in [0, 1), got {self.ema}")
         for name in ("weight_decay", "clip", "warmup", "plain_epochs"):
             if not 0 <= (getattr(self, name) or 0) < math.inf:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        _one_of("decay", self.decay, ("all", "weights"))
-        _one_of("schedule", self.schedule, tuple(SCHEDULES))
+        one_of(self, "decay", "all", "weights")
+        one_of(self, "schedule", *SCHEDULES)
 
     def mixes_in(self, epoch: int) -> bool:
         """Whether batches of an epoch, counted from 0, are mixed at all."""
@@ -165,7 +153,7 @@ class ComputeSettings:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        _one_of("amp", self.amp, ("off", "bf16", "fp16"))
+        one_of(self, "amp", "off", "bf16", "fp16")
 
 
 @dataclass(frozen=True)

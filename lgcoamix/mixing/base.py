@@ -11,7 +11,6 @@ In the step::
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from lgcoamix.ops.batch import Batch, check_generator, make_batch
 from lgcoamix.ops.device import to_device
 from lgcoamix.ops.losses import mixed_cross_entropy
 from lgcoamix.ops.output import Output
+from lgcoamix.settings.mixers import MixerOptions
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,9 @@ def unmixed(batch: Batch) -> Mixed:
     return Mixed(batch.images, batch.labels, batch.labels, one, torch.zeros_like(one))
 
 
-class Mixer(ABC):
+class Mixer(MixerOptions, ABC):
     """A mixing method. Subclasses are frozen dataclasses: their fields are the options, see ``settings/mixers.py``."""
 
-    needs_maps: ClassVar[bool] = False
-    needs_local: ClassVar[bool] = False  # the network's local branch
-    needs_mid: ClassVar[bool] = False  # the network's mid-level branch
-    needs_model: ClassVar[bool] = False  # the network, to look at the images
     mix_prob: float
 
     def gate(self, generator: torch.Generator) -> bool:
@@ -101,7 +97,7 @@ class Mixer(ABC):
         """Name of the model whose weights :meth:`prepare` takes from the hub, if any."""
         return None
 
-    def prepare(self) -> None:  # noqa: B027 - most methods need nothing
+    def prepare(self) -> None:
         """Load what the method needs besides the batch and the network, or fail now; else the first draw does it."""
 
     def plan(

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +17,6 @@ from lgcoamix.settings.mixers import LGCOAMixOptions
 @dataclass(frozen=True)
 class LGCOAMix(LGCOAMixOptions, Mixer):
     """Superpixel mixing with local classification, local contrast and attention-weighted labels."""
-
-    needs_maps: ClassVar[bool] = True
-    needs_local: ClassVar[bool] = True
 
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None

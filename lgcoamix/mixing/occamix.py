@@ -1,7 +1,6 @@
 """OcCaMix (Dornaika, Sun et al., Pattern Recognition 2023): paste the superpixels that the network looks at."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,6 @@ from lgcoamix.settings.mixers import OcCaMixOptions
 @dataclass(frozen=True)
 class OcCaMix(OcCaMixOptions, Mixer):
     """Paste the superpixels that fill the most attentive cells of b; λ is their share of the pixels."""
-
-    needs_maps: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
 
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None

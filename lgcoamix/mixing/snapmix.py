@@ -1,7 +1,6 @@
 """SnapMix (Huang et al., AAAI 2021, arXiv 2012.04846): paste a box, weigh the labels by what is seen."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -39,13 +38,6 @@ class SnapMixPlan(Plan):
 @dataclass(frozen=True)
 class SnapMix(SnapMixOptions, Mixer):
     """Resize a box of b into a box of a; each label weighs what is left or shown of its image's activation."""
-
-    needs_model: ClassVar[bool] = True
-
-    @property
-    def needs_mid(self) -> bool:  # type: ignore[override]
-        """Whether the network has the mid-level branch."""
-        return self.mid
 
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None

@@ -1,7 +1,6 @@
 """SuperpixelGridMix (Hammoudi et al., 2022, arXiv 2204.08458): paste superpixels, weigh the labels by area."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,6 @@ from lgcoamix.settings.mixers import SuperpixelGridOptions
 @dataclass(frozen=True)
 class SuperpixelGrid(SuperpixelGridOptions, Mixer):
     """Paste each superpixel of b with probability ``select_prob``; λ is their share of the pixels."""
-
-    needs_maps: ClassVar[bool] = True
 
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None

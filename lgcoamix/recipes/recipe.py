@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from lgcoamix.settings.sections import Settings, to_plain
 
 _LOCAL = ("model.width", "model.skip", "model.pool_stem")
-_ON_MAPS = ("lgcoamix", "occamix", "superpixel_grid")
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def in_effect(names: Iterable[str], settings: Settings) -> tuple[str, ...]:
     """Keep of these settings, each once, those that have an effect: the method's own, and what method and crop use."""
     crop = settings.data.crop
     idle = {
-        *(_LOCAL if settings.method != "lgcoamix" else ()),
+        *(_LOCAL if not settings.mixer.needs_local else ()),
         *(("data.padding",) if crop != "pad" else ()),
         *(("data.scale", "data.ratio") if crop != "resized" else ()),
     }
@@ -51,7 +50,7 @@ def in_effect(names: Iterable[str], settings: Settings) -> tuple[str, ...]:
     def counts(name: str) -> bool:
         section, _, key = name.partition(".")
         if section == "store":
-            return settings.method in _ON_MAPS
+            return settings.mixer.needs_maps
         return name not in idle and (section != "mixer" or key in to_plain(settings)["mixer"])
 
     return tuple(name for name in dict.fromkeys(names) if counts(name))

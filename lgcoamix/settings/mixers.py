@@ -4,17 +4,34 @@ Each method in ``lgcoamix/mixing/`` inherits its options from here, so ``CutMix(
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lgcoamix.settings.checks import between, flag, integer, one_of
 
 
+class MixerOptions:
+    """Base of all options: what a method needs besides images and labels.
+
+    Attributes
+    ----------
+    needs_maps : superpixel maps.
+    needs_model : a forward pass of the network in training, to choose what is mixed.
+    needs_local, needs_mid : the network's local branch, or its mid-level branch.
+    """
+
+    needs_maps: ClassVar[bool] = False
+    needs_model: ClassVar[bool] = False
+    needs_local: ClassVar[bool] = False
+    needs_mid: ClassVar[bool] = False
+
+
 @dataclass(frozen=True)
-class PlainOptions:
+class PlainOptions(MixerOptions):
     """No mixing: there is nothing to set."""
 
 
 @dataclass(frozen=True)
-class CutoutOptions:
+class CutoutOptions(MixerOptions):
     """Options of Cutout.
 
     Parameters
@@ -31,7 +48,7 @@ class CutoutOptions:
 
 
 @dataclass(frozen=True)
-class MixupOptions:
+class MixupOptions(MixerOptions):
     """Options of Mixup.
 
     Parameters
@@ -49,7 +66,7 @@ class MixupOptions:
 
 
 @dataclass(frozen=True)
-class CutMixOptions:
+class CutMixOptions(MixerOptions):
     """Options of CutMix.
 
     Parameters
@@ -70,7 +87,7 @@ class CutMixOptions:
 
 
 @dataclass(frozen=True)
-class AttentiveCutMixOptions:
+class AttentiveCutMixOptions(MixerOptions):
     """Options of Attentive CutMix.
 
     Parameters
@@ -104,7 +121,7 @@ class AttentiveCutMixOptions:
 
 
 @dataclass(frozen=True)
-class SnapMixOptions:
+class SnapMixOptions(MixerOptions):
     """Options of SnapMix.
 
     Parameters
@@ -113,6 +130,8 @@ class SnapMixOptions:
     mix_prob : share of batches that are mixed.
     mid : train a second classifier on the map before the last stage, and add its logits when testing.
     """
+
+    needs_model: ClassVar[bool] = True
 
     beta: float = 5.0
     mix_prob: float = 1.0
@@ -123,9 +142,14 @@ class SnapMixOptions:
         between(self, 0, 1, "mix_prob")
         flag(self, "mid")
 
+    @property
+    def needs_mid(self) -> bool:  # type: ignore[override]
+        """Whether the network has the mid-level branch."""
+        return self.mid
+
 
 @dataclass(frozen=True)
-class SuperpixelGridOptions:
+class SuperpixelGridOptions(MixerOptions):
     """Options of SuperpixelGridMix.
 
     Parameters
@@ -133,6 +157,8 @@ class SuperpixelGridOptions:
     mix_prob : share of batches that are mixed.
     select_prob : probability that a superpixel of the pasted image is pasted; larger: more of it.
     """
+
+    needs_maps: ClassVar[bool] = True
 
     mix_prob: float = 0.5
     select_prob: float = 0.5
@@ -142,7 +168,7 @@ class SuperpixelGridOptions:
 
 
 @dataclass(frozen=True)
-class OcCaMixOptions:
+class OcCaMixOptions(MixerOptions):
     """Options of OcCaMix.
 
     Parameters
@@ -150,6 +176,9 @@ class OcCaMixOptions:
     mix_prob : share of batches that are mixed.
     top_cells : number of attentive cells whose superpixels are pasted, at most all; larger: more of the pasted image.
     """
+
+    needs_maps: ClassVar[bool] = True
+    needs_model: ClassVar[bool] = True
 
     mix_prob: float = 0.5
     top_cells: int = 6
@@ -160,7 +189,7 @@ class OcCaMixOptions:
 
 
 @dataclass(frozen=True)
-class LGCOAMixOptions:
+class LGCOAMixOptions(MixerOptions):
     """Options of LGCOAMix.
 
     Parameters
@@ -175,6 +204,9 @@ class LGCOAMixOptions:
     contrast_on : contrast the local ``logits``, as released, or the ``embedding`` before them.
     exclude_self : leave an anchor out of its own positives.
     """
+
+    needs_maps: ClassVar[bool] = True
+    needs_local: ClassVar[bool] = True
 
     mix_prob: float = 0.5
     select_prob: float = 0.5

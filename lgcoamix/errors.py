@@ -1,16 +1,16 @@
-"""The failures of the training side that a user can cause and mend."""
+"""Errors of the training side that a user can cause and fix."""
 
 
 class SettingsError(ValueError):
-    """A setting is unknown or has a value that cannot be: a usage error."""
+    """A setting is unknown or has an invalid value: a usage error."""
 
 
 class RunError(RuntimeError):
-    """A run cannot start or go on: the world is not as it must be."""
+    """A run cannot start or continue: its data, files or machine are not as required."""
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the run stopped where it was told to
-    """A run was told to stop by a signal, and saved where it is."""
+class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
+    """A signal stopped the run, after it saved a checkpoint."""
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)

@@ -1,6 +1,6 @@
-"""From the store to batches: data sets, windows, order, loader.
+"""From the store to batches: data sets, windows, sample order, DataLoaders.
 
-The only bridge to ``preprocess.store``, and for live maps to ``preprocess.superpixels``.
+Only this package reads ``preprocess.store`` for training and, for live maps, calls ``preprocess.superpixels``.
 """
 
 from lgcoamix.data.dataset import SuperpixelDataset

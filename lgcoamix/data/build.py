@@ -1,4 +1,4 @@
-"""Build the loaders of a run: training, and every split that is evaluated after an epoch."""
+"""Build the loaders of a run: for training, and for every split that is evaluated after an epoch."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,19 +17,20 @@ from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
 from preprocess.store import Store
 
-ROOM = 0.5  # share of a GPU's free memory that images and maps may take; the rest is the network's
+ROOM = 0.5  # share of a GPU's free memory that images and maps may use; the network needs the rest
 
 
 @dataclass(frozen=True)
 class Loaders:
-    """The run's loaders.
+    """The loaders of a run.
 
     Parameters
     ----------
-    train : this rank's batches, in the order of ``batches``.
-    tests : by name; validation comes first where there is one.
+    train : this rank's training batches, in the order of ``batches``.
+    batches : the order of the training samples.
+    tests : loaders for evaluation by name; validation first, if samples are held out for it.
     kind : ``streaming`` or ``resident``.
-    notice : a line about it.
+    notice : one line about device and kind, for the user.
     """
 
     train: DataLoader
@@ -39,12 +40,12 @@ class Loaders:
     notice: str
 
     def close(self) -> None:
-        """End all loading processes."""
+        """End all DataLoader workers."""
         for loader in (self.train, *self.tests.values()):
             end_workers(loader)
 
     def first_batches(self, epoch: int, count: int = 1) -> Iterator[Batch]:
-        """This rank's first batches of an epoch, with ``count`` images or a few more, read in this process."""
+        """Read this rank's first batches of an epoch in this process, until they hold at least ``count`` images."""
         seen = 0
         for indices in self.batches.at(epoch):
             yield self.train.dataset.__getitems__(indices)
@@ -62,15 +63,17 @@ def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bo
 
     Raises
     ------
-    RunError : nothing is left to train on or to choose the best epoch on; images of different sizes cannot be resident.
-    SettingsError : live maps cannot be resident.
+    RunError : no samples for training or validation; resident images of different sizes.
+    SettingsError : resident live maps.
     """
     train = _training_set(store, settings, options, maps)
     tests = {}
     if options.val_fraction:
         kept, held = hold_out(train.labels.numpy(), options.val_fraction)
         if not len(held) or not len(kept):
-            raise RunError(f"--val-fraction {options.val_fraction:g} leaves no samples on one side; choose another")
+            raise RunError(
+                f"--val-fraction {options.val_fraction:g} leaves no samples for training or validation; choose another"
+            )
         train = _training_set(store, settings, options, maps, kept)
         tests["val"] = _test_set(store, "train", settings, held)
     split = store.test_split
@@ -79,7 +82,7 @@ def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bo
     size = settings.optim.batch_size
     batches = EpochBatches(len(train), size, options.seed, ranks.rank, ranks.world)
     if len(batches) == 0:
-        raise RunError(f"the split 'train' of {store.path} has {len(train)} sample, a batch needs 2")
+        raise RunError(f"the split 'train' of {store.path} has {len(train)} sample; a batch needs at least 2")
     sets: dict[str, SuperpixelDataset | ResidentDataset] = {"train": train, **tests}
     resident, notice = _choose(options.loader, sets.values(), ranks.device)
     if resident:
@@ -106,19 +109,19 @@ def _test_set(store: Store, split: str, settings: Settings, subset: object = Non
 
 
 def _choose(wanted: str, sources: Iterable[SuperpixelDataset], device: torch.device) -> tuple[bool, str]:
-    """Whether the data set is to be resident, and a line that says why."""
+    """Decide whether the data is resident; the line tells the user."""
     sources = list(sources)
     if wanted != "resident" and any(isinstance(source, LiveDataset) for source in sources):
         return False, f"{device.type}, streaming loader, live maps"
     if wanted == "streaming" or (wanted == "auto" and (device.type != "cuda" or not sources[0].store.uniform)):
         return False, f"{device.type}, streaming loader"
     if not sources[0].store.uniform:
-        raise RunError(f"the images of {sources[0].store.path} have their own sizes: take --loader streaming")
+        raise RunError(f"the images of {sources[0].store.path} have different sizes; use --loader streaming")
     needed = sum(map(resident_bytes, sources))
-    line = f"{device.type}, resident loader: images and maps take {needed / 1e9:.2f} GB of its memory"
+    line = f"{device.type}, resident loader: images and maps use {needed / 1e9:.2f} GB of its memory"
     if wanted == "resident":
         return True, line
     free = torch.cuda.mem_get_info(device)[0]
     if needed <= ROOM * free:
         return True, line
-    return False, f"{device.type}, streaming loader: {needed / 1e9:.1f} GB would not fit half of the free memory"
+    return False, f"{device.type}, streaming loader: {needed / 1e9:.1f} GB would exceed half of the free memory"

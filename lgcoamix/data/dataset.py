@@ -18,13 +18,13 @@ Index = int | tuple[int, int]
 
 @dataclass(frozen=True)
 class Draws:
-    """All that is random about the samples of a batch.
+    """All random draws for the samples of a batch.
 
     Parameters
     ----------
     samples : (B,) int64 array of sample numbers.
-    scales : (B,) int64 array: places in ``store.scales`` of the maps to read.
-    uniforms : (B, DRAWS) float64 array for the windows.
+    scales : (B,) int64 array of indices into ``store.scales``: which map to read.
+    uniforms : (B, DRAWS) float64 array in [0, 1), for the windows.
     """
 
     samples: np.ndarray
@@ -39,16 +39,16 @@ class SuperpixelDataset(Dataset):
     ----------
     store : an open store, or its path.
     split : name of the split.
-    view : which windows are shown; None gives the stored image and map.
-    seed : seed of the windows and of the drawn scale.
-    maps : read superpixel maps.
+    view : which windows are shown; None returns the stored image and map.
+    seed : seed of the windows and of the choice of scale.
+    maps : whether to read superpixel maps.
     subset : (n,) int64 array of sample numbers to keep; None keeps all.
 
     Notes
     -----
-    An index is a place in the subset, or a pair (epoch, place): window and scale are functions of (seed, epoch,
-    sample number), so they do not depend on workers, and any sample of any epoch can be had again. The data set may be
-    pickled and forked: the store opens its shards once per process, when they are read.
+    An index is a position in the subset, or a pair (epoch, position). Window and scale are functions of (seed, epoch,
+    sample number): they do not depend on workers, and any sample of any epoch can be reproduced. The data set may be
+    pickled and forked: each process opens the shards when it first reads them.
     """
 
     def __init__(
@@ -62,31 +62,33 @@ class SuperpixelDataset(Dataset):
     ) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
         if view is None and not self.store.uniform:
-            raise ValueError(f"images of {self.store.path} have sizes of their own: give a view of one size")
+            raise ValueError(
+                f"the images of {self.store.path} have different sizes; pass a view, which crops them to one"
+            )
         self.split = split
         self.view = view
         self.seed = seed
         self.with_maps = maps
         self.labels = torch.from_numpy(self.store.labels(split))
         self.samples = np.arange(len(self.labels)) if subset is None else np.asarray(subset)
-        self.store.close()  # nothing may be open when a loader forks
+        self.store.close()  # no file may be open when a DataLoader forks
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: Index) -> tuple[torch.Tensor, torch.Tensor | None, int]:
-        """One sample: (3, H, W) uint8 image, (H, W) ids or None, label."""
+        """Read one sample: (3, H, W) uint8 image, (H, W) ids or None, label."""
         if not isinstance(index, tuple) and not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} samples")
         batch = self.__getitems__([index])
         return batch.images[0], None if batch.maps is None else batch.maps[0], int(batch.labels[0])
 
     def __getitems__(self, indices: Sequence[Index]) -> Batch:
-        """A whole batch, read shard by shard.
+        """Read a batch, shard by shard.
 
         Parameters
         ----------
-        indices : places, or pairs (epoch, place).
+        indices : positions, or pairs (epoch, position).
 
         Returns
         -------
@@ -104,7 +106,7 @@ class SuperpixelDataset(Dataset):
         )
 
     def draw(self, indices: Sequence[Index]) -> Draws:
-        """Make the draws for some samples, without reading them."""
+        """Draw scales and windows for some samples, without reading them."""
         pairs = np.array([index if isinstance(index, tuple) else (0, index) for index in indices]).reshape(-1, 2)
         samples = self.samples[pairs[:, 1]]
         weights = np.cumsum([scale.weight for scale in self.store.scales])
@@ -118,7 +120,7 @@ class SuperpixelDataset(Dataset):
         return self.store.region_count if self.with_maps else 0
 
     def shown(self, draws: Draws) -> tuple[np.ndarray, list[np.ndarray] | None]:
-        """Read images and maps, and cut the windows out of both: (B, H, W, 3) uint8 array, and (H, W) ids or None."""
+        """Read images and maps, and crop both to the windows: (B, H, W, 3) uint8 array, and (H, W) ids or None."""
         images = self.store.images(self.split, draws.samples)
         ids = self.read_maps(draws) if self.with_maps else None
         if self.view is None:
@@ -126,24 +128,23 @@ class SuperpixelDataset(Dataset):
         return self.show(images, ids, self.view.windows([image.shape[:2] for image in images], draws.uniforms))
 
     def read_maps(self, draws: Draws) -> list[np.ndarray]:
-        """Read for each sample the map of its scale: (H, W) ids."""
+        """Read the map of each sample at its scale: (H, W) ids."""
         dtype, out = self.store.map_dtype, {}
-        for place in np.unique(draws.scales):
-            rows = np.flatnonzero(draws.scales == place)
-            maps = self.store.maps(self.split, self.store.scales[place].segments, draws.samples[rows])
+        for scale in np.unique(draws.scales):
+            rows = np.flatnonzero(draws.scales == scale)
+            maps = self.store.maps(self.split, self.store.scales[scale].segments, draws.samples[rows])
             out.update((row, ids.astype(dtype, copy=False)) for row, ids in zip(rows.tolist(), maps, strict=True))
         return [out[row] for row in range(len(draws.samples))]
 
     def show(
         self, images: Sequence[np.ndarray], ids: Sequence[np.ndarray] | None, windows: Windows
     ) -> tuple[np.ndarray, list[np.ndarray] | None]:
-        """Cut the windows out of stored images and maps: (B, H, W, 3) uint8 array, and (H, W) ids."""
+        """Crop stored images and maps to the windows: (B, H, W, 3) uint8 array, and (H, W) ids."""
         # Imported here: the resident loader works without OpenCV.
         from lgcoamix.data.transforms import show_map, show_window
 
-        size, places = self.view.size, range(len(images))
-        shown = np.stack([show_window(images[i], windows[i], size) for i in places])
+        size = self.view.size
+        shown = np.stack([show_window(image, windows[i], size) for i, image in enumerate(images)])
         if ids is None:
             return shown, None
-        sentinel = self.store.sentinel
-        return shown, [show_map(ids[i], windows[i], size, sentinel) for i in places]
+        return shown, [show_map(own, windows[i], size, self.store.sentinel) for i, own in enumerate(ids)]

@@ -1,4 +1,4 @@
-"""Image files, brought to the network's input by the way that a store's test images took."""
+"""Image files as inputs of a network, prepared exactly like the test images of its store."""
 
 import os
 import stat
@@ -21,13 +21,13 @@ from preprocess.images import decode, decode_without_banner, encode, fit
 
 @dataclass(frozen=True)
 class FileBatch:
-    """Some image files.
+    """A batch of image files.
 
     Parameters
     ----------
-    places : (B,) numbers of the files.
-    reasons : for each file why it cannot be used, or None.
-    images : (n, 3, S, S) uint8 tensor of the n others, in their order.
+    places : (B,) positions of the files in the list.
+    reasons : why each file cannot be used, or None.
+    images : (n, 3, S, S) uint8 tensor of the n usable files, in order.
     """
 
     places: tuple[int, ...]
@@ -36,12 +36,12 @@ class FileBatch:
 
 
 class ImageFiles(Dataset):
-    """Image files as a run's test images: decoded, stored, and shown through the test window.
+    """Image files treated like a run's test images: decoded, resized and coded as in the store, then cropped.
 
     Parameters
     ----------
-    paths : of the files; those that cannot be used are told from the others, and stop nothing.
-    images : how the images of the store were made: ``images`` of its index.
+    paths : the files; unusable ones are reported and do not stop the others.
+    images : how the images of the store were made: ``images`` in its index.
     data : settings of the run.
     """
 
@@ -52,14 +52,14 @@ class ImageFiles(Dataset):
         return len(self.paths)
 
     def __getitems__(self, indices: Sequence[Index]) -> FileBatch:
-        """Read files; an index is a place, or a pair (epoch, place)."""
+        """Read files; an index is a position, or a pair (epoch, position)."""
         from lgcoamix.data.transforms import show_window  # as in dataset.py
 
-        places = tuple(index[1] if isinstance(index, tuple) else index for index in indices)
+        positions = tuple(index[1] if isinstance(index, tuple) else index for index in indices)
         size, shown, reasons = self.data.image_size, [], []
-        for place in places:
+        for position in positions:
             try:
-                stored = stored_pixels(self.paths[place], self.images)
+                stored = stored_pixels(self.paths[position], self.images)
             except OSError as error:
                 reasons.append(f"cannot be read: {error.strerror or error}")
             except ImageError as error:
@@ -69,16 +69,15 @@ class ImageFiles(Dataset):
                 shown.append(show_window(stored, window, size))
                 reasons.append(None)
         pixels = np.stack(shown) if shown else np.empty((0, size, size, 3), np.uint8)
-        return FileBatch(places, tuple(reasons), torch.from_numpy(pixels).permute(0, 3, 1, 2))
+        return FileBatch(positions, tuple(reasons), torch.from_numpy(pixels).permute(0, 3, 1, 2))
 
 
 def stored_pixels(path: Path, images: Mapping[str, Any]) -> np.ndarray:
-    """What a store would give for an image file.
+    """Compute the pixels that a store would hold for an image file.
 
     Parameters
     ----------
-    path : of the file.
-    images : ``images`` of the store's index: size, resize, codec, and quality and banner where they matter.
+    images : ``images`` in the store's index: size, resize, codec, and quality and banner where they apply.
 
     Returns
     -------
@@ -86,20 +85,20 @@ def stored_pixels(path: Path, images: Mapping[str, Any]) -> np.ndarray:
 
     Raises
     ------
-    ImageError : not usable as an image.
-    OSError : not readable as a file.
+    ImageError : the file is not a usable image.
+    OSError : the file cannot be read.
     """
     data, banner = _read_bytes(path), images.get("banner", 0)
     image = decode_without_banner(data, banner)
     size, resize = images["size"], images["resize"]
-    if images["codec"] != "jpeg":  # raw pixels and PNG lose nothing
+    if images["codec"] != "jpeg":  # raw pixels and PNG are lossless
         return fit(image, size, resize)
     coded, _ = encode(image, b"" if banner else data, size, resize, "jpeg", images["quality"])
     return np.asarray(decode(coded))
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
-    """The given files, and all image files below the given folders by their names' ends, each once.
+    """List the given files, and all files with image extensions below the given folders, each once.
 
     Raises
     ------
@@ -107,13 +106,13 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for path in paths:
-        # Not the method of Path: it raises where the system does not let us look, and one path must not stop others.
+        # Path.is_dir raises where access is denied, and one path must not stop the others.
         for image in images_in(path) if os.path.isdir(path) else [path]:  # noqa: PTH112
-            found.setdefault(os.path.abspath(image), image)  # noqa: PTH100 - links are kept apart, ".." is resolved
+            found.setdefault(os.path.abspath(image), image)  # noqa: PTH100 - resolves "..", keeps links
     return list(found.values())
 
 
 def _read_bytes(path: Path) -> bytes:
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ImageError("not a regular file")  # a pipe or a device may never end
+        raise ImageError("not a regular file")  # reading a pipe or a device may never end
     return path.read_bytes()

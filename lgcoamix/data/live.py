@@ -1,4 +1,4 @@
-"""Live maps: the loading process segments what is shown, as the published code does, and reads no stored map."""
+"""Live maps: DataLoader workers segment every crop, as the published code does, and read no stored maps."""
 
 from functools import cached_property
 
@@ -11,23 +11,23 @@ from preprocess.store import Store
 
 
 class LiveDataset(SuperpixelDataset):
-    """The samples of a :class:`SuperpixelDataset`, with maps of the shown image instead of windows of the stored map.
+    """The samples of a :class:`SuperpixelDataset`, but each crop is segmented instead of cropping the stored map.
 
-    Images, windows and drawn scales are the same, and so are algorithm and compactness: those of the store's chosen
-    superpixels, whose maps need not be there.
+    Images, windows and drawn scales are the same. Algorithm and compactness are those of the store's chosen
+    superpixels; the store need not hold their maps.
 
     Parameters
     ----------
-    store, split, view, seed, subset : as in :class:`SuperpixelDataset`; without a view, live maps are the stored ones.
+    store, split, view, seed, subset : see :class:`SuperpixelDataset`; without a view, live maps equal the stored ones.
 
     Raises
     ------
-    ValueError : images have sizes of their own, and the view does not resize them.
+    ValueError : the images have different sizes, and the view does not resize them.
 
     Notes
     -----
-    The algorithm is asked for the scale's segments times the window's share of the stored image's area, rounded, at
-    least 1: superpixels are about as large as the stored ones. Where a window reaches out of the image, only the part
+    The requested number of segments is that of the scale times the window's share of the stored image's area, rounded,
+    at least 1: superpixels are about as large as the stored ones. If a window extends beyond the image, only the part
     inside counts and is segmented. A map is a function of image, window and scale.
     """
 
@@ -42,15 +42,16 @@ class LiveDataset(SuperpixelDataset):
         super().__init__(store, split, view, seed, maps=True, subset=subset)
         if not self.store.uniform and not _resizes(view):
             raise ValueError(
-                f"images of {self.store.path} have sizes of their own: live maps of them need crop and test to resize"
+                f"the images of {self.store.path} have different sizes; live maps of them need data.crop=resized and "
+                "data.test=resize"
             )
 
     @cached_property
     def count(self) -> int:
-        """K_half: the algorithm's own bound on the ids, over all that it can be asked for.
+        """K_half: the algorithm's bound on the ids, over every shape and number of segments that can occur.
 
-        Stored maps are counted; those to come cannot be. For SLIC the bound is about twice the segments: it merges
-        pieces of under half of the mean area, no others.
+        Live maps cannot be counted in advance. For SLIC the bound is about twice the segments: it merges only pieces
+        smaller than half of the mean area.
         """
         from preprocess.superpixels import ALGORITHMS
 
@@ -59,31 +60,31 @@ class LiveDataset(SuperpixelDataset):
         return 1 + max(largest_id(shape, segments) for shape, segments in asked)
 
     def shown(self, draws: Draws) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Images as the network sees them, and a map of each."""
+        """Read and crop images, and segment each crop."""
         images = self.store.images(self.split, draws.samples)
         sizes = [image.shape[:2] for image in images]
         windows = [(0, 0, *size, False) for size in sizes]
         if self.view is not None:
             windows = self.view.windows(sizes, draws.uniforms)
             images, _ = self.show(images, None, windows)
-        segments = [self.store.scales[place].segments for place in draws.scales]
+        segments = [self.store.scales[scale].segments for scale in draws.scales]
         return images, [self._segment(images[i], sizes[i], windows[i], segments[i]) for i in range(len(images))]
 
     def _segment(
         self, image: np.ndarray, size: tuple[int, int], window: tuple[int, int, int, int, bool], segments: int
     ) -> np.ndarray:
-        """Segment what is shown of one image.
+        """Segment the crop of one image.
 
         Parameters
         ----------
-        image : (H, W, 3) uint8 array, the shown image.
+        image : (H, W, 3) uint8 array, the crop.
         size : height and width of the stored image.
-        window : top, left, height, width and flip; one that reaches out of the image is not resized.
-        segments : of the drawn scale.
+        window : top, left, height, width and flip; a window that extends beyond the image is not resized.
+        segments : number of segments of the drawn scale.
 
         Returns
         -------
-        (H, W) ids in the smallest dtype that holds ``count``; its highest value is outside of the image.
+        (H, W) ids in the smallest dtype that holds ``count``; its highest value marks pixels outside the image.
         """
         top, left, height, width, flip = window
         rows, columns = (max(0, -top), min(height, size[0] - top)), (max(0, -left), min(width, size[1] - left))
@@ -98,26 +99,27 @@ class LiveDataset(SuperpixelDataset):
         return ids
 
     def _cut(self, image: np.ndarray, segments: int) -> np.ndarray:
-        # Imported here: data sets of stored maps need no algorithm.
+        # Imported here: stored maps need no algorithm.
         from preprocess.superpixels import ALGORITHMS
 
         superpixels = self.store.superpixels
         ids = ALGORITHMS[superpixels.algorithm].segment(image, (segments,), superpixels.compactness)[0]
         if not 0 <= ids.min() <= ids.max() < self.count:
             raise RunError(
-                f"{superpixels.algorithm} gave ids {ids.min()} to {ids.max()} for {segments} segments of an image of "
-                f"{image.shape[:2]}, its largest_id promises less than {self.count}: mend the algorithm's largest_id"
+                f"{superpixels.algorithm} returned ids {ids.min()} to {ids.max()} for {segments} segments of a "
+                f"{image.shape[0]}x{image.shape[1]} image, but its largest_id promises ids below {self.count}; "
+                "fix largest_id"
             )
         return ids
 
 
 def _share(segments: int, area: int, size: tuple[int, int]) -> int:
-    """How many segments a part of a stored image is to have."""
+    """Number of segments to request for a part of a stored image."""
     return max(1, round(segments * area / (size[0] * size[1])))
 
 
 def _askable(size: int | None, view: View | None, segments: int) -> set[tuple[tuple[int, int], int]]:
-    """Every shape, and number of segments, that a window of this view can ask for."""
+    """Every (shape, number of segments) that a window of this view can request."""
     if view is None:
         return {((size, size), segments)}
     side, settings = view.size, view.settings
@@ -129,5 +131,5 @@ def _askable(size: int | None, view: View | None, segments: int) -> set[tuple[tu
 
 
 def _resizes(view: View) -> bool:
-    """Whether windows of any size and shape become inputs of one."""
+    """Whether the view resizes every window to the input size."""
     return view.settings.crop == "resized" if view.train else view.settings.test == "resize"

@@ -1,4 +1,4 @@
-"""DataLoaders over an order: workers, signals, transfer to the device."""
+"""DataLoaders: workers, signals, transfer to the device."""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -9,26 +9,26 @@ from torch.utils.data import DataLoader, Dataset
 from lgcoamix.data.order import EpochBatches
 from lgcoamix.ops.batch import Batch
 
-_GRACE = 20  # seconds that a loading process goes on after SIGTERM
+_GRACE = 20  # seconds that a worker keeps running after SIGTERM
 
 
 def make_loader(
     dataset: Dataset, batches: EpochBatches, workers: int, pin_memory: bool = False, start: str | None = None
 ) -> DataLoader:
-    """Stream batches.
+    """Build a DataLoader that yields batches.
 
     Parameters
     ----------
-    dataset, batches : what, and in which order. A resident data set needs no workers.
-    workers : loading processes; 0 loads in this one.
-    pin_memory : for transfers to a GPU that overlap with computing.
-    start : how workers start: ``fork``, ``spawn``, ``forkserver``; None takes the platform's default.
+    dataset, batches : the samples and their order.
+    workers : DataLoader workers; 0 loads in this process, as for a resident data set.
+    pin_memory : pin batches, so that their transfer to a GPU overlaps with computation.
+    start : how workers start: ``fork``, ``spawn`` or ``forkserver``; None uses the platform's default.
     """
     return DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_as_it_is,
+        collate_fn=_unchanged,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         worker_init_fn=_leave_signals_to_the_parent,
@@ -37,14 +37,14 @@ def make_loader(
 
 
 def end_workers(loader: DataLoader) -> None:
-    """End the loading processes of a loader, now: at the end of the program torch would wait for them."""
-    iterator = getattr(loader, "_iterator", None)  # where torch keeps persistent ones
+    """End the workers of a loader at once; torch alone would wait for them when the program exits."""
+    iterator = getattr(loader, "_iterator", None)  # torch has no public way to end persistent workers
     if iterator is not None and hasattr(iterator, "_shutdown_workers"):
         iterator._shutdown_workers()
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """Copy batches to a device, on CUDA each one while the step before it computes."""
+    """Copy batches to a device; on CUDA, the copy overlaps with the step on the previous batch."""
     if device.type != "cuda":
         yield from (batch.to(device) for batch in batches)
         return
@@ -62,12 +62,12 @@ def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
         yield ahead
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
 def _leave_signals_to_the_parent(_: int) -> None:
-    # Ctrl-C, and a cluster's SIGTERM, reach every process of a run. The parent saves first, then ends its loading
-    # processes; one that is left over ends by itself.
+    # Ctrl-C and a cluster's SIGTERM reach every process of a run. The parent saves first, then ends its workers; a
+    # worker whose parent is gone ends after the grace period.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE))

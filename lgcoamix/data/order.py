@@ -1,4 +1,4 @@
-"""Which samples come when: a function of (seed, epoch), whatever the number of workers."""
+"""The order of samples: a function of (seed, epoch), independent of the number of workers."""
 
 import copy
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from lgcoamix.ops.seeding import derive_seed
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, place) pairs. Set ``epoch``, and ``first`` to enter in the middle, before iterating.
+    """Batches of (epoch, position) pairs. Before iterating, set ``epoch``, and ``first`` to skip batches.
 
     Parameters
     ----------
     length : number of samples.
-    batch_size : B of all ranks together; a last batch of a single sample is left out, as BatchNorm could not use it.
-    seed : of the order; None keeps the order and every sample, for evaluation.
-    rank, world : this process and the number of processes. The order does not depend on them: in training every batch
-        is cut into their shares; for evaluation each takes every ``world``-th sample.
+    batch_size : B of all ranks together; a last batch of a single sample is dropped, as BatchNorm cannot use it.
+    seed : seed of the order; None keeps every sample in order, for evaluation.
+    rank, world : this process and the number of processes. The order does not depend on them: in training the ranks
+        share every batch; in evaluation each takes every ``world``-th sample.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int | None, rank: int = 0, world: int = 1) -> None:
@@ -37,26 +37,26 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         if self.seed is None:
-            places = range(self.rank, self.length, self.world)
+            positions = range(self.rank, self.length, self.world)
         else:
             generator = torch.Generator().manual_seed(derive_seed("order", self.seed, self.epoch))
-            places = torch.randperm(self.length, generator=generator).tolist()
+            positions = torch.randperm(self.length, generator=generator).tolist()
         for number in range(self.first, len(self)):
-            batch = places[number * self.batch_size : (number + 1) * self.batch_size]
+            batch = positions[number * self.batch_size : (number + 1) * self.batch_size]
             if self.seed is not None:
                 begin, end = self._share(number)
-                # A rank without a share still takes part, with two samples that count for nothing.
+                # A rank without a share still takes part, with two samples of weight 0.
                 batch = batch[begin:end] or batch[:2]
-            yield [(self.epoch, place) for place in batch]
+            yield [(self.epoch, position) for position in batch]
 
     def at(self, epoch: int, first: int = 0, rank: int | None = None) -> Self:
-        """The same order, to be entered at another place; or another rank's share of it."""
+        """Copy the order, to start at another epoch or batch, or for another rank."""
         other = copy.copy(self)
         other.epoch, other.first, other.rank = epoch, first, self.rank if rank is None else rank
         return other
 
     def size(self, number: int) -> int:
-        """Samples in batch ``number`` of all ranks."""
+        """Count the samples in batch ``number`` over all ranks."""
         return min(self.batch_size, self.length - number * self.batch_size)
 
     def weight(self, number: int) -> float:
@@ -70,11 +70,11 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
 
 def split_evenly(count: int, parts: int) -> list[tuple[int, int]]:
-    """Cut ``count`` samples into at most ``parts`` runs of nearly equal length, of at least two samples each.
+    """Split ``count`` samples into at most ``parts`` runs of nearly equal length, with at least two samples each.
 
     Returns
     -------
-    (begin, end) pairs; one pair alone where there are fewer than four samples.
+    (begin, end) pairs; a single pair for fewer than four samples.
     """
     parts = min(parts, max(1, count // 2))
     edges = [count * part // parts for part in range(parts + 1)]
@@ -87,11 +87,11 @@ def hold_out(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     labels : (n,) int64 array.
-    share : of each class that is held out, rounded, in [0, 1).
+    share : share of each class that is held out, in [0, 1); the number of samples is rounded.
 
     Returns
     -------
-    Rising sample numbers for training and for validation. The choice depends on the labels alone, so every run and
+    Sorted sample numbers for training and for validation. The choice depends on the labels alone, so every run and
     every method validates on the same samples.
     """
     random = np.random.default_rng(derive_seed("hold-out"))

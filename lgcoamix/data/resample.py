@@ -1,15 +1,15 @@
-"""Crop and resize whole batches on a device, with the very pixels that OpenCV computes one sample at a time.
+"""Crop and resize batches on a device, bit for bit as OpenCV does one sample at a time.
 
-The tables are small and made with NumPy: for every sample and output position, which pixels are read and with which
-weights. The device only gathers, multiplies and adds, in OpenCV's order and precision, so that rounding is the same.
+NumPy computes small tables: which pixels each output pixel reads, and with which weights. The device only gathers,
+multiplies and adds, in OpenCV's order and precision, so that rounding is the same.
 
-Three kinds of image windows:
+There are three kinds of image windows:
 
-* copied: as large as the output, no arithmetic;
-* blended: ``INTER_LINEAR``, and ``INTER_AREA`` where one axis grows; two taps an axis, integers of 11 bits;
-* averaged: ``INTER_AREA`` where no axis grows; as many taps as the window needs, float32.
+* copied: as large as the output; no arithmetic;
+* blended: ``INTER_LINEAR``, and ``INTER_AREA`` if one axis grows; two taps per axis, 11-bit integers;
+* averaged: ``INTER_AREA`` if no axis grows; as many taps as the window needs, float32.
 
-Maps always take one pixel, ``INTER_NEAREST_EXACT``.
+Maps always read one pixel, as ``INTER_NEAREST_EXACT``.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,17 +22,17 @@ from torch import Tensor
 from lgcoamix.data.windows import Windows
 from lgcoamix.ops.device import to_device
 
-ONE = 2048  # weight 1 of the blended kind
+ONE = 2048  # the integer that means weight 1 in blended windows
 
 
 @dataclass(frozen=True)
 class Taps:
-    """What one axis of the output is made of.
+    """Which pixels one axis of the output reads, and with which weights.
 
     Parameters
     ----------
-    index : (B, size, taps) int64 array, which source pixels.
-    weight : (B, size, taps) array, int32 (1 is ``ONE``) for the blended kind, float32 for the averaged one.
+    index : (B, size, taps) int64 array of source pixels.
+    weight : (B, size, taps) array: int32 (``ONE`` means 1) for blended windows, float32 for averaged ones.
     """
 
     index: np.ndarray
@@ -40,12 +40,12 @@ class Taps:
 
 
 def resample_images(images: Tensor, windows: Windows, size: int) -> Tensor:
-    """Cut a window out of every image, resize it, and mirror some.
+    """Crop every image to its window, resize it, and mirror it if asked.
 
     Parameters
     ----------
     images : (B, 3, H, W) uint8 tensor on any device; channels-last memory saves a copy.
-    windows : B windows. One of exactly ``size`` x ``size`` may reach beyond the image; the pixels there are 0.
+    windows : B windows. Those of exactly ``size`` x ``size`` may extend beyond the image, where pixels are 0.
     size : height and width of the result.
 
     Returns
@@ -55,12 +55,12 @@ def resample_images(images: Tensor, windows: Windows, size: int) -> Tensor:
     Raises
     ------
     ValueError
-        For a wrong shape or dtype, and for a window that is resized and reaches beyond the image.
+        Wrong shape or dtype, or a window that is resized and extends beyond the image.
 
     Notes
     -----
-    Equal to ``cv2.resize`` bit for bit: ``INTER_AREA`` if the window is higher or wider than the output, else
-    ``INTER_LINEAR``. Not to be compiled: a compiler may fuse multiplications and additions, which rounds differently.
+    Equal to ``cv2.resize`` bit for bit: ``INTER_AREA`` if the window is taller or wider than the output, else
+    ``INTER_LINEAR``. Do not compile this function: fused multiply-adds round differently.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be (B, 3, H, W) uint8, got {tuple(images.shape)} {images.dtype}")
@@ -79,14 +79,14 @@ def resample_images(images: Tensor, windows: Windows, size: int) -> Tensor:
 
 
 def resample_maps(maps: Tensor, windows: Windows, size: int, sentinel: int) -> Tensor:
-    """Cut the same windows out of superpixel maps; every pixel keeps an id that was there.
+    """Crop superpixel maps to the same windows, with nearest sampling: no new ids appear.
 
     Parameters
     ----------
     maps : (B, H, W) uint8 or uint16 tensor on any device.
-    windows : B windows. One of exactly ``size`` x ``size`` may reach beyond the map.
+    windows : B windows. Those of exactly ``size`` x ``size`` may extend beyond the map.
     size : height and width of the result.
-    sentinel : id of the pixels beyond the map; must fit the dtype.
+    sentinel : id of the pixels beyond the map; must fit in the dtype.
 
     Returns
     -------
@@ -95,15 +95,15 @@ def resample_maps(maps: Tensor, windows: Windows, size: int, sentinel: int) -> T
     Raises
     ------
     ValueError
-        For a wrong shape or dtype, a sentinel that does not fit, and a window that is resized and reaches beyond.
+        Wrong shape or dtype, a sentinel that does not fit, or a window that is resized and extends beyond the map.
     """
     if maps.dtype not in (torch.uint8, torch.uint16) or maps.ndim != 3:
         raise ValueError(f"maps must be (B, H, W) uint8 or uint16, got {tuple(maps.shape)} {maps.dtype}")
     if not 0 <= sentinel <= torch.iinfo(maps.dtype).max:
-        raise ValueError(f"sentinel must fit {maps.dtype}, got {sentinel}")
+        raise ValueError(f"sentinel must fit in {maps.dtype}, got {sentinel}")
     _check(windows, tuple(maps.shape), size)
     B, H, W = maps.shape
-    if maps.dtype == torch.uint16:  # few operations know uint16 on CUDA
+    if maps.dtype == torch.uint16:  # few CUDA operations support uint16
         fill = sentinel - 2**16 if sentinel >= 2**15 else sentinel
         ids = maps.view(torch.int16).reshape(B * H * W)
     else:
@@ -116,17 +116,17 @@ def resample_maps(maps: Tensor, windows: Windows, size: int, sentinel: int) -> T
 def _check(windows: Windows, shape: tuple[int, ...], size: int) -> None:
     B, H, W = shape
     if any(part.shape != (B,) for part in vars(windows).values()):
-        raise ValueError(f"windows must hold ({B},) arrays, one value a sample; got top {windows.top.shape}")
+        raise ValueError(f"windows must hold ({B},) arrays, one value per sample; got top {windows.top.shape}")
     if size < 1 or (windows.height < 1).any() or (windows.width < 1).any():
-        raise ValueError(f"size, and every height and width of the windows, must be at least 1; size is {size}")
+        raise ValueError(f"size and the heights and widths of all windows must be at least 1; got size {size}")
     inside = (windows.top >= 0) & (windows.left >= 0)
     inside &= (windows.top + windows.height <= H) & (windows.left + windows.width <= W)
     bad = np.flatnonzero(~inside & ((windows.height != size) | (windows.width != size)))
     if len(bad):
         top, left, height, width = (getattr(windows, name)[bad[0]] for name in ("top", "left", "height", "width"))
         raise ValueError(
-            f"window {bad[0]} (top {top}, left {left}, height {height}, width {width}) reaches beyond its {H}x{W} "
-            f"image; only windows of {size}x{size}, which are not resized, may"
+            f"window {bad[0]} (top {top}, left {left}, height {height}, width {width}) extends beyond its {H}x{W} "
+            f"image; only windows of {size}x{size}, which are not resized, may do so"
         )
 
 
@@ -145,11 +145,11 @@ def _kinds(windows: Windows, size: int) -> np.ndarray:
     return np.where((height == size) & (width == size), 0, np.where(averaged, 2, 1))
 
 
-# Making the output. Tables of rows and columns become one index into all pixels of the batch, (B * H * W, ...).
+# Computing the output: tables of rows and columns become one index into all pixels of the batch, (B * H * W, ...).
 
 
 def _gather(pixels: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-    """Pixels at (n, h) starts of rows and (n, w) columns: (n, h, w, ...)."""
+    """Gather pixels at (n, h) starts of rows and (n, w) columns: (n, h, w, ...)."""
     index = rows[:, :, None] + cols[:, None, :]
     return pixels.index_select(0, index.reshape(-1)).reshape(*index.shape, *pixels.shape[1:])
 
@@ -206,7 +206,7 @@ def _sum(parts: Iterator[Tensor]) -> Tensor:
 def _column_taps(
     pixels: Tensor, members: np.ndarray, windows: Windows, shape: tuple[int, int], taps: Taps, dtype: torch.dtype
 ) -> Iterator[Tensor]:
-    """The weighted taps of the horizontal pass, over every row of the windows: (n, tallest window, size, 3)."""
+    """Yield the weighted taps of the horizontal pass, for every row of the windows: (n, tallest window, size, 3)."""
     device = pixels.device
     steps = np.minimum(np.arange(windows.height.max()), windows.height[:, None] - 1)
     starts = _send(_starts(members, steps + windows.top[:, None], shape), device)
@@ -217,7 +217,7 @@ def _column_taps(
 
 
 def _row_taps(rows: Tensor, taps: Taps, dtype: torch.dtype) -> Iterator[Tensor]:
-    """The weighted taps of the vertical pass: (n, size, size, 3)."""
+    """Yield the weighted taps of the vertical pass: (n, size, size, 3)."""
     n, tallest, size = rows.shape[:3]
     flat = rows.reshape(n * tallest, size * 3)
     index = _send(taps.index + np.arange(n)[:, None, None] * tallest, rows.device)
@@ -227,7 +227,7 @@ def _row_taps(rows: Tensor, taps: Taps, dtype: torch.dtype) -> Iterator[Tensor]:
         yield tap.to(dtype).mul_(weight[:, :, None, None, k])
 
 
-# Tables, as OpenCV makes them (modules/imgproc/src/resize.cpp): in float64, then float32.
+# Tables, computed as in OpenCV (modules/imgproc/src/resize.cpp): in float64, then float32.
 
 
 def _mirror(table: np.ndarray, flip: np.ndarray) -> np.ndarray:
@@ -235,16 +235,16 @@ def _mirror(table: np.ndarray, flip: np.ndarray) -> np.ndarray:
 
 
 def _scales(lengths: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Output pixels a source pixel, and the other way round; (B, 1). Not lengths / size, which rounds differently."""
+    """Output pixels per source pixel, and the inverse; (B, 1). Not lengths / size, which rounds differently."""
     growth = size / lengths.astype(np.float64)[:, None]
     return growth, 1.0 / growth
 
 
 def _nearest(lengths: np.ndarray, size: int) -> np.ndarray:
-    """Source pixels of ``INTER_NEAREST_EXACT``, (B, size) int64; of equal lengths: all of them.
+    """Source pixels of ``INTER_NEAREST_EXACT``, (B, size) int64; if length equals size, every pixel once.
 
-    Steps are added up and not multiplied, as OpenCV 5 and Pillow do: a centre between two pixels, such as 2.5 * 2 / 5,
-    falls on the side where the sum of rounded steps lies. OpenCV 4 settles such ties otherwise.
+    Steps are summed, not multiplied, as in OpenCV 5 and Pillow: the sum of rounded steps decides ties, such as a centre
+    between two pixels. OpenCV 4 breaks such ties differently.
     """
     step = lengths.astype(np.float64)[:, None] / size
     sums = np.add.accumulate(np.concatenate([step * 0.5, np.repeat(step, size - 1, axis=1)], axis=1), axis=1)
@@ -252,10 +252,10 @@ def _nearest(lengths: np.ndarray, size: int) -> np.ndarray:
 
 
 def _linear_taps(lengths: np.ndarray, size: int, area: np.ndarray) -> Taps:
-    """Two taps; ``area``: which samples take the weights of ``INTER_AREA`` where an axis grows.
+    """Two taps per output pixel; ``area``: which samples use the weights of ``INTER_AREA`` for an axis that grows.
 
-    At the border both taps read the same pixel. One tap of weight 1 instead would differ in the vertical pass, where
-    each product is cut off on its own. OpenCV does take one there in the horizontal pass, where it is no difference.
+    At the border both taps read the same pixel. A single tap of weight 1 would differ in the vertical pass, which
+    truncates each product. OpenCV uses a single tap in the horizontal pass, where the result is the same.
     """
     growth, scale = _scales(lengths, size)
     steps = np.arange(size)
@@ -273,25 +273,25 @@ def _linear_taps(lengths: np.ndarray, size: int, area: np.ndarray) -> Taps:
 
 
 def _area_taps(windows: Windows, size: int) -> tuple[Taps, Taps, np.ndarray, np.ndarray]:
-    """Vertical and horizontal taps, and a scale and offset for every sample, applied to the total before rounding.
+    """Vertical and horizontal taps, and a scale and offset per sample, applied to the sum before rounding.
 
-    Where both factors are whole numbers, OpenCV adds integers and scales at the end: weights 1. The total stays below
-    2**24 for up to 65,793 pixels, so float32 holds it exactly. Halving adds 2 and shifts, so it rounds halves up, and
-    not to even as everything else does: an offset of 1/8 does the same to multiples of 1/4.
+    If both factors are integers, OpenCV adds integers and scales at the end: weights are 1. The sum is below 2**24 for
+    up to 65,793 pixels, so float32 is exact. Halving adds 2 and shifts, which rounds halves up; everything else rounds
+    halves to even. An offset of 1/8 has the same effect on multiples of 1/4.
     """
     y_scale, x_scale = _scales(windows.height, size)[1], _scales(windows.width, size)[1]
-    y_whole, x_whole = np.rint(y_scale), np.rint(x_scale)
+    y_factor, x_factor = np.rint(y_scale), np.rint(x_scale)
     epsilon = np.finfo(np.float64).eps
-    whole = (np.abs(y_scale - y_whole) < epsilon) & (np.abs(x_scale - x_whole) < epsilon)
-    count = (y_whole * x_whole)[:, 0].astype(np.float32)
-    scale = np.where(whole[:, 0], np.float32(1) / count, np.float32(1))
-    halved = (whole & (y_whole == 2) & (x_whole == 2))[:, 0]
-    y, x = _axis_taps(windows.height, size, whole), _axis_taps(windows.width, size, whole)
+    exact = (np.abs(y_scale - y_factor) < epsilon) & (np.abs(x_scale - x_factor) < epsilon)
+    count = (y_factor * x_factor)[:, 0].astype(np.float32)
+    scale = np.where(exact[:, 0], np.float32(1) / count, np.float32(1))
+    halved = (exact & (y_factor == 2) & (x_factor == 2))[:, 0]
+    y, x = _axis_taps(windows.height, size, exact), _axis_taps(windows.width, size, exact)
     return y, x, scale, np.where(halved, np.float32(0.125), np.float32(0))
 
 
-def _axis_taps(lengths: np.ndarray, size: int, whole: np.ndarray) -> Taps:
-    """Every source pixel that a cell of the output covers, weighted by the covered share; slivers are left out."""
+def _axis_taps(lengths: np.ndarray, size: int, exact: np.ndarray) -> Taps:
+    """All source pixels that an output cell covers, weighted by the covered share; slivers are dropped."""
     scale = _scales(lengths, size)[1]
     lengths = lengths[:, None]
     start = np.arange(size) * scale
@@ -305,5 +305,5 @@ def _axis_taps(lengths: np.ndarray, size: int, whole: np.ndarray) -> Taps:
     weight = np.where(index < last[..., None], (1.0 / cell)[..., None], 0.0)
     weight = np.where(index == last[..., None], tail[..., None], weight)
     weight[..., 0] = head
-    weight = np.where(whole[..., None], weight > 0, weight).astype(np.float32)
+    weight = np.where(exact[..., None], weight > 0, weight).astype(np.float32)
     return Taps(index.clip(0, lengths[..., None] - 1), weight)

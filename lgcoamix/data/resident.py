@@ -1,4 +1,4 @@
-"""The resident data set: images and maps in the device's memory, cropped and mirrored there in batches."""
+"""The resident data set: images and maps stay in the device's memory and are cropped there in batches."""
 
 from collections.abc import Sequence
 
@@ -13,29 +13,29 @@ from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.device import to_device
 
-_CHUNK = 256  # samples that are read at a time while the data set is filled
+_CHUNK = 256  # samples that are read at a time
 
 
 class ResidentDataset(Dataset):
-    """A streaming data set, held in a device's memory: the same samples, windows and pixels, bit for bit.
+    """A streaming data set in a device's memory: the same samples, windows and pixels, bit for bit.
 
     Parameters
     ----------
-    source : what is held; its store must have images of one size.
-    device : where.
+    source : the data set to load; all images of its store must have one size.
+    device : the device that holds it.
 
     Raises
     ------
-    RunError : images have sizes of their own.
-    SettingsError : maps are live.
+    RunError : the images have different sizes.
+    SettingsError : the maps are live.
     """
 
     def __init__(self, source: SuperpixelDataset, device: torch.device) -> None:
         store = source.store
         if isinstance(source, LiveDataset):
-            raise SettingsError("live maps are made by the loading processes: take --loader streaming, or auto")
+            raise SettingsError("DataLoader workers compute live maps; use --loader streaming or auto")
         if not store.uniform:
-            raise RunError(f"the images of {store.path} have their own sizes: take --loader streaming")
+            raise RunError(f"the images of {store.path} have different sizes; use --loader streaming")
         self.source, self.device = source, device
         size, scales = store.size, store.scales if source.with_maps else ()
         dtype = torch.from_numpy(np.zeros(0, store.map_dtype)).dtype
@@ -46,26 +46,26 @@ class ResidentDataset(Dataset):
             rows = slice(start, start + _CHUNK)
             samples = source.samples[rows]
             self._images[rows] = torch.from_numpy(store.images(source.split, samples)).to(device)
-            for place, scale in enumerate(scales):
+            for number, scale in enumerate(scales):
                 maps = store.maps(source.split, scale.segments, samples).astype(store.map_dtype, copy=False)
-                self._maps[place, rows] = torch.from_numpy(maps).to(device)
+                self._maps[number, rows] = torch.from_numpy(maps).to(device)
         store.close()
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitems__(self, indices: Sequence[Index]) -> Batch:
-        """A whole batch on the device: see :meth:`SuperpixelDataset.__getitems__`."""
+        """Assemble a batch on the device; see :meth:`SuperpixelDataset.__getitems__`."""
         source = self.source
         draws = source.draw(indices)
-        places = [index[1] if isinstance(index, tuple) else index for index in indices]
-        rows = to_device(torch.tensor(places), self.device)
+        positions = [index[1] if isinstance(index, tuple) else index for index in indices]
+        rows = to_device(torch.tensor(positions), self.device)
         samples = to_device(torch.from_numpy(draws.samples), self.device)
         images, maps = self._images[rows].permute(0, 3, 1, 2), None
         if source.with_maps:
             maps = _pick(self._maps, to_device(torch.from_numpy(draws.scales), self.device), rows)
         if source.view is not None:
-            windows = source.view.windows([images.shape[2:]] * len(places), draws.uniforms)
+            windows = source.view.windows([images.shape[2:]] * len(positions), draws.uniforms)
             images = resample_images(images, windows, source.view.size)
             if maps is not None:
                 maps = resample_maps(maps, windows, source.view.size, source.store.sentinel)
@@ -73,14 +73,14 @@ class ResidentDataset(Dataset):
 
 
 def resident_bytes(source: SuperpixelDataset) -> int:
-    """Memory that a :class:`ResidentDataset` takes, in bytes; without reading anything."""
+    """Compute the memory that a :class:`ResidentDataset` needs, in bytes, without reading images."""
     store = source.store
     maps = len(store.scales) * np.dtype(store.map_dtype).itemsize if source.with_maps else 0
     return len(source) * store.size**2 * (3 + maps)
 
 
 def _pick(maps: torch.Tensor, scales: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Gather maps[scales, rows]; torch gathers uint16 on few devices, but any two bytes alike."""
+    """Gather maps[scales, rows]; as int16, because few devices support uint16."""
     if maps.dtype == torch.uint16:
         return maps.view(torch.int16)[scales, rows].view(torch.uint16)
     return maps[scales, rows]

@@ -3,11 +3,11 @@
 import cv2
 import numpy as np
 
-cv2.setNumThreads(0)  # the loader's processes are the parallel part
+cv2.setNumThreads(0)  # DataLoader workers are parallel already
 
 
 def show_window(image: np.ndarray, window: tuple[int, int, int, int, bool], size: int) -> np.ndarray:
-    """Cut a window out of an image, resize it, mirror it.
+    """Crop an image to a window, resize it, and mirror it if asked.
 
     Parameters
     ----------
@@ -17,8 +17,8 @@ def show_window(image: np.ndarray, window: tuple[int, int, int, int, bool], size
 
     Returns
     -------
-    (size, size, 3) uint8 array. Bilinear, but averaged over areas where a side shrinks, as bilinear would alias there.
-    Black outside the image.
+    (size, size, 3) uint8 array. Bilinear; if a side shrinks, averaged over areas, as bilinear would alias. Pixels
+    outside the image are black.
     """
     height, width = window[2:4]
     shrinks = height > size or width > size
@@ -26,7 +26,7 @@ def show_window(image: np.ndarray, window: tuple[int, int, int, int, bool], size
 
 
 def show_map(ids: np.ndarray, window: tuple[int, int, int, int, bool], size: int, sentinel: int) -> np.ndarray:
-    """Cut the same window out of a superpixel map.
+    """Crop a superpixel map to the same window.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def show_map(ids: np.ndarray, window: tuple[int, int, int, int, bool], size: int
     Returns
     -------
     (size, size) array of the dtype of ``ids``. Nearest, never bilinear: between ids 3 and 9 lies an unrelated
-    superpixel 6. The exact variant takes the same pixel centres as the image does.
+    superpixel 6. The exact variant uses the same pixel centres as the image.
     """
     return _show(ids, window, size, cv2.INTER_NEAREST_EXACT, sentinel)
 

@@ -1,4 +1,4 @@
-"""Which part of a stored image is shown, and whether mirrored: drawn here once, carried out by both loaders."""
+"""Crops: which part of a stored image is shown, and whether it is mirrored. Both loaders use these draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ import numpy as np
 from lgcoamix.settings.sections import DataSettings
 
 _ATTEMPTS = 10
-DRAWS = 3 + 2 * _ATTEMPTS  # uniform numbers for one sample: flip, top, left, and area and ratio for each attempt
+DRAWS = 3 + 2 * _ATTEMPTS  # uniform numbers per sample: flip, top, left, then area and ratio for each attempt
 
 
 @dataclass(frozen=True)
 class Windows:
-    """One window for each of B samples, cut out, resized to the input's size, then mirrored.
+    """One window for each of B samples: to be cropped, resized to the input size, then mirrored.
 
     Parameters
     ----------
-    top, left, height, width : (B,) int64 arrays, in stored pixels; a window may reach out of its image only where it
-        is not resized.
-    flip : (B,) bool array: mirror left and right.
+    top, left, height, width : (B,) int64 arrays, in stored pixels; only a window that is not resized may extend
+        beyond its image.
+    flip : (B,) bool array: whether to mirror left and right.
     """
 
     top: np.ndarray
@@ -31,20 +31,20 @@ class Windows:
     def __len__(self) -> int:
         return len(self.flip)
 
-    def __getitem__(self, place: int) -> tuple[int, int, int, int, bool]:
-        """Top, left, height, width and flip of one sample."""
-        numbers = (int(values[place]) for values in (self.top, self.left, self.height, self.width))
-        return *numbers, bool(self.flip[place])
+    def __getitem__(self, index: int) -> tuple[int, int, int, int, bool]:
+        """Return top, left, height, width and flip of one sample."""
+        numbers = (int(values[index]) for values in (self.top, self.left, self.height, self.width))
+        return *numbers, bool(self.flip[index])
 
 
 @dataclass(frozen=True)
 class View:
-    """What a pass over the data shows of every image.
+    """How every image is cropped in a pass over the data.
 
     Parameters
     ----------
-    settings : which kind of window.
-    train : random windows and mirroring; otherwise the protocol of evaluation.
+    settings : kind of window.
+    train : random windows and mirroring; False: the evaluation protocol.
     """
 
     settings: DataSettings
@@ -52,20 +52,20 @@ class View:
 
     @property
     def size(self) -> int:
-        """Side of what is shown, in pixels."""
+        """Side of the crop after resizing, in pixels."""
         return self.settings.image_size
 
     def windows(self, sizes: Sequence[tuple[int, int]], uniforms: np.ndarray) -> Windows:
-        """One window for each image: see :func:`draw_windows`."""
+        """Choose one window per image; see :func:`draw_windows`."""
         return draw_windows(self.settings, sizes, uniforms) if self.train else fixed_windows(self.settings, sizes)
 
 
 def draw_windows(settings: DataSettings, sizes: Sequence[tuple[int, int]], uniforms: np.ndarray) -> Windows:
-    """Windows of training: random crops and flips.
+    """Choose training windows: random crops and flips.
 
     Parameters
     ----------
-    settings : which kind of window.
+    settings : kind of window.
     sizes : (height, width) of each stored image.
     uniforms : (B, DRAWS) float64 array of draws in [0, 1).
     """
@@ -76,22 +76,22 @@ def draw_windows(settings: DataSettings, sizes: Sequence[tuple[int, int]], unifo
     else:
         sides = np.full_like(sizes, settings.image_size)
         border = settings.padding if settings.crop == "pad" else 0
-    places = np.floor(uniforms[:, 1:3] * (sizes + 2 * border - sides + 1)).astype(np.int64) - border
-    return Windows(places[:, 0], places[:, 1], sides[:, 0], sides[:, 1], uniforms[:, 0] < settings.flip)
+    corners = np.floor(uniforms[:, 1:3] * (sizes + 2 * border - sides + 1)).astype(np.int64) - border
+    return Windows(corners[:, 0], corners[:, 1], sides[:, 0], sides[:, 1], uniforms[:, 0] < settings.flip)
 
 
 def fixed_windows(settings: DataSettings, sizes: Sequence[tuple[int, int]]) -> Windows:
-    """Windows of evaluation: the whole image, or its centre; nothing is drawn."""
+    """Choose evaluation windows: the full image, or its centre. Nothing is random."""
     sizes = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
     sides = sizes if settings.test == "resize" else np.full_like(sizes, settings.image_size)
-    places = (sizes - sides) // 2
-    return Windows(places[:, 0], places[:, 1], sides[:, 0], sides[:, 1], np.zeros(len(sizes), dtype=bool))
+    corners = (sizes - sides) // 2
+    return Windows(corners[:, 0], corners[:, 1], sides[:, 0], sides[:, 1], np.zeros(len(sizes), dtype=bool))
 
 
 def _resized_sides(settings: DataSettings, sizes: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-    """(B, 2) heights and widths: area and ratio are drawn until the window fits, at most ten times.
+    """Choose (B, 2) heights and widths: area and ratio are drawn until the window fits, at most ten times.
 
-    An image in which none fits gives the largest window whose ratio is allowed.
+    If none fits, take the largest window of an allowed ratio.
     """
     low, high = settings.scale
     least, most = np.log(settings.ratio)

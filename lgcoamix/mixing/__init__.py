@@ -1,6 +1,6 @@
-"""The mixing methods: ``make_mixer(name, **options)``. One method, one file; lgcoamix/README.md has their cards.
+"""The mixing methods: ``make_mixer(name, **options)``. One method, one file; lgcoamix/README.md describes each.
 
-Needs torch and numpy alone.
+Needs only torch and numpy.
 """
 
 from dataclasses import fields
@@ -32,16 +32,16 @@ MIXERS: dict[str, type[Mixer]] = {
 
 
 def make_mixer(name: str, **options: object) -> Mixer:
-    """Build a method by its name.
+    """Build a mixer by the name of its method.
 
     Parameters
     ----------
     name : in ``MIXERS``.
-    options : see ``lgcoamix/settings/mixers.py``; those that are not given have their defaults.
+    options : fields of the method's options, see ``lgcoamix/settings/mixers.py``; others keep their defaults.
 
     Raises
     ------
-    ValueError : no such method or option, or a value that cannot be.
+    ValueError : unknown method or option, or an invalid value.
     """
     if name not in MIXERS:
         raise ValueError(f"no mixer {name!r}; {suggest(name, MIXERS)}")

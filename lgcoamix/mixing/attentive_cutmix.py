@@ -1,4 +1,4 @@
-"""Attentive CutMix (Walawalkar et al., ICASSP 2020, arXiv 2003.13048): paste the cells a trained network looks at."""
+"""Attentive CutMix (Walawalkar et al., ICASSP 2020, arXiv 2003.13048): paste the most attentive cells."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ class CellPlan(Plan):
 
     Parameters
     ----------
-    cells : (B, 7, 7) bool tensor: row i is about image permutation[i].
+    cells : (B, 7, 7) bool tensor; row i refers to image permutation[i].
     """
 
     cells: Tensor
@@ -32,11 +32,11 @@ class CellPlan(Plan):
 
 @dataclass(frozen=True)
 class AttentiveCutMix(AttentiveCutMixOptions, Mixer):
-    """Paste the most attentive of 7x7 cells of b at the same place; λ is their share of the pixels."""
+    """Paste the most attentive of the 7x7 cells of b at the same position in a; λ is their share of the pixels."""
 
     @property
     def fetches(self) -> str | None:
-        """The extractor, unless its weights are in a file."""
+        """The extractor, unless its weights come from a file."""
         return self.extractor if self.extractor_weights == "pretrained" else None
 
     def prepare(self) -> None:
@@ -45,14 +45,14 @@ class AttentiveCutMix(AttentiveCutMixOptions, Mixer):
 
     @cached_property
     def extractor_net(self) -> "Extractor":
-        """The network that looks, on the device of the last images."""
-        from lgcoamix.models.extractor import Extractor  # timm: the other methods do without
+        """The frozen network that scores the cells, on the device of the last images."""
+        from lgcoamix.models.extractor import Extractor  # imports timm, which no other method needs
 
         options = (self.extractor_weights, self.extractor_size, self.extractor_normalise)
         return Extractor(self.extractor, *options, least=GRID)
 
     def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> CellPlan:
-        """Look at every image with the extractor."""
+        """Choose cells with an attention pass of the extractor."""
         most = self.top_cells
         if self.draw_cells:
             most = max(1, int(GRID**2 * draw_beta(self.draw_cells, generator)))
@@ -60,21 +60,21 @@ class AttentiveCutMix(AttentiveCutMixOptions, Mixer):
         return CellPlan(permutation, attentive_cells(heat, most)[permutation])
 
     def mix(self, batch: Batch, plan: CellPlan) -> Mixed:
-        """Paste."""
+        """Paste the chosen cells."""
         return paste(batch, plan.permutation, cells_to_pixels(plan.cells, batch.images.shape[-2:]))
 
 
 def attentive_cells(heat: Tensor, most: int) -> Tensor:
-    """Choose the warmest cells.
+    """Choose the cells with the highest scores.
 
     Parameters
     ----------
-    heat : (B, h, w) floating tensor; it is averaged to 7x7.
-    most : how many.
+    heat : (B, h, w) floating tensor; averaged to 7x7.
+    most : number of cells.
 
     Returns
     -------
-    (B, 7, 7) bool tensor; ties go to the lowest cell, row by row.
+    (B, 7, 7) bool tensor; ties go to the first cell, row by row.
     """
     scores = F.adaptive_avg_pool2d(heat[:, None], GRID).flatten(1)
     chosen = scores.sort(dim=1, descending=True, stable=True).indices[:, :most]
@@ -82,7 +82,7 @@ def attentive_cells(heat: Tensor, most: int) -> Tensor:
 
 
 def cells_to_pixels(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """Spread a grid of cells over the pixels of an image: pixel y lies in row 7·y // H.
+    """Expand a grid of cells to the pixels of an image: pixel y belongs to row 7·y // H.
 
     Parameters
     ----------

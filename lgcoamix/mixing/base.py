@@ -1,11 +1,11 @@
-"""The protocol of all methods: plan (every random draw), mix (pure tensors), loss (named terms).
+"""The protocol of all methods: plan (every random draw), mix (tensor operations only), loss (named terms).
 
-In the step::
+In a training step::
 
     plan = mixer.plan(batch, generator, model)
     mixed = mixer.mix(batch, plan) if plan is not None else unmixed(batch)
     output = model(mixed.images, mixed.regions, mixed.count)
-    terms = mixer.loss(output, mixed)          # the engine sums and logs them
+    terms = mixer.loss(output, mixed)          # the step sums and logs them
 """
 
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ from lgcoamix.settings.mixers import MixerOptions
 
 @dataclass(frozen=True)
 class Plan:
-    """The random draws for one mixed batch; methods add their own.
+    """The random draws for one mixed batch; subclasses add those of their method.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ class Mixed:
     Parameters
     ----------
     images : (B, 3, H, W) floating tensor.
-    labels_a, labels_b : (B,) int64 tensors: label of the receiving image a and of the pasted image b.
-    weight_a, weight_b : (B,) float32 tensors (float64 beside float64 images): the labels' weights before any
-        attention. They sum to 1, but for SnapMix.
-    regions : (B, H, W) int64 tensor of ids in [0, count), others belong to no region; None without a local branch.
-    count : 2·K_half: ids from K_half up come from b.
+    labels_a, labels_b : (B,) int64 tensors: labels of the receiving image a and of the pasted image b.
+    weight_a, weight_b : (B,) float32 tensors (float64 for float64 images): weights of the labels, before any
+        weighting by attention in the loss. They sum to 1, except for SnapMix.
+    regions : (B, H, W) int64 tensor; ids outside [0, count) belong to no region; None without a local branch.
+    count : 2·K_half; ids from K_half upwards come from b.
     """
 
     images: Tensor
@@ -64,12 +64,12 @@ class Mixed:
         return self.weight_b
 
     def soft_targets(self, num_classes: int, smoothing: float = 0.0) -> Tensor:
-        """Write both labels as one distribution over classes.
+        """Combine both labels into one distribution over classes.
 
         Returns
         -------
-        (B, N) float32 tensor: weight_a on label a plus weight_b on label b, of which the share ``smoothing`` is
-        spread evenly over all classes.
+        (B, N) float32 tensor: weight_a on label a plus weight_b on label b; the share ``smoothing`` of both is spread
+        evenly over all classes.
         """
         one_a = F.one_hot(self.labels_a, num_classes).float()
         one_b = F.one_hot(self.labels_b, num_classes).float()
@@ -78,7 +78,7 @@ class Mixed:
 
 
 def unmixed(batch: Batch) -> Mixed:
-    """The batch as it is: every label with weight 1."""
+    """Return the batch without mixing: every label has weight 1."""
     one = torch.ones(len(batch.labels), device=batch.labels.device, dtype=weight_dtype(batch.images))
     return Mixed(batch.images, batch.labels, batch.labels, one, torch.zeros_like(one))
 
@@ -89,16 +89,16 @@ class Mixer(MixerOptions, ABC):
     mix_prob: float
 
     def gate(self, generator: torch.Generator) -> bool:
-        """Draw whether a batch is mixed; one draw serves all ranks and all parts of a batch."""
+        """Draw whether a batch is mixed. Callers share the draw between all ranks and parts of a batch."""
         return float(torch.rand((), generator=generator)) < self.mix_prob
 
     @property
     def fetches(self) -> str | None:
-        """Name of the model whose weights :meth:`prepare` takes from the hub, if any."""
+        """Name of the timm model whose weights :meth:`prepare` loads from the hub, or None."""
         return None
 
     def prepare(self) -> None:
-        """Load what the method needs besides the batch and the network, or fail now; else the first draw does it."""
+        """Load what the method needs besides batch and network. Without this call, the first draw loads it."""
 
     def plan(
         self, batch: Batch, generator: torch.Generator, model: nn.Module | None = None, is_open: bool | None = None
@@ -107,14 +107,14 @@ class Mixer(MixerOptions, ABC):
 
         Parameters
         ----------
-        batch : the batch to be mixed; only its shapes matter, unless the method looks at it with ``model``.
-        generator : a CPU generator, so that CPU and GPU draw alike.
-        model : the network in training, for methods that need a forward pass of their own.
-        is_open : the gate, where it was drawn already; None draws it here.
+        batch : the batch to mix; only its shapes matter, unless the method runs ``model`` on it.
+        generator : a CPU generator, so that draws do not depend on the device.
+        model : the network in training, for methods with an attention pass.
+        is_open : the result of :meth:`gate`, if already drawn; None draws it here.
 
         Returns
         -------
-        The plan; None where the gate leaves the batch unmixed, and for a batch of one.
+        The plan, or None if the gate leaves the batch unmixed or the batch has a single image.
         """
         is_open = self.gate(generator) if is_open is None else is_open
         if not is_open or len(batch.labels) < 2:
@@ -125,23 +125,23 @@ class Mixer(MixerOptions, ABC):
 
     def _check_model(self, model: nn.Module | None) -> None:
         if model is None and self.needs_model:
-            raise ValueError(f"{type(self).__name__} needs model=, the network, with which it looks at the images")
+            raise ValueError(f"{type(self).__name__} needs model=, the network in training, for its attention pass")
 
     @abstractmethod
     def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> Plan:
-        """Make the method's own draws for a batch that is mixed."""
+        """Make the method's random draws for a batch that is mixed."""
 
     @abstractmethod
     def mix(self, batch: Batch, plan: Plan) -> Mixed:
-        """Mix; no draws, no change of the inputs, no synchronisation with the host."""
+        """Mix the batch, without random draws, changes to the inputs or synchronisation with the host."""
 
     def loss(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
-        """Named loss terms, already weighted: their sum is the loss."""
+        """Compute named loss terms, already weighted: their sum is the loss."""
         weights = (mixed.weight_a, mixed.weight_b)
         return {"global": mixed_cross_entropy(output.logits, mixed.labels_a, mixed.labels_b, *weights)}
 
     def monitors(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
-        """Named scalars to be averaged over the mixed batches of an epoch and logged."""
+        """Compute named scalars, which are averaged over the mixed batches of an epoch and logged."""
         return {"lam_area": mixed.lam.mean()}
 
     def __call__(
@@ -155,22 +155,22 @@ class Mixer(MixerOptions, ABC):
         model: nn.Module | None = None,
         statistics: tuple | None = None,
     ) -> Mixed:
-        """Plan and mix in one call, for training loops of your own.
+        """Plan and mix in one call, for your own training loop.
 
         Parameters
         ----------
         images : (B, 3, H, W) floating or uint8 tensor.
         labels : (B,) integer tensor.
-        maps : (B, H, W) integer tensor, for methods that need it.
+        maps : (B, H, W) integer tensor of superpixel ids, for methods that need it.
         generator : a CPU generator.
-        count : K_half; if not given, the largest id in ``maps`` plus one, the highest value of an unsigned type apart.
-        model : for methods that look at the images with the network in training.
-        statistics : mean and standard deviation, for each channel, of that network's inputs: floating images were
-            normalised with them. None: it takes images in [0, 1].
+        count : K_half; None uses the largest id in ``maps`` plus one, ignoring the highest value of an unsigned type.
+        model : the network in training, for methods with an attention pass.
+        statistics : mean and standard deviation per channel, with which floating images are normalised. None: the
+            network takes images in [0, 1].
 
         Raises
         ------
-        ValueError : shapes or types that do not fit, or something that the method needs is missing.
+        ValueError : shapes or dtypes do not match, or an argument that the method needs is missing.
         """
         check_generator(generator)
         if maps is None and self.needs_maps:
@@ -188,13 +188,13 @@ class Mixer(MixerOptions, ABC):
         model: nn.Module | None = None,
         statistics: tuple | None = None,
     ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Give what timm's and Lightning's loops call a mixup function.
+        """Build a mixup function for the training loops of timm or Lightning.
 
         Parameters
         ----------
-        num_classes, smoothing : as for :meth:`Mixed.soft_targets`.
-        generator : a CPU generator, from which every batch draws; None makes one from torch's seed.
-        model, statistics : as for calling the mixer.
+        num_classes, smoothing : see :meth:`Mixed.soft_targets`.
+        generator : a CPU generator for the draws of every batch; None builds one from torch's seed.
+        model, statistics : see :meth:`__call__`.
 
         Returns
         -------
@@ -202,14 +202,14 @@ class Mixer(MixerOptions, ABC):
 
         Raises
         ------
-        ValueError : the method needs superpixel maps, which such loops do not pass on; ``model`` is missing.
+        ValueError : the method needs superpixel maps, which such loops do not pass; or ``model`` is missing.
         """
         if not 0 <= smoothing <= 1:
             raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}")
         if self.needs_maps:
             raise ValueError(
-                f"{type(self).__name__} needs maps, which a function of images and labels cannot have; "
-                "call the mixer itself: mixer(images, labels, maps, generator=...)"
+                f"{type(self).__name__} needs maps, which a function of images and labels cannot receive; "
+                "call mixer(images, labels, maps, generator=...) instead"
             )
 
         self._check_model(model)
@@ -224,11 +224,11 @@ class Mixer(MixerOptions, ABC):
 
 
 def paste(batch: Batch, permutation: Tensor, pasted: Tensor) -> Mixed:
-    """Take pixels of b where a mask says so, at the same place; λ is their share, sample by sample.
+    """Copy the masked pixels of b to the same position in a; λ is their share, per sample.
 
     Parameters
     ----------
-    pasted : (B, H, W) bool tensor: row i is about what image i receives.
+    pasted : (B, H, W) bool tensor; row i masks the pixels that image i receives.
     """
     images = torch.where(pasted[:, None], batch.images[permutation], batch.images)
     weight_b = pasted.to(weight_dtype(batch.images)).mean(dim=(1, 2))
@@ -236,16 +236,16 @@ def paste(batch: Batch, permutation: Tensor, pasted: Tensor) -> Mixed:
 
 
 def like(values: Tensor, images: Tensor) -> Tensor:
-    """Bring computed pixels to the dtype of the images; whole numbers are rounded."""
+    """Convert computed pixels to the dtype of the images; round for integer dtypes."""
     return values.to(images.dtype) if images.dtype.is_floating_point else values.round().to(images.dtype)
 
 
 def weight_dtype(images: Tensor) -> torch.dtype:
-    """Dtype of label weights: float32, or float64 beside float64 images."""
+    """Return the dtype of label weights: float32, or float64 for float64 images."""
     return torch.promote_types(images.dtype, torch.float32)
 
 
 def draw_beta(alpha: float, generator: torch.Generator) -> float:
-    """Draw from Beta(alpha, alpha); torch's own sampler takes no generator."""
+    """Draw from Beta(alpha, alpha); torch's sampler accepts no generator."""
     seed = int(torch.randint(0, 2**62, (), generator=generator))
     return float(np.random.default_rng(seed).beta(alpha, alpha))

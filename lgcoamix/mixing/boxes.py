@@ -1,4 +1,4 @@
-"""Boxes of a share of the image: what CutMix and SnapMix share."""
+"""Random boxes, for Cutout, CutMix and SnapMix."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def draw_box(size: tuple[int, int], share: float, generator: torch.Generator) -> Tensor:
-    """Draw a box: sides floor(H√share) and floor(W√share), the centre uniform over the pixels, clipped to the image.
+    """Draw a box with sides floor(H√share) and floor(W√share), centred at a random pixel and clipped to the image.
 
     Returns
     -------
@@ -22,7 +22,7 @@ def draw_box(size: tuple[int, int], share: float, generator: torch.Generator) ->
 
 
 def inside(box: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H, W) bool tensor: which pixels lie in a box."""
-    top, bottom, left, right = box.unbind()
+    """Mask the pixels in boxes: (4,) edges give an (H, W) bool tensor, (B, 4) edges a (B, H, W) one."""
+    top, bottom, left, right = (edge[..., None] for edge in box.unbind(dim=-1))
     rows, columns = (torch.arange(length, device=box.device) for length in size)
-    return ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))[None, :]
+    return ((rows >= top) & (rows < bottom))[..., :, None] & ((columns >= left) & (columns < right))[..., None, :]

@@ -1,4 +1,4 @@
-"""CutMix (Yun et al., ICCV 2019, arXiv 1905.04899): paste a box, weigh the labels by its area."""
+"""CutMix (Yun et al., ICCV 2019, arXiv 1905.04899): paste a box, weight the labels by its area."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ from lgcoamix.settings.mixers import CutMixOptions
 
 @dataclass(frozen=True)
 class CutMixPlan(Plan):
-    """One box for the whole batch.
+    """One box for the batch.
 
     Parameters
     ----------
     box : (4,) int64 tensor: top, bottom, left, right; the ends are exclusive, clipped to the image.
-    drawn : scalar float64 tensor: the share that the box had before it was rounded and clipped.
+    drawn : scalar float64 tensor: the share of the box before rounding and clipping.
     """
 
     box: Tensor
@@ -33,14 +33,14 @@ class CutMix(CutMixOptions, Mixer):
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
     ) -> CutMixPlan:
-        """Draw the box, of the share 1-λ0."""
+        """Draw the box, with share 1-λ0."""
         cut, device = 1 - draw_beta(self.alpha, generator), batch.labels.device
         box = draw_box(batch.images.shape[-2:], cut, generator)
         drawn = torch.tensor(cut, dtype=torch.float64)
         return CutMixPlan(permutation, to_device(box, device), to_device(drawn, device))
 
     def mix(self, batch: Batch, plan: CutMixPlan) -> Mixed:
-        """Paste."""
+        """Paste the box."""
         pasted = inside(plan.box, batch.images.shape[-2:])
         images = torch.where(pasted, batch.images[plan.permutation], batch.images)
         dtype = weight_dtype(batch.images)

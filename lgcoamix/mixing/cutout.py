@@ -1,4 +1,4 @@
-"""Cutout (DeVries & Taylor, 2017, arXiv 1708.04552): blank a square out of every image."""
+"""Cutout (DeVries & Taylor, 2017, arXiv 1708.04552): blank a square in every image."""
 
 import math
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, unmixed
+from lgcoamix.mixing.boxes import inside
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.device import to_device
 from lgcoamix.settings.mixers import CutoutOptions
@@ -14,11 +15,11 @@ from lgcoamix.settings.mixers import CutoutOptions
 
 @dataclass(frozen=True)
 class CutoutPlan(Plan):
-    """One box for each image. No image receives anything: the permutation is the identity.
+    """One box per image. Nothing is pasted: the permutation is the identity.
 
     Parameters
     ----------
-    boxes : (B, 4) int64 tensor: top, bottom, left, right; the ends are exclusive, and may lie outside of the image.
+    boxes : (B, 4) int64 tensor: top, bottom, left, right; the ends are exclusive and may lie outside the image.
     """
 
     boxes: Tensor
@@ -26,12 +27,12 @@ class CutoutPlan(Plan):
 
 @dataclass(frozen=True)
 class Cutout(CutoutOptions, Mixer):
-    """Set a box of the share ``area`` to zero; the label stays."""
+    """Set a box with share ``area`` to zero; the label does not change."""
 
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
     ) -> CutoutPlan:
-        """Draw the centre of every box uniformly over the pixels; a box at the edge loses what sticks out."""
+        """Draw the centre of every box uniformly over the pixels; boxes at the border are clipped."""
         edges = []
         for length in batch.images.shape[-2:]:
             side = math.floor(length * math.sqrt(self.area))
@@ -42,11 +43,7 @@ class Cutout(CutoutOptions, Mixer):
         return CutoutPlan(to_device(own, device), to_device(torch.stack(edges, dim=1), device))
 
     def mix(self, batch: Batch, plan: CutoutPlan) -> Mixed:
-        """Blank."""
-        H, W = batch.images.shape[-2:]
-        top, bottom, left, right = (edge[:, None] for edge in plan.boxes.unbind(dim=1))
-        rows = torch.arange(H, device=plan.boxes.device)
-        columns = torch.arange(W, device=plan.boxes.device)
-        inside = ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
-        blank = torch.where(inside[:, None], batch.zero(), batch.images)
+        """Blank the boxes."""
+        boxes = inside(plan.boxes, batch.images.shape[-2:])
+        blank = torch.where(boxes[:, None], batch.zero(), batch.images)
         return replace(unmixed(batch), images=blank)

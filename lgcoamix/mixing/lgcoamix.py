@@ -1,4 +1,4 @@
-"""LGCOAMix (Dornaika & Sun, IEEE TIP 2024, arXiv 2512.00130): paste superpixels, weigh the labels by attention."""
+"""LGCOAMix (Dornaika & Sun, IEEE TIP 2024, arXiv 2512.00130): paste superpixels, weight labels by attention."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -25,12 +25,12 @@ class LGCOAMix(LGCOAMixOptions, Mixer):
         return select_superpixels(batch, permutation, generator, self.select_prob)
 
     def mix(self, batch: Batch, plan: SuperpixelPlan) -> Mixed:
-        """Paste the selected superpixels, and merge both maps: ids of b are moved up by K_half."""
+        """Paste the selected superpixels and merge both maps; K_half is added to the ids of b."""
         mixed, regions = paste_superpixels(batch, plan)
         return replace(mixed, regions=regions, count=2 * batch.count)
 
     def loss(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
-        """Global cross-entropy with weight λ, plus the local terms over the top regions."""
+        """Compute the global cross-entropy with weight λ, and the local terms over the top regions."""
         lam = self.pasted_weight(output, mixed)
         classify = mixed_cross_entropy(output.logits, mixed.labels_a, mixed.labels_b, 1 - lam, lam)
         if output.local is None:
@@ -55,7 +55,7 @@ class LGCOAMix(LGCOAMixOptions, Mixer):
         }
 
     def monitors(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
-        """λ by area and by attention, their mean absolute difference, and the spread of the scores s."""
+        """Compute λ by area and by attention, their mean absolute difference, and the spread of the scores s."""
         if output.local is None:
             return super().monitors(output, mixed)
         attention = self.attention(output.local, mixed)
@@ -71,14 +71,14 @@ class LGCOAMix(LGCOAMixOptions, Mixer):
         }
 
     def pasted_weight(self, output: Output, mixed: Mixed) -> Tensor:
-        """λ, the weight of the pasted label: (B,) tensor without gradient."""
+        """Return λ, the weight of the pasted label: (B,) tensor without gradient."""
         if output.local is None or self.lam == "area":
             return mixed.lam
         attention = self.attention(output.local, mixed)
         return attention if self.lam == "attention" else (mixed.lam.to(attention) + attention) / 2
 
     def attention(self, local: LocalOutput, mixed: Mixed) -> Tensor:
-        """λ by attention: (B,) tensor without gradient."""
+        """Compute λ by attention: (B,) tensor without gradient."""
         return attention_weight(self._scores(local), local.areas, mixed.lam)
 
     def _scores(self, local: LocalOutput) -> Tensor:
@@ -86,13 +86,13 @@ class LGCOAMix(LGCOAMixOptions, Mixer):
 
 
 def attention_weight(scores: Tensor, areas: Tensor, area_weight: Tensor) -> Tensor:
-    """λ by attention.
+    """Compute λ by attention.
 
     Parameters
     ----------
     scores : (B, 2·K_half) floating tensor t; the second half of the columns belongs to b.
     areas : (B, 2·K_half) tensor of pixel counts, 0 where a region is absent.
-    area_weight : (B,) tensor: λ by area, taken where every sigmoid(t) vanishes or no region is present.
+    area_weight : (B,) tensor: λ by area, used if every sigmoid(t) is 0 or no region is present.
 
     Returns
     -------

@@ -13,11 +13,11 @@ from lgcoamix.settings.mixers import MixupOptions
 
 @dataclass(frozen=True)
 class MixupPlan(Plan):
-    """One blend for the whole batch.
+    """One λ for the batch.
 
     Parameters
     ----------
-    lam : scalar float64 tensor, weight of the image that is blended in.
+    lam : scalar float64 tensor: weight of image b.
     """
 
     lam: Tensor
@@ -25,7 +25,7 @@ class MixupPlan(Plan):
 
 @dataclass(frozen=True)
 class Mixup(MixupOptions, Mixer):
-    """x̃ = (1-λ)·a + λ·b with 1-λ ~ Beta(alpha, alpha), one λ a batch."""
+    """x̃ = (1-λ)·a + λ·b with 1-λ ~ Beta(alpha, alpha), one λ per batch."""
 
     def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> MixupPlan:
         """Draw λ."""
@@ -33,7 +33,7 @@ class Mixup(MixupOptions, Mixer):
         return MixupPlan(permutation, to_device(lam, batch.labels.device))
 
     def mix(self, batch: Batch, plan: MixupPlan) -> Mixed:
-        """Blend."""
+        """Blend the images."""
         lam = plan.lam.to(weight_dtype(batch.images) if not batch.images.is_floating_point() else batch.images.dtype)
         images = like((1 - lam) * batch.images + lam * batch.images[plan.permutation], batch.images)
         weight_b = plan.lam.to(weight_dtype(batch.images)).expand(len(batch.labels))

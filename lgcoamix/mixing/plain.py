@@ -1,4 +1,4 @@
-"""No mixing: the baseline that every method is compared with."""
+"""No mixing: the baseline of every comparison."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,14 +13,14 @@ from lgcoamix.settings.mixers import PlainOptions
 
 @dataclass(frozen=True)
 class Plain(PlainOptions, Mixer):
-    """Leaves every batch as it is."""
+    """Return every batch unmixed."""
 
     mix_prob: ClassVar[float] = 0.0
 
     def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> Plan:
-        """Nothing to draw: every image meets itself."""
+        """Draw nothing: the permutation is the identity."""
         return Plan(torch.arange(len(batch.labels), device=batch.labels.device))
 
     def mix(self, batch: Batch, plan: Plan) -> Mixed:
-        """Return the batch as it is."""
+        """Return the batch unmixed."""
         return unmixed(batch)

@@ -1,4 +1,4 @@
-"""SuperpixelGridMix (Hammoudi et al., 2022, arXiv 2204.08458): paste superpixels, weigh the labels by area."""
+"""SuperpixelGridMix (Hammoudi et al., 2022, arXiv 2204.08458): paste superpixels, weight the labels by area."""
 
 from dataclasses import dataclass
 
@@ -18,9 +18,9 @@ class SuperpixelGrid(SuperpixelGridOptions, Mixer):
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
     ) -> SuperpixelPlan:
-        """Select superpixels."""
+        """Select every superpixel of b independently, with probability ``select_prob``."""
         return select_superpixels(batch, permutation, generator, self.select_prob)
 
     def mix(self, batch: Batch, plan: SuperpixelPlan) -> Mixed:
-        """Paste."""
+        """Paste the selected superpixels."""
         return paste_superpixels(batch, plan)[0]

@@ -1,4 +1,4 @@
-"""Pasting whole superpixels: what LGCOAMix, SuperpixelGridMix and OcCaMix share."""
+"""Pasting superpixels, for LGCOAMix, SuperpixelGridMix and OcCaMix."""
 
 from dataclasses import dataclass
 
@@ -16,20 +16,20 @@ class SuperpixelPlan(Plan):
 
     Parameters
     ----------
-    selected : (B, K_half) bool tensor: row i is about the superpixels of image permutation[i].
+    selected : (B, K_half) bool tensor; row i refers to the superpixels of image permutation[i].
     """
 
     selected: Tensor
 
 
 def select_superpixels(batch: Batch, permutation: Tensor, generator: torch.Generator, chance: float) -> SuperpixelPlan:
-    """Select every superpixel of b independently, with the same chance."""
+    """Select every superpixel of b independently, with the same probability."""
     draws = torch.rand(len(batch.labels), batch.count, generator=generator)
     return SuperpixelPlan(permutation, to_device(draws < chance, batch.labels.device))
 
 
 def paste_superpixels(batch: Batch, plan: SuperpixelPlan) -> tuple[Mixed, Tensor]:
-    """Paste the selected superpixels of b onto a, at the same place; λ is their share of the pixels.
+    """Paste the selected superpixels of b at the same position in a; λ is their share of the pixels.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def paste_superpixels(batch: Batch, plan: SuperpixelPlan) -> tuple[Mixed, Tensor
     own = batch.maps.long()
     ids = torch.where((own >= 0) & (own < half), own, -1)
     other = ids[plan.permutation]
-    # A sentinel pixel reads the choice of superpixel 0, and is then ruled out.
+    # Sentinel pixels read the choice of superpixel 0; the next line excludes them.
     chosen = plan.selected.gather(1, other.flatten(1).clamp(min=0)).view_as(other)
     pasted = chosen & (other >= 0)
     return paste(batch, plan.permutation, pasted), torch.where(pasted, other + half, ids)

@@ -1,4 +1,4 @@
-"""Backbones from timm, the decoder and the local branch. Needs torch and timm alone.
+"""Backbones from timm, the decoder and the local branch. Needs only torch and timm.
 
 Importing this package registers the modified backbones of ``variants.py`` and ``small_images.py`` with timm.
 """

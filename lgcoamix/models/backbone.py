@@ -1,4 +1,4 @@
-"""Any timm classifier as logits plus a pyramid of feature maps."""
+"""Any timm classifier, with logits and a pyramid of feature maps."""
 
 import difflib
 import sys
@@ -9,33 +9,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_REMEDY = "check the network, or give --weights FILE or --weights none"
+_REMEDY = "check the network connection, or use --weights FILE or --weights none"
 
 
 class BackboneError(ValueError):
-    """timm has no model of this name, or it gives no feature maps, or it does not take inputs of this size."""
+    """timm has no model of this name, or the model has no feature maps, or it does not accept this input size."""
 
 
 class WeightsError(RuntimeError):
-    """Pretrained weights could not be had."""
+    """Weights could not be downloaded or loaded."""
 
 
 class Backbone(nn.Module):
-    """A timm classifier that also gives its feature maps.
+    """A timm classifier that also returns its feature maps.
 
     Parameters
     ----------
     name : timm model name.
     num_classes : N.
-    weights : ``none``, ``pretrained`` (from the hub), or the path of a checkpoint file; a classifier of another size
-        is left out.
-    image_size : side of the input, in pixels; for models whose input size is fixed when they are built.
-    pool_stem : give the map of the stem after the 3x3 max-pool, not before it (the CUB decoder of LGCOAMix).
+    weights : ``none``, ``pretrained`` (from the hub), or a checkpoint file. A classifier of another size is not loaded.
+    image_size : side of the input, in pixels; needed by models that are built for one input size.
+    pool_stem : return the stem's map after the 3x3 max-pool, not before it (the CUB decoder of LGCOAMix).
 
     Attributes
     ----------
-    channels, reductions : widths and strides of the maps, from shallow to deep. A transformer that has one
-        resolution gives one map: its tokens after the final norm, without prefix tokens, row by row.
+    channels, reductions : widths and strides of the maps, from shallow to deep. A transformer of a single
+        resolution has one map: its tokens after the final norm, without prefix tokens, row by row.
     """
 
     def __init__(
@@ -45,18 +44,18 @@ class Backbone(nn.Module):
         self.net = create_net(name, num_classes, weights, image_size)
         info = getattr(self.net, "feature_info", None)
         if info is None or not hasattr(self.net, "forward_intermediates"):
-            raise BackboneError(f"{name} gives no feature maps in timm; choose a CNN or a transformer that does")
+            raise BackboneError(f"timm provides no feature maps for {name}; choose another CNN or transformer")
         levels = info.info if hasattr(info, "info") else info
         self.channels = [level["num_chs"] for level in levels]
         self.reductions = [level["reduction"] for level in levels]
         self.isotropic = len(set(self.reductions)) == 1
         self.pool_stem = False
-        if self.isotropic:  # the announced width is that of the blocks; a neck may change it
+        if self.isotropic:  # timm reports the width of the blocks; a neck may change it
             self.channels, self.reductions = [self._width_of_last_map(name, image_size)], self.reductions[-1:]
         self.pool_stem = pool_stem
         if pool_stem:
             if self.reductions[0] != 2:
-                raise BackboneError(f"pool_stem is for a stem of stride 2; that of {name} has {self.reductions[0]}")
+                raise BackboneError(f"pool_stem needs a stem of stride 2; that of {name} has {self.reductions[0]}")
             self.reductions[0] *= 2
 
     def forward(self, images: Tensor) -> Tensor:
@@ -64,14 +63,14 @@ class Backbone(nn.Module):
         return self.net(images)
 
     def forward_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Classify and keep the maps, in one pass.
+        """Compute logits and feature maps in one pass.
 
         Returns
         -------
-        logits : (B, N) tensor, the same as ``forward`` gives.
+        logits : (B, N) tensor, as from ``forward``.
         maps : (B, C, h, w) tensors, from shallow to deep.
         """
-        # Only a transformer's single map goes through the final norm; a pyramid is taken as it is.
+        # Only the single map of a transformer passes the final norm; a pyramid does not.
         indices, norm = (1, True) if self.isotropic else (None, False)
         last, maps = self.net.forward_intermediates(images, indices=indices, norm=norm, output_fmt="NCHW")
         if self.pool_stem:
@@ -83,18 +82,18 @@ class Backbone(nn.Module):
         self.eval()
         try:
             width = self.forward_maps(torch.zeros(1, 3, image_size, image_size))[1][-1].shape[1]
-        except RuntimeError as error:  # for example an input smaller than a patch
+        except RuntimeError as error:  # for example, an input smaller than a patch
             raise BackboneError(f"{name} cannot take inputs of {image_size}x{image_size}: {error}") from error
         self.train()
         return width
 
 
 def create_net(name: str, num_classes: int, weights: str, image_size: int, remedy: str = _REMEDY) -> nn.Module:
-    """Build a timm classifier and give it its weights; see :class:`Backbone`.
+    """Build a timm classifier and load its weights; see :class:`Backbone`.
 
     Parameters
     ----------
-    remedy : what an error about the weights tells to do.
+    remedy : advice at the end of errors about weights.
 
     Raises
     ------
@@ -116,38 +115,38 @@ def create_net(name: str, num_classes: int, weights: str, image_size: int, remed
     try:
         net = timm.create_model(name, pretrained=weights == "pretrained", num_classes=num_classes, **options)
     except Exception as error:
-        if weights != "pretrained":  # timm asserts, for example, that the patches of a transformer fit the image
+        if weights != "pretrained":  # for example, timm asserts that patches fit the image
             raise BackboneError(f"timm cannot build {name} for inputs of {image_size}: {error}") from error
-        # Download problems surface as many types: hub, HTTP, socket, operating system.
-        raise WeightsError(f"no weights for {name} from the hub ({_first_line(error)}); {remedy}") from error
+        # Failed downloads raise many types: hub, HTTP, socket and operating system errors.
+        raise WeightsError(f"cannot get weights for {name} from the hub ({_first_line(error)}); {remedy}") from error
     if from_file:
         _load_file(net, name, Path(weights), remedy)
     return net
 
 
 def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
-    """Fill a network from a checkpoint: of timm, of torch, or ``last.pt`` and ``best.pt`` of a run.
+    """Load a checkpoint of timm, of torch, or of a run (``last.pt``, ``best.pt``) into a network.
 
-    Of a run that averaged its weights the average is taken: it is what was evaluated.
-    A classifier of another size keeps its fresh values; anything else must fit.
+    If the run averaged its weights, load the average, which is what was evaluated.
+    A classifier of another size keeps its initial values; all other tensors must match.
     """
     try:
         state = timm.models.load_state_dict(str(path), use_ema=True)
         inner = {key.removeprefix("backbone.net."): v for key, v in state.items() if key.startswith("backbone.net.")}
         state = inner or state
         convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
-        if convert is not None and not inner:  # timm's own: older names, positions at another input size
+        if convert is not None and not inner:  # timm's own: older names, positions of another input size
             state = convert(state, net)
-    except Exception as error:  # a file that is no checkpoint fails in many ways: zip, pickle, key, type errors
-        raise WeightsError(f"no weights for {name} from {str(path)!r} ({_first_line(error)}); {remedy}") from error
+    except Exception as error:  # other files raise many types: zip, pickle, key and type errors
+        raise WeightsError(f"cannot load {str(path)!r} into {name} ({_first_line(error)}); {remedy}") from error
     wanted = net.state_dict()
     classifier = {key for key in wanted if any(key.startswith(f"{head}.") for head in _classifiers(net))}
     fitting = {key: v for key, v in state.items() if key in wanted and v.shape == wanted[key].shape}
     missing = wanted.keys() - fitting.keys() - classifier
     if missing:
         raise WeightsError(
-            f"{str(path)!r} does not fit {name}: {len(missing)} of {len(wanted)} tensors are missing or of another "
-            f"shape, {min(missing)!r} among them; {remedy}"
+            f"{str(path)!r} does not match {name}: {len(missing)} of {len(wanted)} tensors are missing or have another "
+            f"shape, for example {min(missing)!r}; {remedy}"
         )
     net.load_state_dict(fitting, strict=False)
 
@@ -162,7 +161,7 @@ def _first_line(error: Exception) -> str:
 
 
 def data_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation, in [0, 1], of the inputs that a timm model was trained with."""
+    """Return mean and standard deviation, in [0, 1], with which a timm model was trained."""
     cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if cfg is None:
         return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -1,4 +1,4 @@
-"""From a pyramid of feature maps back to the resolution of the input."""
+"""The decoder: from a pyramid of feature maps to the resolution of the input."""
 
 import math
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ from torch import Tensor, nn
 
 
 class Decoder(nn.Module):
-    """Upsample the deepest map step by step, joined by the shallower maps on the way.
+    """Upsample the deepest map step by step, joining the shallower maps.
 
     Parameters
     ----------
     channels, reductions : widths and strides of the maps, from shallow to deep.
     width : D, the width of the output.
-    skip : ``concat`` (Dogs and CIFAR networks of LGCOAMix, and the general form) or ``add`` (CUB, ResNeXt).
+    skip : ``concat`` (the Dogs and CIFAR networks of LGCOAMix, and the default) or ``add`` (CUB, ResNeXt).
 
     Notes
     -----
-    Every step is a 3x3 transposed convolution of stride 2 (a 1x1 convolution where the size stays), BatchNorm and ReLU;
-    the last step has no ReLU. Widths: joining a map of c channels, c // 2 with ``concat`` (the output width at the
-    shallowest) and c with ``add``; after the last join the widths halve down to D. This gives the published tables: for
-    ResNet-50 512, 256, 128, 64, 64; for DeiT-B 256, 128, 64, 64. Sizes that do not double exactly are matched
-    bilinearly.
+    Every step is a 3x3 transposed convolution of stride 2 (a 1x1 convolution if the size does not change), BatchNorm
+    and ReLU; the last step has no ReLU. A step that joins a map of c channels has width c // 2 with ``concat`` (D at
+    the shallowest map), or c with ``add``. After the last join, widths halve down to D. This reproduces the published
+    tables: 512, 256, 128, 64, 64 for ResNet-50 and 256, 128, 64, 64 for DeiT-B. Sizes that do not double exactly are
+    matched bilinearly.
 
     References
     ----------
@@ -73,7 +73,7 @@ class Decoder(nn.Module):
 
 
 def _step(current: int, out: int, halvings: int) -> nn.Sequential:
-    """Convolution, BatchNorm and ReLU, once for each doubling of the size, or 1x1 where it stays."""
+    """Transposed convolution, BatchNorm and ReLU per doubling of the size; a 1x1 convolution for none."""
     layers: list[nn.Module] = []
     for _ in range(halvings):
         up = nn.ConvTranspose2d(current, out, 3, stride=2, padding=1, output_padding=1, bias=False)
@@ -91,6 +91,6 @@ def _match(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _initialise(module: nn.Module) -> None:
-    # The released constant "bilinear" filling makes all output channels equal; see the method card.
+    # The released constant "bilinear" initialisation makes all output channels equal; see the method card.
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

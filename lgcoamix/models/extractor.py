@@ -1,4 +1,4 @@
-"""A network that is not trained here and only looks: where in an image is something to be seen?"""
+"""A frozen network that finds the salient cells of an image."""
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from lgcoamix.models.backbone import BackboneError, create_net, data_statistics
 from lgcoamix.ops.class_activation import last_map
 
-_REMEDY = "check the network, or give mixer.extractor_weights a checkpoint file"
+_REMEDY = "check the network connection, or set mixer.extractor_weights to a checkpoint file"
 
 
 class Extractor(nn.Module):
@@ -18,18 +18,18 @@ class Extractor(nn.Module):
     name : timm model name.
     weights : ``pretrained`` or the path of a checkpoint file.
     size : side to which images are resized, in pixels.
-    normalise : ``backbone``: as the timm model was trained; ``none``: it takes inputs in [0, 1].
-    least : cells that a side of the last map must have.
+    normalise : ``backbone`` normalises inputs as in the training of the timm model; ``none`` leaves them in [0, 1].
+    least : minimum side of the last map, in cells.
 
     Raises
     ------
-    BackboneError : also where the last map is coarser than ``least``.
+    BackboneError : also if the last map is smaller than ``least``.
     WeightsError
     """
 
     def __init__(self, name: str, weights: str, size: int, normalise: str, least: int = 1) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):  # values that the weights replace
+        with torch.random.fork_rng(devices=[]):  # initial values are replaced; do not consume random numbers
             self.net = create_net(name, 0, weights, size, _REMEDY).eval().requires_grad_(False)
         self.size = size
         mean, std = data_statistics(name) if normalise == "backbone" else ((0.0,) * 3, (1.0,) * 3)
@@ -39,7 +39,7 @@ class Extractor(nn.Module):
 
     @torch.no_grad()
     def heat(self, pictures: Tensor) -> Tensor:
-        """Where the network is active.
+        """Compute where the network is active.
 
         Parameters
         ----------
@@ -59,9 +59,9 @@ class Extractor(nn.Module):
         try:
             found = tuple(self.heat(torch.zeros(1, 3, self.size, self.size)).shape[1:])
         except (RuntimeError, ValueError) as error:
-            raise BackboneError(f"{name} cannot look at images of {self.size}x{self.size}: {error}") from error
+            raise BackboneError(f"{name} cannot take inputs of {self.size}x{self.size}: {error}") from error
         if min(found) < least:
             raise BackboneError(
-                f"the last map of {name} has {found[0]}x{found[1]} cells at {self.size} pixels, {least}x{least} are "
-                "needed: give a larger mixer.extractor_size"
+                f"the last map of {name} has {found[0]}x{found[1]} cells at {self.size} pixels, but needs "
+                f"{least}x{least}; use a larger mixer.extractor_size"
             )

@@ -1,4 +1,4 @@
-"""The network of LGCOAMix: a classifier with a local branch over superpixels."""
+"""The network of LGCOAMix: a classifier with a local branch on superpixels."""
 
 import math
 
@@ -23,7 +23,7 @@ class LocalHead(nn.Module):
     Notes
     -----
     One head, no output projection, no feed-forward, no dropout; Z = LayerNorm(softmax(QKᵀ/√D)V + S), eps 1e-12.
-    Computed in float32 or better: eps vanishes in half precision.
+    Computed in float32 or float64: eps vanishes in half precision.
 
     References
     ----------
@@ -39,7 +39,7 @@ class LocalHead(nn.Module):
         self.classifier = nn.Linear(width, num_classes)
 
     def forward(self, features: Tensor, regions: Tensor, count: int) -> LocalOutput:
-        """Pool, attend, classify.
+        """Pool, attend and classify.
 
         Parameters
         ----------
@@ -49,14 +49,14 @@ class LocalHead(nn.Module):
 
         Returns
         -------
-        Rows for all K regions; those of absent regions are zero (their logits: the classifier's bias).
+        Rows for all K regions; rows of absent regions are zero (their logits are the classifier's bias).
         """
         with torch.autocast(features.device.type, enabled=False):
             areas = region_areas(regions, count)
             pooled = pool_superpixels(full_precision(features), regions, count)
             present = areas > 0
             affinity = self.query(pooled) @ self.key(pooled).transpose(1, 2) / math.sqrt(pooled.shape[2])
-            # The lowest number, not -inf: an image without any region must give zero rows, not NaN.
+            # The lowest finite number, not -inf: an image without regions must give zero rows, not NaN.
             affinity = affinity.masked_fill(~present[:, None, :], torch.finfo(affinity.dtype).min)
             attended = affinity.softmax(dim=2) @ self.value(pooled) + pooled
             embeddings = torch.where(present[:, :, None], self.norm(attended), 0.0)
@@ -69,7 +69,7 @@ class MidBranch(nn.Sequential):
 
     Parameters
     ----------
-    channels : C of the map, (B, C, h, w); no gradient flows back into it.
+    channels : C of the map, (B, C, h, w); it receives no gradient.
     num_classes : N.
 
     References
@@ -94,9 +94,9 @@ class LocalGlobalNet(nn.Module):
     name : timm model name, CNN or transformer.
     num_classes : N.
     weights, image_size, pool_stem : as for :class:`Backbone`.
-    local : build the decoder and the local head; without them it is the plain classifier.
+    local : build the decoder and the local head; False builds the plain classifier.
     width, skip : as for :class:`Decoder`.
-    mid : build the mid-level branch; it runs for every batch.
+    mid : build the mid-level branch, which runs for every batch.
 
     Raises
     ------
@@ -104,7 +104,7 @@ class LocalGlobalNet(nn.Module):
 
     Notes
     -----
-    Without regions (inference, unmixed batches) neither decoder nor local head runs.
+    Without regions (inference, unmixed batches) the decoder and the local head do not run.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class LocalGlobalNet(nn.Module):
         self.mid_branch = None
         if mid:
             if len(self.backbone.channels) < 2:
-                raise BackboneError(f"{name} gives one feature map, the mid-level branch needs the one before the last")
+                raise BackboneError(f"{name} has a single feature map, but the mid-level branch needs a second")
             self.mid_branch = MidBranch(self.backbone.channels[-2], num_classes)
         self.decoder = self.local_head = None
         if local:
@@ -132,12 +132,12 @@ class LocalGlobalNet(nn.Module):
             self.local_head = LocalHead(width, num_classes)
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the parameters that the backbone keeps from weight decay; timm asks for it."""
+        """Names of the parameters that the backbone excludes from weight decay; timm calls this."""
         names = getattr(self.backbone.net, "no_weight_decay", set)()
         return {f"backbone.net.{name}" for name in names}
 
     def forward(self, images: Tensor, regions: Tensor | None = None, count: int = 0) -> Output:
-        """Classify images, and their regions where these are given.
+        """Classify images and, if given, their regions.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class LocalGlobalNet(nn.Module):
         if regions is None and self.mid_branch is None:
             return Output(self.backbone(images))
         if regions is not None and self.decoder is None:
-            raise ValueError("this network was built with local=False and takes no regions")
+            raise ValueError("this network was built with local=False and accepts no regions")
         logits, maps = self.backbone.forward_maps(images)
         mid = None if self.mid_branch is None else self.mid_branch(maps[-2])
         if regions is None:

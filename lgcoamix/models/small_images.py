@@ -1,8 +1,8 @@
-"""Backbones for images of 32 to 64 pixels, registered with timm under names of their own.
+"""Backbones for images of 32 to 64 pixels, registered with timm under new names.
 
-They are timm's networks with the stem that small images want: one 3x3 convolution of stride 1 and no max-pool, so that
-the maps have strides 1, 1, 2, 4, 8 and the last one is 4x4 at 32. ``*_cifar`` are ResNets, ``preact_*`` their
-pre-activation forms. Nobody has published weights for them with timm: ``pretrained=True`` is refused.
+They are timm's networks with a stem for small images: one 3x3 convolution of stride 1 and no max-pool. The maps have
+strides 1, 1, 2, 4, 8, and the last map is 4x4 at 32 pixels. ``*_cifar`` are ResNets, ``preact_*`` are pre-activation
+ResNets. timm has no weights for them: ``pretrained=True`` is an error.
 """
 
 from collections import OrderedDict
@@ -30,8 +30,8 @@ _TINY_IMAGENET = {
     "classifier": "head.fc",
 }
 
-# register_model looks for this name in the module of an entry point. Mean and standard deviation stay timm's default,
-# those of ImageNet: without weights they are a convention, one for all data sets.
+# register_model looks for this name in the module of an entry point. Mean and standard deviation are timm's default,
+# those of ImageNet: a convention, as there are no pretrained weights to match.
 default_cfgs = generate_default_cfgs(
     {
         "resnet18_cifar": _CIFAR,
@@ -55,15 +55,15 @@ def _small_resnet(**options: object) -> ResNet:
 
 
 def _small_preact(**options: object) -> ResNetV2:
-    """Build a ResNetV2 with a small stem, and a linear layer where timm has a 1x1 convolution as classifier."""
+    """Build a ResNetV2 with a small stem, and a linear classifier instead of timm's 1x1 convolution."""
     _refuse_other_stems(options)
     net = ResNetV2(**options)
-    # Neither norm nor activation: the first block brings them.
+    # No norm and no activation: the first block has them.
     net.stem = nn.Sequential(OrderedDict(conv=_small_stem(net.stem.conv)))
     pool = net.head.global_pool.pool_type
     net.head = ClassifierHead(net.num_features, net.num_classes, pool, net.drop_rate).to(net.stem.conv.weight)
-    if isinstance(net.head.fc, nn.Linear):  # without classes it is the identity
-        nn.init.normal_(net.head.fc.weight, std=0.01)  # as timm initialises the layer that was here
+    if isinstance(net.head.fc, nn.Linear):  # the identity if there are no classes
+        nn.init.normal_(net.head.fc.weight, std=0.01)  # as timm initialises the replaced layer
         nn.init.zeros_(net.head.fc.bias)
     _announce_strides(net)
     return net
@@ -73,20 +73,20 @@ def _refuse_other_stems(options: dict[str, object]) -> None:
     for name in ("stem_type", "replace_stem_pool"):
         if options.get(name):
             raise ValueError(
-                f"expected no {name} with a network for small images, got {options[name]!r}; its stem is one 3x3 "
-                "convolution of stride 1"
+                f"a network for small images accepts no {name}, got {options[name]!r}; its stem is one 3x3 convolution "
+                "of stride 1"
             )
 
 
 def _small_stem(plain: nn.Conv2d) -> nn.Conv2d:
-    """3x3, stride 1, in place of a stem; of the same kind, widths, device and dtype, initialised as timm does."""
+    """Build a 3x3 stem of stride 1 with the type, widths, device and dtype of another, initialised as in timm."""
     conv = type(plain)(plain.in_channels, plain.out_channels, 3, padding=1, bias=False).to(plain.weight)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
 
 
 def _announce_strides(net: nn.Module) -> None:
-    for level in net.feature_info:  # a plain stem divides by 2, its max-pool by 2 again
+    for level in net.feature_info:  # a plain stem and its max-pool divide by 2 each
         level["reduction"] = max(1, level["reduction"] // 4)
 
 
@@ -102,7 +102,7 @@ def _create_preact(variant: str, pretrained: bool, **options: object) -> nn.Modu
         "conv_layer": create_conv2d,
         "norm_layer": BatchNormAct2d,
     }
-    # A feature extractor takes single levels out of the containers "stem" and "stages".
+    # Feature extraction reads levels inside the containers "stem" and "stages".
     features = {"flatten_sequential": True}
     return build_model_with_cfg(_small_preact, variant, pretrained, feature_cfg=features, **{**model, **options})
 
@@ -141,9 +141,9 @@ def preact_resnet18(pretrained: bool = False, **options: object) -> ResNetV2:
 
     Notes
     -----
-    The form known from pytorch-cifar: a shortcut that changes the shape is a bare 1x1 convolution of the normalised
-    input, any other is the raw input. Different from there, norm and ReLU follow the last block, as in the paper and
-    in timm's ResNetV2; pytorch-cifar pools the raw sum. That makes 1,024 parameters more.
+    As in pytorch-cifar, a shortcut that changes the shape is a 1x1 convolution of the normalised input; any other is
+    the raw input. Unlike pytorch-cifar, which pools the raw sum, norm and ReLU follow the last block, as in the paper
+    and in timm's ResNetV2. This adds 1,024 parameters.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the inputs that a recipe asks for."""
+"""Mean and standard deviation of the network's inputs."""
 
 import torch
 
@@ -9,7 +9,7 @@ from lgcoamix.settings.sections import Settings
 
 
 def statistics_of(settings: Settings, device: torch.device | str = "cpu") -> Statistics:
-    """Mean and standard deviation that a recipe asks for."""
+    """Return the mean and standard deviation that the settings ask for."""
     if settings.data.normalise == "none":
         return no_normalisation(device)
     return make_statistics(*data_statistics(settings.model.backbone), device)

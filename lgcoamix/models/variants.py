@@ -1,8 +1,8 @@
-"""Modified backbones, registered with timm under names of their own.
+"""Modified backbones, registered with timm under new names.
 
-``*_stride16``: the last stage keeps its input's resolution (stride 1, no dilation), so that at 224 the deepest map is
-14x14, as in the released LGCOAMix code. timm's own ``output_stride=16`` would dilate the convolutions instead.
-The weights are those of the plain model, under its tags and from its place on the hub: no shape changes.
+``*_stride16``: the last stage keeps its input's resolution (stride 1, no dilation). At 224 pixels the deepest map is
+14x14, as in the released LGCOAMix code; timm's ``output_stride=16`` would dilate the convolutions instead.
+No shape changes, so the weights are those of the plain model, under the same tags and from the same hub.
 """
 
 from dataclasses import replace
@@ -15,13 +15,13 @@ from torch import nn
 
 
 def _cfg(name: str) -> PretrainedCfg:
-    """The configuration of a plain model's weights, as its form of stride 16 takes them."""
+    """Adapt the configuration of a plain model's weights to stride 16."""
     cfg = timm.get_pretrained_cfg(name)
     return replace(cfg, pool_size=tuple(2 * side for side in cfg.pool_size))
 
 
-# register_model looks for this name in the module of an entry point. The registered configurations of the plain models
-# have their hub names filled in already; timm would complete unfinished ones with the new, unpublished names.
+# register_model looks for this name in the module of an entry point. The configurations of the plain models already
+# contain their hub names; timm would fill in missing ones with the new names, which are not on the hub.
 default_cfgs = generate_default_cfgs(
     {
         f"{name}_stride16.{tag}": _cfg(f"{name}.{tag}")

@@ -1,4 +1,4 @@
-"""A batch on its way to a mixer, and the checks of what a user's own loop gives."""
+"""A batch for a mixer, and checks of tensors from a user's own training loop."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Self
@@ -11,18 +11,17 @@ Statistics = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loader gives.
+    """A batch from a loader.
 
     Parameters
     ----------
-    images : (B, 3, H, W) tensor; uint8 from the loader, floating after normalisation. Methods mix either.
+    images : (B, 3, H, W) tensor; uint8 from the loader, floating after normalisation. Mixers accept both.
     labels : (B,) int64 tensor.
-    maps : (B, H, W) integer tensor of superpixel ids, or None for a method that needs none. An id outside
-        [0, count) is a sentinel: no superpixel.
+    maps : (B, H, W) integer tensor of superpixel ids, or None. An id outside [0, count) is a sentinel: no superpixel.
     count : K_half, static bound on the ids.
     samples : (B,) int64 tensor of sample numbers within the split, or None.
-    statistics : mean and standard deviation of the network's inputs, (1, 3, 1, 1) tensors: floating images were
-        normalised with them. None: the network takes images in [0, 1].
+    statistics : mean and standard deviation of the network's inputs, (1, 3, 1, 1) tensors, with which floating images
+        are normalised. None: the network takes images in [0, 1].
     """
 
     images: Tensor
@@ -33,21 +32,21 @@ class Batch:
     statistics: Statistics | None = None
 
     def inputs(self) -> Tensor:
-        """The images as the network takes them: floating and normalised."""
+        """Return the images as the network takes them: floating and normalised."""
         if self.images.is_floating_point():
             return self.images
         mean, std = self._statistics()
         return (self.images.float() / 255 - mean) / std
 
     def pictures(self) -> Tensor:
-        """The images as floating values in [0, 1], for a network that normalises in its own way."""
+        """Return the images as floating values in [0, 1], for a network with another normalisation."""
         if not self.images.is_floating_point():
             return self.images.float() / 255
         mean, std = self._statistics()
         return self.images * std + mean
 
     def zero(self) -> Tensor:
-        """What is 0 for the network, in the dtype of the images: the mean, where these are not normalised yet."""
+        """Return the pixel that becomes 0 in the network, in the dtype of the images: the mean if they are uint8."""
         if self.images.is_floating_point():
             return self.images.new_zeros(())
         return (self._statistics()[0] * 255).round().to(self.images.dtype)
@@ -61,7 +60,7 @@ class Batch:
         return replace(self, **{name: t.to(device, non_blocking=non_blocking) for name, t in self._tensors()})
 
     def pin_memory(self) -> Self:
-        """Pin every tensor, for transfers that overlap with computing; called by torch's DataLoader."""
+        """Pin every tensor, so that transfers overlap with computation; called by torch's DataLoader."""
         return replace(self, **{name: t.pin_memory() for name, t in self._tensors()})
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
@@ -70,7 +69,7 @@ class Batch:
             tensor.record_stream(stream)
 
     def part(self, begin: int, end: int) -> Self:
-        """Samples ``begin`` to ``end``."""
+        """Select samples ``begin`` to ``end``, exclusive."""
         return replace(self, **{name: tensor[begin:end] for name, tensor in self._tensors()})
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
@@ -85,36 +84,36 @@ def make_batch(
     count: int | None = None,
     statistics: tuple | None = None,
 ) -> Batch:
-    """Check what a training loop gives, and make a batch of it.
+    """Check tensors from a training loop and build a batch.
 
     Parameters
     ----------
     images : (B, C, H, W) floating or uint8 tensor.
     labels : (B,) integer tensor.
     maps : (B, H, W) integer tensor, or None.
-    count : K_half. None takes the largest id in ``maps`` plus one; the highest value of an unsigned type (255, 65535)
-        is then the sentinel, no superpixel.
-    statistics : as in :class:`Batch`; also plain numbers, one for each channel.
+    count : K_half. None uses the largest id in ``maps`` plus one; the highest value of an unsigned type (255, 65535)
+        then counts as the sentinel.
+    statistics : as in :class:`Batch`; plain numbers, one per channel, work as well.
 
     Raises
     ------
-    ValueError : shapes or types do not fit each other.
+    ValueError : shapes or dtypes do not match.
     """
     if images.ndim != 4 or not (images.is_floating_point() or images.dtype == torch.uint8):
-        raise ValueError(f"images must be (B, C, H, W), floating or uint8, got {_what(images)}")
+        raise ValueError(f"images must be (B, C, H, W), floating or uint8, got {_describe(images)}")
     B, C, H, W = images.shape
     if labels.shape != (B,) or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(f"labels must be ({B},) integers, one for each of {B} images, got {_what(labels)}")
+        raise ValueError(f"labels must be ({B},) integers, one per image, got {_describe(labels)}")
     if maps is not None and (maps.shape != (B, H, W) or maps.is_floating_point()):
         raise ValueError(
-            f"maps must be ({B}, {H}, {W}) integers to match images {tuple(images.shape)}, got {_what(maps)}"
+            f"maps must be ({B}, {H}, {W}) integers to match images {tuple(images.shape)}, got {_describe(maps)}"
         )
     if statistics is not None:
         statistics = tuple(_channels(values, C).to(images.device) for values in statistics)
     if maps is None:
         count = 0
     elif count is None:
-        ids = maps.long()  # uint16 has no max
+        ids = maps.long()  # torch has no max of uint16
         if maps.dtype in (torch.uint8, torch.uint16, torch.uint32):
             ids = ids.where(ids < torch.iinfo(maps.dtype).max, -1)
         count = max(1, int(ids.max()) + 1)
@@ -122,25 +121,27 @@ def make_batch(
 
 
 def check_generator(generator: object) -> None:
-    """See that draws come from a generator of the host.
+    """Require a generator on the CPU.
 
     Raises
     ------
-    ValueError : something else.
+    ValueError : not a generator, or one on another device.
     """
     if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
         found = f"one on {generator.device}" if isinstance(generator, torch.Generator) else repr(generator)
         raise ValueError(
-            f"generator must be a torch.Generator of the CPU, so that every device draws alike, got {found}"
+            f"generator must be a torch.Generator on the CPU, so that draws do not depend on the device; got {found}"
         )
 
 
 def _channels(values: object, channels: int) -> Tensor:
     values = torch.as_tensor(values, dtype=torch.float32)
     if values.numel() not in (1, channels):
-        raise ValueError(f"statistics must be (mean, std) of {channels} channels each, got {tuple(values.shape)}")
+        raise ValueError(
+            f"statistics must be (mean, std), each one number or {channels}, got shape {tuple(values.shape)}"
+        )
     return values.reshape(1, -1, 1, 1)
 
 
-def _what(tensor: Tensor) -> str:
+def _describe(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

@@ -1,6 +1,6 @@
-"""What a classifier looks at: its last feature map, and the weights that its classifier gives to it.
+"""Class activation: the last feature map of a network and the weights of its classifier.
 
-Needs torch alone; the models are timm's, or hold one.
+Needs only torch; the network is a timm model, or contains one.
 """
 
 import contextlib
@@ -12,25 +12,25 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def last_map(model: nn.Module, images: Tensor) -> Tensor:
-    """The map that enters a classifier's global pool.
+    """Compute the feature map that enters the global pool of a classifier.
 
     Parameters
     ----------
-    model : a timm classifier, or :class:`lgcoamix.models.LocalGlobalNet`. It is evaluated: statistics of BatchNorm and
-        the mode of every part stay as they were.
-    images : (B, 3, H, W) floating tensor, as the network takes it but for its dtype.
+    model : a timm classifier or :class:`lgcoamix.models.LocalGlobalNet`. It runs in eval mode: BatchNorm statistics and
+        the mode of every module do not change.
+    images : (B, 3, H, W) floating tensor, normalised as the network takes it; any floating dtype.
 
     Returns
     -------
-    (B, C, h, w) tensor; of a transformer its last tokens, without prefix tokens, row by row.
+    (B, C, h, w) tensor; for a transformer, its last tokens without prefix tokens, row by row.
 
     Raises
     ------
-    ValueError : the images are not floating: the network would not see what it was trained with; the network has no
-        single last map.
+    ValueError : the images are not floating, so not what the network was trained on; or the network has no single
+        last map.
     """
     if not images.is_floating_point():
-        raise ValueError(f"a network looks at floating, normalised images, got {images.dtype}")
+        raise ValueError(f"images must be floating and normalised for the network, got {images.dtype}")
     net = timm_net(model)
     with evaluating(net):
         features = net.forward_features(images.to(next(net.parameters()).dtype))
@@ -49,43 +49,43 @@ def last_map(model: nn.Module, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def classifier_weight(model: nn.Module, width: int) -> Tensor:
-    """Weights W of the linear layer that classifies the pooled map: (N, C) tensor.
+    """Return the weights W of the linear layer on the pooled map: (N, C) tensor.
 
     Parameters
     ----------
-    width : C of the map.
+    width : C, the channels of the map.
 
     Raises
     ------
-    ValueError : the head is not one linear layer on the pooled map.
+    ValueError : the head is not a single linear layer on the pooled map.
     """
     head = timm_net(model).get_classifier()
     if not isinstance(head, nn.Linear) or head.in_features != width:
         found = f"{type(head).__name__}" + (f" of {head.in_features} inputs" if isinstance(head, nn.Linear) else "")
         raise ValueError(
-            f"this method needs a network whose classifier is one linear layer on the {width} pooled channels of its "
-            f"last map, got {found}; choose another backbone"
+            f"this method needs a network whose classifier is a single linear layer on the {width} pooled channels of "
+            f"its last map, got {found}; choose another backbone"
         )
     return head.weight.detach()
 
 
 def timm_net(model: nn.Module) -> nn.Module:
-    """The timm classifier itself.
+    """Find the timm classifier in a model.
 
     Raises
     ------
-    ValueError : there is none.
+    ValueError : the model contains none.
     """
     inner = getattr(model, "module", model)  # DataParallel, DistributedDataParallel
     net = getattr(getattr(inner, "backbone", inner), "net", inner)
     if not hasattr(net, "forward_features"):
-        raise ValueError(f"expected a classifier of timm or a LocalGlobalNet as model=, got {type(model).__name__}")
+        raise ValueError(f"model= must be a timm classifier or a LocalGlobalNet, got {type(model).__name__}")
     return net
 
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluate for as long as the context lasts; every part then gets the mode back that it had."""
+    """Set eval mode inside the context; afterwards restore the mode of every module."""
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:

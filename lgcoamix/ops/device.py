@@ -1,4 +1,4 @@
-"""Devices: which there are, and how tensors reach them without a wait."""
+"""Devices: which are available, and transfers that do not block the host."""
 
 import torch
 from torch import Tensor
@@ -7,11 +7,11 @@ from lgcoamix.errors import SettingsError
 
 
 def pick_device(name: str) -> torch.device:
-    """Resolve ``auto`` to cuda, mps or cpu, whichever is there first.
+    """Resolve ``auto`` to the first available of cuda, mps and cpu.
 
     Raises
     ------
-    SettingsError : this machine has no such device.
+    SettingsError : the device is not available.
     """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
@@ -25,11 +25,11 @@ def pick_device(name: str) -> torch.device:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a small tensor of the host to a device; the host does not wait for it.
+    """Copy a small host tensor to a device without blocking the host.
 
-    A plain ``.to`` from memory that is not pinned waits until the device has done all that it was given before.
+    A plain ``.to`` from unpinned memory waits until the device has finished all earlier work.
     """
-    if device.type == "mps" and tensor.dtype == torch.float64:  # which it does not have
+    if device.type == "mps" and tensor.dtype == torch.float64:  # not supported by mps
         tensor = tensor.float()
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -37,5 +37,5 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def precise(values: Tensor) -> Tensor:
-    """In float64, for long sums; in float32 on a device that has no float64."""
+    """Convert to float64 for long sums, or to float32 on devices without float64."""
     return values.float() if values.device.type == "mps" else values.double()

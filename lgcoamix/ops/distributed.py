@@ -15,7 +15,7 @@ from lgcoamix.errors import RunError
 from lgcoamix.ops.device import pick_device
 from lgcoamix.settings.launch import launched
 
-_PATIENCE = timedelta(minutes=10)  # for a rank that compiles, or reads while the others wait
+_PATIENCE = timedelta(minutes=10)  # for ranks that compile or read data while the others wait
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Ranks:
     Parameters
     ----------
     device : of this process.
-    rank : number of this process; 0 writes files and speaks.
+    rank : number of this process; rank 0 writes files and reports.
     world : number of processes.
     """
 
@@ -35,7 +35,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this process writes files and reports."""
         return self.rank == 0
 
     def total(self, values: Tensor) -> Tensor:
@@ -46,13 +46,13 @@ class Ranks:
         return values
 
     def add_gradients(self, network: nn.Module) -> None:
-        """Sum the gradients of all ranks, which must have them for the same parameters.
+        """Sum the gradients of all ranks, which must have gradients for the same parameters.
 
         Notes
         -----
-        One sum over all of them, in the order of the parameters: torch's DistributedDataParallel overlaps it with the
-        backward pass, but lays its parts anew after the first step of a process, so that a resumed run would differ
-        in the last digits; and it waits for the device where a step leaves parameters out, as unmixed ones do.
+        One sum over all gradients, in the order of the parameters. torch's DistributedDataParallel overlaps it with the
+        backward pass, but rebuilds its buckets after the first step of a process: a resumed run would differ in the
+        last digits. It also blocks on the device if a step leaves parameters unused, as unmixed steps do.
         """
         gradients = [value.grad for value in network.parameters() if value.grad is not None]
         if self.world > 1 and gradients:
@@ -61,7 +61,7 @@ class Ranks:
             _copy_back(flat, gradients)
 
     def follow_first(self, network: nn.Module) -> None:
-        """Take over the floating buffers of rank 0, such as the statistics of BatchNorm: they are what is saved."""
+        """Copy the floating buffers of rank 0, such as BatchNorm statistics: checkpoints hold those of rank 0."""
         buffers = [value for value in network.buffers() if value.is_floating_point()]
         if self.world > 1 and buffers:
             flat = torch.cat([value.flatten() for value in buffers])
@@ -69,11 +69,11 @@ class Ranks:
             _copy_back(flat, buffers)
 
     def any(self, flag: bool) -> bool:
-        """Whether it holds on one rank at least."""
+        """Whether the flag is set on at least one rank."""
         return bool(self.total(torch.tensor(int(flag)))) if self.world > 1 else flag
 
     def from_first(self, value: Any) -> Any:
-        """What rank 0 has, on every rank. Plain data."""
+        """Send plain data from rank 0 to every rank."""
         if self.world == 1:
             return value
         box = [value]
@@ -88,15 +88,15 @@ def _copy_back(flat: Tensor, values: list[Tensor]) -> None:
 
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
-    """Join the other processes, if there are any.
+    """Join the other processes of the run, if there are any.
 
     Parameters
     ----------
-    device : ``auto``, ``cpu``, ``cuda``, ``mps``; with ``cuda`` every process of a machine takes a GPU of its own.
+    device : ``auto``, ``cpu``, ``cuda``, ``mps``; with ``cuda`` every process of a machine uses its own GPU.
 
     Raises
     ------
-    RunError : another process has gone.
+    RunError : a connection to another process is lost, or a rank has no GPU.
     """
     ranks = Ranks(pick_device(device), *launched())
     if ranks.world == 1:
@@ -106,8 +106,8 @@ def joined(device: str) -> Iterator[Ranks]:
         local = int(os.environ.get("LOCAL_RANK", 0))
         if local >= torch.cuda.device_count():
             raise RunError(
-                f"rank {ranks.rank} needs a GPU of its own, this machine has {torch.cuda.device_count()}; "
-                f"torchrun --nproc-per-node {torch.cuda.device_count()}"
+                f"every rank needs its own GPU, but this machine has {torch.cuda.device_count()} and this is rank "
+                f"{ranks.rank}; use torchrun --nproc-per-node {torch.cuda.device_count()}"
             )
         ranks = replace(ranks, device=torch.device("cuda", local))
         torch.cuda.set_device(ranks.device)
@@ -120,7 +120,7 @@ def joined(device: str) -> Iterator[Ranks]:
             raise
         reason = str(error).strip().splitlines()[0]
         raise RunError(
-            f"rank {ranks.rank} lost the other processes ({reason}); the run ends. Start it again with --resume auto"
+            f"rank {ranks.rank} lost the connection to the other processes ({reason}); continue with --resume auto"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The loss terms, as functions of tensors. All are computed in float32 or better, also under autocast."""
+"""The loss terms, as functions of tensors, computed in float32 or float64 even under autocast."""
 
 import torch
 import torch.nn.functional as F
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def full_precision(values: Tensor) -> Tensor:
-    """Raise float16 and bfloat16 to float32; leave float32 and float64 as they are."""
+    """Convert float16 and bfloat16 to float32; keep float32 and float64."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def mixed_cross_entropy(
     logits: Tensor, labels_a: Tensor, labels_b: Tensor, weight_a: Tensor, weight_b: Tensor
 ) -> Tensor:
-    """Cross-entropy against two labels, weighted for each sample.
+    """Compute the cross-entropy against two labels with weights per sample.
 
     Parameters
     ----------
@@ -32,13 +32,13 @@ def mixed_cross_entropy(
 
 
 def local_cross_entropy(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
-    """Cross-entropy of the kept regions: a sum over regions, a mean over images.
+    """Compute the cross-entropy of the kept regions: summed over regions, averaged over images.
 
     Parameters
     ----------
     logits : (B, k, N) floating tensor.
     labels : (B, k) int64 tensor: the label of the image that each region comes from.
-    kept : (B, k) bool tensor; other rows count for nothing.
+    kept : (B, k) bool tensor; other rows are ignored.
 
     Returns
     -------
@@ -60,45 +60,45 @@ def local_contrast(
     base_temperature: float = 0.07,
     exclude_self: bool = False,
 ) -> Tensor:
-    """Supervised contrast between regions: alike where the labels agree, apart where they differ.
+    """Compute the supervised contrast between regions: similar for equal labels, dissimilar for others.
 
     Parameters
     ----------
-    features : (M, D) floating tensor: one row a region, from all images of the batch; normalised in here.
+    features : (M, D) floating tensor: one row per region, from all images of the batch; normalised by this function.
     labels : (M,) int64 tensor.
-    kept : (M,) bool tensor; other rows count for nothing, neither as anchors nor as partners. None keeps all.
+    kept : (M,) bool tensor; other rows are neither anchors nor partners. None keeps all.
     temperature, base_temperature : T and T_base.
-    exclude_self : leave i out of its own positives; an anchor without positives is skipped.
+    exclude_self : do not count i among its own positives; an anchor without positives is skipped.
 
     Returns
     -------
     Scalar: -(T/T_base) · mean over i of (1/|P(i)|) Σ_{k in P(i)} [l_ik - log(e^{l_ik} + Σ_{n in Neg(i)} e^{l_in})],
-    with l_ik = u_i·u_k/T - max_k(u_i·u_k/T), u = features/|features|; 0 where there is no anchor.
+    with l_ik = u_i·u_k/T - max_k(u_i·u_k/T), u = features/|features|; 0 without anchors.
 
     Notes
     -----
-    Other positives are not in the denominator, and the anchor is among its positives, as in the released code.
-    Memory is quadratic in M: several (M, M) float32 matrices. 128 images of 63 rows (45 superpixels an image,
-    top_ratio 0.7) make M = 8064: 260 MB each, on a CPU 2 GB with the backward pass.
+    As in the released code, the denominator excludes other positives, and an anchor is among its own positives.
+    Memory is quadratic in M: several (M, M) float32 matrices. 128 images with 63 rows each (45 superpixels per image,
+    top_ratio 0.7) give M = 8064: 260 MB per matrix, and 2 GB on a CPU with the backward pass.
 
     References
     ----------
-    LGCOAMix (Dornaika & Sun, IEEE TIP 2024), local contrast; the form is inferred (the released scripts import a file
-    that is not in the repository).
+    LGCOAMix (Dornaika & Sun, IEEE TIP 2024), local contrast; the form is inferred: the released scripts import a file
+    that is not in the repository.
     """
     rows = full_precision(features)
     if kept is None:
         kept = torch.ones_like(labels, dtype=torch.bool)
-    with torch.autocast(rows.device.type, enabled=False):  # a product in half precision would lose the small terms
+    with torch.autocast(rows.device.type, enabled=False):  # half precision would lose the small terms
         units = F.normalize(rows, dim=1)
         similar = (units / temperature) @ units.T
     same = labels[:, None] == labels[None, :]
     positive = same & kept[:, None] & kept[None, :]
     if exclude_self:
         positive = positive & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    # A large negative number, not -inf: an anchor without negatives must have a gradient of 0, not NaN.
+    # A large negative number, not -inf: the gradient of an anchor without negatives must be 0, not NaN.
     negatives = similar.masked_fill(same | ~kept[None, :], -1e30).logsumexp(dim=1, keepdim=True)
-    # l - log(e^l + e^negatives) in one pass; the maximum cancels, and is not subtracted.
+    # l - log(e^l + e^negatives) in one pass; the maximum cancels, so it is not subtracted.
     terms = torch.where(positive, F.logsigmoid(similar - negatives), 0.0)
     partners = positive.sum(dim=1)
     anchors = (partners > 0).sum().clamp(min=1)

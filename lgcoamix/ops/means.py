@@ -10,7 +10,7 @@ from lgcoamix.ops.distributed import Ranks
 
 
 class Means:
-    """Running means of named scalars, kept on the device: reading them is the only synchronisation."""
+    """Running means of named scalars on the device; only reading them synchronises with the host."""
 
     def __init__(self, sums: dict[str, float] | None = None, weights: dict[str, float] | None = None) -> None:
         self._sums: dict[str, Any] = dict(sums or {})
@@ -24,7 +24,7 @@ class Means:
             self._weights[name] = self._weights.get(name, 0.0) + weight
 
     def totals(self, ranks: Ranks) -> tuple[dict[str, float], dict[str, float]]:
-        """Sums and weights over all ranks, which must have seen the same names."""
+        """Sum values and weights over all ranks, which must have added the same names."""
         names = list(self._sums)
         sums = torch.tensor([float(self._sums[name]) for name in names], dtype=torch.float64)
         weights = torch.tensor([self._weights[name] for name in names], dtype=torch.float64)
@@ -32,6 +32,6 @@ class Means:
         return dict(zip(names, both[0], strict=True)), dict(zip(names, both[1], strict=True))
 
     def read(self, ranks: Ranks) -> dict[str, float]:
-        """Means so far, over all ranks."""
+        """Compute the means over all ranks."""
         sums, weights = self.totals(ranks)
         return {name: sums[name] / weights[name] for name in sums if weights[name]}

@@ -1,4 +1,4 @@
-"""From stored bytes to the numbers that a network takes, on the device."""
+"""From stored uint8 images to the normalised inputs of a network, on the device."""
 
 import torch
 from torch import Tensor
@@ -12,8 +12,8 @@ def to_inputs(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.me
     Parameters
     ----------
     images : (B, 3, H, W) uint8 tensor.
-    mean, std : (1, 3, 1, 1) float32 tensors on the device of the images, in [0, 1]; 0 and 1 leave inputs in [0, 1].
-    memory_format : of the result; None: contiguous.
+    mean, std : (1, 3, 1, 1) float32 tensors in [0, 1], on the device of the images; 0 and 1 do not normalise.
+    memory_format : memory format of the result; None: contiguous.
 
     Returns
     -------
@@ -24,16 +24,16 @@ def to_inputs(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.me
 
 
 def make_statistics(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device | str = "cpu") -> Statistics:
-    """Mean and standard deviation of the inputs, for each channel, as (1, 3, 1, 1) tensors on a device."""
+    """Build (1, 3, 1, 1) tensors of mean and standard deviation on a device."""
     shape = (1, 3, 1, 1)
     return torch.tensor(mean).view(shape).to(device), torch.tensor(std).view(shape).to(device)
 
 
 def no_normalisation(device: torch.device | str = "cpu") -> Statistics:
-    """Mean and standard deviation that change nothing."""
+    """Mean 0 and standard deviation 1, which leave inputs in [0, 1]."""
     return make_statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), device)
 
 
 def to_picture(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """The inverse of :func:`to_inputs`, as (B, H, W, 3) float32 values in [0, 1]."""
+    """Invert :func:`to_inputs`: (B, H, W, 3) float32 values in [0, 1]."""
     return (images * std + mean).clamp(0, 1).permute(0, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""What a model gives to a method's loss."""
+"""The outputs of a network, as the loss of a mixer takes them."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from lgcoamix.ops.losses import full_precision
 
 @dataclass(frozen=True)
 class LocalOutput:
-    """The local branch: one row for each possible region; absent regions have area 0.
+    """Outputs of the local branch: one row per possible region; absent regions have area 0.
 
     Parameters
     ----------
     embeddings : (B, K, D) tensor Z, after attention and LayerNorm.
-    pre_norm : (B, K, D) tensor, attention plus pooled features, before LayerNorm.
-    logits : (B, K, N) tensor q, local classification.
+    pre_norm : (B, K, D) tensor: attention plus pooled features, before LayerNorm.
+    logits : (B, K, N) tensor q of the local classifier.
     areas : (B, K) int64 tensor of pixel counts.
     """
 
@@ -27,13 +27,13 @@ class LocalOutput:
 
 @dataclass(frozen=True)
 class Output:
-    """One forward pass.
+    """Outputs of one forward pass.
 
     Parameters
     ----------
-    logits : (B, N) tensor of the backbone's own head.
-    local : the local branch, where regions were given.
-    mid : (B, N) tensor of the mid-level branch, where the network has one.
+    logits : (B, N) tensor of the backbone's head.
+    local : outputs of the local branch, or None without regions.
+    mid : (B, N) logits of the mid-level branch, or None without it.
     """
 
     logits: Tensor
@@ -42,7 +42,7 @@ class Output:
 
     @property
     def prediction(self) -> Tensor:
-        """What the network is judged by: (B, N) logits, the sum of both where there is a mid-level branch."""
+        """Logits for evaluation, (B, N): those of the head plus those of the mid-level branch, if any."""
         if self.mid is None:
             return self.logits
         return full_precision(self.logits) + full_precision(self.mid)

@@ -15,7 +15,7 @@ def pool_superpixels(features: Tensor, regions: Tensor, count: int) -> Tensor:
 
     Returns
     -------
-    (B, K, D) tensor. A region that is absent from an image gives a zero row, never NaN.
+    (B, K, D) tensor. The row of a region that is absent from an image is zero, never NaN.
     """
     if features.ndim != 4 or regions.shape != (features.shape[0], *features.shape[2:]):
         raise ValueError(
@@ -24,7 +24,7 @@ def pool_superpixels(features: Tensor, regions: Tensor, count: int) -> Tensor:
         )
     B, D = features.shape[:2]
     slots = _slots(regions, count)
-    # One spare slot takes the pixels of no region. Both ways read the features where they lie, without a copy.
+    # A spare slot collects the pixels of no region. Both branches read the features in place, without a copy.
     if features.permute(0, 2, 3, 1).is_contiguous():  # channels last: a pixel is a row
         rows = slots + (count + 1) * torch.arange(B, device=slots.device)[:, None]
         sums = features.new_zeros(B * (count + 1), D)
@@ -48,7 +48,7 @@ def region_areas(regions: Tensor, count: int) -> Tensor:
 
     Returns
     -------
-    (B, K) int64 tensor; 0 where a region is absent.
+    (B, K) int64 tensor; 0 for absent regions.
     """
     slots = _slots(regions, count)
     areas = slots.new_zeros(len(slots), count + 1)
@@ -56,6 +56,6 @@ def region_areas(regions: Tensor, count: int) -> Tensor:
 
 
 def _slots(regions: Tensor, count: int) -> Tensor:
-    """(B, H·W) ids as int64, with everything outside [0, count) moved to slot ``count``."""
+    """Return (B, H·W) int64 ids, with all ids outside [0, count) replaced by ``count``."""
     ids = regions.flatten(1).long()
     return torch.where((ids >= 0) & (ids < count), ids, count)

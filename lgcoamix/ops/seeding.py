@@ -1,36 +1,36 @@
-"""Random numbers as functions of (seed, epoch, step) or (seed, epoch, sample): no state, nothing to restore."""
+"""Random numbers as functions of (seed, epoch, step) or (seed, epoch, sample): no state to save or restore."""
 
 import hashlib
 
 import numpy as np
 
-_STRIDE = np.uint64(64)  # numbers that a sample may use
+_STRIDE = np.uint64(64)  # maximum of numbers per sample
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Mix integers and names into one seed.
+    """Hash integers and names to one seed.
 
     Parameters
     ----------
-    parts : for example ``("order", seed, epoch)``; a name keeps streams of different use apart.
+    parts : for example ``("order", seed, epoch)``; the name separates streams for different uses.
 
     Returns
     -------
-    An integer in [0, 2**63), the same on every machine and in every version of every library.
+    An integer in [0, 2**63), the same on every machine and with every library version.
     """
     text = "/".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def uniforms(name: str, seed: int, epochs: np.ndarray, samples: np.ndarray, count: int) -> np.ndarray:
-    """Draw a few numbers for each of many samples at once.
+    """Draw a few numbers for each of many samples.
 
     Parameters
     ----------
-    name, seed : of the stream.
-    epochs, samples : (n,) integer arrays: each sample of each epoch has numbers of its own, whatever else is drawn.
-    count : numbers for a sample, at most 64.
+    name, seed : name and seed of the stream.
+    epochs, samples : (n,) integer arrays: the numbers of a sample in an epoch do not depend on other draws.
+    count : numbers per sample, at most 64.
 
     Returns
     -------
@@ -38,23 +38,23 @@ def uniforms(name: str, seed: int, epochs: np.ndarray, samples: np.ndarray, coun
 
     References
     ----------
-    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, doi:10.1145/2660193.2660195), which can be entered at any place.
+    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, doi:10.1145/2660193.2660195), which allows random access.
     """
-    if count > 64:
+    if count > _STRIDE:
         raise ValueError(f"count must be at most {_STRIDE}, got {count}")
-    unique, places = np.unique(epochs, return_inverse=True)
-    starts = np.array([derive_seed(name, seed, int(epoch)) for epoch in unique], dtype=np.uint64)[places]
+    unique, inverse = np.unique(epochs, return_inverse=True)
+    starts = np.array([derive_seed(name, seed, int(epoch)) for epoch in unique], dtype=np.uint64)[inverse]
     steps = np.asarray(samples).astype(np.uint64)[:, None] * _STRIDE + np.arange(1, count + 1, dtype=np.uint64)
     return (splitmix64(starts[:, None], steps) >> np.uint64(11)) * 2.0**-53
 
 
 def splitmix64(start: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Random numbers at given places of a stream.
+    """Compute random numbers at given positions of a stream.
 
     Parameters
     ----------
-    start : uint64 array, seed of the stream.
-    steps : uint64 array of places, from 1.
+    start : uint64 array of seeds.
+    steps : uint64 array of positions, from 1.
 
     Returns
     -------

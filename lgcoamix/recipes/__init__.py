@@ -1,6 +1,6 @@
-"""Named settings, each with its story: who published it, how it was measured, and what had to be inferred.
+"""Named settings, each with its source, how its figure was measured, and what had to be inferred.
 
-No torch in here: the command line lists and checks recipes before it pays for the import.
+Works without torch: the command line lists and checks recipes before it imports torch.
 """
 
 from lgcoamix.recipes.attentive_cutmix import ATTENTIVE_CUTMIX
@@ -12,7 +12,7 @@ from lgcoamix.recipes.snapmix import SNAPMIX
 
 __all__ = ["RECIPES", "Recipe", "recipe_for"]
 
-# Of two with one name the later stays: on CIFAR-10 Attentive CutMix has figures of its own.
+# If two share a name, the later wins: the Attentive CutMix paper reports figures for the baselines on CIFAR-10.
 RECIPES: dict[str, Recipe] = {**OURS, **LGCOAMIX, **COMPARED, **SNAPMIX, **ATTENTIVE_CUTMIX}
 
 _OF_DATASET = {
@@ -26,5 +26,5 @@ _OF_DATASET = {
 
 
 def recipe_for(dataset: str) -> str:
-    """Name of the recipe that belongs to a store's data set: LGCOAMix's own, or ``general`` where there is none."""
+    """Name the default recipe for a store's data set: LGCOAMix's, or ``general`` if there is none."""
     return _OF_DATASET.get(dataset, "general")

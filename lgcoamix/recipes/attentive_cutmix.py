@@ -1,6 +1,6 @@
-"""The figures of Attentive CutMix (Walawalkar et al., ICASSP 2020, arXiv 2003.13048) on CIFAR.
+"""The CIFAR figures of Attentive CutMix (Walawalkar et al., ICASSP 2020, arXiv 2003.13048).
 
-The paper's settings were not at hand, its code was not released: all but the number of cells is inferred.
+The paper's settings were not available and its code was not released: all but the number of cells is inferred.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _UNKNOWN = (*EVERYTHING, "mixer.alpha", "mixer.extractor", "mixer.extractor_size
 
 
 def _recipes() -> Iterator[tuple[str, Recipe]]:
-    # Those of cifar10 take the place of what compared.py has under the same names: here they have a figure.
+    # Those of cifar10 replace the recipes of the same names in compared.py, which have no reported figure.
     base = LGCOAMIX["cifar10-resnet18"].settings
     for dataset, figures in _REPORTED.items():
         title = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}[dataset]
@@ -38,11 +38,11 @@ def _recipes() -> Iterator[tuple[str, Recipe]]:
                     summary=f"{method} on {title}, ResNet-18 from scratch, {settings.optim.epochs} epochs",
                     dataset=dataset,
                     source="Attentive CutMix 2020 (Walawalkar et al., ICASSP; arXiv 2003.13048)",
-                    protocol="the stored pixels as they are; how the reported figure was measured is not known",
+                    protocol="stored images, unchanged; how the reported figure was measured is not known",
                     settings=settings,
                     reported=f"{figures[name]:.2f} top-1",
                     inferred=in_effect(_UNKNOWN, settings),
-                    notes="The settings are those of cifar10-resnet18; the paper's are not known.",
+                    notes="The paper's settings are not known; these are those of cifar10-resnet18.",
                 ),
             )
 

@@ -1,4 +1,4 @@
-"""The methods that LGCOAMix is compared with, under its protocols: everything but the method stays as it is."""
+"""The methods that LGCOAMix is compared with, under its protocols: only the method changes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,9 +27,9 @@ class _Method:
 
     Parameters
     ----------
-    title : its name in a sentence.
-    options : its options.
-    inferred : those that were published for none of the sets here.
+    title : display name.
+    options : options of the method.
+    inferred : options that no publication gives for these data sets.
     """
 
     title: str
@@ -65,7 +65,7 @@ _TITLES = {
     "tiny-imagenet-resnet18": "Tiny-ImageNet, PreAct-ResNet-18",
 }
 
-# (name, the recipe whose protocol it is, what it is on, backbone if another, reported)
+# (name, recipe that gives the protocol, title, backbone if different, reported figure)
 _OCCAMIX = (
     ("cub-resnet18", "cub-resnet18", "CUB-200-2011, ResNet-18", None, "78.40 top-1"),
     ("cub-resnet50", "cub-resnet18", "CUB-200-2011, ResNet-50", "resnet50_stride16", "82.94 top-1"),
@@ -81,7 +81,7 @@ _OCCAMIX = (
 
 
 def _shown(protocol: str) -> str:
-    """How images are shown in the test, without what was said of LGCOAMix's figure."""
+    """How test images are shown, without the remark on LGCOAMix's reported figure."""
     return LGCOAMIX[protocol].protocol.partition("; reported")[0]
 
 
@@ -102,7 +102,7 @@ def _under_protocols() -> Iterator[tuple[str, Recipe]]:
                     settings=settings,
                     inferred=in_effect((*base.inferred, *method.inferred), settings),
                     notes=f"Data, network and schedule are those of {protocol}, published for LGCOAMix and not for "
-                    "this method; those that are inferred there are so here.",
+                    "this method. What is inferred there is inferred here.",
                 ),
             )
 
@@ -120,13 +120,13 @@ def _occamix() -> Iterator[tuple[str, Recipe]]:
                 summary=f"OcCaMix on {title}, under the protocol of LGCOAMix",
                 dataset=base.dataset,
                 source=_OCCAMIX_SOURCE,
-                protocol=_shown(protocol) + ("; how the reported figure was measured was not said" if reported else ""),
+                protocol=_shown(protocol) + ("; how the reported figure was measured is not known" if reported else ""),
                 settings=settings,
                 reported=reported,
                 inferred=tuple(key for key in in_effect(unknown, settings) if key != "store.compactness"),
                 store=None if base.dataset in ("cub", "dogs") else "--compactness 10",
-                notes=f"Only the compactness, 10, was published. The rest is that of {protocol}; 6 cells are Attentive "
-                "CutMix's.",
+                notes=f"Only the compactness, 10, was published. 6 cells are used as in Attentive CutMix; the other "
+                f"settings are those of {protocol}.",
             ),
         )
 
@@ -139,10 +139,11 @@ def _superpixel_grid_on_tiny_imagenet() -> Recipe:
         summary="SuperpixelGridMix on Tiny-ImageNet, PreAct-ResNet-18 from scratch, 600 epochs",
         dataset=base.dataset,
         source="SuperpixelGridMix 2022 (Hammoudi et al., arXiv 2204.08458)",
-        protocol="the stored pixels as they are",
+        protocol="stored images, unchanged",
         settings=settings,
         inferred=("data.test", "model.weights", "mixer.mix_prob"),
-        notes="The released script; it weighs a batch mean by λ and copies images that are mixed already; we do not.",
+        notes="From the released script, which weights a batch mean by λ and pastes from mixed images. "
+        "This implementation does neither.",
     )
 
 

@@ -1,7 +1,7 @@
 """The recipes of LGCOAMix (Dornaika & Sun, IEEE TIP 2024, arXiv 2512.00130).
 
-Scripts were released for CUB with ResNet-18 and DeiT-B, for Dogs and for CIFAR-100. Where a figure was reported without
-one, all that differs between the scripts is inferred.
+Scripts were released for CUB with ResNet-18 and DeiT-B, for Dogs and for CIFAR-100. For figures reported without a
+script, every setting that differs between the scripts is inferred.
 """
 
 from lgcoamix.recipes.recipe import Recipe, in_effect
@@ -9,7 +9,6 @@ from lgcoamix.settings.mixers import LGCOAMixOptions
 from lgcoamix.settings.sections import DataSettings, ModelSettings, OptimSettings, Settings
 
 SOURCE = "LGCOAMix 2024 (Dornaika & Sun, IEEE TIP; arXiv 2512.00130)"
-STORED_CUB = "The published 30 to 40 superpixels a crop are 39 to 52 on the stored 256x256 image: times (256/224)²."
 
 _DECODER = ("model.width", "model.skip", "model.pool_stem")
 _WITHOUT_SCRIPT = (
@@ -17,7 +16,7 @@ _WITHOUT_SCRIPT = (
     *("model.weights", "optim.batch_size", "optim.lr", "optim.epochs", "optim.schedule"),
     *("store.segments", "store.compactness", "mixer.gamma_ce", "mixer.gamma_con", "mixer.lam"),
 )
-# What all scripts share is not published either for a set, or a method, that none of them is about.
+# For a data set or method that no script covers, the settings that all scripts share are inferred as well.
 EVERYTHING = (
     *_WITHOUT_SCRIPT,
     *("data.normalise", "model.backbone", *_DECODER),
@@ -26,9 +25,11 @@ EVERYTHING = (
 )
 
 _CUB_TEST = (
-    "whole stored image, 256x256, resized to 224; reported: tested on an unreleased list without ImageNet overlap, "
+    "full stored image, 256x256, resized to 224; reported: tested on an unreleased list without ImageNet overlap, "
     "best test epoch"
 )
+_STORED = "The published {} superpixels per crop become {} on the stored 256x256 image: times (256/224)²."
+_STORED_CUB = _STORED.format("30 to 40", "39 to 52")
 _CUB = DataSettings(image_size=224, crop="random", test="resize", normalise="none")
 _DOGS = DataSettings(
     image_size=224, crop="resized", scale=(0.08, 1.0), ratio=(1.0, 1.3), test="resize", normalise="none"
@@ -60,7 +61,7 @@ LGCOAMIX: dict[str, Recipe] = {
         protocol=_CUB_TEST,
         reported="78.87 top-1",
         inferred=_DECODER,
-        notes=f"The decoder is that of a sister file. {STORED_CUB}",
+        notes=f"The decoder is that of a related released script. {_STORED_CUB}",
     ),
     "cub-resnext50": _recipe(
         LGCOAMixOptions(gamma_ce=0.05, gamma_con=0.05, lam="mean"),
@@ -73,7 +74,7 @@ LGCOAMIX: dict[str, Recipe] = {
         reported="84.37 top-1",
         inferred=_WITHOUT_SCRIPT,
         store="--compactness 8",
-        notes=f"From a sister paper's script; input and weights of the local terms from ResNet-18. {STORED_CUB}",
+        notes=f"From the script of a related paper; input and local terms as for ResNet-18. {_STORED_CUB}",
     ),
     "cub-deit-b": _recipe(
         LGCOAMixOptions(gamma_ce=0.1, gamma_con=0.05, lam="attention"),
@@ -85,7 +86,7 @@ LGCOAMIX: dict[str, Recipe] = {
         protocol=_CUB_TEST,
         reported="82.20 top-1",
         store="--segments 39:50",
-        notes="The published 30 to 38 superpixels a crop are 39 to 50 on the stored 256x256 image: times (256/224)².",
+        notes=_STORED.format("30 to 38", "39 to 50"),
     ),
     "dogs-resnet50": _recipe(
         LGCOAMixOptions(gamma_ce=0.03, gamma_con=0.05, lam="attention"),
@@ -94,11 +95,11 @@ LGCOAMIX: dict[str, Recipe] = {
         OptimSettings(epochs=600, batch_size=16, lr=0.01, schedule="lgcoamix-b"),
         summary="LGCOAMix on Stanford Dogs, ResNet-50 from scratch, 600 epochs",
         dataset="dogs",
-        protocol="whole stored image, short side 256, resized to 224x224; reported: best test epoch",
+        protocol="full stored image, short side 256, resized to 224x224; reported: best test epoch",
         reported="70.95 top-1",
         inferred=("data.scale",),
-        notes="The window's share of the area is torchvision's default. The published 40 to 60 superpixels a crop are "
-        "74 to 111 on the stored image, of which such a window holds 0.54 on average.",
+        notes="The crop's share of the area is torchvision's default. The published 40 to 60 superpixels per crop "
+        "become 74 to 111 on the stored image, because such a crop covers 0.54 of it on average.",
     ),
     "cifar100-resnet50": _recipe(
         LGCOAMixOptions(gamma_ce=0.1, gamma_con=0.05, lam="mean"),
@@ -107,7 +108,7 @@ LGCOAMIX: dict[str, Recipe] = {
         OptimSettings(epochs=600, batch_size=32, lr=0.02, schedule="lgcoamix-a"),
         summary="LGCOAMix on CIFAR-100, ResNet-50 from scratch, 600 epochs",
         dataset="cifar100",
-        protocol="the stored pixels as they are; reported: best test epoch",
+        protocol="stored images, unchanged; reported: best test epoch",
         reported="83.92 top-1",
     ),
     "cifar10-resnet18": _recipe(
@@ -117,9 +118,9 @@ LGCOAMIX: dict[str, Recipe] = {
         OptimSettings(epochs=600, batch_size=32, lr=0.02, schedule="lgcoamix-a"),
         summary="LGCOAMix on CIFAR-10, ResNet-18 from scratch, 600 epochs",
         dataset="cifar10",
-        protocol="the stored pixels as they are",
+        protocol="stored images, unchanged",
         inferred=EVERYTHING,
-        notes="Nothing was published: the settings of CIFAR-100.",
+        notes="Nothing was published; these are the settings of CIFAR-100.",
     ),
     "tiny-imagenet-resnet18": _recipe(
         LGCOAMixOptions(gamma_ce=0.1, gamma_con=0.05, lam="mean"),
@@ -128,10 +129,10 @@ LGCOAMIX: dict[str, Recipe] = {
         OptimSettings(epochs=600, batch_size=100, lr=0.02, schedule="lgcoamix-b"),
         summary="LGCOAMix on Tiny-ImageNet, PreAct-ResNet-18 from scratch, 600 epochs",
         dataset="tiny-imagenet",
-        protocol="the stored pixels as they are; reported: best test epoch",
+        protocol="stored images, unchanged; reported: best test epoch",
         reported="68.27 top-1",
         inferred=_WITHOUT_SCRIPT,
-        notes="From the script of SuperpixelGridMix; the local terms and λ from CIFAR-100.",
+        notes="From the script of SuperpixelGridMix; the local terms and λ as for CIFAR-100.",
     ),
     "tiny-imagenet-resnext50": _recipe(
         LGCOAMixOptions(gamma_ce=0.1, gamma_con=0.05, lam="mean"),
@@ -140,9 +141,9 @@ LGCOAMIX: dict[str, Recipe] = {
         OptimSettings(epochs=600, batch_size=100, lr=0.02, schedule="lgcoamix-b"),
         summary="LGCOAMix on Tiny-ImageNet, ResNeXt-50 from scratch, 600 epochs",
         dataset="tiny-imagenet",
-        protocol="the stored pixels as they are; reported: best test epoch",
+        protocol="stored images, unchanged; reported: best test epoch",
         reported="73.08 top-1",
         inferred=_WITHOUT_SCRIPT,
-        notes="From the script of SuperpixelGridMix; the local terms and λ from CIFAR-100.",
+        notes="From the script of SuperpixelGridMix; the local terms and λ as for CIFAR-100.",
     ),
 }

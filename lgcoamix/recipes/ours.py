@@ -6,11 +6,11 @@ from lgcoamix.settings.sections import DataSettings, ModelSettings, OptimSetting
 
 OURS: dict[str, Recipe] = {
     "general": Recipe(
-        summary="ResNet-18 from ImageNet weights at 224, 100 epochs: a start for any folder of images",
+        summary="ResNet-18 from ImageNet weights at 224, 100 epochs: a starting point for any image folder",
         dataset=None,
         source="ours",
-        protocol="whole stored image resized to 224",
-        notes="sensible values, not tuned on any data set",
+        protocol="full stored image resized to 224",
+        notes="Sensible values, not tuned on any data set.",
         settings=Settings(),
     ),
     "demo": Recipe(
@@ -19,7 +19,7 @@ OURS: dict[str, Recipe] = {
         source="ours",
         protocol="centre crop of 64 from the stored 80",
         measured="53.44 top-1 of the last epoch, seed 0, 320 test images; none 55.00",
-        notes="chosen so that both runs of `make demo` fit two minutes each on two cores",
+        notes="Chosen so that each run of `make demo` takes at most two minutes on two cores.",
         settings=Settings(
             mixer=LGCOAMixOptions(),
             data=DataSettings(image_size=64, crop="random", test="center", normalise="none"),

@@ -1,4 +1,4 @@
-"""What a recipe is."""
+"""A recipe: settings with their source."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ _LOCAL = ("model.width", "model.skip", "model.pool_stem")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings with their story.
+    """Settings, where they come from, and what they reach.
 
     Parameters
     ----------
     summary : one line.
-    dataset : name of its adapter; None for any.
-    source : the publication: name and year, the rest of it in brackets.
-    protocol : how images are shown in the test, and what is known of how the reported figure was measured.
+    dataset : name of the data set; None for any.
+    source : the publication: name and year, details in brackets.
+    protocol : how test images are shown, and what is known about how the reported figure was measured.
     settings : the settings.
-    reported : the reported figure, or None.
-    measured : what we measured with it, or None.
-    inferred : the settings that were never published, as ``section.key``; ``store.key`` is an option of the build.
-    store : options of ``preprocess build`` that it needs beside the data set's defaults, or None.
-    notes : why these values, or None.
+    reported : the published figure, or None.
+    measured : the figure measured with this code, or None.
+    inferred : settings that were never published, as ``section.key``; ``store.key`` is an option of the build.
+    store : options of ``preprocess build`` that differ from the data set's defaults, or None.
+    notes : the reasons for these values, or None.
     """
 
     summary: str
@@ -39,7 +39,7 @@ class Recipe:
 
 
 def in_effect(names: Iterable[str], settings: Settings) -> tuple[str, ...]:
-    """Keep of these settings, each once, those that have an effect: the method's own, and what method and crop use."""
+    """Keep the settings that have an effect with this method and crop, without repetitions."""
     crop = settings.data.crop
     idle = {
         *(_LOCAL if not settings.mixer.needs_local else ()),

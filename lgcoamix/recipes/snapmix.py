@@ -1,4 +1,4 @@
-"""The recipes of SnapMix (Huang et al., AAAI 2021, arXiv 2012.04846), and of what it is compared with."""
+"""The recipes of SnapMix (Huang et al., AAAI 2021, arXiv 2012.04846) and of its baselines."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +27,7 @@ _BACKBONES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 _REPORTED = {"cub-resnet18-snapmix-448": "84.29 top-1", "cub-resnet50-snapmix-448": "87.75 top-1"}
 _CUB_STORE = "--size 512 --resize short --out data/cub-512.h5"
 _MID = "--set mixer.mid=true adds the mid-level branch."
-_MID_OR_NOT = " Whether the reported figure is with it or without was not said."
+_MID_OR_NOT = " Whether the reported figure includes it is not known."
 
 
 def _recipe(

@@ -1,1 +1,1 @@
-"""What a user can set, and how a run speaks: dataclasses and text. No torch in here."""
+"""What a user can set, and how a run reports its progress. Works without torch."""

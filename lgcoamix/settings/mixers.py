@@ -1,4 +1,4 @@
-"""The options of every mixing method, without torch: the command line checks them before it pays for the import.
+"""The options of every mixing method, without torch: the command line checks them before it imports torch.
 
 Each method in ``lgcoamix/mixing/`` inherits its options from here, so ``CutMix(alpha=0.5)`` is a mixer.
 """
@@ -27,7 +27,7 @@ class MixerOptions:
 
 @dataclass(frozen=True)
 class PlainOptions(MixerOptions):
-    """No mixing: there is nothing to set."""
+    """No mixing, and no options."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class CutoutOptions(MixerOptions):
 
     Parameters
     ----------
-    area : share of the image that the box takes, before what sticks out is lost; larger: more is blanked.
-    mix_prob : share of batches that are cut.
+    area : share of the image that the box covers before clipping at the border; larger: more is blanked.
+    mix_prob : share of batches in which boxes are blanked.
     """
 
     area: float = 0.25
@@ -73,7 +73,7 @@ class CutMixOptions(MixerOptions):
     ----------
     alpha : of Beta(alpha, alpha), from which the kept share is drawn; larger: more boxes of half the area.
     mix_prob : share of batches that are mixed.
-    correct_lam : weigh by the clipped box; False weighs by the drawn share.
+    correct_lam : weight labels by the area of the clipped box; False: by the drawn share.
     """
 
     alpha: float = 1.0
@@ -94,12 +94,12 @@ class AttentiveCutMixOptions(MixerOptions):
     ----------
     mix_prob : share of batches that are mixed.
     top_cells : N, number of cells of the 7x7 grid that are pasted; larger: more of the pasted image.
-    draw_cells : 0 pastes ``top_cells``; above, N is drawn for each batch, 49·Beta(draw_cells, draw_cells) cells rounded
-        down, at least 1 (OpenMixup's AttentiveMix+, with 8); larger: closer to half of the image.
-    extractor : timm model that looks for the cells; it is not trained.
-    extractor_weights : ``pretrained``, from the hub, or a checkpoint file.
-    extractor_size : side to which images are resized for it, in pixels.
-    extractor_normalise : ``backbone``, as the timm model was trained, or ``none``: it takes inputs in [0, 1].
+    draw_cells : 0 pastes ``top_cells`` cells. Above 0, each batch draws N = 49·Beta(draw_cells, draw_cells), rounded
+        down but at least 1 (OpenMixup's AttentiveMix+ uses 8); larger: closer to half of the image.
+    extractor : timm model that scores the cells; it is not trained.
+    extractor_weights : ``pretrained`` (downloaded from the hub) or a checkpoint file.
+    extractor_size : side to which images are resized for the extractor, in pixels.
+    extractor_normalise : ``backbone`` normalises its inputs as in its training; ``none`` leaves them in [0, 1].
     """
 
     mix_prob: float = 1.0
@@ -117,7 +117,10 @@ class AttentiveCutMixOptions(MixerOptions):
         integer(self, 1, 100_000, "extractor_size")
         one_of(self, "extractor_normalise", "backbone", "none")
         if self.extractor_weights == "none":
-            raise ValueError("extractor_weights must be pretrained or a checkpoint file: without them it sees nothing")
+            raise ValueError(
+                "extractor_weights must be pretrained or a checkpoint file: an untrained extractor gives no useful "
+                "attention"
+            )
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class SnapMixOptions(MixerOptions):
     ----------
     beta : of Beta(beta, beta), from which the kept share of each box is drawn; larger: more boxes of half the area.
     mix_prob : share of batches that are mixed.
-    mid : train a second classifier on the map before the last stage, and add its logits when testing.
+    mid : train a second classifier on the feature map before the last stage, and add its logits at test time.
     """
 
     needs_model: ClassVar[bool] = True
@@ -155,7 +158,7 @@ class SuperpixelGridOptions(MixerOptions):
     Parameters
     ----------
     mix_prob : share of batches that are mixed.
-    select_prob : probability that a superpixel of the pasted image is pasted; larger: more of it.
+    select_prob : probability that each superpixel of the other image is pasted; larger: more of that image.
     """
 
     needs_maps: ClassVar[bool] = True
@@ -174,7 +177,7 @@ class OcCaMixOptions(MixerOptions):
     Parameters
     ----------
     mix_prob : share of batches that are mixed.
-    top_cells : number of attentive cells whose superpixels are pasted, at most all; larger: more of the pasted image.
+    top_cells : number of attentive cells whose superpixels are pasted, at most all; larger: more of the other image.
     """
 
     needs_maps: ClassVar[bool] = True
@@ -194,15 +197,15 @@ class LGCOAMixOptions(MixerOptions):
 
     Parameters
     ----------
-    mix_prob : share of batches that are mixed; an unmixed batch is plain cross-entropy.
-    select_prob : probability that a superpixel of the pasted image is pasted; larger: more of it.
-    top_ratio : share of the present regions that enter the local losses, by score.
+    mix_prob : share of batches that are mixed; an unmixed batch uses plain cross-entropy.
+    select_prob : probability that each superpixel of the other image is pasted; larger: more of that image.
+    top_ratio : share of the present regions, by score, that enter the local losses.
     lam : weight of the pasted label: ``attention``, ``area``, or ``mean`` of both.
-    score : ``sum`` over channels after LayerNorm, as released, or ``pre_norm``, before it.
-    gamma_ce, gamma_con : weights of the local classification and contrast terms.
-    temperature, base_temperature : of the contrast.
-    contrast_on : contrast the local ``logits``, as released, or the ``embedding`` before them.
-    exclude_self : leave an anchor out of its own positives.
+    score : ``sum`` over channels after LayerNorm (released code), or ``pre_norm``, before it.
+    gamma_ce, gamma_con : weights of the local classification and local contrast terms.
+    temperature, base_temperature : of the contrast term.
+    contrast_on : contrast the local ``logits`` (released code), or the ``embedding`` before them.
+    exclude_self : do not count an anchor among its own positives.
     """
 
     needs_maps: ClassVar[bool] = True

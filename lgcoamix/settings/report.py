@@ -1,4 +1,4 @@
-"""How a run tells where it is, whoever listens."""
+"""How a run reports its progress, whatever displays it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Report:
-    """How a run tells where it is.
+    """Callbacks for the progress of a run.
 
     Parameters
     ----------
-    start : called with a description and a number of images when a pass over data begins; returns the function that
+    start : called with a description and a number of images when a pass over the data begins; returns a function that
         counts finished images.
-    show : called with a line about the pass in hand, which replaces the one before.
-    say : called with a line of text that stays.
+    show : called with a status line of the current pass; it replaces the previous one.
+    say : called with a line of text to print.
     """
 
     start: Callable[[str, int], Callable[[int], None]]
@@ -22,5 +22,5 @@ class Report:
 
 
 def silent() -> Report:
-    """What all ranks but the first report to."""
+    """A report that shows nothing: for all ranks but the first."""
     return Report(lambda _, __: lambda _: None, lambda _: None, lambda _: None)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the divisor tables of the published scripts, and cosine. One rate an epoch."""
+"""Learning-rate schedules: the divisor tables of the published scripts, and cosine. One rate per epoch."""
 
 import bisect
 import math
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Divisors:
-    """A published table.
+    """A published divisor table.
 
     Parameters
     ----------
-    length : epochs of the published run; for another number of epochs all boundaries are scaled alike.
-    warmup : first epochs, in which the rate rises linearly: (e + 1) / warmup.
-    steps : (first epoch, divisor of the base rate) pairs, rising.
+    length : epochs of the published run; runs of other lengths scale all boundaries in proportion.
+    warmup : number of first epochs in which the rate rises linearly: (e + 1) / warmup.
+    steps : (first epoch, divisor of the base rate) pairs, in ascending order.
     """
 
     length: int
@@ -42,16 +42,16 @@ SCHEDULES: dict[str, Divisors | None] = {
 
 
 def learning_rate(schedule: str, base: float, epoch: int, epochs: int, warmup: int | None = None) -> float:
-    """The learning rate of one epoch.
+    """Compute the learning rate of one epoch.
 
     Parameters
     ----------
-    schedule : name in ``SCHEDULES``. ``cosine`` falls from ``base`` towards 0 after a linear rise over the first
-        twentieth of the run (at most 5 epochs).
-    base : the recipe's rate.
+    schedule : name in ``SCHEDULES``. ``cosine`` rises linearly over the first twentieth of the run (at most 5 epochs),
+        then falls from ``base`` towards 0.
+    base : base learning rate.
     epoch : 0-based.
     epochs : length of the run.
-    warmup : epochs of the linear rise, if not the schedule's own.
+    warmup : epochs of the linear rise; None uses the schedule's own.
     """
     table = SCHEDULES[schedule]
     if table is None:

@@ -1,4 +1,4 @@
-"""All settings of a run as frozen dataclasses, and ``section.key=value`` on the command line. No torch in here."""
+"""All settings of a run as frozen dataclasses, and ``section.key=value`` on the command line. Works without torch."""
 
 import dataclasses
 import math
@@ -17,19 +17,19 @@ _FLOAT32 = 3.4e38  # the largest
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What happens to a stored image on its way to the network.
+    """How a stored image becomes an input of the network.
 
     Parameters
     ----------
     image_size : side of the network's input, in pixels.
-    crop : ``random`` (a window of the stored image), ``pad`` (a window after ``padding`` pixels on each side) or
-        ``resized`` (a window of random area and aspect ratio, resized).
-    padding : pixels, for ``pad``.
-    scale, ratio : bounds of the window's share of the area and of its aspect ratio, for ``resized``.
+    crop : ``random`` (a window of the stored image), ``pad`` (the same, after padding each side) or ``resized`` (a
+        window of random area and aspect ratio, resized).
+    padding : pixels on each side, for ``pad``.
+    scale, ratio : bounds of the window's share of the image area, and of its aspect ratio, for ``resized``.
     flip : probability of a horizontal flip.
-    test : ``resize`` the whole stored image, or take the ``center``.
-    normalise : ``none`` leaves inputs in [0, 1], as the papers do; ``backbone`` takes the mean and standard deviation
-        that the timm model was trained with.
+    test : ``resize`` the full stored image, or crop its ``center``.
+    normalise : ``none`` leaves inputs in [0, 1], as the papers do; ``backbone`` uses the mean and standard deviation of
+        the timm model's training.
     """
 
     image_size: int = 224
@@ -47,9 +47,9 @@ class DataSettings:
         one_of(self, "test", "resize", "center")
         one_of(self, "normalise", "none", "backbone")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale must rise within (0, 1], got {self.scale}")
+            raise ValueError(f"scale must be LOW,HIGH with 0 < LOW <= HIGH <= 1, got {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(f"ratio must be positive and rise, got {self.ratio}")
+            raise ValueError(f"ratio must be LOW,HIGH with 0 < LOW <= HIGH, got {self.ratio}")
         between(self, 0, 1, "flip")
         if self.padding < 0:
             raise ValueError(f"padding must not be negative, got {self.padding}")
@@ -83,20 +83,21 @@ class OptimSettings:
 
     Parameters
     ----------
-    epochs, batch_size : of training; the size is that of all devices together. A batch of one can neither be mixed
-        nor, at small maps, be normalised.
-    optimiser : ``sgd``, or any name that timm knows.
-    lr, momentum, weight_decay, nesterov : of the optimiser, where it has them.
-    decay : what the weight decay acts on: ``all`` parameters, as in the papers, or the ``weights`` alone, not biases,
-        normalisation layers and what the backbone excludes.
-    new_layers : factor on the rate of layers that do not come with the backbone's weights: the classifier, the
-        decoder, the local and the mid-level branch.
+    epochs, batch_size : of training; the batch size counts all devices together and is at least 2, as mixing and
+        BatchNorm require.
+    optimiser : ``sgd``, or the name of any timm optimiser.
+    lr, momentum, weight_decay, nesterov : of the optimiser, where it supports them.
+    decay : what weight decay applies to: ``all`` parameters, as in the papers, or only ``weights``: no biases, no
+        normalisation layers, and nothing that the backbone excludes.
+    new_layers : learning-rate factor for layers without pretrained weights: the classifier, the decoder, the local and
+        the mid-level branch.
     schedule : name in ``lgcoamix.settings.schedules.SCHEDULES``.
-    warmup : first epochs, in which the rate rises linearly; None takes the schedule's own.
-    clip : largest norm of the gradient; 0 leaves it as it is.
-    accumulate : parts into which a batch is cut, one after the other, to save memory; images are mixed within a part.
-    ema : decay of an average of the weights, which is then what is evaluated; 0 keeps none.
-    plain_epochs : last epochs, in which nothing is mixed.
+    warmup : number of first epochs in which the rate rises linearly; None uses the schedule's own.
+    clip : largest norm of the gradient; 0 does not clip.
+    accumulate : number of parts in which a batch is processed, one after the other, to save memory. Images are mixed
+        within a part.
+    ema : decay of a moving average of the weights, which is then what is evaluated; 0 keeps none.
+    plain_epochs : number of last epochs in which nothing is mixed.
     """
 
     epochs: int = 100
@@ -118,14 +119,14 @@ class OptimSettings:
     def __post_init__(self) -> None:
         positive(self, "epochs", "batch_size", "lr", "new_layers", "accumulate")
         if self.lr > _FLOAT32:
-            raise ValueError(f"lr must be a number that float32 can hold, got {self.lr}")
+            raise ValueError(f"lr must fit in float32, got {self.lr}")
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
         for name in ("momentum", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs a momentum above 0, got 0")
+            raise ValueError("nesterov requires a momentum above 0, got 0")
         for name in ("weight_decay", "clip", "warmup", "plain_epochs"):
             if not 0 <= (getattr(self, name) or 0) < math.inf:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -133,19 +134,20 @@ class OptimSettings:
         one_of(self, "schedule", *SCHEDULES)
 
     def mixes_in(self, epoch: int) -> bool:
-        """Whether batches of an epoch, counted from 0, are mixed at all."""
+        """Whether batches of an epoch, counted from 0, may be mixed."""
         return epoch < self.epochs - self.plain_epochs
 
 
 @dataclass(frozen=True)
 class ComputeSettings:
-    """How the step is computed: it changes the speed, and the last digits.
+    """How a step is computed. This changes the speed, and the last digits of the result.
 
     Parameters
     ----------
-    amp : ``off``: float32; ``bf16`` or ``fp16``: convolutions and matrix products in half precision, the losses not.
-    channels_last : memory order of images and maps; faster on most devices.
-    compile : through torch.compile; the first steps take minutes.
+    amp : ``off`` computes in float32; ``bf16`` and ``fp16`` compute convolutions and matrix products in half precision,
+        but not the losses.
+    channels_last : use channels-last memory for images and feature maps; faster on most devices.
+    compile : use torch.compile; the first steps take minutes.
     """
 
     amp: str = "off"
@@ -158,13 +160,13 @@ class ComputeSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a run, besides the store.
+    """Everything that determines a run, besides the store.
 
     Parameters
     ----------
     method : name in ``lgcoamix.settings.mixers.METHOD_OPTIONS``.
     mixer : the method's options.
-    data, model, optim, compute : see their classes.
+    data, model, optim, compute : the other sections; see their classes.
     """
 
     method: str = "lgcoamix"
@@ -179,18 +181,18 @@ class Settings:
 
         Raises
         ------
-        SettingsError : no such method.
+        SettingsError : unknown method.
         """
         if name not in METHOD_OPTIONS:
             raise SettingsError(f"no mixer {name!r}; {suggest(name, METHOD_OPTIONS)}")
         return self if name == self.method else replace(self, method=name, mixer=METHOD_OPTIONS[name]())
 
     def with_values(self, section: str, **values: object) -> "Settings":
-        """Change values of one section; None leaves a value as it is.
+        """Change values of one section; None keeps the current value.
 
         Raises
         ------
-        SettingsError : a value cannot be.
+        SettingsError : invalid value.
         """
         given = {name: value for name, value in values.items() if value is not None}
         try:
@@ -199,7 +201,7 @@ class Settings:
             raise SettingsError(f"{section}: {error}") from None
 
     def with_assignments(self, assignments: tuple[str, ...]) -> "Settings":
-        """Apply ``section.key=value`` texts from the command line.
+        """Apply ``section.key=value`` assignments from the command line.
 
         Raises
         ------
@@ -223,12 +225,12 @@ SECTIONS = ("mixer", "data", "model", "optim", "compute")
 
 
 def to_plain(settings: Settings) -> dict[str, Any]:
-    """Settings as plain data, for ``config.json``."""
+    """Convert settings to plain data, for ``config.json``."""
     return dataclasses.asdict(settings)
 
 
 def from_plain(document: dict[str, Any]) -> Settings:
-    """The inverse of :func:`to_plain`; JSON's lists become tuples again."""
+    """Invert :func:`to_plain`; JSON lists become tuples again."""
 
     def section(kind: type, values: dict[str, Any]) -> Any:
         return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

@@ -43,7 +43,11 @@ MISTAKES = {
     "centre": (("--set", "data.test=center", "--image-size", "65"), 2, r"stored 64, got 65"),
     "epochs": (("--epochs", "0"), 2, r"--epochs"),
     "val fraction": (("--val-fraction", "1"), 2, r"--val-fraction"),
-    "all held out": (("--val-fraction", "0.99"), 1, r"--val-fraction 0.99 leaves no samples on one side"),
+    "all held out": (
+        ("--val-fraction", "0.99"),
+        1,
+        r"0.99 leaves no samples for training or validation",
+    ),
     "weights": (("--weights", "nowhere.pth"), 1, r"checkpoint file for resnet10t, there is no file 'nowhere.pth'"),
     "extractor": (
         ("--mixer", "attentive_cutmix", "--set", "mixer.extractor_weights=nowhere.pth"),
@@ -53,7 +57,7 @@ MISTAKES = {
     "snapmix": (
         ("--mixer", "snapmix", "--backbone", "mobilenetv3_small_050"),
         2,
-        r"snapmix with mobilenetv3_small_050: this method needs a network whose classifier is one linear layer",
+        r"snapmix with mobilenetv3_small_050: this method needs a network whose classifier is a single linear layer",
     ),
     "no extractor": (
         ("--mixer", "attentive_cutmix", "--set", "mixer.extractor_weights=none"),

@@ -168,7 +168,7 @@ def test_images_of_their_own_sizes_are_segmented_as_they_are_shown(noisy, tmp_pa
         asked = max(1, round(9 * int(windows.height[place]) * int(windows.width[place]) / (height * width)))
         shown = np.ascontiguousarray(batch.images[place].permute(1, 2, 0))
         np.testing.assert_array_equal(batch.maps[place], _slic(shown, asked))
-    with pytest.raises(ValueError, match="sizes of their own"):
+    with pytest.raises(ValueError, match="different sizes; live maps of them need"):
         LiveDataset(varied, "train", _view(8, crop="random"))
 
 
@@ -214,7 +214,7 @@ def test_the_count_is_what_slic_can_give_at_most(store, side, most):
 def test_an_algorithm_that_gives_more_than_it_promises_is_an_error(store, monkeypatch):
     few = Algorithm(ALGORITHMS["slic"].run, lambda shape, segments: 2)
     monkeypatch.setitem(ALGORITHMS, "slic", few)
-    with pytest.raises(RunError, match="promises less than 3: mend"):
+    with pytest.raises(RunError, match="promises ids below 3; fix"):
         LiveDataset(store, "train", _view()).__getitems__(_indices())
 
 

@@ -194,9 +194,9 @@ def test_nothing_waits_for_cuda():
     ids=["above", "right", "below", "all"],
 )
 def test_a_resized_window_that_reaches_beyond_is_refused(row):
-    with pytest.raises(ValueError, match=r"window 1 .*reaches beyond its 10x10 image; only windows of 4x4"):
+    with pytest.raises(ValueError, match=r"window 1 .*extends beyond its 10x10 image; only windows of 4x4"):
         resample_images(torch.zeros(2, 3, 10, 10, dtype=torch.uint8), _windows([(0, 0, 10, 10, 0), row]), 4)
-    with pytest.raises(ValueError, match=r"window 1 .*reaches beyond"):
+    with pytest.raises(ValueError, match=r"window 1 .*extends beyond"):
         resample_maps(torch.zeros(2, 10, 10, dtype=torch.uint8), _windows([(0, 0, 10, 10, 0), row]), 4, 0)
 
 
@@ -206,7 +206,7 @@ def test_wrong_shapes_and_dtypes_are_refused():
         resample_images(torch.zeros(1, 3, 4, 4), windows, 4)
     with pytest.raises(ValueError, match="maps must be"):
         resample_maps(torch.zeros(1, 4, 4, dtype=torch.int64), windows, 4, 0)
-    with pytest.raises(ValueError, match=r"sentinel must fit torch.uint8, got 256"):
+    with pytest.raises(ValueError, match=r"sentinel must fit in torch.uint8, got 256"):
         resample_maps(torch.zeros(1, 4, 4, dtype=torch.uint8), windows, 4, 256)
     with pytest.raises(ValueError, match=r"\(2,\) arrays"):
         resample_images(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), windows, 4)

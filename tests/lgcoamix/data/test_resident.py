@@ -84,5 +84,5 @@ def test_images_of_their_own_sizes_cannot_be_resident(painted, tmp_path):
     assert built.exit_code == 0, built.output
     store = Store(tmp_path / "varied.h5")
     source = SuperpixelDataset(store, "train", View(DataSettings(image_size=32), train=True))
-    with pytest.raises(RunError, match="their own sizes: take --loader streaming"):
+    with pytest.raises(RunError, match="different sizes; use --loader streaming"):
         ResidentDataset(source, CPU)

@@ -333,16 +333,19 @@ WRONG = {
     "integer images": ({"images": torch.zeros(4, 3, 8, 8, dtype=torch.int64)}, "floating or uint8, got .* int64"),
     "one label": (
         {"labels": torch.tensor([1])},
-        r"labels must be \(4,\) integers, one for each of 4 images, got \(1,\)",
+        r"labels must be \(4,\) integers, one per image, got \(1,\)",
     ),
     "one-hot labels": ({"labels": torch.eye(4)}, r"labels must be \(4,\) integers"),
     "float labels": ({"labels": torch.rand(4)}, r"labels must be \(4,\) integers.* float32"),
     "maps with a channel": ({"maps": torch.zeros(4, 1, 8, 8, dtype=torch.uint8)}, r"maps must be \(4, 8, 8\) integers"),
     "maps of another size": ({"maps": torch.zeros(4, 4, 4, dtype=torch.uint8)}, r"maps must be \(4, 8, 8\) integers"),
     "float maps": ({"maps": torch.zeros(4, 8, 8)}, r"maps must be \(4, 8, 8\) integers.* float32"),
-    "no generator": ({"generator": None}, "generator must be a torch.Generator of the CPU.* got None"),
-    "a seed": ({"generator": 7}, "generator must be a torch.Generator of the CPU.* got 7"),
-    "two statistics": ({"statistics": ((0.1, 0.2), (1.0, 1.0))}, r"\(mean, std\) of 3 channels each, got \(2,\)"),
+    "no generator": ({"generator": None}, "generator must be a torch.Generator on the CPU.* got None"),
+    "a seed": ({"generator": 7}, "generator must be a torch.Generator on the CPU.* got 7"),
+    "two statistics": (
+        {"statistics": ((0.1, 0.2), (1.0, 1.0))},
+        r"\(mean, std\), each one number or 3, got",
+    ),
 }
 
 
@@ -501,7 +504,7 @@ def test_a_loop_of_timm_gets_images_and_soft_targets(name):
 
 @pytest.mark.parametrize("name", ["superpixel_grid", "occamix", "lgcoamix"])
 def test_a_loop_without_maps_is_told_what_is_missing(name):
-    with pytest.raises(ValueError, match=r"needs maps, which a function of images and labels cannot have"):
+    with pytest.raises(ValueError, match=r"needs maps, which a function of images and labels cannot receive"):
         always(name).as_timm(N, generator=torch.Generator(), model=network())
 
 

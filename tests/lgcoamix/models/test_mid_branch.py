@@ -85,7 +85,7 @@ def test_the_plan_looks_with_the_backbone_of_such_a_network(network):
 
 
 def test_a_network_of_one_map_is_refused():
-    with pytest.raises(BackboneError, match="vit_tiny_patch16_224 gives one feature map"):
+    with pytest.raises(BackboneError, match="vit_tiny_patch16_224 has a single feature map"):
         LocalGlobalNet("vit_tiny_patch16_224", 3, image_size=32, local=False, mid=True)
 
 
@@ -142,7 +142,7 @@ def test_the_sum_of_both_is_taken_in_full_precision():
 
 def test_a_network_without_the_branch_is_refused():
     mixed = Mixed(torch.zeros(1, 3, 4, 4), torch.zeros(1).long(), torch.zeros(1).long(), torch.ones(1), torch.zeros(1))
-    with pytest.raises(ValueError, match=r"needs a network with the branch: LocalGlobalNet\(\.\.\., mid=True\)"):
+    with pytest.raises(ValueError, match=r"needs the mid-level branch: LocalGlobalNet\(\.\.\., mid=True\)"):
         SnapMix(mid=True).loss(Output(torch.zeros(1, 3)), mixed)
 
 

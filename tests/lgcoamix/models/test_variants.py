@@ -203,7 +203,7 @@ def test_dropout_acts_before_the_classifier(name, classes):
 
 @pytest.mark.parametrize("name", SHALLOW)
 def test_other_stems_are_refused(name):
-    with pytest.raises(ValueError, match=r"no stem_type .* got 'deep'; its stem is one 3x3"):
+    with pytest.raises(ValueError, match=r"accepts no stem_type, got 'deep'; its stem is one 3x3"):
         timm.create_model(name, stem_type="deep")
 
 
@@ -230,14 +230,14 @@ def test_weights_that_nobody_published_are_refused(name):
         timm.create_model(name, pretrained=True)
     with (
         torch.device("meta"),
-        pytest.raises(WeightsError, match=f"no weights for {name} .*No pretrained weights exist"),
+        pytest.raises(WeightsError, match=f"cannot get weights for {name} .*No pretrained weights exist"),
     ):
         Backbone(name, 7, weights="pretrained", image_size=32)
 
 
 def test_weights_of_the_plain_form_do_not_fit(tmp_path):
     torch.save(timm.create_model("resnet18", num_classes=7).state_dict(), tmp_path / "plain.pth")
-    with pytest.raises(WeightsError, match=r"does not fit resnet18_cifar: 1 of 122 tensors .*'conv1\.weight'"):
+    with pytest.raises(WeightsError, match=r"does not match resnet18_cifar: 1 of 122 tensors .*'conv1\.weight'"):
         Backbone("resnet18_cifar", 7, weights=str(tmp_path / "plain.pth"))
 
 

@@ -100,5 +100,8 @@ def test_an_unreachable_hub_is_told_with_a_remedy(monkeypatch, tmp_path):
     # Offline, and with an empty cache; with the real network gone the hub's client tries for 45 s before it gives up.
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(WeightsError, match=r"no weights for resnet18 .*check the network, or give --weights FILE"):
+    with pytest.raises(
+        WeightsError,
+        match=r"weights for resnet18 .*check the network connection, or use --weights FILE",
+    ):
         LocalGlobalNet("resnet18", 5, weights="pretrained")

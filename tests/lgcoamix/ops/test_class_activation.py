@@ -57,7 +57,7 @@ def test_the_network_of_a_run_is_looked_into():
 )
 def test_a_head_that_is_not_linear_on_the_map_is_refused(name, found):
     model = made(name)
-    with pytest.raises(ValueError, match=f"one linear layer on the .* pooled channels .* got {found}"):
+    with pytest.raises(ValueError, match=f"single linear layer on the .* pooled channels .* got {found}"):
         classifier_weight(model, model.num_features)
 
 
@@ -82,7 +82,7 @@ def test_networks_without_a_last_map_are_refused(name, message):
 
 
 def test_what_is_no_classifier_of_timm_is_refused_and_a_wrapped_one_taken():
-    with pytest.raises(ValueError, match="expected a classifier of timm or a LocalGlobalNet as model=, got Sequential"):
+    with pytest.raises(ValueError, match="model= must be a timm classifier or a LocalGlobalNet, got Sequential"):
         last_map(torch.nn.Sequential(), torch.zeros(1, 3, 32, 32))
     net = timm.create_model("resnet10t", num_classes=3)
     images = torch.rand(1, 3, 32, 32)

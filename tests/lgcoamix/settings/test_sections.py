@@ -158,6 +158,6 @@ def test_settings_come_back_from_json(method):
     assert json.loads(text).keys() == {"method", *SECTIONS}
 
 
-def test_suggestions_name_the_nearest_or_list_what_there_is():
+def test_suggestions_name_the_nearest_or_list_all_choices():
     assert suggest("lgcomix", ["none", "lgcoamix"]) == "did you mean lgcoamix?"
-    assert suggest("zzz", ["none", "mixup"]) == "there are: none, mixup"
+    assert suggest("zzz", ["none", "mixup"]) == "choose one of: none, mixup"

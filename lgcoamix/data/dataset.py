@@ -49,6 +49,14 @@ class SuperpixelDataset(Dataset):
     An index is a position in the subset, or a pair (epoch, position). Window and scale are functions of (seed, epoch,
     sample number): they do not depend on workers, and any sample of any epoch can be reproduced. The data set may be
     pickled and forked: each process opens the shards when it first reads them.
+
+    Examples
+    --------
+    >>> from lgcoamix import SuperpixelDataset
+    >>> dataset = SuperpixelDataset("data/cub.h5", "train")
+    >>> image, ids, label = dataset[0]
+    >>> len(dataset), image.shape, ids.shape, label
+    (10, torch.Size([3, 16, 16]), torch.Size([16, 16]), 0)
     """
 
     def __init__(

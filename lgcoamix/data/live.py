@@ -29,6 +29,14 @@ class LiveDataset(SuperpixelDataset):
     The requested number of segments is that of the scale times the window's share of the stored image's area, rounded,
     at least 1: superpixels are about as large as the stored ones. If a window extends beyond the image, only the part
     inside counts and is segmented. A map is a function of image, window and scale.
+
+    Examples
+    --------
+    >>> from lgcoamix import DataSettings, LiveDataset, View
+    >>> view = View(DataSettings(image_size=12, crop="random"), train=True)
+    >>> batch = LiveDataset("data/cub.h5", "train", view, seed=0).__getitems__([(0, 0), (0, 1)])
+    >>> batch.images.shape, batch.maps.shape
+    (torch.Size([2, 3, 12, 12]), torch.Size([2, 12, 12]))
     """
 
     def __init__(

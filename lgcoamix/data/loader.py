@@ -23,6 +23,14 @@ def make_loader(
     workers : DataLoader workers; 0 loads in this process, as for a resident data set.
     pin_memory : pin batches, so that their transfer to a GPU overlaps with computation.
     start : how workers start: ``fork``, ``spawn`` or ``forkserver``; None uses the platform's default.
+
+    Examples
+    --------
+    >>> from lgcoamix import EpochBatches, SuperpixelDataset, make_loader
+    >>> dataset = SuperpixelDataset("data/cub.h5", "train")
+    >>> loader = make_loader(dataset, EpochBatches(len(dataset), batch_size=4, seed=0), workers=0)
+    >>> [batch.images.shape[0] for batch in loader]
+    [4, 4, 2]
     """
     return DataLoader(
         dataset,

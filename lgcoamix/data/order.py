@@ -22,6 +22,14 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     seed : seed of the order; None keeps every sample in order, for evaluation.
     rank, world : this process and the number of processes. The order does not depend on them: in training the ranks
         share every batch; in evaluation each takes every ``world``-th sample.
+
+    Examples
+    --------
+    >>> from lgcoamix import EpochBatches
+    >>> [len(batch) for batch in EpochBatches(length=10, batch_size=4, seed=0)]
+    [4, 4, 2]
+    >>> list(EpochBatches(length=3, batch_size=2, seed=None))
+    [[(0, 0), (0, 1)], [(0, 2)]]
     """
 
     def __init__(self, length: int, batch_size: int, seed: int | None, rank: int = 0, world: int = 1) -> None:
@@ -93,6 +101,14 @@ def hold_out(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     -------
     Sorted sample numbers for training and for validation. The choice depends on the labels alone, so every run and
     every method validates on the same samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lgcoamix import hold_out
+    >>> kept, held = hold_out(np.repeat([0, 1], 5), share=0.4)
+    >>> len(kept), len(held)
+    (6, 4)
     """
     random = np.random.default_rng(derive_seed("hold-out"))
     held = np.zeros(len(labels), dtype=bool)

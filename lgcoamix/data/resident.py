@@ -28,6 +28,15 @@ class ResidentDataset(Dataset):
     ------
     RunError : the images have different sizes.
     SettingsError : the maps are live.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import ResidentDataset, SuperpixelDataset
+    >>> source = SuperpixelDataset("data/cub.h5", "train")
+    >>> batch = ResidentDataset(source, torch.device("cpu")).__getitems__([0, 1, 2])
+    >>> batch.images.shape, batch.labels
+    (torch.Size([3, 3, 16, 16]), tensor([0, 0, 0]))
     """
 
     def __init__(self, source: SuperpixelDataset, device: torch.device) -> None:

@@ -45,6 +45,13 @@ class View:
     ----------
     settings : kind of window.
     train : random windows and mirroring; False: the evaluation protocol.
+
+    Examples
+    --------
+    >>> from lgcoamix import DataSettings, View
+    >>> view = View(DataSettings(image_size=12, test="center"), train=False)
+    >>> view.windows([(16, 16)], uniforms=None)[0]  # top, left, height, width, flip
+    (2, 2, 12, 12, False)
     """
 
     settings: DataSettings

@@ -42,6 +42,15 @@ def make_mixer(name: str, **options: object) -> Mixer:
     Raises
     ------
     ValueError : unknown method or option, or an invalid value.
+
+    Examples
+    --------
+    >>> from lgcoamix import make_mixer
+    >>> make_mixer("cutmix", alpha=0.5)
+    CutMix(alpha=0.5, mix_prob=1.0, correct_lam=True)
+    >>> make_mixer("cutmix", alhpa=0.5)
+    Traceback (most recent call last):
+    ValueError: cutmix has no option 'alhpa'; did you mean alpha?
     """
     if name not in MIXERS:
         raise ValueError(f"no mixer {name!r}; {suggest(name, MIXERS)}")

@@ -32,7 +32,15 @@ class CellPlan(Plan):
 
 @dataclass(frozen=True)
 class AttentiveCutMix(AttentiveCutMixOptions, Mixer):
-    """Paste the most attentive of the 7x7 cells of b at the same position in a; λ is their share of the pixels."""
+    """Paste the most attentive of the 7x7 cells of b at the same position in a; λ is their share of the pixels.
+
+    Examples
+    --------
+    >>> from lgcoamix import AttentiveCutMix
+    >>> mixer = AttentiveCutMix(top_cells=9, extractor="resnet18")
+    >>> mixer.fetches  # the first batch downloads its weights
+    'resnet18'
+    """
 
     @property
     def fetches(self) -> str | None:

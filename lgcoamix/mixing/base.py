@@ -84,7 +84,19 @@ def unmixed(batch: Batch) -> Mixed:
 
 
 class Mixer(MixerOptions, ABC):
-    """A mixing method. Subclasses are frozen dataclasses: their fields are the options, see ``settings/mixers.py``."""
+    """A mixing method. Subclasses are frozen dataclasses: their fields are the options, see ``settings/mixers.py``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import Mixer, make_mixer
+    >>> isinstance(make_mixer("cutmix"), Mixer)
+    True
+    >>> mixup = make_mixer("cutmix").as_timm(num_classes=8, generator=torch.Generator().manual_seed(0))
+    >>> images, targets = mixup(torch.rand(8, 3, 32, 32), torch.arange(8))
+    >>> targets.shape
+    torch.Size([8, 8])
+    """
 
     mix_prob: float
 

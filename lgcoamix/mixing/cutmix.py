@@ -28,7 +28,17 @@ class CutMixPlan(Plan):
 
 @dataclass(frozen=True)
 class CutMix(CutMixOptions, Mixer):
-    """Paste one box of b into a; λ is its share of the area."""
+    """Paste one box of b into a; λ is its share of the area.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import CutMix
+    >>> images, labels = torch.rand(8, 3, 32, 32), torch.arange(8)
+    >>> mixed = CutMix(alpha=1.0)(images, labels, generator=torch.Generator().manual_seed(0))
+    >>> mixed.images.shape, mixed.soft_targets(num_classes=8).shape
+    (torch.Size([8, 3, 32, 32]), torch.Size([8, 8]))
+    """
 
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None

@@ -27,7 +27,17 @@ class CutoutPlan(Plan):
 
 @dataclass(frozen=True)
 class Cutout(CutoutOptions, Mixer):
-    """Set a box with share ``area`` to zero; the label does not change."""
+    """Set a box with share ``area`` to zero; the label does not change.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import Cutout
+    >>> images, labels = torch.ones(8, 3, 32, 32), torch.arange(8)
+    >>> mixed = Cutout(area=0.25)(images, labels, generator=torch.Generator().manual_seed(0))
+    >>> bool((mixed.images == 0).any()), bool((mixed.weight_a == 1).all())
+    (True, True)
+    """
 
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None

@@ -16,7 +16,20 @@ from lgcoamix.settings.mixers import LGCOAMixOptions
 
 @dataclass(frozen=True)
 class LGCOAMix(LGCOAMixOptions, Mixer):
-    """Superpixel mixing with local classification, local contrast and attention-weighted labels."""
+    """Superpixel mixing with local classification, local contrast and attention-weighted labels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import LGCOAMix, LocalGlobalNet
+    >>> images, labels = torch.rand(4, 3, 32, 32), torch.arange(4)
+    >>> maps = (torch.arange(32) // 8).expand(4, 32, 32)  # stripes instead of superpixels
+    >>> mixer = LGCOAMix(mix_prob=1.0)
+    >>> mixed = mixer(images, labels, maps, generator=torch.Generator().manual_seed(0))
+    >>> output = LocalGlobalNet("resnet18_cifar", num_classes=4)(mixed.images, mixed.regions, mixed.count)
+    >>> sorted(mixer.loss(output, mixed))
+    ['contrast', 'global', 'local']
+    """
 
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None

@@ -25,7 +25,17 @@ class MixupPlan(Plan):
 
 @dataclass(frozen=True)
 class Mixup(MixupOptions, Mixer):
-    """x̃ = (1-λ)·a + λ·b with 1-λ ~ Beta(alpha, alpha), one λ per batch."""
+    """x̃ = (1-λ)·a + λ·b with 1-λ ~ Beta(alpha, alpha), one λ per batch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import Mixup
+    >>> images, labels = torch.rand(8, 3, 32, 32), torch.arange(8)
+    >>> mixed = Mixup(alpha=0.4)(images, labels, generator=torch.Generator().manual_seed(0))
+    >>> bool((mixed.weight_a + mixed.weight_b == 1).all())
+    True
+    """
 
     def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> MixupPlan:
         """Draw λ."""

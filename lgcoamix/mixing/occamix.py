@@ -15,7 +15,20 @@ from lgcoamix.settings.mixers import OcCaMixOptions
 
 @dataclass(frozen=True)
 class OcCaMix(OcCaMixOptions, Mixer):
-    """Paste the superpixels in the most attentive cells of b; λ is their share of the pixels."""
+    """Paste the superpixels in the most attentive cells of b; λ is their share of the pixels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import LocalGlobalNet, OcCaMix
+    >>> images, labels = torch.rand(4, 3, 32, 32), torch.arange(4)
+    >>> maps = (torch.arange(32) // 8).expand(4, 32, 32)  # stripes instead of superpixels
+    >>> model = LocalGlobalNet("resnet18_cifar", num_classes=4, local=False)
+    >>> mixer = OcCaMix(mix_prob=1.0, top_cells=2)
+    >>> mixed = mixer(images, labels, maps, generator=torch.Generator().manual_seed(0), model=model)
+    >>> 0 < float(mixed.lam.min()) <= float(mixed.lam.max()) <= 0.5
+    True
+    """
 
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None

@@ -37,7 +37,18 @@ class SnapMixPlan(Plan):
 
 @dataclass(frozen=True)
 class SnapMix(SnapMixOptions, Mixer):
-    """Resize a box of b into a box of a; labels are weighted by the class activation that remains of each image."""
+    """Resize a box of b into a box of a; labels are weighted by the class activation that remains of each image.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import LocalGlobalNet, SnapMix
+    >>> images, labels = torch.rand(4, 3, 32, 32), torch.arange(4)
+    >>> model = LocalGlobalNet("resnet18_cifar", num_classes=4, local=False)
+    >>> mixed = SnapMix(beta=1.0)(images, labels, generator=torch.Generator().manual_seed(0), model=model)
+    >>> mixed.images.shape, mixed.weight_b.shape
+    (torch.Size([4, 3, 32, 32]), torch.Size([4]))
+    """
 
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None

@@ -28,6 +28,14 @@ class Decoder(nn.Module):
     References
     ----------
     LGCOAMix (Dornaika & Sun, IEEE TIP 2024), released decoders.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import Decoder
+    >>> decoder = Decoder(channels=[16, 32], reductions=[2, 4], width=8)
+    >>> decoder([torch.rand(1, 16, 16, 16), torch.rand(1, 32, 8, 8)], size=(32, 32)).shape
+    torch.Size([1, 8, 32, 32])
     """
 
     def __init__(self, channels: Sequence[int], reductions: Sequence[int], width: int = 64, skip: str = "concat"):

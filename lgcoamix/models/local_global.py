@@ -105,6 +105,16 @@ class LocalGlobalNet(nn.Module):
     Notes
     -----
     Without regions (inference, unmixed batches) the decoder and the local head do not run.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import LocalGlobalNet
+    >>> net = LocalGlobalNet("resnet18_cifar", num_classes=10, width=16)
+    >>> regions = (torch.arange(32) // 8).expand(2, 32, 32)
+    >>> output = net(torch.rand(2, 3, 32, 32), regions, count=4)
+    >>> output.logits.shape, output.local.logits.shape
+    (torch.Size([2, 10]), torch.Size([2, 4, 10]))
     """
 
     def __init__(

@@ -22,6 +22,14 @@ class Batch:
     samples : (B,) int64 tensor of sample numbers within the split, or None.
     statistics : mean and standard deviation of the network's inputs, (1, 3, 1, 1) tensors, with which floating images
         are normalised. None: the network takes images in [0, 1].
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import Batch
+    >>> batch = Batch(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.arange(4))
+    >>> batch.inputs().dtype, batch.part(0, 2).labels
+    (torch.float32, tensor([0, 1]))
     """
 
     images: Tensor

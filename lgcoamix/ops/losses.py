@@ -24,6 +24,15 @@ def mixed_cross_entropy(
     Returns
     -------
     Scalar: mean over i of weight_a·CE(logits, labels_a) + weight_b·CE(logits, labels_b).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import mixed_cross_entropy
+    >>> labels_a, labels_b = torch.tensor([0, 1]), torch.tensor([1, 0])
+    >>> weight_a, weight_b = torch.tensor([0.7, 0.7]), torch.tensor([0.3, 0.3])
+    >>> mixed_cross_entropy(torch.zeros(2, 2), labels_a, labels_b, weight_a, weight_b)  # log 2
+    tensor(0.6931)
     """
     log_probs = full_precision(logits).log_softmax(dim=1)
     log_a = log_probs.gather(1, labels_a[:, None])[:, 0]
@@ -47,6 +56,14 @@ def local_cross_entropy(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
     References
     ----------
     LGCOAMix (Dornaika & Sun, IEEE TIP 2024), local classification.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import local_cross_entropy
+    >>> kept = torch.tensor([[True, True, False]])
+    >>> local_cross_entropy(torch.zeros(1, 3, 2), torch.tensor([[0, 1, 1]]), kept)  # 2 log 2
+    tensor(1.3863)
     """
     log_probs = full_precision(logits).log_softmax(dim=2).gather(2, labels[:, :, None])[:, :, 0]
     return -torch.where(kept, log_probs, 0.0).sum() / len(logits)
@@ -85,6 +102,15 @@ def local_contrast(
     ----------
     LGCOAMix (Dornaika & Sun, IEEE TIP 2024), local contrast; the form is inferred: the released scripts import a file
     that is not in the repository.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import local_contrast
+    >>> features = torch.eye(2).repeat_interleave(2, dim=0)  # two pairs of equal rows
+    >>> good, bad = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+    >>> bool(local_contrast(features, good) < local_contrast(features, bad))
+    True
     """
     rows = full_precision(features)
     if kept is None:

@@ -16,6 +16,14 @@ def pool_superpixels(features: Tensor, regions: Tensor, count: int) -> Tensor:
     Returns
     -------
     (B, K, D) tensor. The row of a region that is absent from an image is zero, never NaN.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import pool_superpixels
+    >>> features = torch.tensor([[[[1.0, 3.0], [5.0, 5.0]]]])
+    >>> pool_superpixels(features, torch.tensor([[[0, 0], [1, 1]]]), count=3)[0, :, 0]
+    tensor([2., 5., 0.])
     """
     if features.ndim != 4 or regions.shape != (features.shape[0], *features.shape[2:]):
         raise ValueError(
@@ -49,6 +57,13 @@ def region_areas(regions: Tensor, count: int) -> Tensor:
     Returns
     -------
     (B, K) int64 tensor; 0 for absent regions.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lgcoamix import region_areas
+    >>> region_areas(torch.tensor([[[0, 0], [0, 2]]]), count=3)
+    tensor([[3, 0, 1]])
     """
     slots = _slots(regions, count)
     areas = slots.new_zeros(len(slots), count + 1)

@@ -30,6 +30,13 @@ class DataSettings:
     test : ``resize`` the full stored image, or crop its ``center``.
     normalise : ``none`` leaves inputs in [0, 1], as the papers do; ``backbone`` uses the mean and standard deviation of
         the timm model's training.
+
+    Examples
+    --------
+    >>> from lgcoamix import DataSettings
+    >>> DataSettings(image_size=64, crop="middle")
+    Traceback (most recent call last):
+    ValueError: crop must be one of random, pad, resized, got 'middle'
     """
 
     image_size: int = 224
@@ -167,6 +174,13 @@ class Settings:
     method : name in ``lgcoamix.settings.mixers.METHOD_OPTIONS``.
     mixer : the method's options.
     data, model, optim, compute : the other sections; see their classes.
+
+    Examples
+    --------
+    >>> from lgcoamix import Settings
+    >>> settings = Settings().with_method("cutmix").with_assignments(("optim.lr=0.1", "mixer.alpha=0.5"))
+    >>> settings.optim.lr, settings.mixer
+    (0.1, CutMixOptions(alpha=0.5, mix_prob=1.0, correct_lam=True))
     """
 
     method: str = "lgcoamix"

@@ -27,13 +27,13 @@ from preprocess.build.settings import BuildSettings
 from preprocess.cli import main as preprocess
 from preprocess.store import Store
 from preprocess.superpixels import ALGORITHMS, Algorithm, Scale
-from tests.conftest import PROOF, ROOT, Run
+from tests.conftest import PROOF
 from tests.preprocess.conftest import build_here
 
 SEGMENTS = (12, 30)  # of the store of flowers, 64 pixels; both equally likely
 STORED = ("maps", "column_maps", "region_count", "map_dtype", "sentinel")  # all of a store that knows its stored maps
 SMALL = ("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "12")
-SHORT = ("--device", "cpu", "--epochs", "1", "--no-tensorboard")
+SHORT = ("--device", "cpu", "--epochs", "1", "--no-tensorboard", "--no-pictures")
 
 
 @pytest.fixture(scope="module")
@@ -275,32 +275,18 @@ def test_live_maps_are_streamed_whatever_the_device(store, tmp_path):
 
 
 def _command(store: Path, out: Path, *options: str) -> list[str]:
-    return [
-        "--shards",
-        str(store),
-        *SMALL,
-        "--device",
-        "cpu",
-        "--epochs",
-        "1",
-        "--workers",
-        "0",
-        "--out",
-        str(out),
-        *options,
-    ]
+    return ["--shards", str(store), *SMALL, *SHORT, "--workers", "0", "--out", str(out), *options]
 
 
 @pytest.fixture(scope="module")
-def runs(run: Run, flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs of one seed: ``live``, by the real command with two workers, and ``stored``."""
+def runs(flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of one seed: ``live``, with two workers, and ``stored``."""
     home = tmp_path_factory.mktemp("runs")
-    command = _command(flowers_store, home / "live", "--maps", "live", "--workers", "2")
-    done = run(ROOT / "train.py", *command, OMP_NUM_THREADS="1")
-    assert done.returncode == 0, done.stderr
-    assert "cpu, streaming loader, live maps" in done.stderr
-    done = CliRunner().invoke(train, _command(flowers_store, home / "stored"))
-    assert done.exit_code == 0, done.output
+    options = {"live": ("--maps", "live", "--workers", "2"), "stored": ()}
+    for name, given in options.items():
+        done = CliRunner().invoke(train, _command(flowers_store, home / name, *given))
+        assert done.exit_code == 0, done.output
+        assert ("cpu, streaming loader, live maps" in done.output) == (name == "live")
     return home
 
 
@@ -357,9 +343,9 @@ def test_a_comparison_keeps_live_and_stored_maps_apart(runs):
     }
 
 
-def test_live_maps_and_the_resident_loader_are_a_usage_error(run, flowers_store, tmp_path):
+def test_live_maps_and_the_resident_loader_are_a_usage_error(flowers_store, tmp_path):
     out = tmp_path / "run"
-    done = run(ROOT / "train.py", *_command(flowers_store, out, "--maps", "live", "--loader", "resident"))
-    assert done.returncode == 2
-    assert "--maps live segments in the DataLoader workers: use --loader streaming or auto" in done.stderr
+    done = CliRunner().invoke(train, _command(flowers_store, out, "--maps", "live", "--loader", "resident"))
+    assert done.exit_code == 2
+    assert "--maps live segments in the DataLoader workers: use --loader streaming or auto" in done.output
     assert not out.exists()

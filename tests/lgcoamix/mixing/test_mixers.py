@@ -225,10 +225,11 @@ def test_a_call_plans_and_mixes_with_the_bound_of_the_maps(name, dtype):
 
 @pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("name", WITH_GATE)
-def test_the_gate_opens_with_its_probability(name, chance):
-    looks = MIXERS[name].needs_model or name == "attentive_cutmix"
-    draws = 10_000 if PROOF else 1000 if not looks else 200
+def test_the_gate_opens_with_its_probability(name, chance, monkeypatch):
+    draws = 10_000 if PROOF else 1000
     mixer, batch, generator = make(name, chance), _batch(size=2), torch.Generator().manual_seed(5)
+    # The gate comes before the draws of the method, which may cost a forward pass.
+    monkeypatch.setattr(type(mixer), "draw", lambda self, batch, permutation, *_: Plan(permutation))
     opened = sum(mixer.plan(batch, generator, network()) is not None for _ in range(draws))
     assert abs(opened - draws * chance) <= 4 * (draws * chance * (1 - chance)) ** 0.5
 

@@ -17,6 +17,7 @@ from preprocess.store import Store
 
 SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", 32, "--batch-size", 12, "--epochs", 2)
 HERE = ("--device", "cpu", "--workers", 0)
+QUIET = ("--no-pictures", "--no-tensorboard")
 
 
 @pytest.fixture
@@ -92,7 +93,18 @@ def test_a_network_of_one_map_is_refused():
 @pytest.fixture(scope="module")
 def trained(flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    options = (*SMALL, *HERE, "--mixer", "snapmix", "--set", "mixer.mid=true", "--set", "optim.lr=0.02")
+    options = (
+        *SMALL,
+        *HERE,
+        "--no-pictures",
+        "--no-tensorboard",
+        "--mixer",
+        "snapmix",
+        "--set",
+        "mixer.mid=true",
+        "--set",
+        "optim.lr=0.02",
+    )
     done = CliRunner().invoke(main, ["train", *map(str, ("--shards", flowers_store, *options, "--out", out))])
     assert done.exit_code == 0, done.output
     assert "test_backbone" in done.output

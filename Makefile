@@ -78,7 +78,7 @@ cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of
 # Some machines forbid Python to keep bytecode: every process would compile torch and timm again (17 s of a core, not 6).
 test proof bench demo compare cifar10: export PYTHONDONTWRITEBYTECODE =
 
-test: $(READY) ## The tests, two at a time (some 20 minutes on 2 cores)
+test: $(READY) ## The tests, two at a time (under 8 minutes on 2 cores)
 	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 proof: $(READY) ## The same campaigns at full counts (long)

@@ -42,7 +42,7 @@ def test_every_public_name_is_there_and_its_example_runs(package, name, folder, 
     thing = getattr(module, name)
     if not callable(thing):
         return  # a version, a dictionary
-    assert thing.__doc__
+    assert ">>> " in (thing.__doc__ or ""), f"{package}.{name} has no Examples"
     monkeypatch.chdir(folder)
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     runner = doctest.DocTestRunner(optionflags=flags)

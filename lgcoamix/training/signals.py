@@ -21,7 +21,7 @@ class Stop:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = self.signal or number
-        # A loading process that got the signal too must not interrupt a step: torch's handler raises wherever we are.
+        # A worker that got the signal too must not interrupt a step: torch's handler raises wherever we are.
         # The loader notices by itself, between two steps.
         signal.signal(signal.SIGCHLD, lambda *_: None)
 

@@ -16,7 +16,8 @@ _MOST_NAMES = 30  # above it, class names would not be readable along an axis
 _MOST_NUMBERS = 12  # above it, numbers in the cells of a confusion matrix would not be
 _NAMED = 10  # so many classes are named where there is no room for all: the worst
 _LONGEST = 24  # letters of a class name
-_COLUMNS = 6  # of pictures of mistakes
+_COLUMNS = 6  # of mistakes
+_TILE = 1.9  # inches, the width of a mistake with its margin
 _DPI = 110
 _GREY = "0.35"
 
@@ -180,7 +181,7 @@ def draw_mistakes(shown: Sequence[Mistake], out: Path, title: str = "") -> None:
 
     Parameters
     ----------
-    shown : in the order of the picture; where there are none, the picture says so.
+    shown : in the order of the figure, their images of one shape; if there are none, the figure says so.
     out : picture file.
     title : above the picture.
     """
@@ -190,19 +191,39 @@ def draw_mistakes(shown: Sequence[Mistake], out: Path, title: str = "") -> None:
         figure.text(0.5, 0.45, "no mistakes: every image is classified rightly", ha="center", va="center")
         figure.savefig(out, dpi=_DPI)
         return
-    columns = min(_COLUMNS, len(shown))
-    rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(max(1.9 * columns, 4.0), 2.5 * rows + 0.4), layout="constrained")
-    _title(figure, title)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, mistake in zip(axes, shown, strict=False):
-        axis.imshow(mistake.picture, interpolation="nearest")
-        sure = f"{100 * mistake.confidence:.1f} %"
-        text = f"{_short(mistake.label)}\npredicted with {sure}:\n{_short(mistake.predicted)}"
-        axis.set_title(text, fontsize=8, parse_math=False)
+    sheet, corners = _tiled([mistake.picture for mistake in shown])
+    inch = sheet.shape[1] / min(_COLUMNS, len(shown)) / _TILE  # pixels of the sheet
+    width, height = sheet.shape[1] / inch, sheet.shape[0] / inch
+    above = 0.1 + 0.17 * (title.count("\n") + 1)  # inches for the title
+    figure = Figure(figsize=(max(width, 5.2), height + above + 0.1))
+    _title(figure, title, y=1 - 0.07 / figure.get_figheight())
+    # One image: an Axes for each mistake takes three times as long.
+    left = (figure.get_figwidth() - width) / 2
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.imshow(sheet, interpolation="nearest", extent=(left, left + width, 0.1, 0.1 + height), aspect="auto")
+    axis.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))
+    axis.set_axis_off()
+    for (top, start), mistake in zip(corners, shown, strict=True):
+        text = f"{_short(mistake.label)}\npredicted with {100 * mistake.confidence:.1f} %:\n{_short(mistake.predicted)}"
+        x, y = left + (start + mistake.picture.shape[1] / 2) / inch, 0.14 + height - top / inch
+        axis.text(x, y, text, ha="center", va="bottom", fontsize=8, parse_math=False)
     figure.savefig(out, dpi=_DPI)
+
+
+def _tiled(pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Put (H, W, 3) pictures of one shape on a white sheet, with room for text above each; also their corners."""
+    (H, W), columns = pictures[0].shape[:2], min(_COLUMNS, len(pictures))
+    gap = -(-W // 20)
+    room = -(-(W + gap) * 27 // 100)  # 0.51 inches: three lines
+    corners = [
+        (number // columns * (H + room) + room, number % columns * (W + gap) + gap // 2)
+        for number in range(len(pictures))
+    ]
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * (H + room), columns * (W + gap), 3), 255, np.uint8)
+    for (top, left), picture in zip(corners, pictures, strict=True):
+        sheet[top : top + H, left : left + W] = picture
+    return sheet, corners
 
 
 def draw_robustness(clean: Figures, curves: Sequence[Curve], out: Path, title: str = "") -> None:
@@ -237,9 +258,9 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
-def _title(figure: Figure, title: str) -> None:
+def _title(figure: Figure, title: str, **place: float) -> None:
     if title:
-        figure.suptitle(title, fontsize=10, parse_math=False)  # a $ in a name is no formula
+        figure.suptitle(title, fontsize=10, parse_math=False, **place)  # a $ in a name is no formula
 
 
 def _plain(axis: Axes) -> None:

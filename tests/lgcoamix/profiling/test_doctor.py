@@ -6,23 +6,27 @@ import multiprocessing
 import re
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 import lgcoamix.data.transforms
 import lgcoamix.profiling.measure
+import lgcoamix.training.epoch
+import lgcoamix.training.throughput
+import preprocess.store.shard
 from lgcoamix.cli.doctor import doctor
 from lgcoamix.profiling.advice import Measurements, Steps, recommend
-from preprocess.cli import main as preprocess
+from preprocess.cli import main as preprocess_command
+from preprocess.store import Store
 from tests.conftest import Run
 
-SMALL = ("--backbone", "resnet10t", "--image-size", "32", "--batch-size", "12", "--device", "cpu", "--workers", "0")
-QUICK = ("--samples", "36", "--seconds", "1")
+SMALL = ("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "12", "--device", "cpu", "--workers", "0")
+QUICK = ("--samples", "36", "--seconds", "0.2")
 
 # 32 samples of 1.2 ms take 38.4 ms to load, a step 10 ms: four processes would keep up.
 WAITS = Measurements(
@@ -117,7 +121,7 @@ def stores(flowers: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     for name, options in {"png": ("--codec", "png"), "short": ("--codec", "jpeg", "--resize", "short")}.items():
         stores[name] = home / f"{name}.h5"
         common = ("--root", root, "--out", stores[name], "--splits", "train", "--size", 64, "--segments", 12)
-        built = CliRunner().invoke(preprocess, ["build", "folder", *map(str, (*common, *options)), "--jobs", "1"])
+        built = CliRunner().invoke(preprocess_command, ["build", "folder", *map(str, (*common, *options)), "--jobs", "1"])
         assert built.exit_code == 0, built.output
     return stores
 
@@ -139,16 +143,34 @@ def _tree(store: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in store.parent.rglob("*")}
 
 
+class Clock:
+    """A clock that stands still, but for what ``charge`` says a call takes. Nothing depends on how busy the machine is."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.now, self._patch = 0.0, patch
+        for module in (lgcoamix.profiling.measure, lgcoamix.training.throughput):
+            patch.setattr(module, "time", self)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def charge(self, home: object, name: str, milliseconds: Callable[..., float]) -> None:
+        """A call of ``home.name`` takes ``milliseconds``, a function of its arguments."""
+        work = getattr(home, name)
+
+        def slow(*arguments: Any, **options: Any) -> object:
+            self.now += milliseconds(*arguments) / 1000
+            return work(*arguments, **options)
+
+        self._patch.setattr(home, name, slow)
+
+
 @pytest.fixture
-def slow_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cropping an image takes 10 ms more."""
-    show = lgcoamix.data.transforms.show_window
-
-    def slow(*arguments: object) -> object:
-        time.sleep(0.01)
-        return show(*arguments)
-
-    monkeypatch.setattr(lgcoamix.data.transforms, "show_window", slow)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A step takes 20 ms."""
+    clock = Clock(monkeypatch)
+    clock.charge(lgcoamix.training.epoch, "_run_step", lambda *_: 20)
+    return clock
 
 
 def test_the_tables_name_every_stage_and_end_with_one_recommendation(flowers_store, tmp_path, monkeypatch):
@@ -178,36 +200,36 @@ def test_raw_pixels_take_no_decoding_and_a_cpu_no_transfer(flowers_store):
         assert found[loader]["images_per_second"] == pytest.approx(per_second, rel=1e-3)
 
 
-def test_slow_cropping_is_found_and_the_resident_loader_does_without_it(flowers_store, slow_windows):
+def test_slow_cropping_is_found_and_the_resident_loader_does_without_it(flowers_store, clock):
+    clock.charge(Store, "images", lambda store, split, samples: 1 * len(samples))
+    clock.charge(lgcoamix.data.transforms, "show_window", lambda *_: 10)
     found = _figures("--shards", flowers_store)
-    assert found["augment"] >= 10
-    assert found["augment"] > 5 * found["read"]
-    streaming = found["streaming"]
-    assert streaming["milliseconds"] >= 12 * 10
-    assert streaming["waiting"] >= 12 * 10 / streaming["milliseconds"]
-    assert found["resident"]["milliseconds"] < streaming["milliseconds"]
+    stages = {stage: found[stage] for stage in ("read_cold", "read", "decode", "augment", "transfer", "step")}
+    assert stages == pytest.approx({"read_cold": 1, "read": 1, "decode": 0, "augment": 10, "transfer": 0, "step": 20})
+    # 12 images are read and cropped in 132 ms, then follows a step of 20 ms.
+    assert found["streaming"]["milliseconds"] == pytest.approx(152)
+    assert found["streaming"]["waiting"] == pytest.approx(132 / 152)
+    assert found["resident"]["milliseconds"] == pytest.approx(20)
+    assert found["resident"]["waiting"] == 0
     assert "--loader resident" in found["recommendation"]
+    assert "7.6 times as fast" in found["recommendation"]
 
 
-def test_slow_decoding_is_found_and_raw_pixels_recommended(stores, monkeypatch):
-    decode = lgcoamix.profiling.measure.decode
-
-    def slow(code: bytes) -> object:
-        time.sleep(0.005)
-        return decode(code)
-
-    quick = _figures("--shards", stores["png"])
-    assert quick["codec"] == "png"
-    assert quick["decode"] > 0
-    monkeypatch.setattr(lgcoamix.profiling.measure, "decode", slow)
-    monkeypatch.setattr("preprocess.store.shard.decode", slow)
+@pytest.mark.parametrize(("cores", "advice"), [(1, "--codec raw"), (64, "--workers 5")])
+def test_slow_decoding_is_found_and_raw_pixels_recommended(cores, advice, stores, clock, monkeypatch):
+    for home in (lgcoamix.profiling.measure, preprocess.store.shard):
+        clock.charge(home, "decode", lambda code: 5)
+    clock.charge(lgcoamix.data.transforms, "show_window", lambda *_: 3)
     monkeypatch.setattr(lgcoamix.profiling.measure, "_free_memory", lambda: 0)  # no room for the resident loader
+    monkeypatch.setattr(lgcoamix.profiling.measure, "cores", lambda: cores)
     found = _figures("--shards", stores["png"])
-    assert found["decode"] >= 5
+    assert found["codec"] == "png"
+    assert {name: found[name] for name in ("read", "decode", "augment", "step")} == pytest.approx(
+        {"read": 0, "decode": 5, "augment": 3, "step": 20}
+    )
     assert found["resident"] is None
-    assert found["streaming"]["waiting"] > 0.05
-    # On a machine with idle cores more workers come first.
-    assert re.search("--codec raw|--workers", found["recommendation"])
+    assert found["streaming"]["waiting"] == pytest.approx(96 / 116)  # 12 images of 8 ms, a step of 20 ms
+    assert advice in found["recommendation"]
 
 
 def test_images_of_their_own_sizes_are_measured_without_the_resident_loader(stores):
@@ -219,7 +241,7 @@ def test_images_of_their_own_sizes_are_measured_without_the_resident_loader(stor
 
 def test_a_packed_store_is_measured(flowers_store, tmp_path):
     packed = tmp_path / "packed.h5"
-    assert CliRunner().invoke(preprocess, ["pack", str(flowers_store), str(packed)]).exit_code == 0
+    assert CliRunner().invoke(preprocess_command, ["pack", str(flowers_store), str(packed)]).exit_code == 0
     found = _figures("--shards", packed, "--samples", "1", "--seconds", "1")
     assert (found["samples"], found["store_bytes"]) == (12, packed.stat().st_size)
 

@@ -1,4 +1,4 @@
-"""One evaluation: a checkpoint and a store in, a folder of figures, tables and pictures out."""
+"""Evaluate a checkpoint on a store, and write a folder of metrics, tables and figures."""
 
 import csv
 import json
@@ -32,13 +32,14 @@ from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import Statistics, to_inputs
 from lgcoamix.ops.seeding import derive_seed
+from lgcoamix.runs.checks import refuse_incomplete
 from lgcoamix.runs.load import Trained, checkpoint_file, make_network, read_trained
 from lgcoamix.settings.options import EvaluationOptions
 from lgcoamix.settings.sections import Settings
 from preprocess.files import digest_of, write_whole
 from preprocess.store import Store
 
-_SHOWN = 24  # mistakes in the picture
+_SHOWN = 24  # mistakes in the figure
 _PACKAGES = ("lgcoamix", "torch", "timm", "numpy")
 
 Condition = tuple[str, float]  # ("clean", 0), ("fgsm", epsilon in 1/255), ("drop", share)
@@ -49,13 +50,13 @@ _BACKBONE: Condition = ("backbone", 0.0)  # clean, without the mid-level branch
 def evaluate_checkpoint(
     store: Store, options: EvaluationOptions, start: Callable[[str, int], Callable[[int], None]]
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint on a split, clean and under attacks, and write the folder.
+    """Evaluate a checkpoint on a split, clean and under attacks, and write the output folder.
 
     Parameters
     ----------
-    store : an open store with the classes of the checkpoint.
-    options : the rest.
-    start : is called with a description and the number of images; returns what counts finished images.
+    store : open store with the classes of the checkpoint.
+    options : checkpoint, split, output folder, attacks and loading.
+    start : called with a description and the number of images; returns a callback that counts finished images.
 
     Returns
     -------
@@ -63,13 +64,13 @@ def evaluate_checkpoint(
 
     Notes
     -----
-    All is computed in float32, also where the training was in half precision: its own figures may differ a little.
+    Everything runs in float32, even if training used half precision. Metrics logged in training may differ slightly.
 
     Raises
     ------
-    SettingsError : no such device, or a grid that is finer than the inputs.
-    RunError : the checkpoint cannot be used, does not fit the store, or gives numbers that are not finite; the split is
-        empty; the store is incomplete; the folder is in use.
+    SettingsError : the device is missing, or the grid is finer than the inputs.
+    RunError : the checkpoint is unusable, does not match the store, or returns non-finite logits; the split is empty;
+        the store is incomplete; the output folder is in use.
     """
     path = checkpoint_file(options.checkpoint)
     _check_folder(options, path, store)
@@ -96,16 +97,16 @@ def _check_folder(options: EvaluationOptions, checkpoint: Path, store: Store) ->
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not options.force or not out.is_dir():
-        raise RunError(f"{out} exists; give another --out, or replace an evaluation that it holds with --force")
+        raise RunError(f"{out} exists; choose another --out, or pass --force to replace the evaluation in it")
     try:
         there = json.loads((out / "evaluation.json").read_bytes())
         found = (there["checkpoint"]["path"], there["store"]["name"], there["split"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(f"{out} holds no evaluation that --force could replace; give another --out") from None
+        raise RunError(f"{out} contains no evaluation to replace with --force; choose another --out") from None
     if found != (str(checkpoint.resolve()), store.name, options.split):
         raise RunError(
-            f"{out} holds the evaluation of {found[0]} on {found[1]}, split {found[2]}; --force replaces evaluations "
-            "of the same checkpoint and split only, give another --out"
+            f"{out} contains the evaluation of {found[0]} on {found[1]}, split {found[2]}; --force only replaces an "
+            "evaluation of the same checkpoint and split; choose another --out"
         )
 
 
@@ -113,23 +114,18 @@ def _check_store(store: Store, options: EvaluationOptions, trained: Trained) -> 
     _check_classes(store, trained)
     if options.split not in store.splits or not len(store.splits[options.split]):
         filled = ", ".join(name for name, split in store.splits.items() if len(split))
-        raise RunError(f"{store.path} has no images in a split {options.split!r}; it has {filled}")
-    missing = store.missing()
-    if missing:
-        raise RunError(
-            f"{store.path} is not complete: {len(missing)} shards are missing or have another size, the first is "
-            f"{missing[0]}; run the build command again, or copy the rest"
-        )
+        raise RunError(f"{store.path} has no images in split {options.split!r}; choose one of: {filled}")
+    refuse_incomplete(store)
     data = trained.settings.data
     if data.test == "center" and (store.size is None or data.image_size > store.size):
-        stored = "images of their own sizes" if store.size is None else f"images of {store.size} pixels"
+        stored = "images of various sizes" if store.size is None else f"images of {store.size} pixels"
         raise RunError(
-            f"{trained.path} is tested on the centre of {data.image_size} pixels (data.test=center), and {store.path} "
-            f"holds {stored}; build a store with a larger --size"
+            f"{trained.path} tests on a centre crop of {data.image_size} pixels (data.test=center), but {store.path} "
+            f"contains {stored}; build a store with a larger --size"
         )
     if options.drop and options.drop_grid > data.image_size:
         raise SettingsError(
-            f"--drop-grid {options.drop_grid} is finer than the {data.image_size} pixels of the network's input"
+            f"--drop-grid {options.drop_grid} exceeds the input size of {data.image_size} pixels; use a coarser grid"
         )
 
 
@@ -140,14 +136,14 @@ def _check_classes(store: Store, trained: Trained) -> None:
     number, (ours, theirs) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
     ours, theirs = ("missing" if name is None else repr(name) for name in (ours, theirs))
     raise RunError(
-        f"{trained.path} knows {len(trained.classes)} classes, {store.path} has {len(store.classes)}; the first that "
-        f"differs is class {number}: {ours} in the checkpoint, {theirs} in the store; give the store that it was "
-        f"trained on, {trained.config.get('store', {}).get('path', 'named in config.json')}"
+        f"{trained.path} has {len(trained.classes)} classes, {store.path} has {len(store.classes)}; they first differ "
+        f"at class {number}: {ours} in the checkpoint, {theirs} in the store; use the store of the training: "
+        f"{trained.config.get('store', {}).get('path', 'see config.json')}"
     )
 
 
 def _loader(store: Store, options: EvaluationOptions, settings: Settings, device: torch.device) -> DataLoader:
-    """Every sample once, in the order of the store, through the test protocol of the training."""
+    """Load every sample once, in store order, with the test protocol of the training."""
     dataset = SuperpixelDataset(store, options.split, View(settings.data, train=False), maps=False)
     batches = EpochBatches(len(dataset), options.batch_size or settings.optim.batch_size, None)
     return make_loader(dataset, batches, options.workers, device.type == "cuda")
@@ -162,9 +158,9 @@ def _classify(
     device: torch.device,
     advance: Callable[[int], None],
 ) -> tuple[dict[Condition, Tensor], Tensor]:
-    """(n, N) float32 logits under every condition and (n,) labels, on the CPU. Each batch is read once."""
+    """Compute (n, N) float32 logits for every condition and (n,) labels, on the CPU. Each batch is read once."""
     mean, std = statistics
-    # One seed for all shares: the patches that a smaller share drops are among those of a larger one.
+    # One seed for all shares: a larger share drops the patches of a smaller one, and more.
     generators = {share: torch.Generator().manual_seed(derive_seed("drop", options.seed)) for share in options.drop}
     kept: dict[Condition, list[Tensor]] = {_CLEAN: []}
     labels = []
@@ -281,12 +277,12 @@ def draw_predictions(
 
     Parameters
     ----------
-    folder : where.
-    dataset : streaming or resident, of the samples that the logits belong to, in their order.
+    folder : output folder.
+    dataset : streaming or resident dataset of the samples, in the order of the logits.
     classes : class names.
     logits : (n, N) float32 tensor on the CPU.
     labels : (n,) int64 tensor on the CPU.
-    title : above the pictures.
+    title : title of each figure.
     """
     _draw_clean(folder, classes, measure(logits, labels), _mistakes(dataset, classes, logits, labels), title)
 
@@ -304,13 +300,13 @@ def _title(store: Store, options: EvaluationOptions, trained: Trained) -> str:
 
 
 def _publish(aside: Path, out: Path, document: dict[str, Any]) -> None:
-    """Move finished files into the folder; ``evaluation.json`` comes last, and says that the others are whole."""
+    """Move finished files into the folder. ``evaluation.json`` comes last and marks the others as complete."""
     out.mkdir(exist_ok=True)
     if not (aside / "robustness.png").exists():
-        (out / "robustness.png").unlink(missing_ok=True)  # of an evaluation that this one replaces
+        (out / "robustness.png").unlink(missing_ok=True)  # left by the evaluation being replaced
     for path in sorted(aside.iterdir()):
         path.replace(out / path.name)
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    # One line for each innermost list of numbers. A text cannot hold the line breaks that this looks for.
+    # One line per innermost list of numbers. JSON strings never contain the line breaks this matches.
     text = re.sub(r"\[\n\s+([^\[\]{}\"]*?)\n\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
     write_whole(out / "evaluation.json", f"{text}\n".encode())

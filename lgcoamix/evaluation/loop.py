@@ -1,4 +1,4 @@
-"""The pass over a split without gradients."""
+"""Forward passes over a split, without gradients."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -28,12 +28,12 @@ def evaluate(
 
     Returns
     -------
-    ``top1``, in percent, and ``loss``, the mean cross-entropy; each sample of each rank counts once. Of a network with
-    a mid-level branch also ``backbone_top1`` and ``backbone_loss``: without it.
+    ``top1`` in percent and ``loss``, the mean cross-entropy, over all samples of all ranks. A network with a mid-level
+    branch adds ``backbone_top1`` and ``backbone_loss``, measured without the branch.
     """
     parts = ("", "backbone_") if getattr(model, "mid_branch", None) is not None else ("",)
     nothing = {f"{part}{name}": 0.0 for part in parts for name in ("top1", "loss")}
-    means = Means(nothing, nothing)  # a rank may have no sample
+    means = Means(nothing, nothing)  # a rank may have no samples
     for output, labels in _outputs(model, loader, statistics, ranks.device, autocast):
         for part, logits in zip(parts, (output.prediction.float(), output.logits.float()), strict=False):
             right = precise(logits.argmax(dim=1) == labels).mean() * 100

@@ -1,4 +1,4 @@
-"""The metrics of an evaluation, from logits and labels alone: METRICS is their one home."""
+"""Classification metrics, computed from logits and labels. METRICS lists them all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from torch import Tensor
 
 from lgcoamix.errors import RunError
 
-BINS = 15  # of the calibration error, as in Guo et al. 2017
+BINS = 15  # for the calibration error, as in Guo et al. 2017
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number about the classification of a split; tables, documents, model cards and plots iterate over METRICS.
+    """A metric of a split. Tables, JSON files, model cards and plots iterate over METRICS.
 
     Parameters
     ----------
-    label : name for people.
-    compute : (n, N) logits and (n,) labels -> the number; None where it has no meaning.
-    form : format of the number.
-    is_accuracy : a percentage, drawn against the strength of an attack.
+    label : display name.
+    compute : (n, N) logits and (n,) labels -> the value; None if undefined.
+    form : format string of the value.
+    is_accuracy : whether it is a percentage to plot against the strength of an attack.
     """
 
     label: str
@@ -32,17 +32,17 @@ class Metric:
     is_accuracy: bool = False
 
     def text(self, value: float | None) -> str:
-        """The number for a table; empty for None."""
+        """Format the value for a table; None becomes an empty string."""
         return "" if value is None else self.form.format(value)
 
 
 def top1(logits: Tensor, labels: Tensor) -> float:
-    """Percent of samples whose highest logit is at their label; of equal logits the first counts."""
+    """Percentage of samples whose highest logit is the true class; ties go to the first class."""
     return 100 * int((logits.argmax(dim=1) == labels).sum()) / len(labels)
 
 
 def top5(logits: Tensor, labels: Tensor) -> float | None:
-    """Percent of samples whose label is among the 5 highest logits; None for N <= 5, where nothing could miss."""
+    """Percentage of samples whose label is among the 5 highest logits; None for N <= 5, where it is always 100."""
     if logits.shape[1] <= 5:
         return None
     return 100 * int((logits.topk(5, dim=1).indices == labels[:, None]).sum()) / len(labels)
@@ -56,7 +56,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> float:
 def calibration_error(logits: Tensor, labels: Tensor) -> float:
     """Expected calibration error of the top-1 confidence, in [0, 1].
 
-    The mean distance of confidence and accuracy over ``BINS`` bins, weighted by the samples in each.
+    The mean gap between confidence and accuracy over ``BINS`` bins, weighted by sample count.
 
     References
     ----------
@@ -76,14 +76,14 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Bin:
-    """The samples whose confidence lies in [low, high); the last bin holds confidence 1 too.
+    """Samples with confidence in [low, high). The last bin includes 1.
 
     Parameters
     ----------
     low, high : edges, in [0, 1].
     count : number of samples.
-    confidence : their mean confidence, in [0, 1]; None for an empty bin.
-    accuracy : share of them that is right, in [0, 1]; None for an empty bin.
+    confidence : mean confidence, in [0, 1]; None for an empty bin.
+    accuracy : fraction classified correctly, in [0, 1]; None for an empty bin.
     """
 
     low: float
@@ -95,16 +95,16 @@ class Bin:
 
 @dataclass(frozen=True, eq=False)
 class Figures:
-    """How well n samples of N classes are classified.
+    """Metrics of n samples of N classes.
 
     Parameters
     ----------
     images : n.
-    values : by name in ``METRICS``; None where a metric has no meaning.
-    reliability : the bins of the calibration error, by rising confidence.
-    per_class : N accuracies in percent, the recall of each class; None for a class without samples.
-    counts : N numbers of samples.
-    confusion : (N, N) int64 array; [i, j] samples of class i were classified as class j.
+    values : values by name in ``METRICS``; None if undefined.
+    reliability : bins of the calibration error, by increasing confidence.
+    per_class : recall of each of the N classes, in percent; None for a class without samples.
+    counts : number of samples of each class.
+    confusion : (N, N) int64 array; [i, j] counts samples of class i classified as class j.
     """
 
     images: int
@@ -119,7 +119,7 @@ class Figures:
 
 
 def measure(logits: Tensor, labels: Tensor) -> Figures:
-    """Compute all figures of a split.
+    """Compute all metrics of a split.
 
     Parameters
     ----------
@@ -128,8 +128,8 @@ def measure(logits: Tensor, labels: Tensor) -> Figures:
 
     Raises
     ------
-    ValueError : shapes that do not fit, no samples, or labels outside [0, N).
-    RunError : logits that are not finite.
+    ValueError : mismatched shapes, no samples, or labels outside [0, N).
+    RunError : non-finite logits.
     """
     _check(logits, labels)
     n, N = logits.shape
@@ -148,23 +148,23 @@ def measure(logits: Tensor, labels: Tensor) -> Figures:
 
 
 def confidences(logits: Tensor) -> Tensor:
-    """The probability that the network gives its own prediction: (n, N) logits -> (n,) float64 tensor in (0, 1]."""
-    # float64: in float32 all confidences above 1 - 6e-8 are 1, and could not be put in order.
+    """Probability of the predicted class: (n, N) logits -> (n,) float64 tensor in (0, 1]."""
+    # float32 rounds every confidence above 1 - 6e-8 to 1, which would lose their order.
     return logits.double().softmax(dim=1).amax(dim=1)
 
 
 def mistakes(logits: Tensor, labels: Tensor, count: int) -> Tensor:
-    """Places of the samples that are classified wrongly with the highest confidence.
+    """Find the most confident misclassified samples.
 
     Parameters
     ----------
     logits : (n, N) float32 tensor.
     labels : (n,) int64 tensor.
-    count : how many at most.
+    count : maximum number of samples.
 
     Returns
     -------
-    (k,) int64 tensor of places in [0, n), k <= count, by falling confidence; equals by rising place.
+    (k,) int64 tensor of indices in [0, n), k <= count, by decreasing confidence. Ties are in increasing order.
     """
     wrong = (logits.argmax(dim=1) != labels).nonzero().squeeze(1)
     order = confidences(logits[wrong]).sort(descending=True, stable=True).indices
@@ -172,7 +172,7 @@ def mistakes(logits: Tensor, labels: Tensor, count: int) -> Tensor:
 
 
 def to_plain(figures: Figures) -> dict[str, Any]:
-    """Figures as plain data, for JSON."""
+    """Convert metrics to plain data, for JSON."""
     plain = {"images": figures.images, **figures.values}
     plain |= {"per_class": figures.per_class, "counts": figures.counts}
     plain["reliability"] = {
@@ -191,19 +191,19 @@ def _check(logits: Tensor, labels: Tensor) -> None:
         )
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(
-            f"labels must lie in [0, {logits.shape[1]}), the classes of the logits; "
-            f"got {int(labels.min())} to {int(labels.max())}"
+            f"labels must lie in [0, {logits.shape[1]}) to match the logits, got {int(labels.min())} to "
+            f"{int(labels.max())}"
         )
     finite = logits.isfinite().all(dim=1)
     if not finite.all():
         raise RunError(
-            f"the network gives numbers that are not finite for {int((~finite).sum())} of {len(labels)} images: its "
-            "training diverged; take another checkpoint, or train with a smaller --set optim.lr=..."
+            f"the network's logits are not finite for {int((~finite).sum())} of {len(labels)} images: its training "
+            "diverged; use another checkpoint, or train with a smaller --set optim.lr=..."
         )
 
 
 def reliability(logits: Tensor, labels: Tensor) -> tuple[Bin, ...]:
-    """Confidence and accuracy of the samples in each of ``BINS`` bins of the top-1 confidence."""
+    """Compute confidence and accuracy in each of ``BINS`` bins of the top-1 confidence."""
     confidence, predicted = logits.double().softmax(dim=1).float().max(dim=1)
     right = (predicted == labels).double()
     edges = torch.linspace(0, 1, BINS + 1)

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: calibration, confusion, classes, mistakes, robustness."""
+"""Figures of an evaluation: calibration, confusion, accuracy per class, mistakes, robustness."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from matplotlib.ticker import MaxNLocator
 
 from lgcoamix.evaluation.metrics import METRICS, Figures
 
-_MOST_NAMES = 30  # above it, class names would not be readable along an axis
-_MOST_NUMBERS = 12  # above it, numbers in the cells of a confusion matrix would not be
-_NAMED = 10  # so many classes are named where there is no room for all: the worst
-_LONGEST = 24  # letters of a class name
-_COLUMNS = 6  # of mistakes
+_MOST_NAMES = 30  # with more classes, names along an axis become unreadable
+_MOST_NUMBERS = 12  # with more classes, numbers in the cells of a confusion matrix become unreadable
+_NAMED = 10  # worst classes to name if there is no room for all
+_LONGEST = 24  # characters of a class name
+_COLUMNS = 6  # mistakes in a row
 _TILE = 1.9  # inches, the width of a mistake with its margin
 _DPI = 110
 _GREY = "0.35"
@@ -24,16 +24,16 @@ _GREY = "0.35"
 
 @dataclass(frozen=True)
 class Mistake:
-    """A sample that was classified wrongly.
+    """A misclassified sample.
 
     Parameters
     ----------
-    picture : (H, W, 3) uint8 array, RGB.
+    image : (H, W, 3) uint8 array, RGB.
     label, predicted : class names.
-    confidence : of the prediction, in [0, 1].
+    confidence : probability of the prediction, in [0, 1].
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     label: str
     predicted: str
     confidence: float
@@ -41,13 +41,13 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Curve:
-    """Figures under one kind of attack.
+    """Metrics under one kind of attack.
 
     Parameters
     ----------
-    label : of the horizontal axis.
-    strengths : k rising numbers.
-    figures : k figures.
+    label : label of the horizontal axis.
+    strengths : k increasing numbers.
+    figures : metrics at each of the k strengths.
     """
 
     label: str
@@ -56,13 +56,13 @@ class Curve:
 
 
 def draw_reliability(figures: Figures, out: Path, title: str = "") -> None:
-    """Draw accuracy against confidence, and how many samples have which confidence.
+    """Plot accuracy against confidence, above a histogram of confidence.
 
     Parameters
     ----------
-    figures : of a split.
-    out : picture file.
-    title : above the picture.
+    figures : metrics of a split.
+    out : image file to write.
+    title : title of the figure.
     """
     bins = [part for part in figures.reliability if part.count]
     width = figures.reliability[0].high - figures.reliability[0].low
@@ -97,21 +97,21 @@ def draw_reliability(figures: Figures, out: Path, title: str = "") -> None:
 
 
 def draw_confusion(figures: Figures, classes: Sequence[str], out: Path, title: str = "") -> None:
-    """Draw the confusion matrix, as shares of each true class.
+    """Plot the confusion matrix, normalised over each true class.
 
     Parameters
     ----------
-    figures : of a split.
-    classes : N names; they are along the axes up to 30 classes, and numbers are above that.
-    out : picture file.
-    title : above the picture.
+    figures : metrics of a split.
+    classes : N names. The axes show them for up to 30 classes, and class numbers beyond.
+    out : image file to write.
+    title : title of the figure.
     """
     N = len(classes)
     shares = 100 * figures.confusion / np.maximum(figures.confusion.sum(axis=1, keepdims=True), 1)
     side = 3.6 + 0.2 * min(N, _MOST_NAMES)
     figure = Figure(figsize=(side + 1.2, side), layout="constrained")
     axis = figure.subplots()
-    # The square root: confusions are rare, and on an even scale they could not be seen.
+    # Square root: confusions are rare, and invisible on a linear scale.
     image = axis.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
     figure.colorbar(image, ax=axis, label="% of the true class", shrink=0.8)
     named = N <= _MOST_NAMES
@@ -135,17 +135,17 @@ def draw_confusion(figures: Figures, classes: Sequence[str], out: Path, title: s
 
 
 def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: str = "") -> None:
-    """Draw the accuracy of every class that has samples, from the worst to the best.
+    """Plot the accuracy of every class that has samples, worst first.
 
     Parameters
     ----------
-    figures : of a split.
-    classes : N names; up to 30 stand beside their bars, above that the ten worst are listed.
-    out : picture file.
-    title : above the picture.
+    figures : metrics of a split.
+    classes : N names. Up to 30 label their bars; beyond, the figure lists the ten worst.
+    out : image file to write.
+    title : title of the figure.
     """
     order = [label for label, accuracy in enumerate(figures.per_class) if accuracy is not None]
-    order.sort(key=lambda label: figures.per_class[label])  # stable: equals stay in the order of labels
+    order.sort(key=lambda label: figures.per_class[label])  # stable: ties keep the order of labels
     values = [figures.per_class[label] for label in order]
     names = [f"{_short(classes[label])} ({figures.counts[label]})" for label in order]
     few = len(order) <= _MOST_NAMES
@@ -168,7 +168,7 @@ def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: s
         axis.set_xlim(-0.5, len(order) - 0.5)
         axis.set_ylim(0, 100)
         axis.set_ylabel("accuracy (%)")
-        axis.set_xlabel("classes, from the worst to the best")
+        axis.set_xlabel("classes, worst first")
         worst = [f"{value:5.1f} %  {name}" for value, name in zip(values, names, strict=True)][:_NAMED]
         text = "\n".join([f"the {len(worst)} worst (their images)", "", *worst])
         axis.text(1.02, 1, text, transform=axis.transAxes, va="top", fontsize=8, parse_math=False)
@@ -177,21 +177,21 @@ def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: s
 
 
 def draw_mistakes(shown: Sequence[Mistake], out: Path, title: str = "") -> None:
-    """Draw mistakes with what they are, what they were taken for, and how surely.
+    """Show misclassified images with their true class, predicted class and confidence.
 
     Parameters
     ----------
-    shown : in the order of the figure, their images of one shape; if there are none, the figure says so.
-    out : picture file.
-    title : above the picture.
+    shown : mistakes in the order of the figure, with images of one shape. If empty, the figure says so.
+    out : image file to write.
+    title : title of the figure.
     """
     if not shown:
         figure = Figure(figsize=(5, 2), layout="constrained")
         _title(figure, title)
-        figure.text(0.5, 0.45, "no mistakes: every image is classified rightly", ha="center", va="center")
+        figure.text(0.5, 0.45, "no mistakes: every image is classified correctly", ha="center", va="center")
         figure.savefig(out, dpi=_DPI)
         return
-    sheet, corners = _tiled([mistake.picture for mistake in shown])
+    sheet, corners = _tiled([mistake.image for mistake in shown])
     inch = sheet.shape[1] / min(_COLUMNS, len(shown)) / _TILE  # pixels of the sheet
     width, height = sheet.shape[1] / inch, sheet.shape[0] / inch
     above = 0.1 + 0.17 * (title.count("\n") + 1)  # inches for the title
@@ -205,7 +205,7 @@ def draw_mistakes(shown: Sequence[Mistake], out: Path, title: str = "") -> None:
     axis.set_axis_off()
     for (top, start), mistake in zip(corners, shown, strict=True):
         text = f"{_short(mistake.label)}\npredicted with {100 * mistake.confidence:.1f} %:\n{_short(mistake.predicted)}"
-        x, y = left + (start + mistake.picture.shape[1] / 2) / inch, 0.14 + height - top / inch
+        x, y = left + (start + mistake.image.shape[1] / 2) / inch, 0.14 + height - top / inch
         axis.text(x, y, text, ha="center", va="bottom", fontsize=8, parse_math=False)
     figure.savefig(out, dpi=_DPI)
 
@@ -227,14 +227,14 @@ def _tiled(pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, list[tuple[int, 
 
 
 def draw_robustness(clean: Figures, curves: Sequence[Curve], out: Path, title: str = "") -> None:
-    """Draw top-1, and top-5 where there is one, against the strength of every kind of attack.
+    """Plot top-1, and top-5 if defined, against the strength of each kind of attack.
 
     Parameters
     ----------
-    clean : figures without attack, at strength 0.
-    curves : one panel each; at least one.
-    out : picture file.
-    title : above the picture.
+    clean : metrics without attack, plotted at strength 0.
+    curves : at least one; each gets a panel.
+    out : image file to write.
+    title : title of the figure.
     """
     figure = Figure(figsize=(4.4 * len(curves), 3.8), layout="constrained")
     _title(figure, title)
@@ -260,7 +260,7 @@ def _short(name: str) -> str:
 
 def _title(figure: Figure, title: str, **place: float) -> None:
     if title:
-        figure.suptitle(title, fontsize=10, parse_math=False, **place)  # a $ in a name is no formula
+        figure.suptitle(title, fontsize=10, parse_math=False, **place)  # a $ in a name is not math
 
 
 def _plain(axis: Axes) -> None:

@@ -1,4 +1,4 @@
-"""What is done to inputs to try a network: one gradient step against it, and patches that are missing."""
+"""Input perturbations that test robustness: FGSM and dropped patches."""
 
 from collections.abc import Callable
 
@@ -17,12 +17,12 @@ def fgsm(model: Classifier, images: Tensor, labels: Tensor, epsilon: float, mean
     model : images -> (B, N) logits, in evaluation mode.
     images : (B, 3, H, W) floating tensor, normalised.
     labels : (B,) int64 tensor of true classes.
-    epsilon : largest change of a value, where pixels x are in [0, 1] before normalisation.
+    epsilon : largest change of a pixel value x, in [0, 1] before normalisation.
     mean, std : (1, 3, 1, 1) tensors of the normalisation.
 
     Returns
     -------
-    (B, 3, H, W) tensor, normalised like ``images``, which stay unchanged. No parameter of the model gets a gradient.
+    (B, 3, H, W) tensor, normalised like ``images``, which are unchanged. Model parameters receive no gradients.
 
     References
     ----------
@@ -32,7 +32,7 @@ def fgsm(model: Classifier, images: Tensor, labels: Tensor, epsilon: float, mean
 
 
 def ascent(model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
-    """The direction in which the cross-entropy of each image rises: sign(dL/dx), the same for every epsilon.
+    """Compute the direction that increases the cross-entropy of each image: sign(dL/dx), for any epsilon.
 
     Parameters
     ----------
@@ -40,15 +40,15 @@ def ascent(model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
 
     Returns
     -------
-    (B, 3, H, W) tensor of -1, 0 and 1. As standard deviations are positive, it is also the direction in pixel values.
+    (B, 3, H, W) tensor of -1, 0 and 1. It also holds for pixel values, since standard deviations are positive.
     """
     with torch.enable_grad():
         probe = images.detach().clone().requires_grad_()
         logits = model(probe)
-        # In float32 a network that is sure has the probability 1 exactly and no gradient at the true class: the
-        # attack would fail for want of digits. Apple's devices have no float64.
+        # A confident network reaches probability 1 in float32, so the gradient vanishes and the attack would fail.
+        # MPS has no float64.
         logits = logits.float() if logits.device.type == "mps" else logits.double()
-        # The sum, so that an image's direction does not depend on its batch.
+        # Sum, so that the direction for an image does not depend on its batch.
         (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), probe)
     return gradient.sign()
 
@@ -63,7 +63,7 @@ def perturb(images: Tensor, direction: Tensor, epsilon: float, mean: Tensor, std
     epsilon, mean, std : as for :func:`fgsm`.
     """
     if not epsilon >= 0:
-        raise ValueError(f"epsilon must not be negative, got {epsilon}; it is in units of pixel values in [0, 1]")
+        raise ValueError(f"epsilon must not be negative, got {epsilon}; pixel values lie in [0, 1]")
     pixels = images * std + mean
     return ((pixels + epsilon * direction).clamp(0, 1) - mean) / std
 
@@ -71,20 +71,20 @@ def perturb(images: Tensor, direction: Tensor, epsilon: float, mean: Tensor, std
 def drop_patches(
     images: Tensor, share: float, grid: int, generator: torch.Generator, fill: float | Tensor = 0.0
 ) -> Tensor:
-    """Cut images into grid x grid patches and fill some of them.
+    """Divide images into grid x grid patches and fill some of them.
 
     Parameters
     ----------
     images : (B, 3, H, W) tensor.
-    share : of the patches that are filled, in [0, 1]; the number is ``round(share * grid * grid)``.
-    grid : patches a side; their sides differ by one pixel at most.
-    generator : on the CPU; chooses the patches of each image, without replacement. The same state and another share
-        give the same patches, more or fewer of them; images draw in order, so batch sizes do not matter.
+    share : fraction of patches to fill, in [0, 1]; rounded to ``round(share * grid * grid)`` patches.
+    grid : patches per side; patch sides differ by at most one pixel.
+    generator : CPU generator that draws the patches of each image, without replacement. With the same state, a larger
+        share fills a superset. Images draw in order, so the batch size does not matter.
     fill : number or (1, 3, 1, 1) tensor, in the units of ``images``; :func:`black` for normalised images.
 
     Returns
     -------
-    (B, 3, H, W) tensor; ``images`` stay unchanged.
+    (B, 3, H, W) tensor; ``images`` are unchanged.
 
     References
     ----------
@@ -94,7 +94,7 @@ def drop_patches(
     if not 0 <= share <= 1:
         raise ValueError(f"share must lie in [0, 1], got {share}")
     if not 1 <= grid <= min(H, W):
-        raise ValueError(f"grid must lie between 1 and the side of the images, {min(H, W)}, got {grid}")
+        raise ValueError(f"grid must lie between 1 and the image size, {min(H, W)}, got {grid}")
     order = torch.rand(B, grid * grid, generator=generator).argsort(dim=1, stable=True)
     chosen = torch.zeros(B, grid * grid, dtype=torch.bool)
     chosen.scatter_(1, order[:, : round(share * grid * grid)], True)
@@ -104,5 +104,5 @@ def drop_patches(
 
 
 def black(mean: Tensor, std: Tensor) -> Tensor:
-    """The normalised value of pixel 0: (1, 3, 1, 1) tensor."""
+    """Return the normalised value of a black pixel: (1, 3, 1, 1) tensor."""
     return -mean / std

@@ -1,4 +1,4 @@
-"""The model card of an exported folder: what the network is, how it was trained, and how well it does."""
+"""The model card of an exported folder: the network, its training and its accuracy."""
 
 import html
 import json
@@ -17,7 +17,14 @@ from lgcoamix.runs.load import SECTION, Trained
 from lgcoamix.settings.text import flatten
 from preprocess.files import digest_of
 
-_RUN = ("recipe", "settings", "seed", "val_fraction", "test_split", "classes")  # two configurations of one run agree
+_RUN = (
+    "recipe",
+    "settings",
+    "seed",
+    "val_fraction",
+    "test_split",
+    "classes",
+)  # equal in two configurations of the same run
 
 
 def make_card(
@@ -27,18 +34,18 @@ def make_card(
 
     Parameters
     ----------
-    trained : the checkpoint; figures are looked for beside it.
+    trained : the checkpoint. Results are read from the files next to it.
     config : ``config.json`` of the folder.
-    options : what ``timm.create_model`` takes besides the architecture and the file of the weights.
-    name : of the folder.
-    onnx_difference : largest difference of an ONNX logit from PyTorch's; None without ONNX.
+    options : arguments of ``timm.create_model`` besides the architecture and the weights file.
+    name : name of the folder.
+    onnx_difference : largest absolute difference between ONNX and PyTorch logits; None without ONNX.
     """
     section = config[SECTION]
     settings = section["settings"]
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)  # Markdown: no autoescape
     environment.filters |= {
         "text": _text,
-        "python": json.dumps,  # of a text: Python reads it alike
+        "python": json.dumps,  # a JSON string is a valid Python literal
         "shell": shlex.quote,
     }
     template = environment.from_string((files("lgcoamix.export") / "card.md").read_text("utf-8"))
@@ -68,7 +75,7 @@ def make_card(
 
 
 def _text(value: object) -> str:
-    """One line of text that Markdown, also in a table, shows as it is."""
+    """Escape text to one line that Markdown shows verbatim, even in a table."""
     line = html.escape(" ".join(str(value).split()), quote=False)
     return "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in line)
 
@@ -78,7 +85,7 @@ def _has_mid(trained: Trained) -> bool:
 
 
 def _steps(images: Mapping[str, Any], data: Mapping[str, Any], cfg: Mapping[str, Any]) -> Iterator[str]:
-    """Preprocessing in words."""
+    """Describe the preprocessing."""
     banner = images.get("banner")
     yield (
         "Decode to RGB; turn upright by EXIF; lay transparency on white."
@@ -109,7 +116,7 @@ def _list(values: list[float]) -> str:
 
 
 def _of_the_run(trained: Trained) -> Iterator[dict[str, Any]]:
-    """Figures that the training measured: with these weights, and over the epochs."""
+    """Yield results of the training: with these weights, and over the epochs."""
     with_mid = ", with the mid-level branch" if _has_mid(trained) else ""
     tops = [(name.removesuffix("_top1"), top1) for name, top1 in trained.figures.items() if name.endswith("_top1")]
     for split, top1 in tops:
@@ -129,7 +136,7 @@ def _of_the_run(trained: Trained) -> Iterator[dict[str, Any]]:
 
 
 def _row(what: str, figures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """One row of the table of figures; none without top-1: files beside a checkpoint may hold anything."""
+    """Yield a row of the results table, unless top-1 is missing: files next to a checkpoint may contain anything."""
     values = {name: _number(figures.get(name)) for name in METRICS}
     images = figures.get("images")
     if values["top1"] is not None:
@@ -138,29 +145,29 @@ def _row(what: str, figures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _number(value: object) -> float | None:
-    """A percentage or a share; None for anything else."""
+    """Return a percentage or fraction; None for anything else."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100 else None
 
 
 def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A section of a document; empty where there is none."""
+    """Return a section of a document; empty if missing."""
     part = document.get(name)
     return part if isinstance(part, dict) else {}
 
 
 def _results_beside(trained: Trained) -> dict[str, Any]:
-    """``results.json`` of the run that the checkpoint lies in; empty where it is another run's, or not finished."""
+    """Read ``results.json`` next to the checkpoint; empty if it belongs to another run or the run is unfinished."""
     folder = trained.path.parent
     config, results = _read_json(folder / "config.json"), _read_json(folder / "results.json")
     mine = json.loads(json.dumps(trained.config))
     same = config and all(config.get(name) == mine.get(name) for name in _RUN)
     same = same and _part(config, "store").get("keys") == _part(mine, "store").get("keys")
-    whole = all(isinstance(results.get(name), int) for name in ("best_epoch", "epochs")) and "best_chosen_on" in results
-    return results if same and whole else {}
+    sound = all(isinstance(results.get(name), int) for name in ("best_epoch", "epochs")) and "best_chosen_on" in results
+    return results if same and sound else {}
 
 
 def _of_evaluations(trained: Trained) -> Iterator[dict[str, Any]]:
-    """Figures that the command ``evaluate`` measured with exactly this file, from the folders beside it."""
+    """Yield results of the command ``evaluate`` for exactly this file, from the folders next to it."""
     paths = sorted(trained.path.parent.glob("evaluation-*/evaluation.json"))
     documents = [document for document in map(_read_json, paths) if document]
     digest = digest_of(trained.path) if documents else ""
@@ -169,16 +176,16 @@ def _of_evaluations(trained: Trained) -> Iterator[dict[str, Any]]:
             continue
         name = _part(document, "store").get("name", "a store")
         what = f"{document.get('split', 'a split')} of {name}, this checkpoint, measured by evaluate"
-        whole, backbone = _part(document, "figures"), _part(document, "backbone")
+        full, backbone = _part(document, "figures"), _part(document, "backbone")
         if backbone:
-            alone = {**backbone, "images": whole.get("images")}
+            alone = {**backbone, "images": full.get("images")}
             yield from _row(f"{what}, without the mid-level branch: as exported", alone)
             what += ", with the mid-level branch"
-        yield from _row(what, whole)
+        yield from _row(what, full)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The document; empty where there is none, or no whole one."""
+    """Read a JSON object; empty if missing or damaged."""
     try:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

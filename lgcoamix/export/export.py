@@ -1,4 +1,4 @@
-"""A trained backbone as a folder that timm loads: weights, configuration, model card, ONNX on demand."""
+"""Export a trained backbone as a folder that timm loads: weights, configuration, model card, optional ONNX."""
 
 import json
 import math
@@ -31,9 +31,10 @@ from preprocess.errors import PreprocessError
 from preprocess.files import digest_of
 from preprocess.store import Store
 from preprocess.store.index import IMAGES
+from preprocess.text import listed
 
 _FILES = {CONFIG, WEIGHTS, CARD, ONNX, f"{ONNX}.data"}
-# Of the configuration that timm gives the network: what describes the architecture. The rest is about other weights.
+# Entries of timm's configuration that describe the architecture. The rest describes timm's own weights.
 _ARCHITECTURE = (
     "architecture",
     "input_size",
@@ -54,10 +55,10 @@ class Summary:
     ----------
     architecture : timm's name of the network.
     classes : N.
-    image_size : side of the input.
-    checkpoint : what the weights are, for example "best.pt, epoch 8".
-    files : names, sorted.
-    onnx_difference : largest difference of an ONNX logit from PyTorch's, or None.
+    image_size : input size in pixels.
+    checkpoint : source of the weights, for example "best.pt, epoch 8".
+    files : sorted file names.
+    onnx_difference : largest absolute difference between ONNX and PyTorch logits, or None.
     """
 
     architecture: str
@@ -69,17 +70,17 @@ class Summary:
 
 
 def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
-    """Write the folder aside, load it as its users will, compare the logits, then publish it.
+    """Write a temporary folder, load it as users will, compare the logits, then publish it.
 
     Parameters
     ----------
-    options : what and where.
-    say : is told what takes long.
+    options : checkpoint, output folder and formats.
+    say : shows a line of text before slow steps.
 
     Raises
     ------
-    RunError : the checkpoint cannot be used or lacks what ``predict`` needs, the folder is in use, timm gives other
-        logits than the checkpoint, or the network cannot be written as ONNX. Nothing is published then.
+    RunError : the checkpoint is unusable or lacks what ``predict`` needs, the folder is in use, timm's logits differ
+        from the checkpoint's, or the ONNX export fails. Nothing is published then.
     """
     out = options.out.absolute()
     _check_folder(out, options.force)
@@ -89,14 +90,14 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
     size = trained.settings.data.image_size
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside:
-        folder = Path(aside) / out.name  # not the temporary folder itself: others may not read that one
+        folder = Path(aside) / out.name  # the temporary folder itself is private to this user
         folder.mkdir()
         _write_weights(net, folder / WEIGHTS)
         config = _write_config(net, trained, images, digest_of(folder / WEIGHTS), folder / CONFIG)
         _check_with_timm(net, trained, folder, config)
         difference = None
         if options.onnx:
-            say("writing model.onnx, which takes a while")
+            say("writing model.onnx, which may take a minute")
             difference = write_onnx(net, size, folder / ONNX)
         card = make_card(trained, config, _creation_options(config), out.name, difference)
         (folder / CARD).write_text(card, encoding="utf-8")
@@ -116,30 +117,30 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
 def _check_folder(out: Path, force: bool) -> None:
     if out.is_symlink() and not out.exists():
         raise RunError(
-            f"{out} is a link to {out.readlink()}, which is not there; remove the link, or give another --out"
+            f"{out} is a link to {out.readlink()}, which does not exist; remove the link, or choose another --out"
         )
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if exported_config(out) is None:
-        raise RunError(f"{out} exists and is no earlier export, which alone --force may replace; give another --out")
+        raise RunError(f"{out} exists and is not an export, so --force cannot replace it; choose another --out")
     if not force:
-        raise RunError(f"{out} exists; give another --out, or replace the export that it holds with --force")
+        raise RunError(f"{out} exists; choose another --out, or pass --force to replace the export in it")
     others = sorted(path.name for path in out.iterdir() if path.name not in _FILES)
     if others:
         raise RunError(
-            f"{out} also holds {', '.join(others[:5])}, which --force would remove; move it away, or give another --out"
+            f"{out} also contains {listed(others)}, which --force would remove; move it away, or choose another --out"
         )
 
 
 def _stored_images(trained: Trained) -> dict[str, Any]:
-    """How the store's images were made. Older checkpoints do not say: the store does, where it is still in place."""
+    """Return how the store's images were made; for an older checkpoint, read it from the store."""
     described = trained.config.get("store", {})
     if "images" in described:
         return described["images"]
     if not described.get("path"):
         raise RunError(
-            f"{trained.path} is of an older version, and says neither how its images were stored nor where its store "
-            "is, so predict could not prepare an image as the training did; train again, and export that run"
+            f"{trained.path} is from an older version and records neither how its images were stored nor where its "
+            "store is, so predict could not reproduce the preprocessing; train again, and export that run"
         )
     path = Path(described["path"])
     keys = {name: key for name, key in described.get("keys", {}).items() if name.endswith(f"/{IMAGES}")}
@@ -147,19 +148,19 @@ def _stored_images(trained: Trained) -> dict[str, Any]:
         store = Store(path)
         if keys.items() <= store.content_keys.items():
             return store.document["images"]
-        reason = "the store there has other images now"
+        reason = "that store now contains other images"
     except (PreprocessError, OSError) as error:
         reason = str(error)
     raise RunError(
-        f"{trained.path} is of an older version, and does not say how its images were stored; its store is looked for "
-        f"at {path}, but {reason}. Put that store there, or build it anew, and export again"
+        f"{trained.path} is from an older version and does not record how its images were stored; expected its store "
+        f"at {path}, but {reason}. Restore or rebuild that store, then export again"
     )
 
 
 def _write_weights(net: nn.Module, path: Path) -> None:
-    # Copies: safetensors refuses tensors that share memory or are not contiguous.
-    whole = torch.contiguous_format
-    tensors = {name: value.detach().clone(memory_format=whole) for name, value in net.state_dict().items()}
+    # safetensors refuses tensors that share memory or are not contiguous.
+    dense = torch.contiguous_format
+    tensors = {name: value.detach().clone(memory_format=dense) for name, value in net.state_dict().items()}
     save_file(tensors, path, metadata={"format": "pt"})
 
 
@@ -192,17 +193,17 @@ def _write_config(net: nn.Module, trained: Trained, images: dict[str, Any], dige
 
 
 def _crop(test: str, size: int, stored: int | None, resize: str) -> tuple[str, float]:
-    """The test protocol in timm's words: crop mode, and the input's share of what the image is resized to."""
+    """Express the test protocol as timm's crop mode and crop fraction."""
     if test == "resize":
         return "squash", 1.0
     share = size / stored
-    while math.floor(size / share) < stored:  # timm divides, and cuts off: 16 / (16 / 93) is below 93
+    while math.floor(size / share) < stored:  # timm divides and truncates: 16 / (16 / 93) is below 93
         share = math.nextafter(share, 0)
     return ("squash" if resize == "squash" else "center"), share
 
 
 def _shortest(values: Tensor) -> list[float]:
-    """Shortest decimals that are the same numbers in float32."""
+    """Return the shortest decimals that round to the same float32 values."""
     return [float(str(value)) for value in values.flatten().numpy()]
 
 
@@ -228,14 +229,14 @@ def _section(trained: Trained, images: dict[str, Any], digest: str) -> dict[str,
 
 
 def _without_paths(value: Any) -> Any:
-    """Settings whose texts are no paths of this machine: of a file of weights only the name stays."""
+    """Strip folders from the strings in settings: they would reveal paths of this machine."""
     if isinstance(value, dict):
         return {name: _without_paths(part) for name, part in value.items()}
     return PurePath(value.replace("\\", "/")).name if isinstance(value, str) and value else value
 
 
 def _creation_options(config: dict[str, Any]) -> dict[str, Any]:
-    """What ``timm.create_model`` must be told besides the architecture, where it does not read ``config.json``."""
+    """Return the arguments of ``timm.create_model`` besides the architecture, if it does not read ``config.json``."""
     given = config.get("model_args", {})
     size = {"img_size": config["pretrained_cfg"]["input_size"][1]} if given.get("img_size") else {}
     return {"num_classes": config["num_classes"], **size}
@@ -243,13 +244,13 @@ def _creation_options(config: dict[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def _check_with_timm(net: nn.Module, trained: Trained, folder: Path, config: dict[str, Any]) -> None:
-    """Load the folder in both forms and compare logits with those of the checkpoint, bit for bit."""
+    """Load the folder in both ways and compare the logits with the checkpoint's, bit for bit."""
     size = trained.settings.data.image_size
     noise = torch.randint(256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = to_inputs(noise, *statistics_of(trained.settings))
     wanted = net(images)
     if not wanted.isfinite().all():
-        raise RunError(f"{trained.path} gives logits that are not finite: its training diverged; take an earlier one")
+        raise RunError(f"logits of {trained.path} are not finite: its training diverged; use an earlier checkpoint")
     name, options = config["architecture"], _creation_options(config)
     try:
         other = timm.create_model(name, checkpoint_path=str(folder / WEIGHTS), **options).eval()
@@ -259,13 +260,13 @@ def _check_with_timm(net: nn.Module, trained: Trained, folder: Path, config: dic
         logits = loaded(images)
         if not torch.equal(logits, wanted):
             raise RunError(
-                f"timm {timm.__version__} gives other logits for {name} than {trained.path}, loaded "
-                f"with {form} (largest difference {(logits - wanted).abs().max():.1e}); nothing was written"
+                f"logits of {name} in timm {timm.__version__}, loaded with {form}, differ from those of {trained.path} "
+                f"(by up to {(logits - wanted).abs().max():.1e}); nothing was written"
             )
 
 
 def _publish(folder: Path, out: Path, say: Callable[[str], None]) -> None:
-    """Give the whole folder its name. An earlier export steps aside first, and goes when the new one is in place."""
+    """Rename the finished folder to ``out``. An earlier export is removed once the new one is in place."""
     for path in folder.iterdir():
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -1,6 +1,7 @@
-"""A folder that ``export`` wrote: its files, its section of ``config.json``, and how it is read back."""
+"""Read a folder written by ``export``."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +19,21 @@ from preprocess.images import CODECS, RESIZES
 
 WEIGHTS, CARD, ONNX = "model.safetensors", "README.md", "model.onnx"
 FORMAT = 1
-_HUGE = 1e6  # inputs lie in [0, 1]: no mean or deviation of theirs is near it
-_REMEDY = "export it again, or copy it anew"
+_HUGE = 1e6  # far above any mean or deviation of inputs in [0, 1]
+_REMEDY = "export or copy it again"
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A network, and how images reach it.
+    """A network and its preprocessing.
 
     Parameters
     ----------
-    net : timm's model, for inference, on the CPU.
-    classes : logit i is of ``classes[i]``.
-    images : how source images were stored before training saw them, as a store's index says it.
-    data : the test protocol is read from it.
-    mean, std : of the inputs, for each channel, in [0, 1].
+    net : timm model for inference, on the CPU.
+    classes : logit i belongs to ``classes[i]``.
+    images : how the store converted source images, as in its index.
+    data : test protocol.
+    mean, std : statistics of the inputs for each channel, in [0, 1].
     """
 
     net: nn.Module
@@ -44,11 +45,11 @@ class Exported:
 
 
 def read_exported(folder: Path) -> Exported:
-    """Read a folder, the network with timm.
+    """Read a folder, and its network with timm.
 
     Raises
     ------
-    RunError : the folder is not one that ``export`` wrote, or is damaged.
+    RunError : the folder is damaged or was not written by ``export``.
     """
     config = exported_config(folder)
     if config is None:
@@ -64,7 +65,7 @@ def read_exported(folder: Path) -> Exported:
         data = {name: tuple(value) if isinstance(value, list) else value for name, value in section["data"].items()}
         net = timm.create_model(f"local-dir:{folder}", pretrained=True)
         if net.num_classes != len(config["label_names"]):
-            raise ValueError(f"{len(config['label_names'])} names of classes, the network has {net.num_classes} logits")
+            raise ValueError(f"{len(config['label_names'])} class names, but the network has {net.num_classes} logits")
         cfg = config["pretrained_cfg"]
         return Exported(
             net.eval().requires_grad_(False),
@@ -74,48 +75,40 @@ def read_exported(folder: Path) -> Exported:
             tuple(cfg["mean"]),
             tuple(cfg["std"]),
         )
-    except Exception as error:  # what timm and safetensors raise for a damaged folder has no common type
+    except Exception as error:  # exceptions of timm and safetensors have no common type
         reason = " ".join(str(error).split())[:300]
         raise RunError(f"{folder} cannot be loaded: {type(error).__name__}: {reason}; {_REMEDY}") from None
 
 
 def _faults(config: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with a configuration, so that nothing stumbles over it later."""
-    names, count = config.get("label_names"), config.get("num_classes")
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        yield f"label_names must list the names of the classes, it is {_shown(names)}"
-    elif len(names) != count:
+    """Describe every invalid field, so that no later step fails on it."""
+    names, count, cfg = (config.get(name) for name in ("label_names", "num_classes", "pretrained_cfg"))
+    mean, std = (cfg.get(name) if isinstance(cfg, dict) else None for name in ("mean", "std"))
+    data, images = (config[SECTION].get(name) for name in ("data", "images"))
+    are_names = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+    fields = [  # name, value, whether it is valid, what it must be
+        ("label_names", names, are_names, "list the names of the classes"),
+        ("mean", mean, _three_numbers(mean, -_HUGE), "be three numbers"),
+        ("std", std, _three_numbers(std, 0), "be three numbers, above 0"),
+        ("data", data, isinstance(data, dict), "contain the settings of the images"),
+        ("images", images, isinstance(images, dict), "describe how the images were stored"),
+    ]
+    if are_names and len(names) != count:
         yield f"label_names has {len(names)} names, num_classes is {_shown(count)}"
-    cfg = config.get("pretrained_cfg")
-    for name, least in (("mean", -_HUGE), ("std", 0)):
-        values = cfg.get(name) if isinstance(cfg, dict) else None
-        if not _three_numbers(values, least):
-            yield f"{name} must be three numbers{', above 0' * (name == 'std')}, it is {_shown(values)}"
-    images, data = config[SECTION].get("images"), config[SECTION].get("data")
-    if not isinstance(data, dict):
-        yield f"data must hold the settings of the images, it is {_shown(data)}"
-    if isinstance(images, dict):
-        yield from _image_faults(images)
-    else:
-        yield f"images must say how the images were stored, it is {_shown(images)}"
-
-
-def _image_faults(images: dict[str, Any]) -> Iterator[str]:
-    missing = [name for name in ("size", "resize", "codec") if name not in images]
+    missing = [name for name in ("size", "resize", "codec") if isinstance(images, dict) and name not in images]
     if missing:
         yield f"images has no {', '.join(missing)}"
-        return
-    size, resize, codec, quality = images["size"], images["resize"], images["codec"], images.get("quality")
-    if resize not in RESIZES:
-        yield f"images.resize must be one of {', '.join(RESIZES)}, it is {_shown(resize)}"
-    if size is not None if resize == "none" else not _whole(size, 1):
-        yield f"images.size must be a number of pixels (null for resize none), it is {_shown(size)}"
-    if codec not in CODECS:
-        yield f"images.codec must be one of {', '.join(CODECS)}, it is {_shown(codec)}"
-    if codec == "jpeg" and not (_whole(quality, 1) and quality <= 100):
-        yield f"images.quality must lie between 1 and 100, it is {_shown(quality)}"
-    if not _whole(images.get("banner", 0), 0):
-        yield f"images.banner must be a number of rows, it is {_shown(images['banner'])}"
+    elif isinstance(images, dict):
+        size, resize, codec, quality = (images.get(name) for name in ("size", "resize", "codec", "quality"))
+        sized = size is None if resize == "none" else _is_count(size, 1)
+        fields += [
+            ("images.resize", resize, resize in RESIZES, f"be one of {', '.join(RESIZES)}"),
+            ("images.size", size, sized, "be a number of pixels (null for resize none)"),
+            ("images.codec", codec, codec in CODECS, f"be one of {', '.join(CODECS)}"),
+            ("images.quality", quality, codec != "jpeg" or _is_count(quality, 1, 100), "lie between 1 and 100"),
+            ("images.banner", images.get("banner"), _is_count(images.get("banner", 0), 0), "be a number of rows"),
+        ]
+    yield from (f"{name} must {rule}, it is {_shown(value)}" for name, value, valid, rule in fields if not valid)
 
 
 def _three_numbers(values: object, least: float) -> bool:
@@ -126,8 +119,8 @@ def _three_numbers(values: object, least: float) -> bool:
     )
 
 
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _is_count(value: object, least: int, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _shown(value: object) -> str:
@@ -136,7 +129,7 @@ def _shown(value: object) -> str:
 
 
 def _check_weights(folder: Path, section: dict[str, Any]) -> None:
-    """Compare the weights with their digest. Exports of earlier versions have none."""
+    """Check the weights against their digest. Exports of earlier versions have none."""
     try:
         if section.get("sha256") in (None, digest_of(folder / WEIGHTS)):
             return
@@ -146,9 +139,9 @@ def _check_weights(folder: Path, section: dict[str, Any]) -> None:
 
 
 def _no_export(folder: Path) -> str:
-    expected = f"expected a folder that the command export wrote, {folder} "
+    expected = f"expected a folder written by the command export, {folder} "
     if any((folder / name).is_file() for name in ("best.pt", "last.pt")):
         return f"{expected}is a run: python -m lgcoamix export --checkpoint {folder} --out DIR, then --model DIR"
     if not (folder / CONFIG).is_file():
         return f"{expected}has no {CONFIG}"
-    return f"{expected}has a {CONFIG} that does not say how its images are prepared (section {SECTION!r})"
+    return f"{expected}has a {CONFIG} without the preprocessing of images (section {SECTION!r})"

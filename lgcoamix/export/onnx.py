@@ -1,4 +1,4 @@
-"""A network as one ONNX file, checked against PyTorch. The packages of the extra ``onnx`` are imported when used."""
+"""Export a network to ONNX and check it against PyTorch. Imports the packages of the extra ``onnx`` on use."""
 
 import io
 import warnings
@@ -11,10 +11,10 @@ from torch import nn
 
 from lgcoamix.errors import RunError
 
-TOLERANCE = 1e-4  # largest difference of a logit
+TOLERANCE = 1e-4  # largest absolute difference of a logit
 _OPSET = 18
 _BATCHES = (1, 3)
-_LARGEST = 1.9e9  # bytes of weights; protocol buffers, and so ONNX files, end at 2 GB
+_LARGEST = 1.9e9  # bytes of weights; protocol buffers, hence ONNX files, are limited to 2 GB
 
 
 def write_onnx(net: nn.Module, size: int, path: Path) -> float:
@@ -22,21 +22,21 @@ def write_onnx(net: nn.Module, size: int, path: Path) -> float:
 
     Parameters
     ----------
-    net : takes (B, 3, S, S) float32 normalised images, gives (B, N) logits; in eval mode, on the CPU.
+    net : maps (B, 3, S, S) float32 normalised images to (B, N) logits; in eval mode, on the CPU.
     size : S.
-    path : of the file. Its input is ``images``, its output ``logits``, B is free. Weights of more than 2 GB go into
-        a second file beside it.
+    path : output file, with input ``images``, output ``logits`` and dynamic B. Weights of more than 2 GB go to a
+        second file next to it.
 
     Returns
     -------
-    Largest absolute difference of a logit from PyTorch's, over batches of 1 and 3 images.
+    Largest absolute difference from PyTorch's logits, over batches of 1 and 3 images.
 
     Raises
     ------
-    RunError : the network cannot be written, or the file differs by ``TOLERANCE`` or more.
+    RunError : the network cannot be exported, or a logit differs by ``TOLERANCE`` or more.
     """
     weights = sum(value.numel() * value.element_size() for value in net.state_dict().values())
-    example = torch.zeros(2, 3, size, size)  # of two: the exporter would take a batch of one for a constant
+    example = torch.zeros(2, 3, size, size)  # two images: the exporter treats a batch of one as constant
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -52,16 +52,16 @@ def write_onnx(net: nn.Module, size: int, path: Path) -> float:
                 external_data=weights > _LARGEST,
                 verbose=False,
             )
-    except Exception as error:  # the exporter's own types, and those of what it calls
+    except Exception as error:  # the exporter and its dependencies have no common type
         raise RunError(
-            f"this network cannot be written as ONNX: {type(error).__name__}: {_short(error)}; leave out --onnx, "
-            "nothing was written"
+            f"this network cannot be written as ONNX: {type(error).__name__}: {_short(error)}; nothing was written, "
+            "export without --onnx"
         ) from None
     difference = _largest_difference(net, size, path)
     if not difference < TOLERANCE:
         raise RunError(
             f"logits of the ONNX file differ from PyTorch's by {difference:.1e}, expected less than {TOLERANCE:g}; "
-            "leave out --onnx, nothing was written"
+            "nothing was written, export without --onnx"
         )
     return difference
 
@@ -77,10 +77,10 @@ def _largest_difference(net: nn.Module, size: int, path: Path) -> float:
             images = torch.randn(count, 3, size, size, generator=generator)
             (logits,) = session.run(["logits"], {"images": images.numpy()})
             largest = np.maximum(largest, np.abs(logits - net(images).numpy()).max())  # keeps NaN
-    except Exception as error:  # onnxruntime's own types
+    except Exception as error:  # onnxruntime's exceptions have no common type
         raise RunError(
-            f"onnxruntime cannot run the ONNX file of this network: {_short(error)}; leave out --onnx, nothing was "
-            "written"
+            f"onnxruntime cannot run the ONNX file of this network: {_short(error)}; nothing was written, export "
+            "without --onnx"
         ) from None
     return float(largest)
 

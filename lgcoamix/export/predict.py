@@ -1,4 +1,4 @@
-"""Classify image files with an exported network: files and folders in, one table out."""
+"""Classify image files and folders with an exported network, and write one table."""
 
 import csv
 import io
@@ -25,14 +25,13 @@ _SHOWN = 10  # images in the summary
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one file.
+    """Prediction for one file.
 
     Parameters
     ----------
-    path : of the file.
-    classes : names and probabilities, the likeliest first, of equals the one with the lower number; none for a file
-        that cannot be used.
-    error : why it cannot be used; empty for the others.
+    path : image file.
+    classes : names and probabilities, most likely first; ties in class order. Empty for an unusable file.
+    error : why the file is unusable, else empty.
     """
 
     path: Path
@@ -42,13 +41,13 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Summary:
-    """What was written.
+    """Summary of the table.
 
     Parameters
     ----------
     images : number of files.
-    first : answers for the first files that could be used.
-    failed : the files that could not.
+    first : predictions of the first usable files.
+    failed : unusable files.
     """
 
     images: int
@@ -57,18 +56,18 @@ class Summary:
 
 
 def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int], None]]) -> Summary:
-    """Classify files and write the table, whole or not at all.
+    """Classify files and write the table, completely or not at all.
 
     Parameters
     ----------
-    options : what and how.
-    start : is called with a description and the number of files; returns what counts finished ones.
+    options : images, model, output and loading.
+    start : called with a description and the number of files; returns a callback that counts finished files.
 
     Raises
     ------
-    SettingsError : no such device.
-    RunError : the folders hold no images; the model is not an exported one, is damaged, or gives numbers that are not
-        finite; a loading process died; the device has too little memory.
+    SettingsError : the device is missing.
+    RunError : the folders contain no images; the model is damaged, not an export, or returns non-finite logits; a
+        DataLoader worker died; the device runs out of memory.
     """
     device = pick_device(options.device)
     paths = find_images(options.images)
@@ -91,16 +90,16 @@ def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int],
             elif len(first) < _SHOWN:
                 first.append(found)
         advance(len(batch))
-    # A file name need not be text: its bytes go through as they are.
+    # File names may be invalid UTF-8: write their bytes unchanged.
     write_whole(options.out, table.getvalue().encode("utf-8", "surrogateescape"))
     return Summary(len(paths), tuple(first), tuple(failed))
 
 
 def _nothing_found(given: tuple[Path, ...]) -> str:
     return (
-        f"no images in {listed([shown_name(path) for path in given], 5)}: folders are searched, with all below them, "
-        "for names that end like image files (.jpg, .png, .tif, .webp, ...) and do not start with a dot; a file "
-        "that is named itself is always tried"
+        f"no images in {listed([shown_name(path) for path in given], 5)}: folders are searched recursively for names "
+        "with an image suffix (.jpg, .png, .tif, .webp, ...) and without a leading dot; a file given by name is "
+        "always tried"
     )
 
 
@@ -108,7 +107,7 @@ def _nothing_found(given: tuple[Path, ...]) -> str:
 def _predictions(
     exported: Exported, paths: list[Path], options: PredictOptions, top: int, device: torch.device
 ) -> Iterator[list[Prediction]]:
-    """Answers, batch by batch, in the order of the files."""
+    """Yield predictions batch by batch, in the order of the files."""
     dataset = ImageFiles(paths, exported.images, exported.data)
     batches = EpochBatches(len(dataset), options.batch_size, None)
     loader = make_loader(dataset, batches, min(options.workers, len(batches)), device.type == "cuda")
@@ -122,13 +121,13 @@ def _predictions(
             yield _answers(paths, batch, logits, exported.classes, top)
     except torch.OutOfMemoryError:
         raise RunError(
-            f"{device} has too little free memory for {options.batch_size} images at a time: take a smaller "
-            "--batch-size, or --device cpu"
+            f"{device} ran out of memory with {options.batch_size} images per batch: use a smaller --batch-size, or "
+            "--device cpu"
         ) from None
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise RunError("a loading process died, perhaps for lack of memory: take --workers 0, or fewer") from None
+        raise RunError("a DataLoader worker died, perhaps for lack of memory: use fewer --workers, or 0") from None
     finally:
         end_workers(loader)
 
@@ -137,7 +136,7 @@ def _answers(
     paths: list[Path], batch: FileBatch, logits: Tensor, classes: tuple[str, ...], top: int
 ) -> list[Prediction]:
     logits = logits.double()
-    order = logits.sort(dim=1, descending=True, stable=True).indices[:, :top]  # stable: of equals the lower first
+    order = logits.sort(dim=1, descending=True, stable=True).indices[:, :top]  # stable: ties in class order
     shares = logits.softmax(dim=1).gather(1, order).tolist()
     rows = zip(order.tolist(), shares, logits.isfinite().all(dim=1).tolist(), strict=True)
     answers = []
@@ -148,7 +147,7 @@ def _answers(
             continue
         labels, probabilities, finite = next(rows)
         if not finite:
-            raise RunError(f"the network gives numbers that are not finite for {shown_name(path)}: export it again")
+            raise RunError(f"the network's logits are not finite for {shown_name(path)}: export it again")
         names = (classes[label] for label in labels)
         answers.append(Prediction(path, tuple(zip(names, probabilities, strict=True))))
     return answers

@@ -1,23 +1,23 @@
-"""What a run spends its time on, as figures, and the one change that they recommend. No torch in here."""
+"""Measurements of where a run spends its time, and the change they recommend. Does not import torch."""
 
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-_LITTLE = 0.05  # share of waiting that is not worth a change
-_FASTER = 1.1  # what the resident loader must gain: less is the noise of a shared machine
+_LITTLE = 0.05  # fraction of waiting that is not worth a change
+_FASTER = 1.1  # required speed-up of the resident loader: less is noise on a shared machine
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Training steps that were fed by one loader.
+    """Speed of training with one loader.
 
     Parameters
     ----------
-    steps : how many were measured.
-    milliseconds : of one step, with its waiting.
-    images_per_second : of training.
-    waiting : share of the time that steps waited for data, in [0, 1].
+    steps : number of steps measured.
+    milliseconds : duration of a step, waiting included.
+    images_per_second : training speed.
+    waiting : fraction of time spent waiting for data, in [0, 1].
     """
 
     steps: int
@@ -28,22 +28,23 @@ class Steps:
 
 @dataclass(frozen=True)
 class Measurements:
-    """The figures of one store, one recipe and one machine. Times are milliseconds; stages are of one process.
+    """Measurements of a store, a recipe and a machine. Times are in milliseconds; stages run in one process.
 
     Parameters
     ----------
-    codec, resize, stored_size : of the store's images: ``raw``, ``jpeg`` or ``png``; see ``preprocess build``; pixels.
-    image_size, batch_size : of the step.
+    codec, resize, stored_size : format of stored images, as in ``preprocess build``: ``raw``, ``jpeg`` or ``png``;
+        resize mode; pixels.
+    image_size, batch_size : input size in pixels and batch size of a step.
     device : ``cuda``, ``cpu`` or ``mps``.
     with_maps : whether the method needs maps.
-    cores, threads, workers : cores of this machine that may be used; of them torch's on the CPU; loading processes.
-    samples : how many were read.
-    read_cold : of a sample, after the kernel was asked to forget the files; None where it cannot be asked.
-    read, decode, augment, transfer : of a sample, from files that are cached.
-    step : of a batch that is on the device already.
-    streaming, resident : steps behind the two loaders; None: not every image would find room, or they differ in size.
-    store_bytes, memory_bytes : of the training split, images and maps; free in this machine.
-    resident_bytes : that all splits take in the device's memory; None for images of different sizes.
+    cores, threads, workers : usable cores, torch's CPU threads, DataLoader workers.
+    samples : number of samples read.
+    read_cold : per sample, after dropping the files from the page cache; None if that is unsupported.
+    read, decode, augment, transfer : per sample, from cached files.
+    step : per batch, already on the device.
+    streaming, resident : training with each loader; None if the images do not fit, or differ in size.
+    store_bytes, memory_bytes : size of the training split with maps; free memory of the machine.
+    resident_bytes : device memory for all splits; None for images of different sizes.
     """
 
     codec: str
@@ -71,60 +72,60 @@ class Measurements:
 
     @property
     def cached(self) -> bool:
-        """Whether memory has room for the files: then only the first epoch reads from the disk."""
+        """Whether the files fit in memory, so that only the first epoch reads from disk."""
         return self.store_bytes <= self.memory_bytes
 
     @property
     def stages(self) -> dict[str, float]:
-        """What a loading process does for a sample, in an epoch like most, in milliseconds."""
+        """Milliseconds per sample of each stage of a DataLoader worker, in a typical epoch."""
         cold = self.read if self.read_cold is None else self.read_cold
         return {"read": self.read if self.cached else cold, "decode": self.decode, "augment": self.augment}
 
     @property
     def load(self) -> float:
-        """All of it, in milliseconds."""
+        """Sum of the stages, in milliseconds per sample."""
         return sum(self.stages.values())
 
     @property
     def images_per_second(self) -> float:
-        """Of steps that never wait."""
+        """Speed of steps that never wait."""
         return 1000 * self.batch_size / self.step
 
     @property
     def workers_needed(self) -> int:
-        """Loading processes that are as fast as the step: by the stages, and by what those in use have reached.
+        """Workers needed to keep up with the step, estimated from the stages and from the measured throughput.
 
-        The second is more where processes wait for each other, or for memory to hand their batches over.
+        The latter gives more if workers contend with each other or for memory bandwidth.
         """
         by_stages = self.load * self.batch_size / self.step
         return math.ceil(max(by_stages, self.workers * self.images_per_second / self.streaming.images_per_second))
 
     @property
     def workers_possible(self) -> int:
-        """Cores that the step leaves free: on an accelerator it takes one."""
+        """Cores left free by the step, which occupies one core if it runs on an accelerator."""
         return max(0, self.cores - (self.threads if self.device == "cpu" else 1))
 
     def as_plain(self) -> dict[str, Any]:
-        """As plain data, with what follows from it."""
+        """Convert to plain data, with derived values and the recommendation."""
         derived = ("cached", "load", "workers_needed", "workers_possible")
         return {**asdict(self), **{name: getattr(self, name) for name in derived}, "recommendation": recommend(self)}
 
 
 def recommend(found: Measurements) -> str:
-    """Choose the one change that promises most, as a sentence."""
+    """Recommend the most promising change, in one sentence."""
     waiting = found.streaming.waiting
     if waiting < _LITTLE:
-        return f"Nothing to do: the step takes all the time, {_percent(waiting)} of it is waiting for data."
+        return f"Nothing to do: steps wait for data only {_percent(waiting)} of the time."
     start = f"Steps wait for data {_percent(waiting)} of the time: "
     resident = found.resident
     if resident and resident.images_per_second > _FASTER * found.streaming.images_per_second:
         return (
-            f"{start}train with --loader resident, which keeps the data set in the memory of the device "
+            f"{start}train with --loader resident, which keeps the data set in device memory "
             f"({found.resident_bytes / 1e9:.2f} GB) and is {_ratio(resident, found.streaming):.1f} times as fast."
         )
     workers = min(found.workers_needed, found.workers_possible)
     if workers > found.workers:
-        more = f"; {found.workers_needed} would keep up with the step, if there were more cores"
+        more = f"; with more cores, {found.workers_needed} would keep up with the step"
         return f"{start}train with --workers {workers}{more if workers < found.workers_needed else ''}."
     stage = max(found.stages, key=found.stages.get)
     return f"{start}{_REMEDIES[stage](found)}."
@@ -132,31 +133,31 @@ def recommend(found: Measurements) -> str:
 
 def _remedy_for_reading(found: Measurements) -> str:
     if found.cached:
-        return f"reading takes most, though files are in memory; {_remedy_by_size(found)}"
+        return f"reading dominates, although the files are cached; {_remedy_by_size(found)}"
     return (
-        "reading takes most, and memory does not hold the files; put the store on a local disk, or pack it into one "
+        "reading dominates, and the files do not fit in memory; put the store on a local disk, or pack it into one "
         "file (python -m preprocess pack)"
     )
 
 
 def _remedy_for_decoding(found: Measurements) -> str:
     squash = "" if found.resize == "squash" else "--resize squash "
-    return f"decoding takes most; build the store with {squash}--codec raw, which takes more space"
+    return f"decoding dominates; build the store with {squash}--codec raw, which takes more space"
 
 
 def _remedy_for_augmenting(found: Measurements) -> str:
-    return f"cropping and resizing take most; {_remedy_by_size(found)}"
+    return f"cropping and resizing dominate; {_remedy_by_size(found)}"
 
 
 def _remedy_by_size(found: Measurements) -> str:
     if found.stored_size is None:
-        return f"build the store with --resize short and a --size nearer to the {found.image_size} pixels of the input"
+        return f"build the store with --resize short and a --size closer to the input size of {found.image_size} pixels"
     if found.stored_size > 1.25 * found.image_size:
         return (
-            f"build the store with a --size nearer to the {found.image_size} pixels of the input than "
+            f"build the store with a --size closer to the input size of {found.image_size} pixels than "
             f"{found.stored_size}"
         )
-    return "images are stored at about the size of the input already, so only more or faster cores help"
+    return "images are already stored at about the input size, so only more or faster cores help"
 
 
 _REMEDIES = {"read": _remedy_for_reading, "decode": _remedy_for_decoding, "augment": _remedy_for_augmenting}

@@ -1,6 +1,6 @@
-"""Measure what a run spends its time on: reading, decoding, augmenting, transfer and the step, apart from each other.
+"""Measure separately how long reading, decoding, augmenting, transfer and the step take.
 
-Nothing is written. Every stage calls what training calls.
+Writes nothing. Every stage calls the code that training uses.
 """
 
 import itertools
@@ -39,7 +39,7 @@ from preprocess.store import Store
 from preprocess.store.index import IMAGES
 
 _SPLIT = "train"
-_STEPS, _LEAST, _WARM_UP = 40, 3, 5  # steps: measured, at least, and before
+_STEPS, _LEAST, _WARM_UP = 40, 3, 5  # steps: measured, minimum, warm-up
 
 
 def measure(
@@ -54,21 +54,21 @@ def measure(
 
     Parameters
     ----------
-    settings, options : of the run; of the options seed, device and workers matter.
-    samples : at most so many are read.
-    seconds : about what it may take; making the network, and a first step that compiles, come on top.
-    say : is told what is being measured.
+    settings, options : settings of the run, and its seed, device and workers.
+    samples : maximum number of samples to read.
+    seconds : approximate duration, without building the network or compiling it in a first step.
+    say : shows what is being measured.
 
     Raises
     ------
-    SettingsError : the network cannot be made, or the device is not there.
-    RunError, StoreError : the store cannot be trained from.
+    SettingsError : the network cannot be built, or the device is missing.
+    RunError, StoreError : the store does not support training.
     """
-    say("making the network")
+    say("building the network")
     ranks = Ranks(pick_device(options.device))
     step = make_step(store, settings, options, ranks, silent())
     for group in step.optimiser.param_groups:
-        group["lr"] = 0.0  # takes as long as any other rate, and no loss can diverge
+        group["lr"] = 0.0  # no effect on speed, and the loss cannot diverge
     dataset = SuperpixelDataset(store, _SPLIT, View(settings.data, train=True), options.seed, step.mixer.needs_maps)
     files = _files(store, dataset.with_maps)
     order = _Endless(len(dataset), settings.optim.batch_size, options.seed)
@@ -101,7 +101,7 @@ def measure(
 
 
 def drop_cached(paths: Iterable[Path]) -> bool:
-    """Ask the kernel to forget what it holds of some files in memory; False where it cannot be asked."""
+    """Ask the kernel to drop files from the page cache; False if that is unsupported."""
     if not hasattr(os, "posix_fadvise"):
         return False
     for path in paths:
@@ -114,7 +114,7 @@ def drop_cached(paths: Iterable[Path]) -> bool:
 
 
 class _Endless(EpochBatches):
-    """The batches of one epoch after another."""
+    """Batches of consecutive epochs, without end."""
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for self.epoch in itertools.count():
@@ -125,7 +125,7 @@ class _Endless(EpochBatches):
 
 
 def _first_batches(order: EpochBatches, samples: int) -> list[list[tuple[int, int]]]:
-    """The first batches of the first epoch with about ``samples`` samples, at least one batch."""
+    """List the first batches of the first epoch, at least one, with about ``samples`` samples."""
     wanted = min(len(order), max(1, round(samples / order.batch_size)))
     return list(itertools.islice(order, wanted))
 
@@ -133,7 +133,7 @@ def _first_batches(order: EpochBatches, samples: int) -> list[list[tuple[int, in
 def _measure_stages(
     dataset: SuperpixelDataset, batches: Sequence[list], files: Sequence[Path], device: torch.device, seconds: float
 ) -> dict[str, Any]:
-    """Stages in milliseconds a sample, and the number of samples: what ``Measurements`` calls them."""
+    """Measure the stages in milliseconds per sample. Keys are fields of ``Measurements``."""
     _open_shards(dataset, batches)
     asked = drop_cached(files)
     begin, seen, cold = time.perf_counter(), [], 0.0
@@ -154,7 +154,7 @@ def _measure_stages(
 
 
 def _open_shards(dataset: SuperpixelDataset, batches: Sequence[list]) -> None:
-    """Read one sample of each shard, so that shards are open and OpenCV is imported, as in the middle of a run."""
+    """Read a sample of each shard, so that shards are open and OpenCV is imported, as in the middle of a run."""
     store, indices = dataset.store, list(itertools.chain(*batches))
     samples = dataset.draw(indices).samples
     firsts = np.unique(store.splits[_SPLIT].find(samples)[0], return_index=True)[1]
@@ -164,7 +164,7 @@ def _open_shards(dataset: SuperpixelDataset, batches: Sequence[list]) -> None:
 
 
 def _time_batch(dataset: SuperpixelDataset, indices: list, device: torch.device) -> dict[str, float]:
-    """Seconds of each stage for one batch, one stage after the other."""
+    """Measure the seconds of each stage for one batch."""
     draws = dataset.draw(indices)
     (stored, ids), reading = _timed(_read, dataset, draws)
     images, decoding = (stored, 0.0) if _is_raw(dataset.store) else _timed(_decode, stored, dataset.store.uniform)
@@ -178,7 +178,7 @@ def _time_batch(dataset: SuperpixelDataset, indices: list, device: torch.device)
 
 
 def _read(dataset: SuperpixelDataset, draws: Draws) -> tuple[Any, list[np.ndarray] | None]:
-    """Images as they are stored, pixels or coded files, and maps."""
+    """Read stored images, as pixels or encoded files, and maps."""
     store, samples = dataset.store, draws.samples
     ids = dataset.read_maps(draws) if dataset.with_maps else None
     if _is_raw(store):
@@ -231,19 +231,19 @@ def _measure_steps(
     seconds: float,
     say: Callable[[str], None],
 ) -> tuple[float, Steps, Steps | None]:
-    """Milliseconds of a step alone, and the steps behind both loaders; each for about ``seconds``."""
+    """Measure a step alone in milliseconds, then training with both loaders; each for about ``seconds``."""
     say("steps alone")
     batch = dataset.__getitems__(next(iter(order))).to(step.device)
-    dataset.store.close()  # nothing may be open when a loader forks
+    dataset.store.close()  # no file may be open when a loader forks
     alone = _run_steps(step, itertools.repeat(batch), order, seconds)
-    say(f"steps behind the streaming loader with {workers} workers")
+    say(f"steps with the streaming loader, {workers} workers")
     with _ended(make_loader(dataset, order, workers, step.device.type == "cuda")) as loader:
-        # All processes deliver their first batches at once: these say nothing about the batches to come.
+        # All workers deliver their first batches at once, which does not reflect the steady state.
         streaming = _run_steps(step, loader, order, seconds, _WARM_UP + 2 * workers)
     if not fits:
         return alone.milliseconds, streaming, None
-    say("steps behind the resident loader")
-    # A part of the data set: steps take as long as with all of it, and filling does not.
+    say("steps with the resident loader")
+    # A subset fills faster, and steps take equally long.
     kept = np.arange(min(len(dataset), max(samples, 2 * order.batch_size)))
     part = SuperpixelDataset(dataset.store, _SPLIT, dataset.view, dataset.seed, dataset.with_maps, kept)
     few = _Endless(len(part), order.batch_size, order.seed)
@@ -253,7 +253,7 @@ def _measure_steps(
 
 @contextmanager
 def _ended(loader: DataLoader) -> Iterator[DataLoader]:
-    """End the loading processes at once, after a failure too: its traceback would keep them alive."""
+    """End the DataLoader workers at once, even after a failure: its traceback would keep them alive."""
     try:
         yield loader
     finally:
@@ -263,10 +263,10 @@ def _ended(loader: DataLoader) -> Iterator[DataLoader]:
 def _run_steps(
     step: Step, batches: Iterable[Batch], order: EpochBatches, seconds: float, warm_up: int = _WARM_UP
 ) -> Steps:
-    """Train for a few dozen steps, after some that warm up; about ``seconds`` long."""
+    """Warm up, then train for a few dozen steps, for about ``seconds`` in total."""
     progress = Progress(0, 0, Means(), Waiting(step.device))
     begin = time.perf_counter()
-    warm: tuple[float, float, int] | None = None  # when warming up was over: clock, waited, steps
+    warm: tuple[float, float, int] | None = None  # end of the warm-up: clock, waited, steps
     images = 0
 
     def after_step(count: int) -> None:
@@ -305,7 +305,7 @@ def _is_raw(store: Store) -> bool:
 
 
 def _files(store: Store, maps: bool) -> list[Path]:
-    """What training reads."""
+    """List the files that training reads."""
     if store.packed:
         return [store.path]
     paths, columns = store.splits[_SPLIT].paths, store.superpixels.columns if maps else ()
@@ -325,7 +325,7 @@ def _device_memory(device: torch.device, free: int) -> int:
 
 
 def _free_memory() -> int:
-    """Bytes that programs may still take, the page cache included; 0 where the system does not say."""
+    """Bytes of available memory, including the page cache; 0 if unknown."""
     with suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):

@@ -1,4 +1,4 @@
-"""State that must survive: written aside, fsynced, renamed; read with ``weights_only=True``."""
+"""Checkpoint files: written to a temporary file, fsynced and renamed; read with ``weights_only=True``."""
 
 import io
 import zipfile
@@ -15,16 +15,16 @@ FORMAT = 1
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], keep: int = 1) -> None:
-    """Replace ``path`` by a complete checkpoint, or leave it as it was.
+    """Replace ``path`` with a complete checkpoint, or leave it unchanged.
 
     Parameters
     ----------
     state : tensors and plain data only.
-    keep : checkpoints that stay: the one before becomes ``NAME-1.pt``, the one before that ``NAME-2.pt``, and so on.
+    keep : number of checkpoints to keep: the previous one becomes ``NAME-1.pt``, the one before ``NAME-2.pt``, etc.
 
     Raises
     ------
-    RunError : it cannot be written; what was there is whole.
+    RunError : the file cannot be written. Earlier checkpoints are intact.
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
@@ -32,25 +32,25 @@ def save_checkpoint(path: Path, state: dict[str, Any], keep: int = 1) -> None:
         write_whole(path, buffer.getbuffer(), before_naming=lambda: _make_room(path, keep))
     except OSError as error:
         raise RunError(
-            f"checkpoint {path} cannot be written: {error.strerror}; those before it are whole. Mend this, "
-            "then go on with --resume auto"
+            f"checkpoint {path} cannot be written: {error.strerror}; earlier checkpoints are intact. Fix the cause, "
+            "then continue with --resume auto"
         ) from error
 
 
 def _make_room(path: Path, keep: int) -> None:
-    # The oldest first: a kill in between loses none, and leaves a gap that generations are read across.
+    # Oldest first: a kill in between loses no checkpoint, and readers skip the gap that it leaves.
     for newer, older in reversed(list(pairwise(generations(path, keep)))):
         if newer.exists():
             newer.replace(older)
 
 
 def generations(path: Path, keep: int) -> list[Path]:
-    """Names of the last ``keep`` checkpoints, the newest first."""
+    """List the names of the last ``keep`` checkpoints, newest first."""
     return [path, *(path.with_stem(f"{path.stem}-{age}") for age in range(1, keep))]
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints of a run folder that can be resumed, the newest first."""
+    """List the checkpoints of a run folder that can be resumed, newest first."""
     ages = {path: int(path.stem.removeprefix("last-")) for path in folder.glob("last-*.pt") if _has_age(path)}
     newest = folder / "last.pt"
     return [*([newest] if newest.exists() else []), *sorted(ages, key=ages.get)]
@@ -65,10 +65,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    RunError : missing, damaged, of another program, or holding more than tensors and plain data.
+    RunError : the file is missing, damaged, of another program, or not only tensors and plain data.
     """
     try:
-        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums that it writes
+        with zipfile.ZipFile(path) as archive:  # torch writes checksums but never verifies them
             damaged = archive.testzip()
         if damaged:
             raise RunError(f"checkpoint {path} is damaged: {damaged} does not match its checksum")

@@ -1,4 +1,4 @@
-"""Checks that run before torch is imported, and before anything is written."""
+"""Checks that run before torch is imported and before anything is written."""
 
 import json
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class Checked:
 
     Parameters
     ----------
-    identity : what decides its outcome, see :func:`lgcoamix.runs.identity.identity`.
-    results : of a finished run that was to be resumed; None for all others.
+    identity : everything that determines its outcome, see :func:`lgcoamix.runs.identity.identity`.
+    results : results of the run to resume if it is already finished, else None.
     """
 
     identity: dict[str, Any]
@@ -29,16 +29,16 @@ class Checked:
 
 
 def preflight(store: Store, settings: Settings, options: RunOptions) -> Checked:
-    """Refuse a run that cannot work, and find out whether it is already finished.
+    """Refuse a run that cannot work, and detect one that is already finished.
 
     Raises
     ------
-    SettingsError : settings that do not fit each other or the store.
-    RunError : the run folder exists or holds another run, or the store lacks a split.
+    SettingsError : settings contradict each other or the store.
+    RunError : the run folder exists or contains another run, or the store lacks a split.
     """
     if options.maps == "live" and options.loader == "resident":
         raise SettingsError("--maps live segments in the DataLoader workers: use --loader streaming or auto")
-    if launched()[0] == 0:  # the others would see the folder that the first has made
+    if launched()[0] == 0:  # other ranks would see the folder made by rank 0
         _refuse_folder(options)
     if options.val_fraction == 0 and not store.test_split:
         raise RunError(f"{store.path} has neither a test nor a val split; give --val-fraction 0.2")
@@ -52,51 +52,61 @@ def preflight(store: Store, settings: Settings, options: RunOptions) -> Checked:
 
 
 def check_training(store: Store, settings: Settings) -> None:
-    """Refuse a store that cannot be trained from with these settings.
+    """Refuse a store that does not support training with these settings.
 
     Raises
     ------
-    SettingsError : settings that do not fit the store.
+    SettingsError : settings do not match the store.
     RunError : the store is incomplete, or has no training split.
     """
     if "train" not in store.splits or len(store.splits["train"]) < 2:
         raise RunError(f"{store.path} has no split 'train' of at least 2 images; build it with that split")
-    missing = store.missing()
-    if missing:
-        raise RunError(
-            f"{store.path} is not complete: {len(missing)} shards are missing or have another size, the first is "
-            f"{missing[0]}; run the build command again, or copy the rest"
-        )
+    refuse_incomplete(store)
     size, data = store.size, settings.data
     if size is None:
         if data.crop != "resized" or data.test != "resize":
             raise SettingsError(
-                f"the images of {store.path} have their own sizes: --set data.crop=resized --set data.test=resize"
+                f"the images of {store.path} have various sizes; add --set data.crop=resized --set data.test=resize"
             )
         return
     room = size + 2 * data.padding if data.crop == "pad" else size
     if data.crop != "resized" and data.image_size > room:
         raise SettingsError(
             f"--image-size {data.image_size} is larger than the stored {size} pixels; "
-            "take a smaller one, or --set data.crop=resized, or build the store with a larger --size"
+            "use a smaller one, add --set data.crop=resized, or build the store with a larger --size"
         )
     if data.test == "center" and data.image_size > size:
-        raise SettingsError(f"data.test=center needs an image size up to the stored {size}, got {data.image_size}")
+        raise SettingsError(f"data.test=center needs an image size of at most the stored {size}, got {data.image_size}")
+
+
+def refuse_incomplete(store: Store) -> None:
+    """Refuse a store whose shards are not all present.
+
+    Raises
+    ------
+    RunError : shards are missing or have the wrong size.
+    """
+    missing = store.missing()
+    if missing:
+        raise RunError(
+            f"{store.path} is not complete: {len(missing)} shards are missing or have the wrong size, the first is "
+            f"{missing[0]}; run the build command again, or copy the missing files"
+        )
 
 
 def _refuse_folder(options: RunOptions) -> None:
-    """Refuse a folder that would be overwritten, or that holds something else."""
+    """Refuse a folder that would be overwritten, or that contains something else."""
     out, resume = options.out, options.resume
     if resume not in (None, "auto"):
         if not Path(resume).is_file():
-            raise SettingsError(f"--resume takes auto or a checkpoint of the run, there is no file {resume}")
+            raise SettingsError(f"--resume takes auto or a checkpoint of the run; there is no file {resume}")
         if Path(resume).resolve().parent != out.resolve():
             raise SettingsError(f"--resume {resume} continues the run in {Path(resume).parent}; leave out --out")
-    # A run that was killed at its very start leaves the lock, and what it was writing.
+    # A run that was killed at its start leaves only the lock and temporary files.
     held = out.iterdir() if out.is_dir() else ()
     names = {path.name for path in held if path.name != ".lock" and not is_leftover(path)}
     if out.exists() and resume is None:
-        remedy = "; to continue what it holds, add --resume auto" if "config.json" in names else ""
-        raise RunError(f"the run folder {out} exists; give another --out, or remove it{remedy}")
+        remedy = "; to continue the run in it, add --resume auto" if "config.json" in names else ""
+        raise RunError(f"the run folder {out} exists; choose another --out, or remove it{remedy}")
     if resume and names and "config.json" not in names:
-        raise RunError(f"{out} holds something else than a run (it has no config.json); give another --out")
+        raise RunError(f"{out} is not a run folder (it has no config.json); choose another --out")

@@ -1,6 +1,6 @@
-"""Comparing finished runs: which of them are one group, which may be compared at all, and their figures over seeds.
+"""Compare finished runs: group them over seeds, check that they are comparable, and summarise their accuracy.
 
-No torch in here.
+Does not import torch.
 """
 
 import json
@@ -15,12 +15,12 @@ from lgcoamix.errors import RunError
 from lgcoamix.runs.finished import Run, read_runs
 from preprocess.text import listed
 
-_ABSENT = "not recorded"  # a run of an older version of this program
+_ABSENT = "not recorded"  # by an older version of this program
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean over seeds and sample standard deviation, None for a single seed; in percent."""
+    """Mean and sample standard deviation over seeds, in percent. A single seed has deviation None."""
 
     mean: float
     deviation: float | None
@@ -29,13 +29,13 @@ class Summary:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but their seed.
+    """Runs that differ only in their seed.
 
     Parameters
     ----------
-    label : how tables and pictures call it.
-    protocol : letter of the protocol that its runs follow.
-    options : those that tell it from other groups of its recipe and method.
+    label : name in tables and plots.
+    protocol : letter of the protocol of its runs.
+    options : options that distinguish it from other groups of the same recipe and method.
     runs : sorted by seed.
     """
 
@@ -47,7 +47,7 @@ class Group:
     runs: tuple[Run, ...]
 
     def summary(self, split: str, metric: str) -> Summary | None:
-        """Figures over the seeds; None where the runs were not evaluated on the split."""
+        """Summarise a metric over seeds; None if the runs were not evaluated on the split."""
         values = [run.figure(split, metric) for run in self.runs]
         if None in values:
             return None
@@ -57,12 +57,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Difference:
-    """One path at which runs part.
+    """A setting in which runs differ.
 
     Parameters
     ----------
     path : for example ``optim.lr``.
-    values : text of a value -> the runs that have it.
+    values : text of each value -> the runs that have it.
     """
 
     path: str
@@ -74,14 +74,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups, best mean first, and what has to be known about them.
+    """Groups with their protocols, differences and warnings.
 
     Parameters
     ----------
-    groups : sorted by the mean of ``metric``, falling.
+    groups : sorted by decreasing mean of ``metric``.
     metric : one of ``METRICS``.
     protocols : letter -> protocol.
-    differences : paths at which the protocols part; empty for one protocol.
+    differences : settings in which the protocols differ; empty for one protocol.
     warnings : lines of text.
     """
 
@@ -93,15 +93,15 @@ class Comparison:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The evaluated splits; the one to judge by comes first."""
+        """Evaluated splits, ``test`` first."""
         return tuple(name for name in ("test", "val") if any(self.ranked(name)))
 
     def ranked(self, split: str) -> tuple[Group, ...]:
-        """Those groups that were evaluated on a split, best mean first."""
+        """List the groups that were evaluated on a split, best mean first."""
         return _ranked((group for group in self.groups if group.summary(split, self.metric)), split, self.metric)
 
     def legend(self) -> dict[str, str]:
-        """What each protocol has where they part: letter -> text."""
+        """Describe each protocol by the settings in which they differ: letter -> text."""
         return {
             letter: ", ".join(f"{part.path} {_value_in(part, protocol, self.protocols)}" for part in self.differences)
             for letter, protocol in self.protocols.items()
@@ -113,13 +113,13 @@ def compare(paths: Iterable[Path], metric: str = "last", across_protocols: bool 
 
     Parameters
     ----------
-    paths : run folders, or folders of run folders. Files among them (of ``runs/*``) are passed over.
-    metric : what groups are sorted by.
-    across_protocols : compare runs that followed different protocols, each in a group of its own protocol.
+    paths : run folders, or folders of run folders. Files (as in ``runs/*``) are ignored.
+    metric : metric to sort groups by.
+    across_protocols : accept runs of different protocols, and group them by protocol.
 
     Raises
     ------
-    RunError : no finished run; different protocols; two runs of one group with the same seed.
+    RunError : there is no finished run; protocols differ; or two runs of a group have the same seed.
     """
     runs, warnings = read_runs(paths)
     protocols: list[Mapping[str, Any]] = []
@@ -130,8 +130,8 @@ def compare(paths: Iterable[Path], metric: str = "last", across_protocols: bool 
     if differences and not across_protocols:
         lines = "".join(f"\n  {part}" for part in differences)
         raise RunError(
-            f"these runs follow {len(protocols)} protocols, their figures do not compare:{lines}\n"
-            "give runs of one protocol, or --across-protocols to see them side by side"
+            f"these runs follow {len(protocols)} protocols, so their results are not comparable:{lines}\n"
+            "select runs of one protocol, or add --across-protocols to see them side by side"
         )
     letters = [_letter(number) for number in range(len(protocols))]
     groups = _groups(runs, {id(run): letters[protocols.index(run.protocol)] for run in runs})
@@ -143,7 +143,7 @@ def compare(paths: Iterable[Path], metric: str = "last", across_protocols: bool 
 
 
 def _differences(runs: Sequence[Run], part: Callable[[Run], Mapping[str, Any]]) -> tuple[Difference, ...]:
-    """Where runs part in what ``part`` takes of them."""
+    """Find the settings in which runs differ, among those that ``part`` selects."""
     found = []
     for path in dict.fromkeys(path for run in runs for path in part(run)):
         values = _distinct(part(run).get(path, _ABSENT) for run in runs)
@@ -166,7 +166,7 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
-    """Short texts of different values, all different."""
+    """Format distinct values as short distinct texts."""
     common = [name for name in values[0] if _in_all(name, values)] if isinstance(values[0], list) else []
     texts = [_text(value, common) for value in values]
     return [text if texts.count(text) == 1 else f"{text} [{number}]" for number, text in enumerate(texts, start=1)]
@@ -205,7 +205,7 @@ def _groups(runs: Sequence[Run], letters: Mapping[int, str]) -> list[Group]:
 
 
 def _identity(run: Run) -> dict[str, Any]:
-    """What makes a group within a recipe and method."""
+    """Return what defines a group within a recipe and method."""
     return {**run.options, "superpixels": run.superpixels}
 
 
@@ -215,8 +215,8 @@ def _refuse_equal_seeds(group: Group) -> None:
         other = seen.setdefault(run.seed, run)
         if other is not run:
             raise RunError(
-                f"{other.folder} and {run.folder} are both {group.label} with seed {run.seed}: a seed counts once; "
-                "leave one of them out"
+                f"{other.folder} and {run.folder} are both {group.label} with seed {run.seed}; expected each seed "
+                "once: leave one of them out"
             )
 
 
@@ -230,7 +230,7 @@ def _ranked(groups: Iterable[Group], split: str, metric: str) -> tuple[Group, ..
 
 def _maps_differ(group: Group) -> list[str]:
     parts = _differences(group.runs, lambda run: run.maps)
-    return [f"{group.label} was trained with maps of one name and different content: {parts[0]}"] if parts else []
+    return [f"{group.label} was trained with maps of the same name but different content: {parts[0]}"] if parts else []
 
 
 def _letter(number: int) -> str:

@@ -1,4 +1,4 @@
-"""The files of a comparison: a table of runs, a document of groups, a plot."""
+"""Write a comparison: a table of runs, a JSON file of groups, a plot."""
 
 import json
 from pathlib import Path
@@ -14,43 +14,41 @@ FILES = ("comparison.csv", "comparison.json", "compare.png")
 
 
 def check_writable(out: Path, own: bool = False) -> None:
-    """Refuse a folder in which a comparison would be mixed with other files, or take their place.
+    """Refuse a folder where a comparison would mix with or overwrite other files.
 
     Parameters
     ----------
-    out : the folder; it may be missing.
-    own : the folder is the caller's: other files may lie beside the comparison.
+    out : output folder; it may be missing.
+    own : whether the caller owns the folder, so that it may contain other files.
 
     Raises
     ------
-    RunError : it holds something, and no comparison of this program.
+    RunError : the folder contains files, but no comparison.
     """
     if not out.exists() or _is_comparison(out / "comparison.json"):
         return
     if not out.is_dir():
-        raise RunError(f"{out} is a file; give a folder")
+        raise RunError(f"{out} is a file, expected a folder; choose another --out")
     in_the_way = sorted(path.name for path in out.iterdir() if not own or path.name in FILES)
     if in_the_way:
-        raise RunError(
-            f"{out} holds {listed(in_the_way)} and no comparison of this program; give an empty or a new folder"
-        )
+        raise RunError(f"{out} contains {listed(in_the_way)} but no comparison; choose an empty or a new folder")
 
 
 def write(comparison: Comparison, out: Path) -> list[Path]:
-    """Write ``comparison.csv`` (one row a run), ``comparison.json`` (groups) and ``compare.png``.
+    """Write ``comparison.csv`` (one row per run), ``comparison.json`` (groups) and ``compare.png``.
 
-    The JSON file, by which the folder is recognised, comes first. Call :func:`check_writable` before.
+    The JSON file, which marks the folder as a comparison, is written first. Call :func:`check_writable` before.
 
     Returns
     -------
-    The files.
+    Paths of the files.
     """
-    from lgcoamix.runs.compare_plot import picture_of  # matplotlib: a second, which a refusal should not take
+    from lgcoamix.runs.compare_plot import plot_comparison  # matplotlib takes a second to import
 
     contents = {
         "comparison.json": (json.dumps(_document(comparison), indent=2, ensure_ascii=False) + "\n").encode(),
         "comparison.csv": _table(comparison).encode(),
-        "compare.png": picture_of(comparison),
+        "compare.png": plot_comparison(comparison),
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
@@ -98,7 +96,6 @@ def _describe(group: Group) -> dict[str, Any]:
 
 
 def _table(comparison: Comparison) -> str:
-    """One row a run."""
     return to_csv([_row(group, run) for group in comparison.groups for run in group.runs])
 
 

@@ -1,4 +1,4 @@
-"""The picture of a comparison: every seed as a point, mean and spread of every group."""
+"""Plot of a comparison: every seed as a point, mean and spread of every group."""
 
 import io
 import textwrap
@@ -9,20 +9,20 @@ from matplotlib.figure import Figure
 from lgcoamix.runs.compare import Comparison, Group
 
 _NAMES = {"last": "last epoch", "best": "best epoch", "median_of_last_10": "median of the last 10 epochs"}
-_LABEL = 44  # characters of a line of a group's name
+_LABEL = 44  # characters per line of a group's name
 _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink", "tab:olive")
 
 
-def picture_of(comparison: Comparison) -> bytes:
-    """Draw the metric of the comparison, and beside it another: the median of the last 10 epochs, or the last.
+def plot_comparison(comparison: Comparison) -> bytes:
+    """Plot the metric of a comparison next to a second one: the median of the last 10 epochs, or the last.
 
     Parameters
     ----------
-    comparison : of any number of groups; the picture grows with them.
+    comparison : any number of groups; the figure grows with them.
 
     Returns
     -------
-    A PNG file.
+    Content of a PNG file.
     """
     split = comparison.splits[0]
     groups = comparison.ranked(split)
@@ -37,14 +37,14 @@ def picture_of(comparison: Comparison) -> bytes:
         for row, group in enumerate(groups):
             _draw_group(axis, row, group, split, metric, colours[group.method])
         axis.set_xlabel(f"top-1 (%) on the split {split}, {_NAMES[metric]}")
-        axis.use_sticky_edges = False  # room to the left of the lowest bar
+        axis.use_sticky_edges = False  # margin to the left of the lowest bar
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(groups)), labels, fontsize=9)
-    axes[0].set_ylim(len(groups) - 0.5, -0.5)  # the best on top
+    axes[0].set_ylim(len(groups) - 0.5, -0.5)  # best on top
     figure.suptitle("each seed (circle), mean (line) and ± sample standard deviation (bar)", fontsize=10)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110, format="png")
-    return picture.getvalue()
+    file = io.BytesIO()
+    figure.savefig(file, dpi=110, format="png")
+    return file.getvalue()
 
 
 def _label(group: Group, comparison: Comparison) -> str:

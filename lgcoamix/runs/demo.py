@@ -1,4 +1,4 @@
-"""``make demo``: the whole path on the generated data set, in a few minutes on a CPU."""
+"""``make demo``: the complete pipeline on a generated data set, in a few minutes on a CPU."""
 
 import json
 import subprocess
@@ -12,17 +12,17 @@ METHODS = ("none", "lgcoamix")
 
 
 def run_demo(data: Path, runs: Path, say: Callable[[str], None]) -> tuple[dict[str, dict], list[Path]]:
-    """Generate, preprocess, train plain and LGCOAMix, evaluate. Each stage is the real command in its own process.
+    """Generate and preprocess the data, then train with and without LGCOAMix. Each stage runs the real command.
 
     Parameters
     ----------
-    data : folder for the raw pictures and the store.
-    runs : folder for the runs. A finished run is taken as it is, an unfinished one goes on.
+    data : folder for the raw images and the store.
+    runs : folder for the runs. A finished run is left unchanged, an unfinished one is resumed.
     say : shows a line of text.
 
     Returns
     -------
-    Results by method, and the pictures that were made.
+    Results by method, and paths of the figures.
     """
     store, sheet = data / "demo.h5", data / "demo-superpixels.png"
     root = data / "raw" / "demo"
@@ -30,18 +30,18 @@ def run_demo(data: Path, runs: Path, say: Callable[[str], None]) -> tuple[dict[s
         say(f"generating the demo set in {root}")
     _command("preprocess", "build", "demo", "--root", str(root), "--out", str(store))
     _command("preprocess", "show", str(store), "--count", "8", "--out", str(sheet))
-    pictures, results = [sheet], {}
+    figures, results = [sheet], {}
     for method in METHODS:
         out = runs / f"demo-{method}"
         if (out / "results.json").exists():
-            say(f"{out} is finished: taken as it is (remove it to train again)")
+            say(f"{out} is already finished and left unchanged (remove it to train again)")
         else:
             say(f"training {method} -> {out}")
             options = ("--device", "cpu", "--workers", "0", "--resume", "auto")
             _command("lgcoamix", "train", "--shards", str(store), "--mixer", method, "--out", str(out), *options)
         results[method] = json.loads((out / "results.json").read_text())
-        pictures += [out / "curves.png", out / "mixed.png"]
-    return results, pictures
+        figures += [out / "curves.png", out / "mixed.png"]
+    return results, figures
 
 
 def _command(module: str, *arguments: str) -> None:
@@ -49,4 +49,4 @@ def _command(module: str, *arguments: str) -> None:
     if code == 130:
         raise KeyboardInterrupt
     if code:
-        raise RunError(f"python -m {module} {' '.join(arguments)} ended with exit code {code}")
+        raise RunError(f"python -m {module} {' '.join(arguments)} failed with exit code {code}")

@@ -1,6 +1,6 @@
-"""Finished runs as their folders tell them: settings, figures, and the protocol that the figures belong to.
+"""Read finished runs from ``config.json`` and ``results.json``: settings, results and protocol.
 
-Reads ``config.json`` and ``results.json``; no torch in here.
+Does not import torch.
 """
 
 import json
@@ -14,7 +14,7 @@ from lgcoamix.errors import RunError
 from lgcoamix.settings.text import flatten
 
 METRICS = ("last", "best", "median_of_last_10")
-_SECTIONS = ("data", "model", "optim", "compute")  # of the settings; method and mixer are what is compared
+_SECTIONS = ("data", "model", "optim", "compute")  # of the settings, without those under comparison: method and mixer
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Run:
 
     Parameters
     ----------
-    folder : its run folder.
+    folder : run folder.
     recipe, method : names.
-    options : the method's, by name.
-    superpixels : name of the maps that it was trained with.
-    seed : of everything that is random.
-    protocol : all that must be equal for a fair comparison, by path.
-    surroundings : versions, device type, number of training processes and commit: they may differ, and that is said.
+    options : options of the method, by name.
+    superpixels : name of the maps used in training.
+    seed : random seed.
+    protocol : settings that must match for a fair comparison, by path.
+    surroundings : versions, device type, number of ranks and commit. Differences only cause a warning.
     maps : content keys of the superpixel maps, by split and column.
     results : ``results.json``, nested keys joined by dots.
     """
@@ -46,16 +46,16 @@ class Run:
     results: Mapping[str, Any]
 
     def figure(self, split: str, metric: str) -> float | None:
-        """Top-1 in percent, or None where the run was not evaluated on the split."""
+        """Return top-1 in percent, or None if the run was not evaluated on the split."""
         return self.results.get(f"{split}_top1.{metric}")
 
 
 def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
-    """Read the finished ones among run folders.
+    """Read the finished runs among run folders.
 
     Parameters
     ----------
-    paths : run folders, or folders of run folders. Files among them are passed over.
+    paths : run folders, or folders of run folders. Files are ignored.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
 
     Raises
     ------
-    RunError : no finished run.
+    RunError : there is no finished run.
     """
     runs, unfinished, unreadable = [], [], []
     for folder in _folders(paths):
@@ -79,7 +79,7 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
                 unreadable.append(f"{folder} ({reason})")
     warnings = [f"left out, not finished: {', '.join(unfinished)}"] if unfinished else []
     if unreadable:
-        warnings.append(f"left out, no run: {', '.join(unreadable)}")
+        warnings.append(f"left out, not a run: {', '.join(unreadable)}")
     if not runs:
         raise RunError(
             "expected folders of finished runs (with config.json and results.json), found none"
@@ -89,7 +89,7 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
 
 
 def _folders(paths: Iterable[Path]) -> list[Path]:
-    """The given folders; one that only holds runs stands for its children. Each folder once."""
+    """List the given folders once each; a folder of runs stands for its children."""
     found: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
@@ -107,7 +107,7 @@ def _read(folder: Path) -> Run:
     flat = flatten(results)
     _check_figures(flat)
     if not isinstance(config["seed"], int):
-        raise ValueError(f"seed is {config['seed']!r}, no integer")
+        raise ValueError(f"seed is {config['seed']!r}, expected an integer")
     return Run(
         folder,
         config["recipe"],
@@ -129,7 +129,7 @@ def _check_figures(flat: Mapping[str, Any]) -> None:
     for path in (f"{split}.{metric}" for split in splits for metric in METRICS):
         value = flat[path]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{path} is {value!r}, no number")
+            raise ValueError(f"{path} is {value!r}, expected a number")
 
 
 def _protocol(config: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The files of a run: configuration, tables, checkpoints, results. Rank 0 alone writes them."""
+"""The files of a run: configuration, tables, checkpoints, results. Only rank 0 writes them."""
 
 import fcntl
 import json
@@ -13,21 +13,21 @@ from lgcoamix.runs.checkpoint import checkpoints_in, load_checkpoint, save_check
 from preprocess.files import is_leftover, named, write_whole
 from preprocess.text import to_csv
 
-_LAST_EPOCHS = 10  # results name the median of this many last epochs
+_LAST_EPOCHS = 10  # results contain the median over the last epochs
 
 
 class RunFolder:
-    """The folder of one run, held by one process at a time.
+    """The folder of a run, locked by one process at a time.
 
     Parameters
     ----------
-    path : is made.
-    chosen_on : split on which the best epoch is chosen.
-    keep : checkpoints that stay.
+    path : folder to create.
+    chosen_on : split that selects the best epoch.
+    keep : number of checkpoints to keep.
 
     Raises
     ------
-    RunError : another process trains in it.
+    RunError : another process is training in the folder.
     """
 
     def __init__(self, path: Path, chosen_on: str, keep: int = 2) -> None:
@@ -41,7 +41,9 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise RunError(f"another process trains in {path}; wait for it, or give another --out") from None
+            raise RunError(
+                f"another process is training in {path}; wait for it to finish, or choose another --out"
+            ) from None
         for leftover in filter(is_leftover, path.iterdir()):
             leftover.unlink()
 
@@ -49,19 +51,19 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.close()  # the file stays: removing it could let two others in at once
+        self._lock.close()  # keep the file: removing it could let two other processes in at once
 
     def newest(self) -> Path | None:
-        """The checkpoint to go on from."""
+        """Return the newest checkpoint, if any."""
         return next(iter(checkpoints_in(self.path)), None)
 
     def set_aside_newer_than(self, checkpoint: Path, epochs: int) -> None:
-        """Rename the checkpoints that a run leaves behind as it goes on from an older one.
+        """Rename checkpoints that are newer than the one to resume.
 
         Parameters
         ----------
-        checkpoint : the one that it goes on from.
-        epochs : that were finished then; a best one that is later goes as well.
+        checkpoint : checkpoint to resume.
+        epochs : epochs finished at that checkpoint. A later ``best.pt`` is renamed too.
         """
         newer = list(takewhile(lambda path: not path.samefile(checkpoint), checkpoints_in(self.path)))
         best = self.path / "best.pt"
@@ -71,31 +73,33 @@ class RunFolder:
             path.replace(path.with_suffix(".pt.set-aside"))
 
     def write_json(self, name: str, document: dict[str, Any]) -> None:
-        """Write one document."""
+        """Write a JSON file."""
         write_whole(self.path / name, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
 
     def begin(self, config: dict[str, Any]) -> None:
-        """Start a new run; what an earlier start left behind is removed."""
+        """Start a new run, and remove what an earlier start left behind."""
         self.restore({"rows": [], "timings": [], "lambda_bytes": 0})
         self.write_json("config.json", config)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must know of the tables."""
+        """Return the state of the tables for a checkpoint."""
         return {"rows": self.rows, "timings": self.timings, "lambda_bytes": self.lambda_bytes}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take the tables back to where a checkpoint was written.
+        """Roll the tables back to a checkpoint.
 
         Raises
         ------
-        RunError : ``lambdas.csv`` is shorter than it was then.
+        RunError : ``lambdas.csv`` is shorter than at the checkpoint.
         """
         self.rows, self.timings = list(state["rows"]), list(state["timings"])
         self.lambda_bytes = state["lambda_bytes"]
         lambdas = self.path / "lambdas.csv"
         found = lambdas.stat().st_size if lambdas.exists() else 0
         if found < self.lambda_bytes:
-            raise RunError(f"{lambdas} has {found} bytes, at the checkpoint it had {self.lambda_bytes}: bring it back")
+            raise RunError(
+                f"{lambdas} has {found} bytes, expected at least {self.lambda_bytes} as at the checkpoint; restore it"
+            )
         if self.lambda_bytes:
             os.truncate(lambdas, self.lambda_bytes)
         else:
@@ -103,17 +107,17 @@ class RunFolder:
         self.write_tables()
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the newest checkpoint."""
+        """Write ``last.pt``."""
         save_checkpoint(self.path / "last.pt", {**state, **self.state(), "chosen_on": self.chosen_on}, self.keep)
 
     def save_best(self, state: dict[str, Any]) -> None:
-        """Write ``best.pt`` if the last row is the best so far; the first of equals stays."""
+        """Write ``best.pt`` if the last row is the best so far; ties keep the earlier epoch."""
         tops = [row[f"{self.chosen_on}_top1"] for row in self.rows]
         if tops[-1] > max(tops[:-1], default=-1.0):
             save_checkpoint(self.path / "best.pt", {**state, "chosen_on": self.chosen_on})
 
     def append_lambdas(self, rows: list[dict[str, float]]) -> None:
-        """Add rows to ``lambdas.csv``; a checkpoint that is written next will count them."""
+        """Append rows to ``lambdas.csv``; the next checkpoint includes them."""
         if not rows:
             return
         path = self.path / "lambdas.csv"
@@ -132,8 +136,8 @@ class RunFolder:
                 write_whole(self.path / name, to_csv(rows, end="\r\n").encode())
 
     def results(self) -> dict[str, Any]:
-        """Last, best and median of the last epochs, for every evaluated split."""
-        best = max(self.rows, key=lambda row: row[f"{self.chosen_on}_top1"])  # the first of equals
+        """Summarise every evaluated split: last, best, and median of the last epochs."""
+        best = max(self.rows, key=lambda row: row[f"{self.chosen_on}_top1"])  # ties keep the earlier epoch
         names = [key for key in best if key.endswith("_top1")]
         return {
             name: {

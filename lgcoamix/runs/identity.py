@@ -1,4 +1,4 @@
-"""What makes two runs the same run: recipe, settings, seed, data."""
+"""What identifies a run: recipe, settings, seed and data."""
 
 import json
 from pathlib import Path
@@ -15,9 +15,9 @@ _NONE = "not set"
 
 
 def identity(store: Store, settings: Settings, options: RunOptions) -> dict[str, Any]:
-    """What decides the outcome of a run: two runs that agree here are the same run."""
+    """Return everything that determines the outcome of a run. Equal identities mean the same run."""
     superpixels, keys = store.superpixels.name, store.content_keys
-    if options.maps == "live":  # no stored map is read
+    if options.maps == "live":  # no stored maps are read
         superpixels += ", live"
         keys = {name: key for name, key in keys.items() if name.endswith(f"/{IMAGES}")}
     return {
@@ -25,29 +25,29 @@ def identity(store: Store, settings: Settings, options: RunOptions) -> dict[str,
         "settings": to_plain(settings),
         "seed": options.seed,
         "val_fraction": options.val_fraction,
-        "test_split": store.test_split,  # what the tables call "test"
+        "test_split": store.test_split,  # called "test" in the tables
         "store": {"superpixels": superpixels, "keys": keys},
         "classes": list(store.classes),
     }
 
 
 def refuse_other_run(mine: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
-    """Compare this run's identity with what a folder's run was started with.
+    """Refuse to resume a run that was started with other settings.
 
     Raises
     ------
-    RunError : they differ; the message names each difference.
+    RunError : the identities differ; the message names the differences.
     """
     differences = compare_runs(mine, config)
     if differences:
         raise RunError(
-            f"{folder} holds another run: {differences}. Give the options that it was started with, or another --out"
+            f"{folder} contains another run: {differences}. Use the options it was started with, or another --out"
         )
 
 
 def compare_runs(mine: dict[str, Any], config: dict[str, Any]) -> str:
-    """Name what differs between this run's identity and what another was started with; empty: nothing."""
-    mine, config = json.loads(json.dumps([mine, config]))  # lists and tuples alike
+    """Describe how this run's identity differs from the configuration of another; empty if equal."""
+    mine, config = json.loads(json.dumps([mine, config]))  # turns tuples into lists
     here = flatten(mine)
     store = config.get("store") or {}
     there = flatten({key: config.get(key) for key in mine} | {"store": {key: store.get(key) for key in mine["store"]}})

@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a trained network, and the network itself as inference needs it."""
+"""Read a checkpoint, and build its network for inference."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -14,23 +14,23 @@ from lgcoamix.runs.checkpoint import load_checkpoint
 from lgcoamix.settings.sections import Settings, from_plain
 
 CONFIG = "config.json"  # of a run, and of an exported folder
-SECTION = "lgcoamix"  # of an exported config.json; timm passes over what it does not know
-_PARTS = ("backbone.", "mid_branch.")  # inference needs no other part of the network
+SECTION = "lgcoamix"  # of an exported config.json; timm ignores unknown keys
+_PARTS = ("backbone.", "mid_branch.")  # parts of the network that inference needs
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a checkpoint file holds.
+    """Content of a checkpoint file.
 
     Parameters
     ----------
-    path : of the file.
-    config : as in ``config.json``.
-    settings : of the run.
-    when : how far the training was, for example "epoch 8" or "step 500 of epoch 9".
-    weights : name of the state dict that was taken: ``model_ema`` where there is one, else ``model``.
-    state : names and tensors.
-    figures : row of ``metrics.csv`` that was measured with these weights; empty in the middle of an epoch.
+    path : checkpoint file.
+    config : content of ``config.json``.
+    settings : settings of the run.
+    when : progress of the training, for example "epoch 8" or "step 500 of epoch 9".
+    weights : name of the chosen state dict: ``model_ema`` if present, else ``model``.
+    state : state dict.
+    figures : row of ``metrics.csv`` measured with these weights; empty in the middle of an epoch.
     """
 
     path: Path
@@ -43,17 +43,17 @@ class Trained:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names; logit i is of ``classes[i]``."""
+        """Class names; logit i belongs to ``classes[i]``."""
         return tuple(self.config["classes"])
 
 
 def checkpoint_file(path: Path) -> Path:
-    """A run folder stands for its ``best.pt``."""
+    """Resolve a run folder to its ``best.pt``."""
     return path / "best.pt" if path.is_dir() else path
 
 
 def exported_config(folder: Path) -> dict[str, Any] | None:
-    """``config.json`` of an exported folder; None for anything else."""
+    """Read ``config.json`` of an exported folder; None for anything else."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
         return config if isinstance(config[SECTION]["format"], int) else None
@@ -66,17 +66,17 @@ def read_trained(path: Path) -> Trained:
 
     Raises
     ------
-    RunError : missing, damaged, or of another program or another version of this one.
+    RunError : the file is missing, damaged, or written by another program or version.
     """
     if exported_config(path.parent) is not None and (not path.is_file() or path.suffix in (".safetensors", ".onnx")):
         raise RunError(
-            f"{path.parent} is an export already, expected best.pt or last.pt of a run, or its folder; to classify "
+            f"{path.parent} is already an export, expected a run folder or its best.pt or last.pt; to classify "
             f"images with it: python -m lgcoamix predict --model {path.parent}"
         )
     if not path.is_file():
         last = path.with_name("last.pt")
         if last.is_file():
-            raise RunError(f"{path.parent} has no {path.name}, but a last.pt: give --checkpoint {last}")
+            raise RunError(f"{path.parent} has no {path.name}, but a last.pt: use --checkpoint {last}")
         raise RunError(f"expected a checkpoint file, or a run folder with best.pt; there is no {path}")
     content = load_checkpoint(path)
     weights = "model_ema" if content.get("model_ema") else "model"
@@ -86,7 +86,7 @@ def read_trained(path: Path) -> Trained:
         config["classes"][0]
     except (LookupError, TypeError, ValueError) as error:
         raise RunError(
-            f"{path} was written by another version of this program, its configuration cannot be read: "
+            f"{path} was written by another version of this program; its configuration cannot be read: "
             f"{type(error).__name__}: {error}"
         ) from None
     figures = {} if _within_epoch(content) else content.get("metrics") or {}
@@ -94,11 +94,11 @@ def read_trained(path: Path) -> Trained:
 
 
 def make_network(trained: Trained) -> LocalGlobalNet:
-    """Build the network of a checkpoint for inference, on the CPU: the backbone, and the mid-level branch if any.
+    """Build the network of a checkpoint on the CPU for inference: backbone and mid-level branch, if any.
 
     Raises
     ------
-    RunError : the weights do not fit the network that the configuration names.
+    RunError : the weights do not match the network named in the configuration.
     """
     settings = trained.settings
     N, size = len(trained.classes), settings.data.image_size
@@ -110,8 +110,8 @@ def make_network(trained: Trained) -> LocalGlobalNet:
     except (BackboneError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise RunError(
-            f"{trained.path} does not fit the network {settings.model.backbone} of its configuration: {reason}; it "
-            "may need the timm version that its config.json names"
+            f"{trained.path} does not match the network {settings.model.backbone} of its configuration: {reason}; it "
+            "may need the timm version named in its config.json"
         ) from None
     return model.eval().requires_grad_(False)
 

@@ -1,4 +1,4 @@
-"""A sweep: the real train command, once for every method and seed, each in a process and a run folder of its own."""
+"""Run the train command for every method and seed, each in a separate process and run folder."""
 
 import os
 import re
@@ -20,19 +20,19 @@ from lgcoamix.settings.text import suggest
 from preprocess.machine import cores
 
 TRAIN = (sys.executable, "-m", "lgcoamix", "train")
-_OWN = ("--shards", "--seed", "--out", "--resume")  # options of train that the sweep gives to every cell
+_OWN = ("--shards", "--seed", "--out", "--resume")  # train options that the sweep sets for every cell
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-_HANG_UP = getattr(signal, "SIGHUP", None)  # the terminal is gone; Windows has none
+_HANG_UP = getattr(signal, "SIGHUP", None)  # terminal closed; Windows has none
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What is trained with every seed.
+    """A configuration to train with every seed.
 
     Parameters
     ----------
-    name : beginning of its run folders.
-    options : of train; they name the mixer.
+    name : prefix of its run folders.
+    options : train options, including the mixer.
     """
 
     name: str
@@ -46,8 +46,8 @@ class Cell:
     Parameters
     ----------
     name : VARIANT-sSEED.
-    folder : its run folder.
-    command : the whole command line.
+    folder : run folder.
+    command : complete command line.
     """
 
     name: str
@@ -56,24 +56,18 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Its results are written."""
+        """Whether its results are written."""
         return (self.folder / "results.json").is_file()
 
     @property
     def log(self) -> Path:
-        """What it says, where several cells run at a time."""
+        """Log file of its output, if several cells run in parallel."""
         return self.folder.with_name(f"{self.name}.log")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that ended without results.
-
-    Parameters
-    ----------
-    cell : the cell.
-    reason : text.
-    """
+    """A cell that ended without results, and why."""
 
     cell: Cell
     reason: str
@@ -87,7 +81,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
     Raises
     ------
-    SettingsError : another form, no seed, or one given twice.
+    SettingsError : malformed text, no seeds, or a duplicate.
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -97,40 +91,42 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         low, high = int(match[1]), match[2]
         seeds += [low] if high is None else range(low, int(high))
     if not seeds or len(set(seeds)) < len(seeds):
-        raise SettingsError(f"--seeds needs at least one seed, and each of them once, got {text!r}")
+        raise SettingsError(f"--seeds needs at least one seed, without duplicates, got {text!r}")
     return tuple(seeds)
 
 
 def parse_variants(mixers: str | None, cells: Sequence[str]) -> tuple[Variant, ...]:
-    """Read ``--mixers none,cutmix`` and each ``--cell NAME=OPTIONS OF TRAIN``.
+    """Read ``--mixers none,cutmix`` and each ``--cell NAME=TRAIN OPTIONS``.
 
     Raises
     ------
-    SettingsError : nothing given, an unknown mixer, a malformed cell, a name or the same options twice.
+    SettingsError : no variants, an unknown mixer, a malformed cell, or a duplicate name or set of options.
     """
     names = [name.strip() for name in mixers.split(",")] if mixers is not None else []
     variants = [Variant(name, ("--mixer", name)) for name in names] + [_parse_cell(text) for text in cells]
     if not variants:
-        raise SettingsError("nothing to train: give --mixers none,lgcoamix, or --cell")
+        raise SettingsError("nothing to train: add --mixers none,lgcoamix, or --cell")
     for number, variant in enumerate(variants):
         _check_mixer(variant)
         for other in variants[:number]:
             if other.name == variant.name:
-                raise SettingsError(f"the name {variant.name!r} is given twice; each --mixers and --cell needs its own")
+                raise SettingsError(
+                    f"the name {variant.name!r} is given twice; use unique names in --mixers and --cell"
+                )
             if other.options == variant.options:
-                raise SettingsError(f"{other.name} and {variant.name} are the same options; leave one of them out")
+                raise SettingsError(f"{other.name} and {variant.name} have the same options; remove one of them")
     return tuple(variants)
 
 
 def check_train_options(options: Sequence[str]) -> None:
-    """Refuse what the sweep itself gives to every cell.
+    """Refuse train options that the sweep itself sets for every cell.
 
     Raises
     ------
-    SettingsError : such an option, or text that is no option.
+    SettingsError : such an option, or text that is not an option.
     """
     if options and not options[0].startswith("-"):
-        raise SettingsError(f"expected options of train, such as -- --epochs 20, got {options[0]!r}")
+        raise SettingsError(f"expected train options, such as -- --epochs 20, got {options[0]!r}")
     _refuse_own("after --", options, (*_OWN, "--mixer"))
 
 
@@ -142,14 +138,14 @@ def make_cells(
     options: Sequence[str] = (),
     command: Sequence[str] = TRAIN,
 ) -> tuple[Cell, ...]:
-    """List every cell, seed by seed, so that an early look compares all variants.
+    """List every cell, seed by seed, so that all variants can be compared early.
 
     Parameters
     ----------
-    store : given to every cell as ``--shards``.
-    out : folder of the run folders.
-    options : of train, for every cell.
-    command : beginning of every command line.
+    store : passed to every cell as ``--shards``.
+    out : parent of the run folders.
+    options : train options for every cell.
+    command : start of every command line.
     """
     cells = []
     for seed in seeds:
@@ -161,23 +157,23 @@ def make_cells(
 
 
 def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> tuple[Failure, ...]:
-    """Run cells, ``jobs`` at a time. One that fails does not hold up the others.
+    """Run cells, ``jobs`` at a time. A failed cell does not stop the others.
 
-    A cell is in a process group of its own: Ctrl-C reaches it once, through this process. The train command decides
-    whether a folder is started, continued or taken as it is.
+    Each cell has its own process group, so that Ctrl-C reaches it once, through this process. The train command decides
+    whether to start or resume a run, or to leave it unchanged.
 
     Parameters
     ----------
-    jobs : with more than one, what cells say goes to their logs and they share the cores.
+    jobs : if more than one, cells write their output to logs and share the cores.
     say : shows a line of text; called from threads.
 
     Returns
     -------
-    The cells without results.
+    The failed cells.
 
     Raises
     ------
-    Interrupted : Ctrl-C or SIGTERM came, here or to a cell. All cells have ended.
+    Interrupted : Ctrl-C or SIGTERM reached this process or a cell. All cells have ended.
     """
     cells[0].folder.parent.mkdir(parents=True, exist_ok=True)
     running = _Running(jobs, say)
@@ -200,16 +196,16 @@ def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> t
 
 @dataclass
 class _Running:
-    """The processes of the cells that run now, and whether to stop."""
+    """Processes of the running cells, and whether to stop."""
 
     jobs: int
     say: Callable[[str], None]
     stopped_by: int = 0  # a signal
     processes: set[subprocess.Popen] = field(default_factory=set)
-    lock: threading.RLock = field(default_factory=threading.RLock)  # a signal may come while one is handled
+    lock: threading.RLock = field(default_factory=threading.RLock)  # a signal may arrive while another is handled
 
     def run(self, cell: Cell) -> Failure | None:
-        """Run one cell to its end. Called in a thread."""
+        """Run a cell to its end. Called in a thread."""
         was_finished = cell.finished
         try:
             code = self._code(cell, was_finished)
@@ -222,11 +218,11 @@ class _Running:
         if code or not cell.finished:
             reason = f"exit code {code}" if code else "it ended without results.json"
             return Failure(cell, f"{reason}, see {cell.log}" if self.jobs > 1 else reason)
-        self.say(f"{cell.name}: finished, taken as it is" if was_finished else f"{cell.name}: done")
+        self.say(f"{cell.name}: already finished, left unchanged" if was_finished else f"{cell.name}: done")
         return None
 
     def stop(self, number: int, again: bool = True) -> None:
-        """Start no more cells, and tell the running ones; those that were told before only if ``again``."""
+        """Start no more cells, and forward the signal to the running ones; a second time only if ``again``."""
         with self.lock:
             if self.stopped_by and not again:
                 return
@@ -235,7 +231,7 @@ class _Running:
                 process.send_signal(number)
 
     def _code(self, cell: Cell, was_finished: bool) -> int | None:
-        """Exit code as a shell counts it; None for a cell that did not start."""
+        """Return the exit code as a shell reports it; None for a cell that did not start."""
         process = self._start(cell, was_finished)
         if process is None:
             return None
@@ -245,7 +241,7 @@ class _Running:
         return 128 - code if code < 0 else code
 
     def _start(self, cell: Cell, was_finished: bool) -> subprocess.Popen | None:
-        with self.lock:  # a stop comes before a start, or finds the process
+        with self.lock:  # either the stop is seen here, or it sees the process
             if self.stopped_by:
                 return None
             if not was_finished:
@@ -267,7 +263,7 @@ class _Running:
         if self.jobs == 1:
             yield None
             return
-        with cell.log.open("ab") as log:  # what a resumed cell said before stays
+        with cell.log.open("ab") as log:  # keep the output from before a resume
             yield log.fileno()
 
     def _environment(self) -> dict[str, str]:
@@ -277,12 +273,12 @@ class _Running:
 
 @contextmanager
 def _forwarding(running: _Running) -> Iterator[None]:
-    """Hand Ctrl-C and SIGTERM on to the cells, and wait for them."""
+    """Forward Ctrl-C and SIGTERM to the cells, and wait for them."""
 
     def handle(number: int, _: FrameType | None) -> None:
         running.stop(signal.SIGTERM if number == _HANG_UP else number)
 
-    # Not the hang-up under nohup: there it is ignored.
+    # nohup ignores SIGHUP: leave it ignored.
     hang_up = [_HANG_UP] if _HANG_UP and signal.getsignal(_HANG_UP) != signal.SIG_IGN else []
     before = {number: signal.signal(number, handle) for number in (*_STOPS, *hang_up)}
     try:
@@ -314,7 +310,7 @@ def _check_mixer(variant: Variant) -> None:
 
 
 def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Every word with the one after it."""
+    """Pair every word with its successor."""
     return zip(words, (*words[1:], ""), strict=True)
 
 

@@ -192,10 +192,10 @@ def test_a_folder_in_use_is_refused_and_force_replaces_the_same_evaluation_alone
     quick = ("--fgsm", "none", "--drop", "none")
     options = ("--shards", flowers_store, "--out", out, *HERE, *quick)
     done = _invoke("--checkpoint", last, *options)
-    assert (done.exit_code, _has(done, "out exists; give another --out, or .* --force")) == (1, True)
+    assert (done.exit_code, _has(done, "out exists; choose another --out, or pass --force")) == (1, True)
     for other in (("--checkpoint", trained / "best.pt"), ("--checkpoint", last, "--split", "train")):
         done = _invoke(*other, *options, "--force")
-        assert (done.exit_code, _has(done, "holds the evaluation of .*last.pt on flowers, split test")) == (1, True)
+        assert (done.exit_code, _has(done, "contains the evaluation of .*last.pt on flowers, split test")) == (1, True)
     assert (out / "evaluation.json").read_bytes() == before
     _evaluate(last, flowers_store, out, *quick, "--force")
     assert (out / "evaluation.json").read_bytes() != before
@@ -205,7 +205,7 @@ def test_a_folder_in_use_is_refused_and_force_replaces_the_same_evaluation_alone
 def test_force_replaces_nothing_but_evaluations(trained, flowers_store, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     done = _invoke("--checkpoint", trained, "--shards", flowers_store, "--out", tmp_path, "--force", *HERE)
-    assert (done.exit_code, _has(done, "holds no evaluation that --force could replace")) == (1, True)
+    assert (done.exit_code, _has(done, "contains no evaluation to replace with --force")) == (1, True)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -222,7 +222,7 @@ MISTAKES = {
     "fgsm: nan": (("--fgsm", "nan"), 2, r"--fgsm.*got 'nan'"),
     "fgsm: nothing": (("--fgsm", ""), 2, r"--fgsm.*or none, got ''"),
     "drop: range": (("--drop", "0.5,1.5"), 2, r"--drop.*shares in \(0, 1\].*got '0.5,1.5'"),
-    "grid": (("--drop-grid", 33), 2, r"--drop-grid 33 is finer than the 32 pixels"),
+    "grid": (("--drop-grid", 33), 2, r"--drop-grid 33 exceeds the input size of 32 pixels"),
     "batches": (("--batch-size", 0), 2, r"--batch-size"),
 }
 
@@ -263,7 +263,7 @@ def test_checkpoints_that_do_not_fit_this_program_are_refused(trained, flowers_s
     _refused(path, flowers_store, out, r"another version of this program.*'colour'")
     settings = {**config["settings"], "model": {**config["settings"]["model"], "backbone": "resnet18"}}
     path = _changed(trained, tmp_path / "other.pt", config={**config, "settings": settings})
-    _refused(path, flowers_store, out, r"does not fit the network resnet18")
+    _refused(path, flowers_store, out, r"does not match the network resnet18")
 
 
 def test_a_network_that_diverged_is_named(trained, flowers_store, tmp_path):
@@ -277,7 +277,7 @@ def test_a_network_that_diverged_is_named(trained, flowers_store, tmp_path):
 def test_a_store_of_other_classes_is_refused(trained, flowers_store, painted, tmp_path):
     out = tmp_path / "out"
     store = build_here(painted, tmp_path / "painted.h5").path
-    _refused(trained, store, out, r"knows 3 classes, .* has 2; .* class 0: 'daisy' in the checkpoint, 'a' in the store")
+    _refused(trained, store, out, r"has 3 classes, .* has 2; .* class 0: 'daisy' in the checkpoint, 'a' in the store")
     config = torch.load(trained / "last.pt", weights_only=True)["config"]
     path = _changed(trained, tmp_path / "four.pt", config={**config, "classes": [*config["classes"], "rose"]})
     _refused(path, flowers_store, out, r"class 3: 'rose' in the checkpoint, missing in the store")
@@ -287,7 +287,7 @@ def test_a_centre_that_is_larger_than_the_stored_images_is_refused(trained, flow
     config = torch.load(trained / "last.pt", weights_only=True)["config"]
     data = {**config["settings"]["data"], "test": "center", "image_size": 80}
     path = _changed(trained, tmp_path / "large.pt", config={**config, "settings": {**config["settings"], "data": data}})
-    _refused(path, flowers_store, tmp_path / "out", r"the centre of 80 pixels .* holds images of 64 pixels")
+    _refused(path, flowers_store, tmp_path / "out", r"centre crop of 80 pixels .* contains images of 64 pixels")
 
 
 def test_a_store_that_lacks_a_shard_is_refused(trained, flowers_store, tmp_path):

@@ -332,7 +332,7 @@ def test_resuming_with_other_maps_is_refused(runs, flowers_store, tmp_path, fold
             (tmp_path / folder / "results.json").unlink()
         done = CliRunner().invoke(train, [*command, "--maps", maps])
         assert done.exit_code == 1
-        assert "holds another run: store.superpixels is slic-c10-12,30" in done.output
+        assert "contains another run: store.superpixels is slic-c10-12,30" in done.output
 
 
 def test_a_comparison_keeps_live_and_stored_maps_apart(runs):

@@ -269,7 +269,7 @@ MISTAKES = {
     "no such files": (("MIXED/\x1b", "MIXED/gone.jpg"), 2, r"there is no '\S+/\\x1b', '\S+/gone.jpg'$"),
     "no images": (("MIXED/deep/none",), 1, r"no images in .*none: folders are searched.*\.jpg"),
     "no such model": (("MIXED", "--model", "nowhere"), 2, r"'--model'.*'nowhere' does not exist"),
-    "no model": (("MIXED", "--model", "MIXED"), 1, r"that the command export wrote, .*mixed has no config.json"),
+    "no model": (("MIXED", "--model", "MIXED"), 1, r"written by the command export, .*mixed has no config.json"),
     "top": (("MIXED", "--top", "0"), 2, r"--top"),
     "out": (("MIXED", "--out", "MIXED"), 2, r"'--out'.*is a directory"),
     "out no table": (
@@ -317,19 +317,19 @@ def test_models_that_cannot_be_read_are_refused(model, mixed, tmp_path):
     weights = (copy / "model.safetensors").read_bytes()
     middle = len(weights) // 2
     (copy / "model.safetensors").write_bytes(weights[:middle] + bytes([weights[middle] ^ 1]) + weights[middle + 1 :])
-    refused(copy, r"model.safetensors is damaged: its bytes do not match .*; export it again, or copy it anew")
+    refused(copy, r"model.safetensors is damaged: its bytes do not match .*; export or copy it again")
     (copy / "model.safetensors").unlink()
     refused(copy, r"model.safetensors cannot be read: No such file")
     _change(copy, lambda config: config["lgcoamix"].pop("sha256"))  # of an earlier version
     (copy / "model.safetensors").write_bytes(weights[:-100])
-    refused(copy, r"copy cannot be loaded: .*; export it again, or copy it anew")
+    refused(copy, r"copy cannot be loaded: .*; export or copy it again")
     config = json.loads((copy / "config.json").read_text())
     config["lgcoamix"]["format"] = 2
     (copy / "config.json").write_text(json.dumps(config))
     refused(copy, r"has export format 2, this program reads 1")
     del config["lgcoamix"]
     (copy / "config.json").write_text(json.dumps(config))
-    refused(copy, r"does not say how its images are prepared")
+    refused(copy, r"without the preprocessing of images")
     refused(model.parent, r"is a run: python -m lgcoamix export --checkpoint")
 
 
@@ -342,14 +342,14 @@ def _change(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 DAMAGE = {  # what becomes of config.json: what is said
     "no images": (lambda c: c["lgcoamix"].update(images={}), r"images has no size, resize, codec"),
-    "images a list": (lambda c: c["lgcoamix"].update(images=[]), r"images must say how .*, it is \[\]"),
+    "images a list": (lambda c: c["lgcoamix"].update(images=[]), r"images must describe how .*, it is \[\]"),
     "no size": (lambda c: c["lgcoamix"]["images"].update(size=None), r"images.size must be .*, it is null"),
     "a size": (lambda c: c["lgcoamix"]["images"].update(resize="none"), r"images.size must be .*, it is 64"),
     "resize": (lambda c: c["lgcoamix"]["images"].update(resize="long"), r"one of squash, short, none, it is .long"),
     "codec": (lambda c: c["lgcoamix"]["images"].update(codec="gif"), r"one of raw, jpeg, png, it is .gif"),
     "quality": (lambda c: c["lgcoamix"]["images"].update(codec="jpeg"), r"images.quality .* 1 and 100, it is null"),
     "banner": (lambda c: c["lgcoamix"]["images"].update(banner=-1), r"images.banner .* it is -1"),
-    "no data": (lambda c: c["lgcoamix"].pop("data"), r"data must hold the settings of the images, it is null"),
+    "no data": (lambda c: c["lgcoamix"].pop("data"), r"data must contain the settings of the images, it is null"),
     "odd data": (lambda c: c["lgcoamix"]["data"].update(colour=1), r"cannot be loaded: TypeError: .*colour"),
     "no names": (lambda c: c.pop("label_names"), r"label_names must list .* it is null"),
     "few names": (lambda c: c["label_names"].pop(), r"label_names has 3 names, num_classes is 4"),
@@ -367,7 +367,7 @@ def test_a_configuration_that_lacks_something_is_refused(change, message, model,
     with pytest.raises(RunError) as caught:
         read_exported(tmp_path / "model")
     assert re.search(message, str(caught.value))
-    assert "export it again, or copy it anew" in str(caught.value)
+    assert "export or copy it again" in str(caught.value)
 
 
 def _fails(model: Path, mixed: Path, *options: object) -> str:
@@ -393,12 +393,12 @@ def test_too_little_memory_names_the_option(model, mixed, monkeypatch):
 
     monkeypatch.setattr("lgcoamix.export.predict.to_inputs", full)
     said = _fails(model, mixed, "--workers", 0, "--batch-size", 7)
-    assert "for 7 images at a time: take a smaller --batch-size" in said
+    assert "with 7 images per batch: use a smaller --batch-size" in said
 
 
 def test_a_loading_process_that_dies_is_told(model, mixed, monkeypatch):
     monkeypatch.setattr(ImageFiles, "__getitems__", lambda files, places: os._exit(1))
-    assert "a loading process died, perhaps for lack of memory: take --workers 0" in _fails(
+    assert "a DataLoader worker died, perhaps for lack of memory: use fewer --workers" in _fails(
         model, mixed, "--workers", 1
     )
 

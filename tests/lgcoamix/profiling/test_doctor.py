@@ -25,7 +25,20 @@ from preprocess.cli import main as preprocess_command
 from preprocess.store import Store
 from tests.conftest import Run
 
-SMALL = ("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "12", "--device", "cpu", "--workers", "0")
+SMALL = (
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--image-size",
+    "32",
+    "--batch-size",
+    "12",
+    "--device",
+    "cpu",
+    "--workers",
+    "0",
+)
 QUICK = ("--samples", "36", "--seconds", "0.2")
 
 # 32 samples of 1.2 ms take 38.4 ms to load, a step 10 ms: four processes would keep up.
@@ -69,25 +82,25 @@ RECOMMENDATIONS = {
         replace(WAITS, cores=16, streaming=Steps(40, 40.0, 800.0, 0.75)),  # 400 images/s each, and the step takes 3200
         r"75 % of the time: train with --workers 8\.$",
     ),
-    "some cores are left": (replace(WAITS, cores=4), r"--workers 3; 4 would keep up"),
-    "few cores on the CPU": (replace(WAITS, device="cpu", threads=5), r"--workers 3; 4 would keep up"),
-    "no cores left on the CPU": (replace(WAITS, device="cpu"), r"decoding takes most"),
-    "decode": (STUCK, r"decoding takes most; build the store with --codec raw"),
+    "some cores are left": (replace(WAITS, cores=4), r"--workers 3; with more cores, 4 would keep up"),
+    "few cores on the CPU": (replace(WAITS, device="cpu", threads=5), r"--workers 3; with more cores, 4 would keep up"),
+    "no cores left on the CPU": (replace(WAITS, device="cpu"), r"decoding dominates"),
+    "decode": (STUCK, r"decoding dominates; build the store with --codec raw"),
     "decode, sizes of their own": (
         replace(STUCK, resize="none", stored_size=None),
-        r"decoding takes most; .* --resize squash --codec raw",
+        r"decoding dominates; .* --resize squash --codec raw",
     ),
     "cold reads": (UNCACHED, r"local disk, or pack .*python -m preprocess pack"),
-    "cold reads that are quick": (replace(UNCACHED, read_cold=0.5), r"decoding takes most"),
-    "reads where nothing can be dropped": (replace(UNCACHED, read_cold=None), r"decoding takes most"),
+    "cold reads that are quick": (replace(UNCACHED, read_cold=0.5), r"decoding dominates"),
+    "reads where nothing can be dropped": (replace(UNCACHED, read_cold=None), r"decoding dominates"),
     "warm reads": (
         replace(STUCK, read=0.9, stored_size=512),
-        r"in memory; build .* --size nearer to the 224 pixels of the input than 512",
+        r"files are cached; build .* --size closer to the input size of 224 pixels than 512",
     ),
-    "augment": (replace(STUCK, augment=0.9, stored_size=512), r"cropping and resizing take most; .* than 512"),
+    "augment": (replace(STUCK, augment=0.9, stored_size=512), r"cropping and resizing dominate; .* than 512"),
     "augment, sizes of their own": (
         replace(STUCK, augment=0.9, resize="none", stored_size=None),
-        r"cropping and resizing take most; .*--resize short .* 224",
+        r"cropping and resizing dominate; .*--resize short .* 224",
     ),
     "augment at the size of the input": (replace(STUCK, augment=0.9), r"only more or faster cores help"),
 }
@@ -121,7 +134,9 @@ def stores(flowers: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     for name, options in {"png": ("--codec", "png"), "short": ("--codec", "jpeg", "--resize", "short")}.items():
         stores[name] = home / f"{name}.h5"
         common = ("--root", root, "--out", stores[name], "--splits", "train", "--size", 64, "--segments", 12)
-        built = CliRunner().invoke(preprocess_command, ["build", "folder", *map(str, (*common, *options)), "--jobs", "1"])
+        built = CliRunner().invoke(
+            preprocess_command, ["build", "folder", *map(str, (*common, *options)), "--jobs", "1"]
+        )
         assert built.exit_code == 0, built.output
     return stores
 
@@ -144,7 +159,7 @@ def _tree(store: Path) -> dict[Path, int]:
 
 
 class Clock:
-    """A clock that stands still, but for what ``charge`` says a call takes. Nothing depends on how busy the machine is."""
+    """A clock that only the calls named by ``charge`` advance: no figure depends on the load of the machine."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now, self._patch = 0.0, patch

@@ -430,7 +430,7 @@ def test_a_changed_recipe_is_refused_and_the_difference_named(name, left, flower
     before = contents(out)
     told = refused("--shards", flowers_store, *BASE, *changes, "--resume", "auto", "--out", out)
     assert re.search(message, told), told
-    assert f"{out} holds another run" in told
+    assert f"{out} contains another run" in told
     assert {key: data for key, data in contents(out).items() if key != ".lock"} == before
 
 

@@ -271,10 +271,10 @@ def test_unfinished_and_foreign_folders_are_left_out_aloud(runs):
     assert [row[:2] for row in _rows(done.stdout)] == [["lgcoamix", "2 (0, 1)"], ["none", "2 (0, 1)"]]
     unfinished, foreign = done.stderr.splitlines()
     assert unfinished == f"warning: left out, not finished: {runs / 'cutmix-s5'}"
-    assert foreign.startswith("warning: left out, no run: ")
+    assert foreign.startswith("warning: left out, not a run: ")
     assert f"{runs / 'notes'} (no config.json)" in foreign
     assert f"{runs / 'none-s2'} (" in foreign
-    assert f"{runs / 'lgcoamix-s2'} (test_top1.last is nan, no number)" in foreign
+    assert f"{runs / 'lgcoamix-s2'} (test_top1.last is nan, expected a number)" in foreign
 
 
 CONFIGS = {
@@ -290,7 +290,7 @@ def test_a_foreign_configuration_is_no_run(text, runs):
     (runs / "none-s0" / "config.json").write_text(text)
     done = _compare(runs)
     assert done.exit_code == 0, done.stderr
-    assert f"no run: {runs / 'none-s0'} (" in done.stderr
+    assert f"not a run: {runs / 'none-s0'} (" in done.stderr
     assert _rows(done.stdout)[1][1] == "2 (1, 2)"
 
 
@@ -355,7 +355,7 @@ WARNED: dict[str, tuple[Edit, str]] = {
     "no commit": (_top("commit", None), r"commit: 0123456789ab ({a}), null ({b})"),
     "maps": (
         lambda c, _: c["store"]["keys"].update({"train/slic-c10-30": "77"}),
-        r"lgcoamix was trained with maps of one name and different content: train/slic-c10-30: 22 ({a}), 77 ({b})",
+        r"lgcoamix was trained with maps of the same name but different content: train/slic-c10-30: 22 ({a}), 77 ({b})",
     ),
 }
 
@@ -437,7 +437,7 @@ def test_a_comparison_is_replaced_and_other_folders_are_not_touched(runs, tmp_pa
         done = _compare(runs, "--out", foreign)
         assert done.exit_code == 1
         assert done.stdout == ""
-        assert f"holds {name} and no comparison of this program" in _words(done.stderr)
+        assert f"contains {name} but no comparison" in _words(done.stderr)
         assert [path.name for path in foreign.iterdir()] == [name]
         assert (foreign / name).read_text() == text
     done = _compare(runs, "--out", tmp_path / "foreign-notes.txt" / "notes.txt")

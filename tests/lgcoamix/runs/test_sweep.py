@@ -120,13 +120,13 @@ MISTAKES = {
     "a cell outside of out": (("--cell", "../a=--mixer none"), "expected --cell NAME="),
     "an open quote": (("--cell", "a=--mixer 'none"), "--cell a: No closing quotation"),
     "seed in a cell": (("--cell", "a=--mixer none --seed 3"), "--seed cannot be given in --cell a"),
-    "nothing": ((), "nothing to train: give --mixers none,lgcoamix, or --cell"),
+    "nothing": ((), "nothing to train: add --mixers none,lgcoamix, or --cell"),
     "a mixer twice": (("--mixers", "none,none"), "'none' is given twice"),
     "a name twice": (("--mixers", "none", "--cell", "none=--mixer mixup"), "'none' is given twice"),
-    "options twice": (("--mixers", "none", "--cell", "a=--mixer none"), "none and a are the same options"),
+    "options twice": (("--mixers", "none", "--cell", "a=--mixer none"), "none and a have the same options"),
     "seeds": (("--mixers", "none", "--seeds", "x"), "--seeds takes numbers and ranges such as 0,1,2 or 0:3, got 'x'"),
     "no dashes": (("--mixers", "none", "--epochs", "3"), "No such option '--epochs'"),
-    "a stray word": (("--mixers", "none", "--seeds", "0", "1"), "expected options of train, such as -- --epochs 20"),
+    "a stray word": (("--mixers", "none", "--seeds", "0", "1"), "expected train options, such as -- --epochs 20"),
     "jobs": (("--mixers", "none", "--jobs", "0"), "--jobs"),
     **{
         name: (("--mixers", "none", "--", "--epochs", "1", *words), f"{words[0][:6]}")
@@ -159,7 +159,7 @@ def test_a_foreign_comparison_is_not_overwritten(tmp_path):
     (tmp_path / "store.h5").touch()
     done = _sweep("--shards", tmp_path / "store.h5", "--out", tmp_path / "out", "--mixers", "none")
     assert done.exit_code == 1
-    assert "holds comparison.csv and no comparison" in " ".join(done.stderr.split())
+    assert "contains comparison.csv but no comparison" in " ".join(done.stderr.split())
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["comparison.csv"]
 
 
@@ -178,7 +178,7 @@ def test_cells_run_one_after_the_other_and_finished_ones_are_said_to_be(cells, m
         assert not cell.log.exists()
     lines.clear()
     assert run_cells(cells(), 1, lines.append) == ()
-    assert lines == [f"{name}: finished, taken as it is" for name in names]
+    assert lines == [f"{name}: already finished, left unchanged" for name in names]
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,18 @@ def test_help_and_mistakes_answer_before_torch_is_imported(run: Run, tmp_path):
     assert done.stdout.splitlines() == ["0 False False False", "2 False False False"], done.stderr
 
 
-SMALL = ("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "12", "--device", "cpu")
+SMALL = (
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--image-size",
+    "32",
+    "--batch-size",
+    "12",
+    "--device",
+    "cpu",
+)
 QUICK = ("--workers", 0, "--no-pictures", "--no-tensorboard")
 
 
@@ -361,7 +372,7 @@ def test_a_sweep_trains_compares_and_is_taken_as_finished_the_next_time(flowers_
     second = _sweep(*command, "--epochs", 1)
     assert second.exit_code == 0, second.output
     for name, written in weights.items():
-        assert f"{name}: finished, taken as it is" in second.stdout
+        assert f"{name}: already finished, left unchanged" in second.stdout
         assert (out / name / "last.pt").stat().st_mtime_ns == written
     assert second.stdout.count("± -") == first.stdout.count("± -") == 6
 

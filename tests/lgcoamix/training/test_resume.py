@@ -504,7 +504,7 @@ def test_a_folder_that_holds_something_else_is_refused_with_resume_too(resume, f
         (tmp_path / resume).write_bytes(b"weights of another program")
         before, resume = files_of(tmp_path), str(tmp_path / resume)
     message = refused(run_command("train.py", *command_of(flowers_store, tmp_path, "--resume", resume)))
-    assert "something else than a run" in message
+    assert "is not a run folder" in message
     assert files_of(tmp_path) == before
 
 
@@ -529,7 +529,7 @@ def test_a_second_process_in_the_same_folder_is_refused_and_changes_nothing(nurs
     try:
         second = nursery.start(*command_of(flowers_store, out, "--resume", "auto"))
         assert second.wait() == 1
-        assert f"Error: another process trains in {out}" in " ".join(second.told().split())
+        assert f"Error: another process is training in {out}" in " ".join(second.told().split())
         assert "Traceback" not in second.told()
         assert {name: file for name, file in files_of(out).items() if name != ".lock"} == before
     finally:

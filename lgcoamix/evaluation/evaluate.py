@@ -1,6 +1,5 @@
 """Evaluate a checkpoint on a store, and write a folder of metrics, tables and figures."""
 
-import csv
 import json
 import platform
 import re
@@ -17,16 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader, on_device
 from lgcoamix.errors import RunError, SettingsError
+from lgcoamix.evaluation import plots
 from lgcoamix.evaluation.metrics import Figures, confidences, measure, mistakes, to_plain
-from lgcoamix.evaluation.plots import (
-    Curve,
-    Mistake,
-    draw_confusion,
-    draw_mistakes,
-    draw_per_class,
-    draw_reliability,
-    draw_robustness,
-)
 from lgcoamix.evaluation.robustness import ascent, black, drop_patches, perturb
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.device import pick_device
@@ -38,6 +29,7 @@ from lgcoamix.settings.options import EvaluationOptions
 from lgcoamix.settings.sections import Settings
 from preprocess.files import digest_of, write_whole
 from preprocess.store import Store
+from preprocess.text import to_csv
 
 _SHOWN = 24  # mistakes in the figure
 _PACKAGES = ("lgcoamix", "torch", "timm", "numpy")
@@ -217,31 +209,30 @@ def _document(
 def _write_tables(
     folder: Path, store: Store, options: EvaluationOptions, figures: Figures, logits: Tensor, labels: Tensor
 ) -> None:
-    accuracies = ("" if value is None else f"{value:.2f}" for value in figures.per_class)
-    rows = zip(store.classes, figures.counts, accuracies, strict=True)
-    _write_csv(folder / "per_class.csv", ("class", "images", "accuracy"), rows)
-    names = store.classes
-    columns = (store.keys(options.split), labels.tolist(), logits.argmax(dim=1).tolist(), confidences(logits).tolist())
-    rows = ((key, names[label], names[guess], f"{sure:.6f}") for key, label, guess, sure in zip(*columns, strict=True))
-    _write_csv(folder / "predictions.csv", ("key", "label", "prediction", "confidence"), rows)
+    accuracies = ["" if value is None else f"{value:.2f}" for value in figures.per_class]
+    actual, predicted = (
+        [store.classes[label] for label in values.tolist()] for values in (labels, logits.argmax(dim=1))
+    )
+    sure = [f"{confidence:.6f}" for confidence in confidences(logits).tolist()]
+    keys = store.keys(options.split)
+    tables = {
+        "per_class": {"class": store.classes, "images": figures.counts, "accuracy": accuracies},
+        "predictions": {"key": keys, "label": actual, "prediction": predicted, "confidence": sure},
+    }
+    for name, columns in tables.items():
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        (folder / f"{name}.csv").write_bytes(to_csv(rows, end="\r\n").encode())
 
 
-def _write_csv(path: Path, header: tuple[str, ...], rows: Any) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
-def _mistakes(dataset: Dataset, classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> list[Mistake]:
+def _mistakes(dataset: Dataset, classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> list[plots.Mistake]:
     places = mistakes(logits, labels, _SHOWN)
     if not len(places):
         return []
-    pictures = dataset.__getitems__(places.tolist()).images.permute(0, 2, 3, 1).cpu().numpy()
+    images = dataset.__getitems__(places.tolist()).images.permute(0, 2, 3, 1).cpu().numpy()
     guesses, sure = logits[places].argmax(dim=1).tolist(), confidences(logits[places]).tolist()
     return [
-        Mistake(picture, classes[label], classes[guess], confidence)
-        for picture, label, guess, confidence in zip(pictures, labels[places].tolist(), guesses, sure, strict=True)
+        plots.Mistake(image, classes[label], classes[guess], confidence)
+        for image, label, guess, confidence in zip(images, labels[places].tolist(), guesses, sure, strict=True)
     ]
 
 
@@ -250,24 +241,21 @@ def _draw(
     classes: tuple[str, ...],
     options: EvaluationOptions,
     figures: dict[Condition, Figures],
-    wrong: list[Mistake],
+    wrong: list[plots.Mistake],
     title: str,
 ) -> None:
     clean = figures[_CLEAN]
-    draw_reliability(clean, folder / "reliability.png", title)
+    plots.draw_reliability(clean, folder / "reliability.png", title)
     _draw_clean(folder, classes, clean, wrong, title)
     grid = options.drop_grid
-    kinds = {
-        "fgsm": ("FGSM: epsilon, in 1/255", options.fgsm),
-        "drop": (f"share of {grid}x{grid} patches dropped", options.drop),
-    }
+    kinds = ("fgsm", "FGSM: epsilon, in 1/255"), ("drop", f"share of {grid}x{grid} patches dropped")
     curves = [
-        Curve(label, strengths, tuple(figures[kind, strength] for strength in strengths))
-        for kind, (label, strengths) in kinds.items()
-        if strengths
+        plots.Curve(label, strengths, tuple(figures[kind, strength] for strength in strengths))
+        for kind, label in kinds
+        if (strengths := getattr(options, kind))
     ]
     if curves:
-        draw_robustness(clean, curves, folder / "robustness.png", title)
+        plots.draw_robustness(clean, curves, folder / "robustness.png", title)
 
 
 def draw_predictions(
@@ -287,11 +275,13 @@ def draw_predictions(
     _draw_clean(folder, classes, measure(logits, labels), _mistakes(dataset, classes, logits, labels), title)
 
 
-def _draw_clean(folder: Path, classes: tuple[str, ...], figures: Figures, wrong: list[Mistake], title: str) -> None:
-    draw_confusion(figures, classes, folder / "confusion.png", title)
-    draw_per_class(figures, classes, folder / "per_class.png", title)
+def _draw_clean(
+    folder: Path, classes: tuple[str, ...], figures: Figures, wrong: list[plots.Mistake], title: str
+) -> None:
+    plots.draw_confusion(figures, classes, folder / "confusion.png", title)
+    plots.draw_per_class(figures, classes, folder / "per_class.png", title)
     below = "\nmost confident mistakes: true class above, predicted class below" if wrong else ""
-    draw_mistakes(wrong, folder / "mistakes.png", f"{title}{below}")
+    plots.draw_mistakes(wrong, folder / "mistakes.png", f"{title}{below}")
 
 
 def _title(store: Store, options: EvaluationOptions, trained: Trained) -> str:

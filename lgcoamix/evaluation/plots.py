@@ -5,20 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lgcoamix.evaluation.metrics import METRICS, Figures
+from lgcoamix.runs.drawing import DPI, new_figure, plain, tiled_figure
 
 _MOST_NAMES = 30  # with more classes, names along an axis become unreadable
 _MOST_NUMBERS = 12  # with more classes, numbers in the cells of a confusion matrix become unreadable
 _NAMED = 10  # worst classes to name if there is no room for all
 _LONGEST = 24  # characters of a class name
 _COLUMNS = 6  # mistakes in a row
-_TILE = 1.9  # inches, the width of a mistake with its margin
-_DPI = 110
 _GREY = "0.35"
 
 
@@ -67,8 +64,7 @@ def draw_reliability(figures: Figures, out: Path, title: str = "") -> None:
     bins = [part for part in figures.reliability if part.count]
     width = figures.reliability[0].high - figures.reliability[0].low
     centres = [(part.low + part.high) / 2 for part in bins]
-    figure = Figure(figsize=(4.8, 5.6), layout="constrained")
-    _title(figure, title)
+    figure = new_figure(4.8, 5.6, title)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.bar(centres, [part.accuracy for part in bins], width, color="tab:blue", edgecolor="white", label="accuracy")
     upper.plot((0, 1), (0, 1), color=_GREY, linestyle="--", linewidth=1, label="perfect")
@@ -92,8 +88,8 @@ def draw_reliability(figures: Figures, out: Path, title: str = "") -> None:
     lower.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.legend(fontsize=8, loc="outside lower center", ncols=3, frameon=False)
     for axis in (upper, lower):
-        _plain(axis)
-    figure.savefig(out, dpi=_DPI)
+        plain(axis)
+    figure.savefig(out, dpi=DPI)
 
 
 def draw_confusion(figures: Figures, classes: Sequence[str], out: Path, title: str = "") -> None:
@@ -109,7 +105,7 @@ def draw_confusion(figures: Figures, classes: Sequence[str], out: Path, title: s
     N = len(classes)
     shares = 100 * figures.confusion / np.maximum(figures.confusion.sum(axis=1, keepdims=True), 1)
     side = 3.6 + 0.2 * min(N, _MOST_NAMES)
-    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    figure = new_figure(side + 1.2, side)
     axis = figure.subplots()
     # Square root: confusions are rare, and invisible on a linear scale.
     image = axis.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
@@ -131,7 +127,7 @@ def draw_confusion(figures: Figures, classes: Sequence[str], out: Path, title: s
             axis.text(column, row, number, ha="center", va="center", fontsize=9, color=colour)
         title = f"{title}\nnumbers of images".strip()
     axis.set_title(title, fontsize=10, parse_math=False)
-    figure.savefig(out, dpi=_DPI)
+    figure.savefig(out, dpi=DPI)
 
 
 def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: str = "") -> None:
@@ -149,7 +145,7 @@ def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: s
     values = [figures.per_class[label] for label in order]
     names = [f"{_short(classes[label])} ({figures.counts[label]})" for label in order]
     few = len(order) <= _MOST_NAMES
-    figure = Figure(figsize=(6.4, 1.8 + 0.24 * len(order)) if few else (9.6, 4.2), layout="constrained")
+    figure = new_figure(6.4, 1.8 + 0.24 * len(order)) if few else new_figure(9.6, 4.2)
     axis = figure.subplots()
     title = f"{title}\nred: top-1 of all images, {figures['top1']:.1f} %".strip()
     axis.set_title(title, fontsize=10, parse_math=False)
@@ -172,8 +168,8 @@ def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: s
         worst = [f"{value:5.1f} %  {name}" for value, name in zip(values, names, strict=True)][:_NAMED]
         text = "\n".join([f"the {len(worst)} worst (their images)", "", *worst])
         axis.text(1.02, 1, text, transform=axis.transAxes, va="top", fontsize=8, parse_math=False)
-    _plain(axis)
-    figure.savefig(out, dpi=_DPI)
+    plain(axis)
+    figure.savefig(out, dpi=DPI)
 
 
 def draw_mistakes(shown: Sequence[Mistake], out: Path, title: str = "") -> None:
@@ -185,45 +181,13 @@ def draw_mistakes(shown: Sequence[Mistake], out: Path, title: str = "") -> None:
     out : image file to write.
     title : title of the figure.
     """
-    if not shown:
-        figure = Figure(figsize=(5, 2), layout="constrained")
-        _title(figure, title)
+    if shown:
+        images, texts = [mistake.image for mistake in shown], [_describe(mistake) for mistake in shown]
+        figure = tiled_figure(images, texts, min(_COLUMNS, len(shown)), title)
+    else:
+        figure = new_figure(5, 2, title)
         figure.text(0.5, 0.45, "no mistakes: every image is classified correctly", ha="center", va="center")
-        figure.savefig(out, dpi=_DPI)
-        return
-    sheet, corners = _tiled([mistake.image for mistake in shown])
-    inch = sheet.shape[1] / min(_COLUMNS, len(shown)) / _TILE  # pixels of the sheet
-    width, height = sheet.shape[1] / inch, sheet.shape[0] / inch
-    above = 0.1 + 0.17 * (title.count("\n") + 1)  # inches for the title
-    figure = Figure(figsize=(max(width, 5.2), height + above + 0.1))
-    _title(figure, title, y=1 - 0.07 / figure.get_figheight())
-    # One image: an Axes for each mistake takes three times as long.
-    left = (figure.get_figwidth() - width) / 2
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.imshow(sheet, interpolation="nearest", extent=(left, left + width, 0.1, 0.1 + height), aspect="auto")
-    axis.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))
-    axis.set_axis_off()
-    for (top, start), mistake in zip(corners, shown, strict=True):
-        text = f"{_short(mistake.label)}\npredicted with {100 * mistake.confidence:.1f} %:\n{_short(mistake.predicted)}"
-        x, y = left + (start + mistake.image.shape[1] / 2) / inch, 0.14 + height - top / inch
-        axis.text(x, y, text, ha="center", va="bottom", fontsize=8, parse_math=False)
-    figure.savefig(out, dpi=_DPI)
-
-
-def _tiled(pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Put (H, W, 3) pictures of one shape on a white sheet, with room for text above each; also their corners."""
-    (H, W), columns = pictures[0].shape[:2], min(_COLUMNS, len(pictures))
-    gap = -(-W // 20)
-    room = -(-(W + gap) * 27 // 100)  # 0.51 inches: three lines
-    corners = [
-        (number // columns * (H + room) + room, number % columns * (W + gap) + gap // 2)
-        for number in range(len(pictures))
-    ]
-    rows = -(-len(pictures) // columns)
-    sheet = np.full((rows * (H + room), columns * (W + gap), 3), 255, np.uint8)
-    for (top, left), picture in zip(corners, pictures, strict=True):
-        sheet[top : top + H, left : left + W] = picture
-    return sheet, corners
+    figure.savefig(out, dpi=DPI)
 
 
 def draw_robustness(clean: Figures, curves: Sequence[Curve], out: Path, title: str = "") -> None:
@@ -236,8 +200,7 @@ def draw_robustness(clean: Figures, curves: Sequence[Curve], out: Path, title: s
     out : image file to write.
     title : title of the figure.
     """
-    figure = Figure(figsize=(4.4 * len(curves), 3.8), layout="constrained")
-    _title(figure, title)
+    figure = new_figure(4.4 * len(curves), 3.8, title)
     for axis, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         points = (clean, *curve.figures)
         for name, metric in METRICS.items():
@@ -250,21 +213,14 @@ def draw_robustness(clean: Figures, curves: Sequence[Curve], out: Path, title: s
         axis.set_xlabel(curve.label)
         axis.set_ylabel("accuracy (%)")
         axis.legend(fontsize=8)
-        _plain(axis)
-    figure.savefig(out, dpi=_DPI)
+        plain(axis)
+    figure.savefig(out, dpi=DPI)
 
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
-def _title(figure: Figure, title: str, **place: float) -> None:
-    if title:
-        figure.suptitle(title, fontsize=10, parse_math=False, **place)  # a $ in a name is not math
-
-
-def _plain(axis: Axes) -> None:
-    axis.grid(alpha=0.3)
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+def _describe(mistake: Mistake) -> str:
+    confidence = f"{100 * mistake.confidence:.1f} %"
+    return f"{_short(mistake.label)}\npredicted with {confidence}:\n{_short(mistake.predicted)}"

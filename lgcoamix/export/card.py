@@ -17,14 +17,7 @@ from lgcoamix.runs.load import SECTION, Trained
 from lgcoamix.settings.text import flatten
 from preprocess.files import digest_of
 
-_RUN = (
-    "recipe",
-    "settings",
-    "seed",
-    "val_fraction",
-    "test_split",
-    "classes",
-)  # equal in two configurations of the same run
+_RUN = ("recipe", "settings", "seed", "val_fraction", "test_split", "classes")  # identify a run
 
 
 def make_card(
@@ -88,8 +81,8 @@ def _steps(images: Mapping[str, Any], data: Mapping[str, Any], cfg: Mapping[str,
     """Describe the preprocessing."""
     banner = images.get("banner")
     yield (
-        "Decode to RGB; turn upright by EXIF; lay transparency on white."
-        + (f" Cut off the lowest {banner} rows of pixels." if banner else "")
+        "Decode to RGB; rotate upright by EXIF; composite transparency on white."
+        + (f" Crop the lowest {banner} rows of pixels." if banner else "")
     )
     size, codec = images["size"], images["codec"]
     how = {
@@ -97,16 +90,16 @@ def _steps(images: Mapping[str, Any], data: Mapping[str, Any], cfg: Mapping[str,
         "short": f"Resize to a short side of {size} pixels (Pillow, bilinear",
         "none": "Keep the size (Pillow",
     }[images["resize"]]
-    coded = f"; code as JPEG of quality {images['quality']} and decode again" if codec == "jpeg" else ""
+    coded = f"; encode as JPEG of quality {images['quality']} and decode again" if codec == "jpeg" else ""
     yield f"{how}, version {images['pillow']} for the training){coded}."
     side = data["image_size"]
     if data["test"] == "center":
-        yield f"Cut out the centre of {side}x{side} pixels."
+        yield f"Crop the centre of {side}x{side} pixels."
     else:
-        yield f"Resize the whole image to {side}x{side} pixels, by areas where a side shrinks, else bilinear."
+        yield f"Resize the image to {side}x{side} pixels, by area averaging if a side shrinks, else bilinear."
     mean, std = cfg["mean"], cfg["std"]
     if set(mean) == {0} and set(std) == {1}:
-        yield "Divide by 255: inputs lie in [0, 1], and are not normalised further (mean 0, standard deviation 1)."
+        yield "Divide by 255: inputs lie in [0, 1] and are not normalised further (mean 0, standard deviation 1)."
     else:
         yield f"Divide by 255, subtract the mean {_list(mean)}, divide by the standard deviation {_list(std)}."
 
@@ -230,7 +223,7 @@ def _start(trained: Trained) -> str:
     if model.weights == "none":
         return "none: trained from scratch"
     if model.weights == "pretrained":
-        return f"those that timm takes for {model.backbone}"
+        return f"timm's default for {model.backbone}"
     return f"a file, {Path(model.weights.replace(chr(92), '/')).name}"
 
 

@@ -169,23 +169,17 @@ def _write_config(net: nn.Module, trained: Trained, images: dict[str, Any], dige
     size = settings.data.image_size
     net.pretrained_cfg = {name: net.pretrained_cfg[name] for name in _ARCHITECTURE if name in net.pretrained_cfg}
     mode, share = _crop(settings.data.test, size, images["size"], images["resize"])
+    crop = {"crop_mode": mode, "crop_pct": share, "interpolation": "bilinear"}
     mean, std = (_shortest(values) for values in statistics_of(settings))
     save_config_for_hf(
         net,
         path,
         model_config={
             "label_names": list(trained.classes),
-            "pretrained_cfg": {"crop_mode": mode, "crop_pct": share, "interpolation": "bilinear"},
+            "pretrained_cfg": crop,
             SECTION: _section(trained, images, digest),
         },
-        data_config={
-            "input_size": (3, size, size),
-            "mean": mean,
-            "std": std,
-            "crop_mode": mode,
-            "crop_pct": share,
-            "interpolation": "bilinear",
-        },
+        data_config={"input_size": (3, size, size), "mean": mean, "std": std, **crop},
     )
     config = json.loads(path.read_bytes())
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -119,9 +119,10 @@ def recommend(found: Measurements) -> str:
     start = f"Steps wait for data {_percent(waiting)} of the time: "
     resident = found.resident
     if resident and resident.images_per_second > _FASTER * found.streaming.images_per_second:
+        gain = resident.images_per_second / found.streaming.images_per_second
         return (
             f"{start}train with --loader resident, which keeps the data set in device memory "
-            f"({found.resident_bytes / 1e9:.2f} GB) and is {_ratio(resident, found.streaming):.1f} times as fast."
+            f"({found.resident_bytes / 1e9:.2f} GB) and is {gain:.1f} times as fast."
         )
     workers = min(found.workers_needed, found.workers_possible)
     if workers > found.workers:
@@ -165,7 +166,3 @@ _REMEDIES = {"read": _remedy_for_reading, "decode": _remedy_for_decoding, "augme
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
-
-
-def _ratio(one: Steps, other: Steps) -> float:
-    return one.images_per_second / other.images_per_second

@@ -167,13 +167,10 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 
 def _texts(values: Sequence[Any]) -> list[str]:
     """Format distinct values as short distinct texts."""
-    common = [name for name in values[0] if _in_all(name, values)] if isinstance(values[0], list) else []
+    lists = values if all(isinstance(value, list) for value in values) else [[]]
+    common = [name for name in lists[0] if all(name in value for value in lists)]
     texts = [_text(value, common) for value in values]
     return [text if texts.count(text) == 1 else f"{text} [{number}]" for number, text in enumerate(texts, start=1)]
-
-
-def _in_all(name: object, values: Sequence[Any]) -> bool:
-    return all(isinstance(value, list) and name in value for value in values)
 
 
 def _text(value: Any, common: Sequence[Any] = ()) -> str:

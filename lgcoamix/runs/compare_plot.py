@@ -4,9 +4,9 @@ import io
 import textwrap
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from lgcoamix.runs.compare import Comparison, Group
+from lgcoamix.runs.drawing import DPI, new_figure
 
 _NAMES = {"last": "last epoch", "best": "best epoch", "median_of_last_10": "median of the last 10 epochs"}
 _LABEL = 44  # characters per line of a group's name
@@ -29,7 +29,8 @@ def plot_comparison(comparison: Comparison) -> bytes:
     labels = [_label(group, comparison) for group in groups]
     metrics = tuple(dict.fromkeys((comparison.metric, "median_of_last_10", "last")))[:2]
     lines = sum(label.count("\n") + 1 for label in labels)
-    figure = Figure(figsize=(11.5, 1.4 + 0.26 * len(groups) + 0.19 * lines), layout="constrained")
+    title = "each seed (circle), mean (line) and ± sample standard deviation (bar)"
+    figure = new_figure(11.5, 1.4 + 0.26 * len(groups) + 0.19 * lines, title)
     axes = figure.subplots(1, len(metrics), sharex=True, sharey=True)
     methods = list(dict.fromkeys(sorted(group.method for group in groups)))
     colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(methods)}
@@ -41,9 +42,8 @@ def plot_comparison(comparison: Comparison) -> bytes:
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(groups)), labels, fontsize=9)
     axes[0].set_ylim(len(groups) - 0.5, -0.5)  # best on top
-    figure.suptitle("each seed (circle), mean (line) and ± sample standard deviation (bar)", fontsize=10)
     file = io.BytesIO()
-    figure.savefig(file, dpi=110, format="png")
+    figure.savefig(file, dpi=DPI, format="png")
     return file.getvalue()
 
 

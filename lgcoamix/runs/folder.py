@@ -41,9 +41,7 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise RunError(
-                f"another process is training in {path}; wait for it to finish, or choose another --out"
-            ) from None
+            raise RunError(f"another process is training in {path}; wait for it, or choose another --out") from None
         for leftover in filter(is_leftover, path.iterdir()):
             leftover.unlink()
 
@@ -97,9 +95,7 @@ class RunFolder:
         lambdas = self.path / "lambdas.csv"
         found = lambdas.stat().st_size if lambdas.exists() else 0
         if found < self.lambda_bytes:
-            raise RunError(
-                f"{lambdas} has {found} bytes, expected at least {self.lambda_bytes} as at the checkpoint; restore it"
-            )
+            raise RunError(f"{lambdas} has {found} bytes, expected at least {self.lambda_bytes}; restore the file")
         if self.lambda_bytes:
             os.truncate(lambdas, self.lambda_bytes)
         else:

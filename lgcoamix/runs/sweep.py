@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
@@ -302,16 +303,15 @@ def _parse_cell(text: str) -> Variant:
 
 
 def _check_mixer(variant: Variant) -> None:
-    given = [word.partition("=")[2] or after for word, after in _pairs(variant.options) if _option(word) == "--mixer"]
+    given = [
+        word.partition("=")[2] or after
+        for word, after in pairwise((*variant.options, ""))
+        if _option(word) == "--mixer"
+    ]
     if len(given) != 1:
         raise SettingsError(f"--cell {variant.name} must name one mixer, for example --mixer lgcoamix")
     if given[0] not in METHOD_OPTIONS:
         raise SettingsError(f"no mixer {given[0]!r}; {suggest(given[0], METHOD_OPTIONS)}")
-
-
-def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Pair every word with its successor."""
-    return zip(words, (*words[1:], ""), strict=True)
 
 
 def _option(word: str) -> str:

@@ -1,4 +1,4 @@
-"""The pictures of a run: learning curves, a mixed batch, λ by area and by attention."""
+"""Figures of a run: learning curves, a mixed batch, λ by area and by attention."""
 
 from collections.abc import Iterable
 
@@ -14,20 +14,21 @@ from lgcoamix.mixing import Batch, Mixed, Plan
 from lgcoamix.ops.normalise import to_picture
 from lgcoamix.ops.output import Output
 from lgcoamix.ops.seeding import derive_seed
+from lgcoamix.runs.drawing import new_figure, plain, tiled_figure
 from lgcoamix.training.step import Step
 from preprocess.inspect.sheet import outlined
 
-_SHOWN = 6
-_ROW = 6  # images side by side
+_SHOWN = 6  # images of a mixed batch
+_ROW = 6  # unmixed images per row
 
 
 def curves_figure(rows: list[dict[str, float]], title: str) -> Figure:
-    """Plot losses, accuracies and, where the method has one, λ over the epochs.
+    """Plot losses, accuracies and, if the method defines it, λ over the epochs.
 
     Parameters
     ----------
-    rows : one dictionary an epoch, as in ``metrics.csv``.
-    title : above the picture.
+    rows : one dictionary per epoch, as in ``metrics.csv``.
+    title : title of the figure.
     """
     panels = {
         "loss": [name for name in ("loss", "global", "local", "contrast", "val_loss", "test_loss") if name in rows[-1]],
@@ -35,8 +36,7 @@ def curves_figure(rows: list[dict[str, float]], title: str) -> Figure:
         "λ": [name for name in ("lam_area", "lam_attention", "lam_difference", "score_std") if _ever(rows, name)],
     }
     panels = {label: names for label, names in panels.items() if names}
-    figure = Figure(figsize=(4.5 * len(panels), 3.6), layout="constrained")
-    figure.suptitle(title, parse_math=False)
+    figure = new_figure(4.5 * len(panels), 3.6, title)
     for axis, (label, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name in names:
             points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
@@ -44,8 +44,8 @@ def curves_figure(rows: list[dict[str, float]], title: str) -> Figure:
         axis.set_xlabel("epoch")
         axis.set_ylabel(label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
+        plain(axis)
     return figure
 
 
@@ -59,14 +59,14 @@ def mixed_figure(step: Step, batch: Batch, classes: tuple[str, ...]) -> Figure:
 
     Parameters
     ----------
-    step : model and mixer; the gate is taken as open.
-    batch : a batch from the training loader.
+    step : model and mixer. Mixing is always on here.
+    batch : batch of the training loader.
     classes : class names.
     """
     batch = step.normalise(_some(batch, _SHOWN).to(step.device))
     pair = _mix(step, batch, 0)
     if pair is None:
-        return unmixed_figure(batch, classes, "this method mixes nothing: inputs as they are")
+        return unmixed_figure(batch, classes, "unmixed inputs: this method does not mix")
     plan, mixed = pair
     output = _forward(step, mixed)
     attention = None if output.local is None else step.mixer.attention(output.local, mixed)
@@ -74,52 +74,49 @@ def mixed_figure(step: Step, batch: Batch, classes: tuple[str, ...]) -> Figure:
 
 
 def pairs_figure(
-    batch: Batch, plan: Plan, mixed: Mixed, classes: tuple[str, ...], attention: Tensor | None = None, count: int = 32
+    batch: Batch,
+    plan: Plan,
+    mixed: Mixed,
+    classes: tuple[str, ...],
+    attention: Tensor | None = None,
+    count: int = 32,
+    title: str = "",
 ) -> Figure:
-    """Draw mixed images beside what they were made of.
+    """Show mixed images next to their sources.
 
     Parameters
     ----------
-    batch : normalised, with its statistics.
-    plan, mixed : how it was mixed, and what came of it.
+    batch : normalised batch, with its statistics.
+    plan, mixed : the mixing plan and its result.
     classes : class names.
-    attention : (B,) λ by attention, if it is to be shown.
-    count : rows at most.
+    attention : (B,) λ by attention, if any.
+    count : maximum number of rows.
+    title : title of the figure.
     """
     weights = {"λ area": mixed.lam} if _sums_to_one(mixed) else {"weights: a": mixed.weight_a, "b": mixed.weight_b}
     weights |= {} if attention is None else {"λ attention": attention}
-    own = to_picture(batch.images, *batch.statistics).cpu().numpy()
-    blend = to_picture(mixed.images, *batch.statistics).cpu().numpy()
-    other = plan.permutation.cpu().numpy()
+    sources = to_picture(batch.images, *batch.statistics).cpu().numpy()
+    blends = to_picture(mixed.images, *batch.statistics).cpu().numpy()
     pasted = (mixed.images != batch.images).any(dim=1).cpu().numpy()
     if mixed.regions is not None:
         pasted = (mixed.regions >= mixed.count // 2).cpu().numpy()
-    rows = min(count, len(own))
-    figure = Figure(figsize=(9.2, 2.45 * rows), layout="constrained")
-    axes = figure.subplots(rows, 4, squeeze=False)
-    for row in range(rows):
-        partner = other[row]
-        text = ", ".join(f"{name} {float(weight[row]):.2f}" for name, weight in weights.items())
-        _show(axes[row, 0], own[row], f"a: {classes[int(batch.labels[row])]}")
-        _show(axes[row, 1], own[partner], f"b: {classes[int(batch.labels[partner])]}")
-        _show(axes[row, 2], pasted[row].astype(float), "pasted from b")
-        regions = None if mixed.regions is None else mixed.regions[row].cpu().numpy()
-        _show(axes[row, 3], blend[row] if regions is None else outlined(blend[row], regions), text)
-    return figure
+    images, texts = [], []
+    for row, partner in enumerate(plan.permutation.tolist()[:count]):
+        blend = blends[row]
+        if mixed.regions is not None:
+            blend = outlined(blend, mixed.regions[row].cpu().numpy())
+        images += [sources[row], sources[partner], pasted[row].astype(float), blend]
+        names = (f"{letter}: {classes[int(batch.labels[place])]}" for letter, place in (("a", row), ("b", partner)))
+        lams = ", ".join(f"{name} {float(weight[row]):.2f}" for name, weight in weights.items())
+        texts += [*names, "pasted from b", lams]
+    return tiled_figure(images, texts, 4, title, width=2.3)
 
 
 def unmixed_figure(batch: Batch, classes: tuple[str, ...], title: str, count: int = _ROW) -> Figure:
-    """Draw the images of a normalised batch as they are, ``count`` at most."""
-    pictures = to_picture(batch.images, *batch.statistics)[:count].cpu().numpy()
-    rows = -(-len(pictures) // _ROW)
-    figure = Figure(figsize=(9.2, 0.3 + 1.65 * rows), layout="constrained")
-    figure.suptitle(title, parse_math=False)
-    axes = figure.subplots(rows, _ROW, squeeze=False).ravel()
-    for axis in axes:
-        axis.set_axis_off()
-    for axis, picture, label in zip(axes, pictures, batch.labels.tolist(), strict=False):
-        _show(axis, picture, classes[label])
-    return figure
+    """Show the images of a normalised batch, ``count`` at most."""
+    images = to_picture(batch.images, *batch.statistics)[:count].cpu().numpy()
+    texts = [classes[label] for label in batch.labels.tolist()[:count]]
+    return tiled_figure(images, texts, _ROW, title, width=1.53)
 
 
 def sample_figure(
@@ -128,34 +125,33 @@ def sample_figure(
     shown: tuple[np.ndarray, np.ndarray | None],
     title: str,
 ) -> Figure:
-    """Draw one sample on its way: the stored image with the window, and what the window shows.
+    """Show a stored image with its crop window, next to the crop.
 
     Parameters
     ----------
-    stored : (H, W, 3) uint8 array, and its (H, W) ids if they are to be drawn.
+    stored : (H, W, 3) uint8 array, and (H, W) ids to outline, if any.
     window : top, left, height, width and flip, in stored pixels.
-    shown : (S, S, 3) uint8 array, and its (S, S) ids if they are to be drawn.
-    title : above the picture.
+    shown : (S, S, 3) uint8 array, and (S, S) ids to outline, if any.
+    title : title of the figure.
     """
     top, left, height, width, flip = window
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    figure.suptitle(title, fontsize=9, parse_math=False)
+    figure = new_figure(7.2, 4.2, title)
     before, after = figure.subplots(1, 2)
     (height_stored, width_stored), size = stored[0].shape[:2], len(shown[0])
-    pictures = [image if ids is None else outlined(image, ids) for image, ids in (stored, shown)]
-    _show(before, pictures[0], f"stored, {width_stored}x{height_stored}; the window", (height_stored, width_stored))
+    images = [image if ids is None else outlined(image, ids) for image, ids in (stored, shown)]
+    _show(before, images[0], f"stored, {width_stored}x{height_stored}; the window", (height_stored, width_stored))
     before.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, color="red", linewidth=2))
-    _show(after, pictures[1], f"shown, {size}x{size}" + (", mirrored" if flip else ""))
+    _show(after, images[1], f"shown, {size}x{size}" + (", mirrored" if flip else ""))
     return figure
 
 
 @torch.no_grad()
 def lambda_figure(step: Step, batches: Iterable[Batch], title: str) -> Figure | None:
-    """Plot λ by attention against λ by area, one point an image.
+    """Plot λ by attention against λ by area, one point per image.
 
     Parameters
     ----------
-    step : model as it is now, and mixer; the gate is taken as open.
+    step : current model, and mixer. Mixing is always on here.
     batches : batches of training images.
 
     Returns
@@ -171,19 +167,19 @@ def lambda_figure(step: Step, batches: Iterable[Batch], title: str) -> Figure | 
         attention = step.mixer.attention(output.local, pair[1])
         points.append((pair[1].lam.cpu().numpy(), attention.cpu().numpy()))
     area, attention = (np.concatenate(values) for values in zip(*points, strict=True))
-    figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+    figure = new_figure(4.6, 4.6)
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], color="0.7", linewidth=1, zorder=0)
     axis.scatter(area, attention, s=8, alpha=0.5)
     axis.set(xlabel="λ by area", ylabel="λ by attention", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     difference = np.abs(attention - area).mean()
     axis.set_title(f"{title}\n{len(area)} images, mean |difference| {difference:.4f}", fontsize=9, parse_math=False)
-    axis.grid(alpha=0.3)
+    plain(axis)
     return figure
 
 
 def _mix(step: Step, batch: Batch, number: int) -> tuple[Plan, Mixed] | None:
-    """Mix a batch for a picture; None for a method that mixes nothing."""
+    """Mix a batch for a figure; None for a method that does not mix."""
     if not step.mixer.mix_prob:
         return None
     generator = torch.Generator().manual_seed(derive_seed("picture", step.seed, number))
@@ -204,9 +200,9 @@ def _sums_to_one(mixed: Mixed) -> bool:
     return bool(((mixed.weight_a + mixed.weight_b - 1).abs() < 1e-4).all())
 
 
-def _show(axis: Axes, picture: np.ndarray, title: str, shape: tuple[int, ...] | None = None) -> None:
-    """Show a picture; ``shape`` gives the axes the pixels of one that was enlarged."""
+def _show(axis: Axes, image: np.ndarray, title: str, shape: tuple[int, ...] | None = None) -> None:
+    """Show an image; ``shape`` is its size in pixels if it was enlarged."""
     extent = None if shape is None else (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
-    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
-    axis.set_title(title, fontsize=8, parse_math=False)  # a $ in a name is no formula
+    axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
+    axis.set_title(title, fontsize=8, parse_math=False)
     axis.set_axis_off()

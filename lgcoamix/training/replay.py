@@ -394,9 +394,8 @@ def _draw(replay: Replay, part: Part, epoch: int, number: int) -> Figure:
     if part.plan is None:
         title = f"epoch {epoch}, step {number}: {count} images as they are" + _only(count)
         return unmixed_figure(part.batch, classes, title, _DRAWN)
-    figure = pairs_figure(part.batch, part.plan, part.mixed, classes, count=_DRAWN)
-    figure.suptitle(f"epoch {epoch}, step {number}: {count} images, {replay.settings.method}" + _only(count))
-    return figure
+    title = f"epoch {epoch}, step {number}: {count} images, {replay.settings.method}" + _only(count)
+    return pairs_figure(part.batch, part.plan, part.mixed, classes, count=_DRAWN, title=title)
 
 
 def _only(count: int) -> str:

@@ -158,9 +158,9 @@ def test_the_weights_are_the_backbone_alone(branch, tmp_path):
     assert written.keys() == wanted.keys()
     assert all(written[name].dtype == v.dtype and torch.equal(written[name], v) for name, v in wanted.items())
     card = (tmp_path / "out" / "README.md").read_text()
-    said = {"local": "local branch of LGCOAMix served", "mid": "mid-level branch, which this", "averaged": "averaged"}
+    said = {"local": "a local branch in training only", "mid": "mid-level branch, which this", "averaged": "averaged"}
     assert said[branch] in card
-    assert ('Figures "with the mid-level branch"' in card) == (branch == "mid")
+    assert ('Results "with the mid-level branch"' in card) == (branch == "mid")
 
 
 def test_the_configuration_tells_timm_and_predict_all_they_need(exported):
@@ -213,9 +213,9 @@ def test_a_centre_is_cut_out_of_the_stored_size_by_timm_too(resize, scaled, tmp_
     first, second = timm.data.create_transform(**{name: cfg[name] for name in names}).transforms[:2]
     assert (first.size, tuple(second.size)) == (scaled, (32, 32))
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "Cut out the centre of 32x32 pixels." in card
+    assert "Crop the centre of 32x32 pixels." in card
     assert ("Squash to 93x93 pixels" if resize == "squash" else "Resize to a short side of 93 pixels") in card
-    assert "Resize the whole image" not in card
+    assert "Resize the image" not in card
 
 
 def test_the_card_says_where_the_network_comes_from_and_how_good_it_is(exported):
@@ -235,7 +235,7 @@ def test_the_card_says_where_the_network_comes_from_and_how_good_it_is(exported)
     ):
         assert said in text
     assert "Squash to 64x64 pixels" in text
-    assert "Resize the whole image to 32x32" in text
+    assert "Resize the image to 32x32" in text
     assert "| test, this checkpoint (epoch 8), measured by the training |  | 61.25 % |" in text
     assert "chosen on the test images themselves" in text
     assert "--model 'my model'" in text
@@ -334,7 +334,7 @@ def test_a_checkpoint_from_the_middle_of_an_epoch_has_no_figures(tmp_path):
     _export(checkpoint, tmp_path / "out")
     text = (tmp_path / "out" / "README.md").read_text()
     assert "step 3 of epoch 9" in text
-    assert "None came with the checkpoint" in text
+    assert "None are available" in text
 
 
 def test_names_of_classes_cannot_break_the_card(tmp_path):

@@ -1,0 +1,67 @@
+"""Helpers that the figures of runs, evaluations and trainings share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+DPI = 110
+_MARGIN = 0.1  # inches, above and below
+
+
+def new_figure(width: float, height: float, title: str = "") -> Figure:
+    """Create a figure of a size in inches that makes room for its axes and title."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=10, parse_math=False)  # a $ in a name is not math
+    return figure
+
+
+def tiled_figure(
+    images: Sequence[np.ndarray], texts: Sequence[str], columns: int, title: str = "", width: float = 1.9
+) -> Figure:
+    """Show images in rows, with a text above each.
+
+    Parameters
+    ----------
+    images : (H, W, 3) or (H, W) arrays, uint8 or floats in [0, 1]. Smaller ones are enlarged by an integer factor.
+    texts : one per image.
+    columns : images per row.
+    title : title of the figure.
+    width : of a tile, in inches.
+    """
+    # One Axes for all: an Axes per image takes three times as long to lay out.
+    H, W = max(image.shape[:2] for image in images)
+    pixel = width / (1.05 * W)  # inches
+    room = 0.09 + 0.14 * (1 + max(text.count("\n") for text in texts))  # inches, for the texts of a row
+    step_y, step_x = H + round(room / pixel), round(width / pixel)
+    sheet = np.full((-(-len(images) // columns) * step_y, columns * step_x, 3), 255, np.uint8)
+    height, total = sheet.shape[0] * pixel + _MARGIN, sheet.shape[1] * pixel
+    above = _MARGIN + 0.17 * (title.count("\n") + 1) if title else 0
+    figure = Figure(figsize=(max(total, 5.2), height + above))
+    axis, left = figure.add_axes((0, 0, 1, 1)), (figure.get_figwidth() - total) / 2
+    for number, (image, text) in enumerate(zip(images, texts, strict=True)):
+        bottom, start = (number // columns + 1) * step_y, number % columns * step_x + (step_x - W) // 2
+        sheet[bottom - H : bottom, start : start + W] = _enlarged(image, W)
+        x, y = left + (start + W / 2) * pixel, height - (bottom - H) * pixel + 0.04
+        axis.text(x, y, text, ha="center", va="bottom", fontsize=8, parse_math=False)
+    axis.imshow(sheet, interpolation="nearest", extent=(left, left + total, _MARGIN, height), aspect="auto")
+    axis.text(left + total / 2, height + above - 0.07, title, ha="center", va="top", fontsize=10, parse_math=False)
+    axis.set(xlim=(0, figure.get_figwidth()), ylim=(0, height + above))
+    axis.set_axis_off()
+    return figure
+
+
+def plain(axis: Axes) -> None:
+    """Draw a faint grid below the data, and no frame at the top and right."""
+    axis.grid(alpha=0.3)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _enlarged(image: np.ndarray, side: int) -> np.ndarray:
+    image = image if image.dtype == np.uint8 else (255 * image).round().astype(np.uint8)
+    factor = side // image.shape[1]
+    image = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    return image if image.ndim == 3 else image[..., None]

@@ -21,7 +21,9 @@ SECONDS = 120  # that anything may take on a busy machine
 # script that it is told to run. What runs there has signals, files and an exit as in any other process.
 _FORKS = """
 import gc, json, os, runpy, sys
+sys.modules["wandb"] = None  # timm would import it, with a folder that the first process to end removes
 import lgcoamix.training.run, lgcoamix.training.plots, lgcoamix.data.transforms, torch.utils.tensorboard
+del sys.modules["wandb"]
 assert len(os.listdir("/proc/self/task")) == 1, "threads would not survive the fork"
 gc.freeze()  # or every process would copy all memory when it collects
 print("ready", flush=True)

@@ -17,7 +17,9 @@ TRY = (
 )
 # Caches that would lie in a home, or beside the source.
 SURROUNDINGS = {
-    **{"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": ""},
+    "OMP_NUM_THREADS": "1",
+    "COLUMNS": "200",
+    "PYTHONDONTWRITEBYTECODE": "",
     "MPLCONFIGDIR": matplotlib.get_cachedir(),
 }
 

@@ -322,4 +322,4 @@ def test_a_store_that_lacks_a_shard_is_refused(trained, flowers_store, tmp_path)
 def test_without_a_test_split_one_must_be_named(trained, painted, tmp_path):
     shutil.rmtree(painted / "test")
     store = build_here(painted, tmp_path / "train-only.h5").path
-    _refused(trained, store, tmp_path / "out", r"neither a test nor a val split; name one of its own with --split")
+    _refused(trained, store, tmp_path / "out", r"neither a test nor a val split; choose another with --split")

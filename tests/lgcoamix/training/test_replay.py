@@ -184,10 +184,10 @@ def test_a_network_that_looks_is_trained_again_from_the_checkpoint_before(flower
     said: list[str] = []
     replay = Replay(hooked.folder, None, "cpu", replace(silent(), say=said.append))
     (part,) = replay.parts(1, 3)
-    assert "training 1 steps again, from epoch 1, step 2" in said[-1]
+    assert "retraining 1 steps from epoch 1, step 2" in said[-1]
     assert_same(part.mixed, hooked.seen[8])
     (part,) = replay.parts(0, 1)
-    assert "training 1 steps again, from the beginning" in said[-1]
+    assert "retraining 1 steps from the beginning" in said[-1]
     assert_same(part.mixed, hooked.seen[1])
     before = len(said)
     (part,) = replay.parts(1, 0)
@@ -196,7 +196,7 @@ def test_a_network_that_looks_is_trained_again_from_the_checkpoint_before(flower
     for path in checkpoints_in(hooked.folder):
         path.unlink()
     (part,) = replay.parts(1, 3)
-    assert "training 8 steps again, from the beginning" in said[-1], "over an epoch's end, with another rate"
+    assert "retraining 8 steps from the beginning" in said[-1], "over an epoch's end, with another rate"
     assert_same(part.mixed, hooked.seen[8])
 
 
@@ -207,7 +207,7 @@ def test_a_damaged_checkpoint_is_passed_over(looked):
     said: list[str] = []
     (part,) = Replay(looked.folder, None, "cpu", replace(silent(), say=said.append)).parts(1, 2)
     assert "last.pt is damaged" in said[0]
-    assert "training 2 steps again, from epoch 1, step 0" in said[1]
+    assert "retraining 2 steps from epoch 1, step 0" in said[1]
     assert_same(part.mixed, looked.seen[7])
 
 
@@ -374,7 +374,7 @@ def test_a_sample_is_followed_to_its_batch(streaming, flowers_store, tmp_path):
     key = store.keys("train")[17]
     done = invoke("replay", "--run", streaming.folder, "--epoch", 1, "--sample", key, "--out", tmp_path)
     assert done.exit_code == 0, done.output
-    step = int(re.search(r"comes at step (\d+) of epoch 1", done.output)[1])
+    step = int(re.search(r"is used at step (\d+) of epoch 1", done.output)[1])
     tensors = load_file(tmp_path / "sample.safetensors")
     assert np.array_equal(tensors["stored"].numpy(), store.images("train", [17])[0])
     maps = [store.maps("train", scale.segments, [17])[0] for scale in store.scales]
@@ -400,7 +400,7 @@ def test_another_store_is_refused_and_a_moved_one_is_named(streaming, flowers_st
     config["store"]["path"] = str(tmp_path / "gone.h5")
     (run / "config.json").write_text(json.dumps(config))
     done = invoke("replay", "--run", run, "--epoch", 0, "--step", 0)
-    assert (done.exit_code, "say with --shards where it is now" in done.output) == (1, True)
+    assert (done.exit_code, "pass its new location with --shards" in done.output) == (1, True)
     done = CliRunner().invoke(
         preprocess, ["build", "folder", "--root", str(painted), "--size", "64", "--out", str(tmp_path / "o.h5")]
     )
@@ -414,8 +414,8 @@ def test_another_store_is_refused_and_a_moved_one_is_named(streaming, flowers_st
     [
         (("--epoch", 0), 2, "expected either --step or --sample KEY"),
         (("--epoch", 0, "--step", 0, "--sample", "x"), 2, "expected either --step or --sample KEY"),
-        (("--epoch", 2, "--step", 0), 2, "--epoch of"),
-        (("--epoch", 1, "--step", 5), 2, "runs from 0 to 4, got 5"),
+        (("--epoch", 2, "--step", 0), 2, "--epoch must be between 0 and 1"),
+        (("--epoch", 1, "--step", 5), 2, "--step must be between 0 and 4"),
         (("--epoch", 0, "--sample", "daisy"), 2, "did you mean train/daisy/"),
         (("--epoch", 0, "--sample", "no-such"), 2, "keys are like train/daisy/"),
         (("--step", 0), 2, "Missing option '--epoch'"),

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
+
+from preprocess.cli import main as preprocess
 
 ROOT = Path(__file__).resolve().parent.parent
 PROOF = bool(os.environ.get("LGCOAMIX_PROOF"))  # make proof: full counts
@@ -60,9 +63,9 @@ def flowers_store(flowers: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             for path in sorted((flowers / split / name).iterdir())[:count]:
                 (folder / path.name).write_bytes(path.read_bytes())
     out = tmp_path_factory.mktemp("store") / "flowers.h5"
-    options = ("--size", "64", "--segments", "12,30", "--shard-size", "10", "--jobs", "2")
-    done = run_command("-m", "preprocess", "build", "folder", "--root", root, "--out", out, *options)
-    assert done.returncode == 0, done.stderr
+    options = ("--size", "64", "--segments", "12,30", "--shard-size", "10", "--jobs", "1")
+    done = CliRunner().invoke(preprocess, ["build", "folder", "--root", str(root), "--out", str(out), *options])
+    assert done.exit_code == 0, done.output
     return out
 
 

@@ -68,17 +68,18 @@ def test_a_worker_of_the_offline_stage_loads_no_training_package(run, painted, t
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of two pictures."""
+    """A store of two training pictures and one for testing."""
     home = tmp_path_factory.mktemp("tiny")
-    for seed, split in enumerate(("train", "test")):
-        paint(home / "raw" / split / "a" / "0.png", seed)
+    for seed, name in enumerate(("train/a/0", "train/a/1", "test/a/0")):
+        paint(home / "raw" / f"{name}.png", seed)
     return build_here(home / "raw", home / "tiny.h5").path
 
 
-@pytest.fixture
-def without_torch(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def without_torch(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A PYTHONPATH under which ``import torch`` fails."""
-    (tmp_path / "sitecustomize.py").write_text(
+    home = tmp_path_factory.mktemp("without-torch")
+    (home / "sitecustomize.py").write_text(
         "import sys\n"
         "class Refuse:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
@@ -86,28 +87,64 @@ def without_torch(tmp_path: Path) -> str:
         "            raise ImportError('torch was asked for')\n"
         "sys.meta_path.insert(0, Refuse())\n"
     )
-    return f"{tmp_path}:{ROOT}"
+    return f"{home}:{ROOT}"
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "answer"),
-    [
-        (["--help"], 0, "--list-recipes"),
-        (["--list-recipes"], 0, "cub-resnet18"),
-        (["--shards", "no/such/store.h5"], 2, "no/such/store.h5"),
-        (["--shards", "STORE", "--mixer", "cutmicks"], 2, "did you mean cutmix?"),
-        (["--shards", "STORE", "--recipe", "cub-resnet81"], 2, "did you mean cub-resnet18"),
-        (["--shards", "STORE", "--set", "mixer.select_prop=0.4"], 2, "did you mean mixer.select_prob"),
-        (["--shards", "STORE", "--set", "optim.lr=fast"], 2, "optim.lr takes a number"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+# Command line, exit code, a part of the answer.
+ANSWERS = (
+    ("train --help", 0, "--val-fraction"),
+    ("train --list-recipes", 0, "cub-resnet18"),
+    ("train --show-recipe cub-resnet18", 0, "--mixer lgcoamix"),
+    ("train", 2, "--shards"),
+    ("train --shards no/such/store.h5", 2, "no/such/store.h5"),
+    ("train --shards STORE --mixer cutmicks", 2, "did you mean cutmix?"),
+    ("train --shards STORE --recipe cub-resnet81", 2, "did you mean cub-resnet18"),
+    ("train --shards STORE --set mixer.select_prop=0.4", 2, "did you mean mixer.select_prob"),
+    ("train --shards STORE --set optim.lr=fast", 2, "optim.lr takes a number"),
+    ("train --shards STORE --set data.crop=random --image-size 65", 2, "larger than the stored 16"),
+    ("evaluate --help", 0, "--drop-grid"),
+    ("evaluate", 2, "--checkpoint"),
+    ("evaluate --checkpoint STORE --shards STORE --fgsm a", 2, "got 'a'"),
+    ("evaluate --checkpoint STORE --shards STORE --split tset", 2, "did you mean test"),
+    ("replay --help", 0, "--sample"),
+    ("doctor --help", 0, "--seconds"),
+    ("export --help", 0, "--onnx"),
+    ("predict --help", 0, "--top"),
+    ("compare --help", 0, "--across-protocols"),
+    ("sweep --help", 0, "--cell"),
 )
-def test_help_and_usage_errors_answer_without_torch(run, without_torch, store, options, code, answer):
-    options = [str(store) if option == "STORE" else option for option in options]
-    done = run(ROOT / "train.py", *options, PYTHONPATH=without_torch)
-    assert done.returncode == code, done.stderr
+INVOKE = """
+import json, sys
+from click.testing import CliRunner
+from lgcoamix.cli import main
+for line in sys.argv[1:]:
+    done = CliRunner().invoke(main, line.split(), env={"COLUMNS": "200"})
+    print(json.dumps([done.exit_code, done.output, repr(done.exception)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(run: Run, without_torch: str, store: Path) -> dict[str, list]:
+    """Exit code, output and exception of every command line, from one process."""
+    lines = [line for line, _, _ in ANSWERS]
+    done = run("-c", INVOKE, *(line.replace("STORE", str(store)) for line in lines), PYTHONPATH=without_torch)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(lines, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize(("line", "code", "answer"), ANSWERS, ids=[line for line, _, _ in ANSWERS])
+def test_help_and_usage_errors_answer_without_torch(answers, line, code, answer):
+    exit_code, output, exception = answers[line]
+    assert exit_code == code, output
+    assert exception == "None" or exception.startswith("SystemExit"), exception
+    assert answer in " ".join(output.split())
+
+
+def test_the_script_answers_a_mistake_without_torch_and_without_a_traceback(run, without_torch, store):
+    done = run("train.py", "--shards", store, "--mixer", "cutmicks", PYTHONPATH=without_torch)
+    assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    assert answer in done.stdout + done.stderr
+    assert "did you mean cutmix?" in done.stderr
 
 
 def test_torch_is_really_refused_there(run, without_torch):

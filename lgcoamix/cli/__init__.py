@@ -1,6 +1,6 @@
 """The command line: ``python -m lgcoamix COMMAND``, and ``train`` also as ``train.py``. One command, one file.
 
-Help and usage errors answer before torch is imported: everything heavy is imported inside the commands.
+Help and usage errors need no torch: commands import everything heavy when they run.
 """
 
 import click

@@ -1,4 +1,4 @@
-"""What the commands share: friendly failures, tables, the progress bar."""
+"""What the commands share: error messages and tables."""
 
 import functools
 import sys
@@ -14,7 +14,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
 def friendly(command: Callable) -> Callable:
-    """Turn the failures that a user can mend into one message: exit code 2 for usage, 1 for failure, 128 + signal."""
+    """Report errors that a user can fix as one message. Exit codes: 2 for usage, 1 for failure, 128 + signal."""
 
     @functools.wraps(command)
     def wrapped(*args: object, **kwargs: object) -> object:
@@ -30,7 +30,7 @@ def friendly(command: Callable) -> Callable:
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}") from None
         except Interrupted as stop:
-            if launched()[0] == 0:  # every rank stops, one says it
+            if launched()[0] == 0:  # all ranks stop, one reports
                 click.echo(f"\n{stop}", err=True)
             sys.exit(128 + stop.signal)
         except KeyboardInterrupt:
@@ -41,11 +41,11 @@ def friendly(command: Callable) -> Callable:
 
 
 def _message(error: Exception) -> str:
-    """The error's own text. From a loading process torch gives it at the end of that process's traceback."""
+    """The error's own text: torch puts that of a DataLoader worker at the end of its traceback."""
     text = str(error).strip()
     return text.splitlines()[-1].partition(": ")[2] if "Original Traceback" in text else text
 
 
 def console() -> Console:
-    """Standard output. A table that is piped into a file is not squeezed into 80 columns."""
+    """Console on standard output; tables piped into a file are not squeezed into 80 columns."""
     return Console() if sys.stdout.isatty() else Console(width=140)

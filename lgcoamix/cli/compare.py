@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
+from preprocess.text import listed
 
 if TYPE_CHECKING:
     from lgcoamix.runs.compare import Comparison, Group, Summary
@@ -17,11 +18,11 @@ METRIC = click.option(
     type=click.Choice(["last", "best", "median_of_last_10"]),
     default="last",
     show_default=True,
-    help="What is sorted by and drawn.",
+    help="Accuracy to sort by and to plot.",
 )
 
 
-@click.command(short_help="Finished runs over seeds: mean, spread, picture.", context_settings=CONTEXT)
+@click.command(short_help="Compare finished runs over seeds: mean, spread, plot.", context_settings=CONTEXT)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @METRIC
 @click.option("--out", type=click.Path(path_type=Path), help="Write comparison.csv, comparison.json, compare.png here.")
@@ -30,8 +31,8 @@ METRIC = click.option(
 def compare(runs: tuple[Path, ...], metric: str, out: Path | None, across_protocols: bool) -> None:
     """Group finished runs by recipe, method and options, and compare them over seeds.
 
-    RUNS are run folders, or folders of run folders. Runs whose figures do not compare (other images, classes, data,
-    model or optimiser settings, another choice of the best epoch) are refused, and the differences named.
+    RUNS are run folders, or folders that contain them. Runs that cannot be compared (other images, classes, data, model
+    or optimiser settings, another choice of the best epoch) are refused, and the message names the differences.
 
     \b
     Examples:
@@ -59,8 +60,8 @@ def print_comparison(comparison: "Comparison") -> None:
         for letter, text in comparison.legend().items():
             click.echo(f"protocol {letter}: {text}")
     click.echo(
-        "±: sample standard deviation over seeds (- for one seed). best: of the epoch that was chosen on the split "
-        f"{_chosen_on(comparison)}. With few seeds, differences within the spread say nothing."
+        "±: sample standard deviation over seeds (- for one seed). best: the epoch chosen on the split "
+        f"{_chosen_on(comparison)}. With few seeds, a difference within the spread is no evidence."
     )
 
 
@@ -83,8 +84,7 @@ def _figure(summary: "Summary") -> str:
 
 
 def _seeds(group: "Group") -> str:
-    seeds = [str(run.seed) for run in group.runs]
-    return f"{len(seeds)} ({', '.join(seeds[:6])}{', ...' if len(seeds) > 6 else ''})"
+    return f"{len(group.runs)} ({listed([run.seed for run in group.runs], 6)})"
 
 
 def _chosen_on(comparison: "Comparison") -> str:

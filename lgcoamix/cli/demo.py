@@ -8,13 +8,13 @@ from rich.table import Table
 from lgcoamix.cli.common import CONTEXT, console, friendly
 
 
-@click.command(short_help="The whole path on a generated data set, in minutes on a CPU.", context_settings=CONTEXT)
+@click.command(short_help="Run everything on a generated data set, in minutes on a CPU.", context_settings=CONTEXT)
 @friendly
 def demo() -> None:
-    """Generate beetles, preprocess them, train plain and LGCOAMix on the CPU and compare."""
+    """Generate images of beetles, preprocess them, train with and without LGCOAMix on the CPU, and compare."""
     from lgcoamix.runs.demo import run_demo
 
-    results, pictures = run_demo(Path("data"), Path("runs"), click.echo)
+    results, plots = run_demo(Path("data"), Path("runs"), click.echo)
     table = Table("method", "top-1", "images/s")
     for method, result in results.items():
         table.add_row(method, f"{result['test_top1']['last']:.2f} %", f"{result['images_per_second']:.0f}")
@@ -22,4 +22,4 @@ def demo() -> None:
     click.echo(
         "top-1 after the last epoch, on the 320 test images; chance is 12.5 %. One seed: not a comparison of methods."
     )
-    click.echo("pictures:\n  " + "\n  ".join(map(str, pictures)))
+    click.echo("plots:\n  " + "\n  ".join(map(str, plots)))

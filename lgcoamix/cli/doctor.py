@@ -16,32 +16,34 @@ if TYPE_CHECKING:
     from lgcoamix.profiling.advice import Measurements, Steps
 
 
-@click.command(short_help="What a run would spend its time on, and what to change.", context_settings=CONTEXT)
+@click.command(short_help="Find out where a run spends its time, and what to change.", context_settings=CONTEXT)
 @settings_options
 @click.option(
     "--weights",
     metavar="pretrained|none|FILE",
     default="none",
     show_default=True,
-    help="Where the backbone starts; no step is faster or slower for it.",
+    help="Initial weights of the backbone; they do not affect speed.",
 )
 @DEVICE
 @WORKERS
-@click.option("--samples", type=click.IntRange(1), default=512, show_default=True, help="Read at most so many.")
+@click.option(
+    "--samples", type=click.IntRange(1), default=512, show_default=True, help="Largest number of samples to read."
+)
 @click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
     default=60.0,
     show_default=True,
-    help="About what measuring may take, besides making the network.",
+    help="Approximate time for measuring, besides building the network.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The figures as JSON; times are milliseconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; times are in milliseconds.")
 @friendly
 def doctor(shards: Path, superpixels: str | None, as_json: bool, **given: Any) -> None:
     """Measure reading, decoding, augmenting, transfer and waiting, and recommend one change.
 
-    Takes the settings of train and trains a few dozen steps, but writes nothing. The kernel is asked to forget the
-    store's files first: another run that reads them is slower for a while.
+    Accepts the settings of train and runs a few dozen training steps, but writes nothing. The store is dropped from
+    the page cache first, so another run that reads it is slower for a while.
 
     \b
     Examples:
@@ -85,14 +87,14 @@ def _print(found: "Measurements") -> None:
 def _stages(found: "Measurements") -> Table:
     title = f"one process, {found.samples} samples: {found.codec} images"
     table = Table("stage", "ms/sample", "samples/s", "note", title=title, title_justify="left")
-    maps = "gzip of the maps included" if found.with_maps else "images alone: the method needs no maps"
-    cold = "from the disk" if found.read_cold is not None else "not measured: this system does not forget files"
+    maps = "gzip of the maps included" if found.with_maps else "only images: the method needs no maps"
+    cold = "from the disk" if found.read_cold is not None else "not measured: cannot drop files from the cache here"
     rows = (
         ("read, first pass", found.read_cold, cold),
         ("read, second pass", found.read, f"from memory; {maps}"),
-        ("decode", found.decode, "raw pixels: nothing to decode" if found.codec == "raw" else "by Pillow"),
+        ("decode", found.decode, "raw pixels: nothing to decode" if found.codec == "raw" else "with Pillow"),
         ("augment", found.augment, f"crop and resize to {found.image_size} pixels"),
-        ("read, decode, augment", found.load, _what_is_read(found)),
+        ("read, decode, augment", found.load, _source(found)),
         ("transfer", found.transfer, _transfer(found.device)),
     )
     for name, value, note in rows:
@@ -100,9 +102,9 @@ def _stages(found: "Measurements") -> Table:
     return table
 
 
-def _what_is_read(found: "Measurements") -> str:
-    gigabytes = f"the files, {found.store_bytes / 1e9:.2f} GB,"
-    return f"{gigabytes} fit in memory: from there" if found.cached else f"{gigabytes} do not fit in memory: cold"
+def _source(found: "Measurements") -> str:
+    store = f"the store ({found.store_bytes / 1e9:.2f} GB)"
+    return f"{store} fits in memory: read from there" if found.cached else f"{store} does not fit in memory: read cold"
 
 
 def _figures(milliseconds: float | None) -> tuple[str, str]:
@@ -112,14 +114,14 @@ def _figures(milliseconds: float | None) -> tuple[str, str]:
 
 
 def _transfer(device: str) -> str:
-    notes = {"cpu": "the step runs on the CPU: nothing to transfer", "cuda": "from pinned memory, beside the step"}
+    notes = {"cpu": "the step runs on the CPU: nothing to transfer", "cuda": "from pinned memory, while a step runs"}
     return notes.get(device, "to the device")
 
 
 def _steps(found: "Measurements") -> Table:
     title = f"steps on {found.device}: batch {found.batch_size} at {found.image_size} pixels"
     table = Table("loader", "ms/batch", "images/s", "waiting for data", title=title, title_justify="left")
-    table.add_row("none: one batch again and again", f"{found.step:.1f}", f"{found.images_per_second:.0f}", "")
+    table.add_row("none: the same batch in every step", f"{found.step:.1f}", f"{found.images_per_second:.0f}", "")
     for name, steps in (
         (f"streaming, {found.workers} workers", found.streaming),
         ("resident", found.resident),
@@ -130,5 +132,5 @@ def _steps(found: "Measurements") -> Table:
 
 def _step_figures(steps: "Steps | None") -> tuple[str, str, str]:
     if steps is None:
-        return "-", "-", "no room, or images of different sizes"
+        return "-", "-", "too little memory, or images of different sizes"
     return f"{steps.milliseconds:.1f}", f"{steps.images_per_second:.0f}", f"{100 * steps.waiting:.0f} %"

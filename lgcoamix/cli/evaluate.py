@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from preprocess.store import Store
 
 
-@click.command(short_help="Figures, tables and pictures of a trained network.", context_settings=CONTEXT)
+@click.command(short_help="Evaluate a trained network: metrics, tables, plots.", context_settings=CONTEXT)
 @CHECKPOINT
 @SHARDS
 @click.option("--out", type=click.Path(path_type=Path), help="[default: evaluation-SPLIT beside the checkpoint]")
-@click.option("--split", metavar="NAME", help="[default: test, or val where there is no test]")
+@click.option("--split", metavar="NAME", help="[default: test, or val if there is no test]")
 @options_of(EvaluationOptions)
 @friendly
 def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None, **given: Any) -> None:
-    """Measure a trained network: top-1 and top-5, every class, calibration, robustness.
+    """Measure a trained network: top-1 and top-5, accuracy per class, calibration, robustness.
 
-    Writes evaluation.json, tables and pictures into --out. Size and test protocol are those of the training; where the
-    checkpoint holds averaged weights, these are evaluated.
+    Writes evaluation.json, tables and plots to --out. Input size and test protocol are those of the training. If the
+    checkpoint has averaged weights, they are evaluated.
 
     \b
     Examples:
@@ -56,14 +56,14 @@ def _choose_split(store: "Store", wanted: str | None) -> str:
     if wanted is None:
         wanted = store.test_split
         if wanted is None:
-            raise RunError(f"{store.path} has neither a test nor a val split; name one of its own with --split")
+            raise RunError(f"{store.path} has neither a test nor a val split; choose another with --split")
     if wanted not in store.splits:
         raise SettingsError(f"{store.path} has no split {wanted!r}; {suggest(wanted, store.splits)}")
     return wanted
 
 
 def _print(document: dict[str, Any]) -> None:
-    """One row for the images as they are, and one for each attack."""
+    """One row for clean images, and one per attack."""
     from lgcoamix.evaluation.metrics import METRICS
 
     figures, checkpoint = document["figures"], document["checkpoint"]
@@ -74,8 +74,8 @@ def _print(document: dict[str, Any]) -> None:
     labels = (metric.label for metric in METRICS.values())
     table = Table("inputs", *labels, title=title, title_justify="left")
     grid = document["drop_grid"]
-    rows = [("as they are", figures)]
-    rows += [("as they are, without the mid-level branch", document["backbone"])] if document["backbone"] else []
+    rows = [("clean images", figures)]
+    rows += [("clean images, without the mid-level branch", document["backbone"])] if document["backbone"] else []
     rows += [(f"FGSM, epsilon {row['epsilon_255']:g}/255", row) for row in document["fgsm"]]
     rows += [(f"{row['share']:g} of {grid}x{grid} patches dropped", row) for row in document["drop"]]
     for name, row in rows:

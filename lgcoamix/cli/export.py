@@ -13,16 +13,16 @@ from lgcoamix.settings.options import ExportOptions
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
-@click.command(short_help="A trained network as a folder that timm loads.", context_settings=CONTEXT)
+@click.command(short_help="Export a trained network as a folder that timm loads.", context_settings=CONTEXT)
 @CHECKPOINT
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to create.")
 @options_of(ExportOptions)
 @friendly
 def export(checkpoint: Path, out: Path, **given: bool) -> None:
     """Write a trained backbone for timm: model.safetensors, config.json and a model card, README.md.
 
-    timm.create_model("local-dir:OUT", pretrained=True) loads the folder; that its logits are those of the checkpoint
-    is checked before it gets its name. Where the checkpoint holds averaged weights, these are exported.
+    timm.create_model("local-dir:OUT", pretrained=True) loads the folder. Its logits are compared with those of the
+    checkpoint before OUT is created. If the checkpoint has averaged weights, they are exported.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Options of the command line: shared ones, and those made from the fields of option dataclasses."""
+"""Command-line options: shared ones, and those generated from option dataclasses."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -21,14 +21,14 @@ CHECKPOINT = click.option(
     "--checkpoint",
     type=click.Path(exists=True, path_type=Path),
     required=True,
-    help="last.pt or best.pt of a run; a run folder stands for its best.pt.",
+    help="last.pt or best.pt of a run, or a run folder for its best.pt.",
 )
 DEVICE = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 WORKERS = click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="DataLoader workers.")
 
 
 def options_of(kind: type) -> Callable[[Callable], Callable]:
-    """Give a command one option for every field of a dataclass that was made by ``option``."""
+    """Add one option to a command for every field of a dataclass that ``option`` made."""
 
     def decorate(command: Callable) -> Callable:
         types = get_type_hints(kind)
@@ -41,7 +41,7 @@ def options_of(kind: type) -> Callable[[Callable], Callable]:
 
 
 def options_in(given: Mapping[str, Any], kind: type) -> dict[str, Any]:
-    """Those of the given values that :func:`options_of` asked for, by field."""
+    """Select the values of the options that :func:`options_of` added, by field."""
     return {field.name: given[field.name] for field in fields(kind) if field.default is not MISSING}
 
 
@@ -72,7 +72,7 @@ def _option(field: Field, wanted: Any) -> Callable[[Callable], Callable]:
 
 
 def _numbers(upper: float, each: str) -> Callable[[click.Context, click.Parameter, str], tuple[float, ...]]:
-    """A reader of comma lists of numbers in (0, upper]; ``none`` is the empty list."""
+    """Parse comma-separated numbers in (0, upper]; ``none`` is the empty list."""
 
     def read(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[float, ...]:
         if text.strip().lower() == "none":

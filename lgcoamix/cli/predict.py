@@ -18,7 +18,7 @@ from preprocess.text import listed, shown_name
 if TYPE_CHECKING:
     from lgcoamix.export.predict import Summary
 
-_LISTED = 20  # files that cannot be used
+_LISTED = 20  # unusable files on the terminal
 _COLUMNS = 3  # classes in the table on the terminal
 
 
@@ -33,7 +33,7 @@ def _csv(context: click.Context, option: click.Parameter, out: Path) -> Path:
     "--model",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     required=True,
-    help="Folder that the command export wrote.",
+    help="Folder written by export.",
 )
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -42,15 +42,15 @@ def _csv(context: click.Context, option: click.Parameter, out: Path) -> Path:
     default=Path("predictions.csv"),
     show_default=True,
     callback=_csv,
-    help="Table to write; one in place is replaced.",
+    help="Table to write; an existing one is replaced.",
 )
 @options_of(PredictOptions)
 @friendly
 def predict(model: Path, images: tuple[Path, ...], out: Path, **given: Any) -> None:
-    """Classify IMAGES, files or folders, and write a table: classes and probabilities, the likeliest first.
+    """Classify IMAGES (files or folders) and write a table of classes and probabilities, most likely first.
 
-    Images go the way that the test images of the training went. Those that cannot be used are listed, and have a row
-    with the reason; if all are such, the exit code is 1.
+    Images are preprocessed like the test images of the training. Unusable images are listed, and get a row with the
+    reason; if no image is usable, the exit code is 1.
 
     \b
     Examples:
@@ -71,13 +71,13 @@ def predict(model: Path, images: tuple[Path, ...], out: Path, **given: Any) -> N
 
 
 def _check_paths(images: tuple[Path, ...], out: Path) -> None:
-    """Usage errors that need no torch. Of several paths one may be missing: it has a row with the reason."""
+    """Usage errors that need no torch. One missing path among several gets a row with the reason instead."""
     if not any(map(_exists, images)):
         names = listed([repr(str(path)) for path in images], 5)  # repr: no name reaches the terminal raw
-        raise SettingsError(f"expected images or folders of images, there is no {names}")
+        raise SettingsError(f"expected images or folders of images, but found no {names}")
     for image in images:
         if out.absolute() == image.absolute() or (_exists(out) and _exists(image) and out.samefile(image)):
-            raise SettingsError(f"--out {str(out)!r} is one of the images, and would be replaced; give another name")
+            raise SettingsError(f"--out {str(out)!r} is one of the images and would be overwritten; give another name")
 
 
 def _exists(path: Path) -> bool:
@@ -89,13 +89,13 @@ def _exists(path: Path) -> bool:
 
 
 def _print(summary: "Summary") -> None:
-    """The first answers as a table, and what could not be used on standard error."""
+    """Print the first predictions as a table, and unusable files on standard error."""
     if summary.first:
         count = min(_COLUMNS, len(summary.first[0].classes))
         table = Table("image", *(f"{rank}." for rank in range(1, count + 1)))
         for found in summary.first:
             cells = (f"{shown_name(name)} {100 * share:.1f} %" for name, share in found.classes[:count])
-            table.add_row(*(Text(cell) for cell in (shown_name(found.path), *cells)))  # Text: a name is no markup
+            table.add_row(*(Text(cell) for cell in (shown_name(found.path), *cells)))  # Text: names are not markup
         console().print(table)
         more = summary.images - len(summary.failed) - len(summary.first)
         if more:

@@ -1,4 +1,4 @@
-"""Progress bars on standard error: of a training, of a pass over images."""
+"""Progress bars on standard error, for training and for passes over images."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def training_report() -> "Iterator[Report]":
-    """Show one progress bar for the pass in hand, and lines above it."""
+    """Show a progress bar for the current pass, and messages above it."""
     from lgcoamix.settings.report import Report
 
     columns = (
@@ -38,7 +38,7 @@ def training_report() -> "Iterator[Report]":
 
 @contextmanager
 def passes() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """Give what begins a pass: a description and a number of images in, a function that counts finished ones out."""
+    """Yield a function that starts a progress bar and returns another one, which counts finished images."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield lambda description, total: functools.partial(

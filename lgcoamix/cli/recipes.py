@@ -12,7 +12,7 @@ from lgcoamix.settings.text import suggest
 
 
 def list_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """Print one line for each recipe, by data set, and end."""
+    """Print one line per recipe, by data set, and exit."""
     if not wanted:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -26,12 +26,12 @@ def list_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> No
                 table.add_row(*_row(name, recipe))
         table.add_section()
     console().print(table)
-    click.echo("inferred: how many settings were never published. --show-recipe NAME tells which, and all the rest.")
+    click.echo("inferred: number of settings that were never published. --show-recipe NAME lists them and all others.")
     context.exit()
 
 
 def show_recipe(context: click.Context, parameter: click.Parameter, name: str | None) -> None:
-    """Print all about one recipe, and end."""
+    """Print everything about one recipe, and exit."""
     if name is None:
         return
     if name not in RECIPES:
@@ -67,12 +67,12 @@ def _story(name: str, recipe: Recipe) -> dict[str, str]:
         "inferred": ", ".join(recipe.inferred) or "nothing",
         "store": " ".join(("python -m preprocess build", dataset, *words)),
         "train": f"python train.py --shards {shards} --recipe {name}"
-        + (" --superpixels NAME, as the build says" if words and "--out" not in words else ""),
+        + (" --superpixels NAME, as printed by build" if words and "--out" not in words else ""),
     }
 
 
 def _settings(recipe: Recipe) -> list[str]:
-    """All settings in the form that ``--set`` takes."""
+    """All settings in the form of ``--set``."""
     plain = to_plain(recipe.settings)
     lines = [f"--mixer {recipe.settings.method}"]
     for section in SECTIONS:

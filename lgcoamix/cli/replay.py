@@ -7,9 +7,10 @@ import click
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.settings import network_failures
+from lgcoamix.settings.options import DEVICES
 
 
-@click.command(short_help="Make again what a run was trained on at one step.", context_settings=CONTEXT)
+@click.command(short_help="Recreate what a run was trained on at one step.", context_settings=CONTEXT)
 @click.option(
     "--run",
     "folder",
@@ -19,16 +20,16 @@ from lgcoamix.cli.settings import network_failures
 )
 @click.option("--epoch", type=click.IntRange(0), required=True, help="From 0, as in metrics.csv and lambdas.csv.")
 @click.option("--step", type=click.IntRange(0), help="From 0, as in lambdas.csv.")
-@click.option("--sample", metavar="KEY", help="Show one training sample on its way, instead of a whole step.")
+@click.option("--sample", metavar="KEY", help="Show one training sample instead of a step.")
 @click.option(
     "--shards",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The store.  [default: where the run found it]",
+    help="The store.  [default: the path recorded by the run]",
 )
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/replay-eEPOCH-sSTEP, or -KEY]"
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="[default: that of the run]")
+@click.option("--device", type=click.Choice(DEVICES), help="[default: that of the run]")
 @friendly
 def replay(
     folder: Path,
@@ -39,10 +40,10 @@ def replay(
     out: Path | None,
     device: str | None,
 ) -> None:
-    """Make again, bit for bit, what a run was trained on.
+    """Recreate, bit for bit, what a run was trained on.
 
     Writes the mixed batch of one step as tensors (batch.safetensors), as a table (samples.csv: keys, labels, partners,
-    windows) and as a picture (batch.png); with --sample, one training sample before and after its transforms.
+    windows) and as an image (batch.png). With --sample: one training sample before and after its transforms.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Options that choose settings, for every command that trains: from the store's recipe to the Settings of a run."""
+"""Options that choose the settings of a run, for every command that trains."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 _RECIPES_OWN = "[default: as in the recipe]"
 _OPTIONS = (
     SHARDS,
-    click.option("--superpixels", metavar="NAME", help="Superpixels of the store, see inspect.  [default: the first]"),
+    click.option("--superpixels", metavar="NAME", help="Superpixels in the store, see inspect.  [default: the first]"),
     click.option("--recipe", metavar="NAME", help="Named settings to start from.  [default: set by the data set]"),
     click.option("--mixer", metavar="NAME", help=f"One of {', '.join(METHOD_OPTIONS)}.  {_RECIPES_OWN}"),
     click.option("--backbone", metavar="TIMM_NAME", help=f"Any timm model with feature maps.  {_RECIPES_OWN}"),
     click.option("--batch-size", type=click.IntRange(2), help=_RECIPES_OWN),
-    click.option("--image-size", type=click.IntRange(8), help=f"Side of the network's input.  {_RECIPES_OWN}"),
+    click.option("--image-size", type=click.IntRange(8), help=f"Side of the input, in pixels.  {_RECIPES_OWN}"),
     click.option("--amp", type=click.Choice(["off", "bf16", "fp16"]), help=f"Half precision.  {_RECIPES_OWN}"),
     click.option("--channels-last/--no-channels-last", default=None, help=f"Memory format.  {_RECIPES_OWN}"),
     click.option("--compile/--no-compile", default=None, help=f"torch.compile.  {_RECIPES_OWN}"),
@@ -32,7 +32,7 @@ _OPTIONS = (
         "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting; repeatable."
     ),
 )
-# Options that are another name for --set SECTION.KEY.
+# Options that are shorthand for --set SECTION.KEY.
 _SHORTCUTS = {
     "backbone": "model",
     "weights": "model",
@@ -46,14 +46,14 @@ _SHORTCUTS = {
 
 
 def settings_options(command: Callable) -> Callable:
-    """Give a command the options that name the store and choose the settings."""
+    """Add the options that name the store and choose the settings."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def choose_settings(store: "Store", given: Mapping[str, Any]) -> tuple[str, Settings]:
-    """Start from a recipe and apply what was asked for; ``--set`` comes last.
+    """Start from a recipe and apply the given options, ``--set`` last.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def choose_settings(store: "Store", given: Mapping[str, Any]) -> tuple[str, Sett
 
 @contextmanager
 def network_failures() -> Iterator[None]:
-    """Turn what only the making of the network finds into the failures that ``friendly`` knows."""
+    """Translate errors from building the network into those that ``friendly`` reports."""
     from lgcoamix.models import BackboneError, WeightsError
 
     try:

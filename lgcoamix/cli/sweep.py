@@ -6,26 +6,25 @@ import click
 
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.compare import METRIC, print_comparison
+from lgcoamix.cli.options import SHARDS
 from lgcoamix.errors import RunError
 from lgcoamix.settings.mixers import METHOD_OPTIONS
 
 
-@click.command(short_help="Train methods over seeds, and compare them.", context_settings=CONTEXT)
-@click.option(
-    "--shards", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="The store of all."
-)
-@click.option("--mixers", metavar="NAME,NAME", help=f"Of {', '.join(METHOD_OPTIONS)}, with their default options.")
+@click.command(short_help="Train several methods with several seeds, and compare them.", context_settings=CONTEXT)
+@SHARDS
+@click.option("--mixers", metavar="NAME,NAME", help=f"Methods with default options: {', '.join(METHOD_OPTIONS)}.")
 @click.option(
     "--cell",
     "cells",
     multiple=True,
     metavar="NAME=OPTIONS",
-    help="One more to train, with options of its own; repeatable.",
+    help="One more group of runs, with its own options of train; repeatable.",
 )
-@click.option("--seeds", default="0", show_default=True, metavar="N,N|LO:HI", help="0:3 are 0, 1 and 2.")
+@click.option("--seeds", default="0", show_default=True, metavar="N,N|LO:HI", help="0:3 means 0, 1 and 2.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folders go to OUT/NAME-sSEED.")
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time; they share the cores."
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs in parallel; they share the cores."
 )
 @METRIC
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- OPTIONS OF TRAIN]")
@@ -40,10 +39,10 @@ def sweep(
     metric: str,
     options: tuple[str, ...],
 ) -> None:
-    """Train every method with every seed, then compare them. Options of train, for all of them, follow after --.
+    """Train every method with every seed, then compare them. Options after -- are passed to every training.
 
-    The same command continues an interrupted sweep and takes finished runs as they are. With --jobs 2 or more, what a
-    run says goes to OUT/NAME-sSEED.log. At the end OUT holds comparison.csv, comparison.json and compare.png.
+    Rerun the same command to continue an interrupted sweep; finished runs are left unchanged. With --jobs 2 or more,
+    the output of a run goes to OUT/NAME-sSEED.log. At the end OUT holds comparison.csv, comparison.json, compare.png.
 
     \b
     Examples:
@@ -62,7 +61,7 @@ def sweep(
     failed = {failure.cell for failure in failures}
     finished = [cell.folder for cell in todo if cell not in failed]
     if finished:
-        # Cells may differ in what they were told to: such groups are shown with their protocols, not refused.
+        # Cells may have different protocols on purpose: show them side by side instead of refusing.
         comparison = compare(finished, metric, across_protocols=True)
         print_comparison(comparison)
         click.echo("wrote " + ", ".join(map(str, write(comparison, out))))
@@ -70,5 +69,5 @@ def sweep(
         lines = "".join(f"\n  {failure}" for failure in failures)
         raise RunError(
             f"{len(failures)} of {len(todo)} cells failed:{lines}\n"
-            "mend the cause and run the sweep again: finished cells are kept"
+            "fix the cause and rerun the sweep: finished cells are kept"
         )

@@ -20,12 +20,19 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Train and evaluate from a store.", context_settings=CONTEXT)
 @settings_options
-@click.option("--weights", metavar="pretrained|none|FILE", help="Where the backbone starts.  [default: the recipe's]")
+@click.option(
+    "--weights", metavar="pretrained|none|FILE", help="Initial weights of the backbone.  [default: the recipe's]"
+)
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's]")
 @options_of(RunOptions)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/STORE-MIXER-BACKBONE-sSEED]")
 @click.option(
-    "--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=list_recipes, help="List, and exit."
+    "--list-recipes",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=list_recipes,
+    help="List all recipes, and exit.",
 )
 @click.option(
     "--show-recipe",
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
     is_eager=True,
     expose_value=False,
     callback=show_recipe,
-    help="Story and settings of one, and exit.",
+    help="Show one recipe with all its settings, and exit.",
 )
 @friendly
 def train(shards: Path, superpixels: str | None, out: Path | None, **given: Any) -> None:
@@ -56,7 +63,7 @@ def train(shards: Path, superpixels: str | None, out: Path | None, **given: Any)
     if checked.results is not None:
         click.echo(f"{options.out} is already finished and left unchanged", err=True)
     results = checked.results or _train(store, settings, options, checked.identity)
-    if results:  # rank 0 alone has them
+    if results:  # only rank 0 has them
         _print_results({options.out.name: results})
         names = ("curves.png", "mixed.png", "last.pt", "best.pt")
         click.echo("wrote " + ", ".join(str(options.out / name) for name in names if (options.out / name).exists()))
@@ -75,7 +82,7 @@ def _train(store: "Store", settings: Settings, options: RunOptions, identity: di
 
 
 def _print_results(results: dict[str, dict]) -> None:
-    """One row a run and evaluated split."""
+    """One row per run and evaluated split."""
     table = Table("run", "split", "last", "best", "best epoch, chosen on", "median of last 10", "images/s", "waiting")
     for name, result in results.items():
         for key in (key for key in result if key.endswith("_top1")):

@@ -1,4 +1,4 @@
-"""One epoch of steps, and where it is. Knows no method by name."""
+"""One epoch of training steps, and its progress, whatever the method."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -23,14 +23,14 @@ _REMEDY = "try a smaller --set optim.lr=..., or --set optim.clip=5; with --amp f
 
 @dataclass
 class Progress:
-    """Where an epoch is, and what it saw so far.
+    """Position in an epoch, and its totals so far.
 
     Parameters
     ----------
     epoch, number : the next step.
     means : of losses and monitors.
-    lams : the monitors of mixed steps that are not written yet: (step, {name: value of this rank's share}).
-    waiting : clock of the loader.
+    lams : monitors of mixed steps that are not written yet: (step, {name: value of this rank's share}).
+    waiting : time spent waiting for data.
     """
 
     epoch: int
@@ -48,16 +48,16 @@ def train_one_epoch(
     after_step: Callable[[int], None],
     mixing: bool = True,
 ) -> dict[str, float]:
-    """Train from where ``progress`` is to the end of its epoch.
+    """Train from ``progress`` to the end of its epoch.
 
     Parameters
     ----------
-    step : model, mixer, optimiser and the rest; the learning rate is set.
+    step : network, mixer and optimiser; the learning rate is already set.
     loader : this rank's batches from ``progress.number`` on.
     batches : the order that the loader follows.
-    progress : is kept up to date; between steps it and the parts of ``step`` are a complete state.
-    after_step : is called after every step with the size of its batch over all ranks.
-    mixing : False leaves every batch as it is.
+    progress : updated in place; between steps, it and ``step`` are a complete state.
+    after_step : called after every step with the size of its batch over all ranks.
+    mixing : False leaves every batch unmixed.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def read_finite(progress: Progress, ranks: Ranks) -> dict[str, float]:
 
 @torch.no_grad()
 def refuse_infinite_weights(network: nn.Module) -> None:
-    """See that a network is worth saving.
+    """Check the weights before they are saved.
 
     Raises
     ------
@@ -137,4 +137,4 @@ def refuse_infinite_weights(network: nn.Module) -> None:
     """
     largest = torch.stack([values.abs().amax().float() for values in network.parameters() if values.numel()])
     if not bool(largest.isfinite().all()):
-        raise RunError(f"a weight of the network is infinite or no number; {_REMEDY}")
+        raise RunError(f"a weight of the network is infinite or NaN; {_REMEDY}")

@@ -1,4 +1,4 @@
-"""Scalars and pictures of a run for TensorBoard and Weights & Biases."""
+"""Scalars and figures of a run for TensorBoard and Weights & Biases."""
 
 import secrets
 import sys
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class Logs:
-    """What is written besides the run's own tables.
+    """Logs besides the tables of the run folder.
 
     Parameters
     ----------
-    options : says what is wanted, and where the run folder is.
+    options : which logs to write, and the run folder.
     config : of the run.
-    epoch : first epoch that will be added: what was logged for it and later ones is replaced.
+    epoch : first epoch to be added; older entries for it and later epochs are replaced.
 
     Raises
     ------
-    RunError : Weights & Biases is wanted and not installed, or does not start.
+    RunError : Weights & Biases is requested but not installed, or does not start.
     """
 
     def __init__(self, options: RunOptions, config: dict[str, Any], epoch: int) -> None:
@@ -37,11 +37,11 @@ class Logs:
 
     @property
     def wants_pictures(self) -> bool:
-        """Whether anything shows pictures."""
+        """Whether any log takes figures."""
         return self._pictures and (self._board is not None or self._wandb is not None)
 
     def add_epoch(self, row: dict[str, float], timing: dict[str, float]) -> None:
-        """Log the figures of one epoch."""
+        """Log the metrics of one epoch."""
         epoch = int(row["epoch"])
         values = {name: value for name, value in {**row, **timing}.items() if name != "epoch"}
         if self._board is not None:
@@ -52,14 +52,14 @@ class Logs:
             self._wandb.log(values, step=epoch)
 
     def add_figure(self, name: str, figure: "Figure", epoch: int) -> None:
-        """Log one picture."""
+        """Log one figure."""
         if self._board is not None:
             self._board.add_figure(name, figure, epoch)
         if self._wandb is not None:
             self._wandb.log({name: sys.modules["wandb"].Image(figure)}, step=epoch)
 
     def close(self, results: dict[str, Any]) -> None:
-        """Write what is left, and the results."""
+        """Flush the logs, and add the results."""
         if self._board is not None:
             self._board.close()
         if self._wandb is not None:
@@ -73,11 +73,11 @@ def _start_wandb(project: str, out: Path, config: dict[str, Any]) -> Any:
     except ImportError:
         raise RunError("--wandb needs Weights & Biases: pip install 'lgcoamix[wandb]'") from None
     name = out / ".wandb-id"
-    if not name.exists():  # a run that is resumed goes on under its name
+    if not name.exists():  # a resumed run keeps its id
         name.write_text(secrets.token_hex(4))
     try:
         return wandb.init(
             project=project, name=out.name, id=name.read_text().strip(), dir=out, config=config, resume="allow"
         )
-    except Exception as error:  # wandb raises types of its own, of its transport, and of its server
+    except Exception as error:  # wandb raises its own types, and those of its transport and server
         raise RunError(f"Weights & Biases does not start: {error}; WANDB_MODE=offline needs no account") from error

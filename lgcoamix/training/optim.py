@@ -1,4 +1,4 @@
-"""The optimiser of a recipe and the average of its weights: timm's."""
+"""Optimisers and weight averaging from timm, as a recipe sets them."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ def make_optimiser(model: nn.Module, settings: OptimSettings, scaled: bool = Fal
 
     Parameters
     ----------
-    scaled : the loss is scaled, on a GPU: torch's own optimisers can then skip a step without a wait for the device.
+    scaled : whether the loss is scaled on a GPU. Fused optimisers can then skip a step without waiting for the device.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def make_optimiser(model: nn.Module, settings: OptimSettings, scaled: bool = Fal
     if name not in list_optimizers():
         raise SettingsError(f"no optimiser {name!r}; {suggest(name, list_optimizers())}")
     if get_optimizer_info(name).second_order:
-        raise SettingsError(f"optim.optimiser={name} needs second derivatives, which the engine does not compute")
+        raise SettingsError(f"optim.optimiser={name} needs second derivatives, which training does not compute")
     if name == "sgd" and not settings.nesterov:
         name = "momentum"  # timm's name of the plain form: its sgd is Nesterov's
     try:
@@ -44,14 +44,14 @@ def make_optimiser(model: nn.Module, settings: OptimSettings, scaled: bool = Fal
             filter_bias_and_bn=settings.decay == "weights",
             **({"fused": True} if scaled and settings.optimiser in _FUSED else {}),
         )
-    except (ImportError, TypeError, AssertionError, RuntimeError) as error:  # some need packages, or a GPU
+    except (ImportError, TypeError, AssertionError, RuntimeError) as error:  # some need more packages, or a GPU
         raise SettingsError(f"optim.optimiser={name}: {error}") from error
     _split(optimiser, model, settings)
     return optimiser
 
 
 def _split(optimiser: torch.optim.Optimizer, model: nn.Module, settings: OptimSettings) -> None:
-    """Give new layers groups of their own; ``lr_scale`` is the factor on the rate of the schedule."""
+    """Put new layers into separate groups; ``lr_scale`` multiplies the scheduled rate."""
     new = {id(part) for part in _new_layers(model)} if settings.new_layers != 1 else set()
     groups = []
     for group in optimiser.param_groups:
@@ -62,7 +62,7 @@ def _split(optimiser: torch.optim.Optimizer, model: nn.Module, settings: OptimSe
 
 
 def _new_layers(model: nn.Module) -> Iterator[nn.Parameter]:
-    """What no backbone's weights bring along: all besides the backbone, and its classifier."""
+    """Layers without pretrained weights: the classifier, and everything outside the backbone."""
     net = timm_net(model)
     heads = net.get_classifier()
     heads = heads if isinstance(heads, tuple) else (heads,)  # distilled transformers have two
@@ -71,7 +71,7 @@ def _new_layers(model: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def set_rate(optimiser: torch.optim.Optimizer, settings: OptimSettings, epoch: int) -> float:
-    """Give an optimiser the rate of an epoch, and return it."""
+    """Set the learning rate of an epoch, and return it."""
     rate = learning_rate(settings.schedule, settings.lr, epoch, settings.epochs, settings.warmup)
     for group in optimiser.param_groups:
         group["lr"] = rate * group["lr_scale"]
@@ -79,5 +79,5 @@ def set_rate(optimiser: torch.optim.Optimizer, settings: OptimSettings, epoch: i
 
 
 def make_average(model: nn.Module, settings: OptimSettings) -> ModelEmaV3 | None:
-    """Start the average of the weights, where the recipe has one."""
+    """Start averaging the weights, if the recipe asks for it."""
     return ModelEmaV3(model, decay=settings.ema) if settings.ema else None

@@ -1,4 +1,4 @@
-"""The line that shows how a training is doing: losses, speed, waiting, time left."""
+"""The progress line of a training: losses, speed, waiting, time left."""
 
 import time
 from datetime import timedelta
@@ -13,12 +13,12 @@ _SHOW_EVERY = 2.0  # seconds; reading the losses waits for the device
 
 
 class ProgressLine:
-    """Text about a training, refreshed every few seconds.
+    """Progress text, refreshed every few seconds.
 
     Parameters
     ----------
     state : of the training.
-    epochs : of the whole run.
+    epochs : total number of the run.
     report : shows the line.
     """
 
@@ -31,7 +31,7 @@ class ProgressLine:
         self._images += images
         if self.state.ranks.first and time.perf_counter() - self._shown > _SHOW_EVERY:
             self._shown = time.perf_counter()
-            # The losses of this rank alone: the others need not stop for it.
+            # Only the losses of this rank, so that the others need not wait.
             means = read_finite(self.state.progress, Ranks(self.state.ranks.device))
             terms = ", ".join(f"{name} {means[name]:.3f}" for name in _TERMS if name in means)
             self.report.show(f"{terms}, {speed(self.state.timing())}, {self.time_left()}")

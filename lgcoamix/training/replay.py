@@ -1,7 +1,7 @@
-"""What a run was trained on at one step, or one sample of it on its way, made again bit for bit.
+"""Recreate, bit for bit, what a run was trained on: the batch of one step, or one sample and its transforms.
 
-Order, windows, scales, gates and plans are functions of (seed, epoch, step), so nothing had to be kept. Methods that
-look at the images with the network need it as it was: it is trained again from the newest checkpoint before the step.
+Order, windows, scales, gates and plans are functions of (seed, epoch, step), so nothing is stored for this. Methods
+with an attention pass also need the weights at that step: training is repeated from the newest earlier checkpoint.
 """
 
 import io
@@ -44,22 +44,23 @@ from preprocess.files import write_whole
 from preprocess.store import Store
 from preprocess.text import to_csv
 
-_DRAWN = 32  # images of a batch in its picture
-_NAMED = 3  # keys that an error about an unknown one names
+_DRAWN = 32  # images in batch.png
+_NAMED = 3  # similar keys in an error message
 _NEEDED = ("recipe", "settings", "seed", "val_fraction", "test_split", "store", "classes", "world", "device", "threads")
-_LIVE = ", live"  # behind the name of the superpixels, where a run segmented every crop
+_LIVE = ", live"  # suffix of the superpixel name, if the run segmented every crop
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one forward pass of one process was given.
+    """Input of one forward pass on one rank.
 
     Parameters
     ----------
-    rank, number : of the process; of the part, where gradients were accumulated.
-    batch : images before mixing, as the network takes them, and what belongs to them.
-    plan : how they were mixed; None: not at all.
-    mixed : what the network was given.
+    rank : of the process.
+    number : of the part, if gradients were accumulated.
+    batch : normalised images before mixing, with labels and maps.
+    plan : how they were mixed; None if they were not.
+    mixed : input of the network.
     """
 
     rank: int
@@ -70,18 +71,18 @@ class Part:
 
 
 class Replay:
-    """A run that is looked at again.
+    """A run whose steps can be recreated.
 
     Parameters
     ----------
     folder : run folder.
-    shards : the store; None takes the path that the run was started with.
-    device : ``auto``, ``cpu``, ``cuda``, ``mps``; None takes that of the run.
-    report : tells what takes long.
+    shards : the store; None uses the path recorded by the run.
+    device : ``auto``, ``cpu``, ``cuda``, ``mps``; None uses that of the run.
+    report : receives progress and notes.
 
     Raises
     ------
-    RunError : no run, or the store is not the one that it was trained on.
+    RunError : the folder holds no run, or the store is not the one it was trained on.
     """
 
     def __init__(self, folder: Path, shards: Path | None, device: str | None, report: Report) -> None:
@@ -93,27 +94,28 @@ class Replay:
         self.options = _options(self.config, folder, device)
         differences = compare_runs(identity(self.store, self.settings, self.options), self.config)
         if differences:
-            remedy = "give another" if shards else "name the right store with"
-            raise RunError(f"{self.store.path} is not what {folder} was trained on: {differences}; {remedy} --shards")
+            raise RunError(
+                f"{folder} was not trained on {self.store.path}: {differences}; pass the right store with --shards"
+            )
         check_training(self.store, self.settings)
         self.device = pick_device(self.options.device)
         if self.device.type != self.config["device"]:
             report.say(
-                f"note: the run was on {self.config['device']}, this replay is on {self.device.type}: last digits of "
-                "what is computed may differ"
+                f"note: the run was on {self.config['device']}, this replay is on {self.device.type}: the last "
+                "digits may differ"
             )
-        # Weights are needed, and fetched, only where the method looks at the images with the network.
+        # Weights are loaded only for methods with an attention pass, see _step_before.
         self.step = self._make_step(weights="none")
         ranks, needs_maps = self.step.ranks, self.step.mixer.needs_maps
         self.loaders: Loaders = make_loaders(self.store, self.settings, self.options, needs_maps, ranks)
 
     @property
     def dataset(self) -> SuperpixelDataset:
-        """The training samples."""
+        """The training dataset."""
         return self.loaders.train.dataset
 
     def check(self, epoch: int, number: int = 0) -> None:
-        """Refuse a step that the run does not have.
+        """Check that the run has a step.
 
         Raises
         ------
@@ -124,10 +126,10 @@ class Replay:
             ("--step", number, len(self.loaders.batches)),
         ):
             if not 0 <= value < length:
-                raise SettingsError(f"{name} of {self.folder} runs from 0 to {length - 1}, got {value}")
+                raise SettingsError(f"{name} must be between 0 and {length - 1} for {self.folder}, got {value}")
 
     def progress_notes(self, epoch: int, number: int) -> list[str]:
-        """A line if the run is not known to have come to a step."""
+        """A note if the run may not have reached a step yet."""
         if (self.folder / "results.json").exists():
             return []
         state = self._newest_before(self.settings.optim.epochs, 0)
@@ -135,21 +137,21 @@ class Replay:
         if (epoch, number) < place:
             return []
         return [
-            f"note: this run is not finished, and its newest checkpoint is before step {place[1]} of epoch {place[0]}; "
-            "if it has not come further, this is what it will be trained on"
+            f"note: this run is unfinished and may not have reached this step: its newest checkpoint is before step "
+            f"{place[1]} of epoch {place[0]}"
         ]
 
     def find(self, key: str, epoch: int) -> tuple[int, int]:
-        """Where a sample comes in an epoch.
+        """Find a sample in an epoch.
 
         Returns
         -------
-        Its place in the data set, and the number of the step.
+        Its index in the dataset, and the number of its step.
 
         Raises
         ------
         SettingsError : no training sample has this key.
-        RunError : the sample is not trained on in this epoch.
+        RunError : the sample is not used in this epoch.
         """
         keys = self.store.keys("train")
         if key not in keys:
@@ -158,20 +160,20 @@ class Replay:
             raise SettingsError(f"{self.store.path} has no training sample {key!r}; {hint}")
         places = np.flatnonzero(self.dataset.samples == keys.index(key))
         if not len(places):
-            raise RunError(f"{key} is not trained on: it is among the {self.options.val_fraction:g} for validation")
+            raise RunError(f"{key} is held out for validation (--val-fraction {self.options.val_fraction:g})")
         whole = EpochBatches(len(self.dataset), self.settings.optim.batch_size, self.options.seed)
         for number, indices in enumerate(whole.at(epoch)):
             if (epoch, places[0]) in indices:
                 return int(places[0]), number
-        raise RunError(f"{key} is not trained on in epoch {epoch}: alone in the last batch, it was left out")
+        raise RunError(f"{key} is not used in epoch {epoch}: it was alone in the last batch, which was dropped")
 
     def parts(self, epoch: int, number: int) -> Iterator[Part]:
-        """What the network was given at one step: one part a process and share of accumulated gradients.
+        """Recreate the inputs of one step: one part per rank and share of accumulated gradients.
 
         Raises
         ------
         SettingsError : the run has no such step.
-        RunError : the network of that step cannot be had.
+        RunError : the network at that step cannot be recreated.
         """
         self.check(epoch, number)
         with _threads(self.config["threads"]):
@@ -183,7 +185,7 @@ class Replay:
         for rank in range(self.world):
             step = first.on_rank(Ranks(self.device, rank, self.world))
             order = self.loaders.batches.at(epoch, number, rank)
-            if order.weight(number):  # a small last batch may have no share for a process
+            if order.weight(number):  # a small last batch may have no share for a rank
                 batch = self.dataset.__getitems__(next(iter(order))).to(self.device)
                 yield from self._parts_of(step, batch, epoch, number, is_open)
 
@@ -195,16 +197,16 @@ class Replay:
             plan = step.plan(part, epoch, number, is_open, place)
             mixed = step.mix(part, plan)
             yield Part(step.ranks.rank, place, part, plan, mixed)
-            if step.mixer.needs_model and place + 1 < len(shares):  # it moves the statistics that the next part sees
+            if step.mixer.needs_model and place + 1 < len(shares):  # updates BatchNorm for the next part
                 with step.autocast():
                     step.model(mixed.images, mixed.regions, mixed.count)
 
     def _make_step(self, weights: str | None = None) -> Step:
-        settings = _where_it_began(self.settings, self.config).with_values("model", weights=weights)
+        settings = _with_absolute_paths(self.settings, self.config).with_values("model", weights=weights)
         return make_step(self.store, settings, self.options, Ranks(self.device, 0, self.world), self.report)
 
     def _step_before(self, epoch: int, number: int) -> Step:
-        """The run's network as it was before a step."""
+        """The run's network just before a step."""
         at, state = (0, 0), self._newest_before(epoch, number)
         step = self._make_step(weights=None if state is None else "none")  # a checkpoint has all weights
         if state is not None:
@@ -216,32 +218,31 @@ class Replay:
         return step
 
     def _newest_before(self, epoch: int, number: int) -> dict[str, Any] | None:
-        """The state of the newest whole checkpoint that is not after a step."""
+        """State of the newest intact checkpoint at or before a step."""
         for path in checkpoints_in(self.folder):  # the newest first
             try:
                 state = load_checkpoint(path)
-            except RunError as error:  # damaged, or the run that goes on has just removed it
-                self.report.say(f"note: {error}; an older one serves")
+            except RunError as error:  # damaged, or just removed by the running training
+                self.report.say(f"note: {error}; trying an older one")
                 continue
             if (state["position"]["epoch"], state["position"]["step"]) <= (epoch, number):
                 return state
         return None
 
     def _train(self, step: Step, at: tuple[int, int], goal: tuple[int, int]) -> None:
-        """Train from one place (epoch, step) of the run to another."""
+        """Train from one position (epoch, step) of the run to another."""
         method, batches = self.settings.method, self.loaders.batches
         if self.world > 1:
             raise RunError(
-                f"{method} looks at the images with the network, and {self.folder} was trained by {self.world} "
-                "processes: only steps at its checkpoints can be replayed, and none is at epoch "
-                f"{goal[0]}, step {goal[1]}"
+                f"{method} needs the network at this step, and {self.folder} was trained by {self.world} processes: "
+                f"only steps with a checkpoint can be replayed, and epoch {goal[0]}, step {goal[1]} has none"
             )
         if self.device.type != "cpu":
-            self.report.say("note: sums on a GPU have no fixed order: last digits of the network may differ")
+            self.report.say("note: sums on a GPU have no fixed order: the last digits of the weights may differ")
         steps = (goal[0] - at[0]) * len(batches) + goal[1] - at[1]
         place = "the beginning" if at == (0, 0) else f"epoch {at[0]}, step {at[1]}"
-        self.report.say(f"{method} looks at the images with the network: training {steps} steps again, from {place}")
-        advance = self.report.start("training again", steps)
+        self.report.say(f"{method} needs the network at this step: retraining {steps} steps from {place}")
+        advance = self.report.start("retraining", steps)
         progress = Progress(*at, Means(), Waiting(self.device))
         while (progress.epoch, progress.number) != goal:
             progress = self._train_epoch(step, progress, goal, advance)
@@ -249,7 +250,7 @@ class Replay:
     def _train_epoch(
         self, step: Step, progress: Progress, goal: tuple[int, int], advance: Callable[[int], None]
     ) -> Progress:
-        """Train to the goal or to the end of the epoch, as :class:`lgcoamix.training.trainer.Trainer` does."""
+        """Train to the goal or the end of the epoch, as :class:`lgcoamix.training.trainer.Trainer` does."""
         batches, optim, epoch = self.loaders.batches, self.settings.optim, progress.epoch
         batches.epoch, batches.first = epoch, progress.number
         set_rate(step.optimiser, optim, epoch)
@@ -267,16 +268,16 @@ class Replay:
 
 
 class _Arrived(Exception):  # noqa: N818 - not an error
-    """The network is as it was before the step that is replayed."""
+    """Retraining has reached the step to be replayed."""
 
 
 def replay_step(replay: Replay, epoch: int, number: int, out: Path) -> list[str]:
-    """Write what the run was trained on at one step: tensors, a table, a picture.
+    """Write what the run was trained on at one step: tensors, a table, an image.
 
     Parameters
     ----------
     epoch, number : of the step, both from 0, as in ``lambdas.csv``.
-    out : folder; is made.
+    out : folder; created if missing.
 
     Returns
     -------
@@ -285,7 +286,7 @@ def replay_step(replay: Replay, epoch: int, number: int, out: Path) -> list[str]
     parts = list(replay.parts(epoch, number))
     lines, rows = replay.progress_notes(epoch, number), []
     out.mkdir(parents=True, exist_ok=True)
-    for old in filter(_is_batch_file, out.iterdir()):  # of another step, with another number of parts perhaps
+    for old in filter(_is_batch_file, out.iterdir()):  # left from another step, which may have had more parts
         old.unlink()
     for part in parts:
         suffix = "" if len(parts) == 1 else f"-rank{part.rank}-part{part.number}"
@@ -300,13 +301,13 @@ def replay_step(replay: Replay, epoch: int, number: int, out: Path) -> list[str]
 
 
 def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
-    """Write one training sample on its way through an epoch: stored, cut out, as the network took it.
+    """Write one training sample in an epoch: as stored, as cropped, as the network received it.
 
     Parameters
     ----------
-    key : of the sample, as ``samples.csv`` and ``preprocess show`` name it.
+    key : of the sample, as in ``samples.csv`` and ``preprocess show``.
     epoch : from 0.
-    out : folder; is made.
+    out : folder; created if missing.
 
     Returns
     -------
@@ -330,7 +331,7 @@ def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
             tensors["stored_map"] = torch.from_numpy(stored_map)
     tensors["input"] = replay.step.normalise(shown.to(replay.device)).images[0]
     label = store.classes[int(shown.labels[0])]
-    title = f"{key}, {label}; epoch {epoch}" + ("" if shown_map is None else f"; {scale} segments asked")
+    title = f"{key}, {label}; epoch {epoch}" + ("" if shown_map is None else f"; {scale} segments requested")
     pixels = shown.images[0].permute(1, 2, 0).numpy()
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "sample.safetensors", save(_plain(tensors), {"key": key, "epoch": str(epoch)}))
@@ -338,16 +339,16 @@ def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
     top, left, height, width, flip = window
     return [
         *replay.progress_notes(epoch, number),
-        f"{key} ({label}) comes at step {number} of epoch {epoch}",
+        f"{key} ({label}) is used at step {number} of epoch {epoch}",
         f"window of {width}x{height} at column {left}, row {top}" + (", mirrored" if flip else ""),
-        f"the whole batch: --epoch {epoch} --step {number}",
+        f"its batch: --epoch {epoch} --step {number}",
         f"wrote {out / 'sample.safetensors'}, {out / 'sample.png'}",
     ]
 
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Compute with as many threads as the run: they decide the last digits of what a network computes."""
+    """Use as many threads as the run: the last digits of a forward pass depend on them."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -385,14 +386,14 @@ def _tensor_bytes(replay: Replay, part: Part, epoch: int, number: int) -> bytes:
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies in row-major order, as safetensors wants them."""
+    """Contiguous copies, as safetensors requires."""
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
 def _draw(replay: Replay, part: Part, epoch: int, number: int) -> Figure:
     classes, count = replay.store.classes, len(part.batch.labels)
     if part.plan is None:
-        title = f"epoch {epoch}, step {number}: {count} images as they are" + _only(count)
+        title = f"epoch {epoch}, step {number}: {count} images, not mixed" + _only(count)
         return unmixed_figure(part.batch, classes, title, _DRAWN)
     title = f"epoch {epoch}, step {number}: {count} images, {replay.settings.method}" + _only(count)
     return pairs_figure(part.batch, part.plan, part.mixed, classes, count=_DRAWN, title=title)
@@ -403,7 +404,7 @@ def _only(count: int) -> str:
 
 
 def _rows(replay: Replay, part: Part, epoch: int) -> Iterator[dict[str, Any]]:
-    """One row an image: who it is, whom it received from, its window."""
+    """One row per image: key, label, partner, weights, window."""
     dataset, store, mixed = replay.dataset, replay.store, part.mixed
     keys, classes = store.keys("train"), store.classes
     samples = part.batch.samples.tolist()
@@ -439,14 +440,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
     except FileNotFoundError:
-        raise RunError(f"expected the folder of a run, {folder} has no config.json") from None
+        raise RunError(f"expected a run folder, but {folder} has no config.json") from None
     except ValueError as error:
         raise RunError(f"{folder / 'config.json'} is damaged: {error}") from None
     if isinstance(config, dict) and "architecture" in config:
-        raise RunError(f"expected the folder of a run, {folder} is an exported model")
+        raise RunError(f"expected a run folder, but {folder} is an exported model")
     missing = [name for name in _NEEDED if not isinstance(config, dict) or name not in config]
     if missing:
-        raise RunError(f"expected the folder of a run, {folder / 'config.json'} lacks {', '.join(missing)}")
+        raise RunError(f"expected a run folder, but {folder / 'config.json'} lacks {', '.join(missing)}")
     return config
 
 
@@ -455,13 +456,13 @@ def _read_settings(config: dict[str, Any], folder: Path) -> Settings:
         return from_plain(config["settings"])
     except (LookupError, TypeError, ValueError) as error:
         raise RunError(
-            f"{folder} was trained by another version of this program, its settings cannot be read: "
+            f"{folder} was trained by another version of this program; its settings cannot be read: "
             f"{type(error).__name__}: {error}"
         ) from None
 
 
-def _where_it_began(settings: Settings, config: dict[str, Any]) -> Settings:
-    """Name files of weights so that they are found from here: relative paths are of where the run was started."""
+def _with_absolute_paths(settings: Settings, config: dict[str, Any]) -> Settings:
+    """Resolve relative paths of weights against the folder in which the run was started."""
     for section, name in (("model", "weights"), ("mixer", "extractor_weights")):
         path = getattr(getattr(settings, section), name, None)
         if path not in (None, "none", "pretrained"):
@@ -472,7 +473,7 @@ def _where_it_began(settings: Settings, config: dict[str, Any]) -> Settings:
 def _open_store(config: dict[str, Any], shards: Path | None) -> Store:
     path = shards or Path(config.get("folder", ""), config["store"]["path"])
     if not path.is_file():
-        raise RunError(f"the run was trained from {path}, which is not there; say with --shards where it is now")
+        raise RunError(f"the run was trained on {path}, which is missing; pass its new location with --shards")
     return Store(path, config["store"]["superpixels"].removesuffix(_LIVE))
 
 
@@ -485,6 +486,6 @@ def _options(config: dict[str, Any], folder: Path, device: str | None) -> RunOpt
         device=device or config["device"],
         workers=0,
         val_fraction=config["val_fraction"],
-        loader="streaming",  # the resident one gives the same bits
+        loader="streaming",  # the resident loader yields the same bits
         maps="live" if live else "stored",
     )

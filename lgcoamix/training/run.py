@@ -1,4 +1,4 @@
-"""One run: a store and settings in, a folder with a trained, evaluated model out."""
+"""One run: train on a store, evaluate, and write the run folder."""
 
 import platform
 import subprocess
@@ -40,20 +40,19 @@ def train(
 
     Parameters
     ----------
-    store, settings, options : of the run, as :func:`lgcoamix.runs.checks.preflight` has checked them.
-    identity : what decides the outcome; preflight found it.
-    report : tells where the run is.
+    store, settings, options : of the run, checked by :func:`lgcoamix.runs.checks.preflight`.
+    identity : what decides the outcome, from preflight.
+    report : receives progress.
 
     Returns
     -------
-    The results: last, best (and what it was chosen on) and the median of the last 10 epochs. Empty on all ranks but the
-    first.
+    Results: last epoch, best epoch (and what it was chosen on), median of the last 10. Empty on other ranks than 0.
 
     Raises
     ------
-    SettingsError : settings that do not fit each other or the network.
-    RunError : the folder holds another run, the loss is not finite, a checkpoint cannot be written or read.
-    Interrupted : a signal came; the run is saved.
+    SettingsError : settings that conflict with each other or with the network.
+    RunError : the folder holds another run, the loss is not finite, or a checkpoint cannot be written or read.
+    Interrupted : a signal arrived; the run is saved.
     """
     with joined(options.device) as ranks:
         report = report if ranks.first else silent()
@@ -79,7 +78,7 @@ def train(
 
 
 def _draw(trainer: Trainer, store: Store) -> None:
-    """Draw learning curves, a mixed batch, λ, and the last weights on the test split (or the validation share)."""
+    """Plot learning curves, a mixed batch, λ, and the final predictions on the test split (or the validation share)."""
     from lgcoamix.evaluation.evaluate import draw_predictions
     from lgcoamix.training.plots import curves_figure, lambda_figure, mixed_figure
 
@@ -109,12 +108,12 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
 
     Raises
     ------
-    SettingsError, RunError, BackboneError, WeightsError : settings do not fit each other, the store or the network.
+    SettingsError, RunError, BackboneError, WeightsError : settings that conflict with store or network.
     """
     mixer: Mixer = make_mixer(settings.method, **asdict(settings.mixer))
     if mixer.needs_maps and options.maps == "stored" and not store.has_maps("train"):
         raise RunError(
-            f"{store.path} has no superpixels {store.superpixels.name} for the split 'train'; build them for it, or "
+            f"{store.path} has no superpixels {store.superpixels.name} for the split 'train'; build them, or "
             "choose others with --superpixels"
         )
     if mixer.fetches:
@@ -153,7 +152,7 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
 
 @torch.no_grad()
 def _try_input(model: LocalGlobalNet, settings: Settings, mixer: Mixer) -> None:
-    """Send one empty image through the network: some refuse their input only then, each with an error of its own."""
+    """Run one blank image through the network: some networks check the input size only in the forward pass."""
     size = settings.data.image_size
     regions = None if model.decoder is None else torch.zeros(1, size, size, dtype=torch.long)
     try:
@@ -175,11 +174,11 @@ def _describe(store: Store, options: RunOptions, identity: dict[str, Any], ranks
             "path": str(store.path),
             "name": store.name,
             "dataset": store.dataset,
-            "images": store.document["images"],  # how they were stored: export tells it to predict
+            "images": store.document["images"],  # export passes it on to predict
             "samples": {name: len(split) for name, split in store.splits.items()},
             **identity["store"],
         },
-        "folder": str(Path.cwd()),  # of which paths in the settings are relative
+        "folder": str(Path.cwd()),  # relative paths in the settings start here
         "workers": options.workers,
         "device": str(ranks.device.type),
         "hardware": _hardware(ranks.device),
@@ -202,7 +201,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Commit of the source tree, with "+" where it has changes; None for an installed package."""
+    """Commit of the source tree, with "+" if it was changed; None for an installed package."""
     home = Path(__file__).resolve().parent.parent
     if not (home / ".git").exists():
         return None

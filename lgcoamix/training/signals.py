@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted when they come, obeyed between two steps."""
+"""Ctrl-C and SIGTERM: recorded when they arrive, handled between two steps."""
 
 import os
 import shlex
@@ -17,22 +17,22 @@ class Stop:
         self.signal: int | None = None
 
     def note(self, number: int, _: FrameType | None) -> None:
-        """Remember the first signal; Ctrl-C after it ends at once."""
+        """Remember the first signal; a later Ctrl-C ends the process at once."""
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = self.signal or number
-        # A worker that got the signal too must not interrupt a step: torch's handler raises wherever we are.
-        # The loader notices by itself, between two steps.
+        # A DataLoader worker that also received the signal must not interrupt a step: torch's handler raises anywhere.
+        # The loader itself notices between two steps.
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
 
 @contextmanager
 def listening(alone: bool) -> Iterator[Stop]:
-    """Note signals instead of dying of them.
+    """Record signals instead of dying from them.
 
     Parameters
     ----------
-    alone : a single process; under torchrun, which repeats Ctrl-C to every rank, a second one is not the user's.
+    alone : whether this is the only process. torchrun repeats Ctrl-C to every rank: a second one says nothing.
     """
     stop = Stop()
 
@@ -51,7 +51,7 @@ def listening(alone: bool) -> Iterator[Stop]:
 def command_to_continue(out: Path) -> str:
     """The command line of this process, with ``--resume auto`` and its run folder.
 
-    A launcher of several machines is left out: its options differ from machine to machine.
+    The launcher is left out for several machines: its options differ between them.
     """
     python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
     world, here = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))

@@ -1,4 +1,4 @@
-"""State of a training between two steps: what a checkpoint holds, and how it is loaded."""
+"""State of a training between two steps: how it is saved to and loaded from a checkpoint."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from lgcoamix.training.throughput import Clock
 
 
 class TrainingState:
-    """Network and optimiser, the position in the data, the means of the epoch so far, the clock.
+    """Network, optimiser, position in the data, means of the epoch so far, clock.
 
     Parameters
     ----------
     step : network and optimiser, on this rank.
-    batches : the order of the training samples.
-    config : as in ``config.json``.
+    batches : order of the training samples.
+    config : content of ``config.json``.
     """
 
     def __init__(self, step: Step, batches: EpochBatches, config: dict[str, Any]) -> None:
@@ -29,7 +29,7 @@ class TrainingState:
     def enter(
         self, epoch: int, number: int = 0, means: Means | None = None, seconds: float = 0.0, waited: float = 0.0
     ) -> None:
-        """Move to just before step ``number`` of an epoch; the rest is what that epoch has so far."""
+        """Move to just before step ``number`` of an epoch; the other arguments are its totals so far."""
         self.clock = Clock(self.ranks.device, seconds, waited)
         self.progress = Progress(epoch, number, means or Means(), self.clock.waiting)
 
@@ -42,15 +42,10 @@ class TrainingState:
 
     def weights(self) -> dict[str, Any]:
         """Weights and configuration, which every checkpoint holds."""
-        average = self.step.average
-        return {
-            "model": self.step.network.state_dict(),
-            "model_ema": None if average is None else average.module.state_dict(),
-            "config": self.config,
-        }
+        return {**self.step.weights(), "config": self.config}
 
     def state_dict(self, rows: list[dict[str, float]], means: dict[str, Any]) -> dict[str, Any]:
-        """All that a run needs to continue.
+        """Everything needed to resume the run.
 
         Parameters
         ----------
@@ -59,8 +54,7 @@ class TrainingState:
         """
         return {
             **self.weights(),
-            "optimiser": self.step.optimiser.state_dict(),
-            "scaler": self.step.scaler.state_dict(),
+            **self.step.state_dict(),
             "position": {
                 "epoch": self.progress.epoch,
                 "step": self.progress.number,
@@ -73,7 +67,7 @@ class TrainingState:
         }
 
     def gather_means(self) -> dict[str, Any]:
-        """Means of the epoch so far, over all ranks, which must all call this; they become the part of rank 0.
+        """Means of the epoch so far, over all ranks, which must all call this. Rank 0 then holds the totals.
 
         Raises
         ------

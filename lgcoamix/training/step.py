@@ -1,4 +1,4 @@
-"""The parts of a training step, and how a batch is mixed. Knows no method by name."""
+"""The parts of a training step, and how a batch is mixed, whatever the method."""
 
 import copy
 from collections.abc import Callable
@@ -27,8 +27,8 @@ class Step:
 
     Parameters
     ----------
-    network : as it is saved and evaluated.
-    mixer, optimiser : the parts.
+    network : not compiled; this one is saved and evaluated.
+    mixer, optimiser : of the run.
     statistics : mean and standard deviation of the inputs, on the device.
     ranks : this process and its device.
     seed : of the run.
@@ -68,17 +68,17 @@ class Step:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is evaluated: the averaged weights, if there are any."""
+        """The network to evaluate: with averaged weights, if there are any."""
         return self.network if self.average is None else self.average.module
 
     def on_rank(self, ranks: Ranks) -> Self:
-        """The same step as another process takes it."""
+        """The same step on another rank."""
         other = copy.copy(self)
         other.ranks = ranks
         return other
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimiser and scaler; :meth:`weights` are the rest."""
+        """Optimiser and scaler; :meth:`weights` has the rest."""
         return {"optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
 
     def weights(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Step:
         return {"model": self.network.state_dict(), "model_ema": average}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Load network, optimiser, scaler and average from the state that a checkpoint holds."""
+        """Load network, optimiser, scaler and average from the state in a checkpoint."""
         self.network.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
@@ -101,7 +101,7 @@ class Step:
         return torch.autocast(self.device.type, _HALF[self.compute.amp])
 
     def normalise(self, batch: Batch) -> Batch:
-        """The batch as the network takes it."""
+        """The batch with normalised images, in the memory format of the network."""
         order = torch.channels_last if self.compute.channels_last else torch.contiguous_format
         images = to_inputs(batch.images, *self.statistics, order)
         return replace(batch, images=images, statistics=self.statistics)

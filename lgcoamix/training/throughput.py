@@ -1,4 +1,4 @@
-"""How long steps take, and how long they wait for their data."""
+"""Time per step, and time spent waiting for data."""
 
 import time
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ class Waiting:
 
     Notes
     -----
-    On CUDA the host runs ahead of the device, so events are put into the device's own queue: before the next batch is
-    asked for and after it came. Between the two the device trains nothing: it waits, or makes a resident batch.
-    Elsewhere a clock does.
+    On CUDA the host runs ahead of the device. Events are therefore recorded in the queue of the device, before a batch
+    is requested and after it arrives. Between the two the device does not train: it waits, or crops a resident batch.
+    Other devices use the clock of the host.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -24,7 +24,7 @@ class Waiting:
         self._seconds = 0.0
 
     def around(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Give the same batches, and measure."""
+        """Yield the same batches, and time the wait for each."""
         while True:
             begin = self._now()
             batch = next(batches, None)
@@ -38,7 +38,7 @@ class Waiting:
             yield batch
 
     def seconds(self) -> float:
-        """Seconds so far. On CUDA it waits for the device."""
+        """Seconds so far. On CUDA this waits for the device."""
         if self._events:
             self._events[-1][1].synchronize()
             self._seconds += sum(begin.elapsed_time(end) for begin, end in self._events) / 1000
@@ -54,7 +54,7 @@ class Waiting:
 
 
 class Clock:
-    """Time that an epoch trains and waits for data; it goes on where an interrupted process left it.
+    """Training and waiting time of an epoch; a resumed run continues it.
 
     Parameters
     ----------
@@ -68,19 +68,19 @@ class Clock:
         self._since: float | None = None
 
     def go(self) -> None:
-        """Start to count."""
+        """Start counting."""
         self._since = time.perf_counter()
 
     def stop(self) -> None:
-        """Stand still, for example during evaluation."""
+        """Pause, for example during evaluation."""
         self._seconds, self._since = self.seconds, None
 
     @property
     def seconds(self) -> float:
-        """Training so far, waiting included."""
+        """Seconds of training so far, waiting included."""
         return self._seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
 
     @property
     def waited(self) -> float:
-        """Waiting for data so far. On CUDA it waits for the device."""
+        """Seconds of waiting for data so far. On CUDA this waits for the device."""
         return self._waited + self.waiting.seconds()

@@ -28,7 +28,7 @@ _NO_MEANS = {"sums": {}, "weights": {}}  # between two epochs
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error
-    """A signal came; raised where the state is complete."""
+    """A signal arrived; raised only where the state is complete."""
 
 
 class Trainer:
@@ -37,10 +37,10 @@ class Trainer:
     Parameters
     ----------
     settings, options : of the run.
-    identity : what decides its outcome.
-    config : as it goes into ``config.json``.
-    step, loaders : the parts, on this rank.
-    report : tells where the run is.
+    identity : what decides the outcome.
+    config : content of ``config.json``.
+    step, loaders : of this rank.
+    report : receives progress.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Trainer:
         self.stop = Stop()
 
     def fit(self, folder: RunFolder | None) -> None:
-        """Run the epochs that are left. ``folder`` is None on all ranks but the first."""
+        """Run the remaining epochs. ``folder`` is None on all ranks but the first."""
         self.folder = folder
         self._resume(self.ranks.from_first(self._checkpoint_to_resume() if folder else None))
         if folder:
@@ -77,7 +77,7 @@ class Trainer:
                 if "DataLoader worker" not in str(error):
                     raise
                 if self.stop.signal is not None and self.ranks.world == 1:
-                    # The worker got the signal before it could ignore it. Nothing is raised within a step from then on.
+                    # The worker received the signal before it could ignore it. No step is interrupted from here on.
                     raise self._interrupted() from None
                 raise RunError(
                     f"a DataLoader worker died ({error}), perhaps out of memory: rerun with --resume auto and fewer "
@@ -85,7 +85,7 @@ class Trainer:
                 ) from error
 
     def _checkpoint_to_resume(self) -> str | None:
-        """On rank 0: the checkpoint to continue from, or None after a new folder was begun."""
+        """On rank 0: the checkpoint to resume, or None after starting a new folder."""
         out, newest = self.options.out, self.folder.newest()
         if self.options.resume not in (None, "auto"):
             newest = Path(self.options.resume)
@@ -113,7 +113,7 @@ class Trainer:
         for name in ("versions", "device", "threads", "world"):
             before, now = state["config"].get(name), self.config[name]
             if before != now:
-                self.report.say(f"note: {name} was {before}, is now {now}: last digits may differ")
+                self.report.say(f"note: {name} was {before}, is now {now}: the last digits may differ")
         progress = self.state.progress
         self.report.say(f"resuming after step {progress.number} of epoch {progress.epoch + 1}")
 
@@ -166,7 +166,7 @@ class Trainer:
 
     def _until_stopped(self, loader: Iterable) -> Iterable:
         for batch in loader:
-            # Several ranks finish first: they may be at different batches.
+            # Several ranks finish the evaluation: they may be at different batches.
             if self.stop.signal is not None and self.ranks.world == 1:
                 raise _Stopped
             yield batch
@@ -199,7 +199,7 @@ class Trainer:
             self.logs.add_figure("mixed", mixed_figure(self.step, batch, self.config["classes"]), epoch)
 
     def _save(self) -> None:
-        """Write a checkpoint in the middle of an epoch. All ranks take part, the first writes."""
+        """Write a checkpoint within an epoch. All ranks must call this; the first writes."""
         means, lams = self.state.gather_means(), self.state.take_lambdas()
         if self.folder is not None:
             self.folder.append_lambdas(lams)
@@ -207,7 +207,7 @@ class Trainer:
 
     def _interrupted(self) -> Interrupted:
         self._save()
-        self.ranks.any(False)  # a rank that ends makes torchrun end the others: only when the first has written
+        self.ranks.any(False)  # wait for the first to write: torchrun ends all ranks once one exits
         place = f"step {self.state.progress.number} of epoch {self.state.progress.epoch + 1}"
         line = f"interrupted; saved after {place}, to continue:\n  {command_to_continue(self.options.out)}"
         return Interrupted(line, self.stop.signal or SIGTERM)

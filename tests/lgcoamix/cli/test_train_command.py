@@ -2,11 +2,7 @@
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +15,7 @@ from PIL import Image
 from lgcoamix.cli import train
 from lgcoamix.settings.sections import from_plain
 from preprocess.store import Store
-from tests.conftest import ROOT, Run
+from tests.lgcoamix.nursery import Nursery
 
 # Small, and on one thread, as in this process: the order of floating-point sums depends on their number.
 SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "12", "--device", "cpu")
@@ -27,18 +23,14 @@ EPOCHS = 2
 
 
 @pytest.fixture(scope="module")
-def home(run: Run, flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the real command has trained LGCOAMix with two workers and defaults for the rest."""
+def home(nursery: Nursery, flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the command has trained LGCOAMix with two workers and defaults for the rest."""
     home = tmp_path_factory.mktemp("home")
-    done = run(
-        *(ROOT / "train.py", "--shards", flowers_store, *SMALL, "--epochs", EPOCHS, "--set", "mixer.mix_prob=0.8"),
-        cwd=home,
-        OMP_NUM_THREADS="1",
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "top-1" in done.stderr
-    assert "mixed.png" in done.stdout
+    options = (*SMALL, "--epochs", EPOCHS, "--set", "mixer.mix_prob=0.8")
+    done = nursery.finish("--shards", flowers_store, *options, cwd=home)
+    assert "Traceback" not in done.told()
+    assert "top-1" in done.told()
+    assert "mixed.png" in done.out.read_text()
     return home
 
 
@@ -49,7 +41,8 @@ def folder(home: Path) -> Path:
 
 def _here(store: Path, out: Path, *options: str) -> Path:
     """Run the command in this process: the same code without another import of torch."""
-    done = CliRunner().invoke(train, ["--shards", str(store), *SMALL, "--workers", "0", "--out", str(out), *options])
+    plain = ("--workers", "0", "--no-tensorboard", "--no-pictures", "--out", str(out))
+    done = CliRunner().invoke(train, ["--shards", str(store), *SMALL, *plain, *options])
     assert done.exit_code == 0, done.output
     return out
 
@@ -168,7 +161,6 @@ def test_every_other_method_runs(mixer, flowers_store, tmp_path, extractor):
     (row,) = _rows(out)
     assert (float(row["mixed"]) > 0) == (mixer != "none")
     assert ("lam_area" in row) == (mixer != "none")
-    _check_pictures(out)
 
 
 def test_with_a_held_out_share_the_best_epoch_is_chosen_on_it(flowers_store, tmp_path):
@@ -181,33 +173,16 @@ def test_with_a_held_out_share_the_best_epoch_is_chosen_on_it(flowers_store, tmp
     assert results["test_top1"]["best"] == float(rows[results["best_epoch"]]["test_top1"])
 
 
-def test_interrupted_training_ends_with_130_and_no_traceback(flowers_store, tmp_path):
+def test_interrupted_training_ends_with_130_and_no_traceback(nursery, flowers_store, tmp_path):
     out = tmp_path / "long"
-    command = (ROOT / "train.py", "--shards", flowers_store, *SMALL, "--epochs", 10_000, "--workers", 2, "--out", out)
-    process = subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,  # Ctrl-C reaches the workers as well
+    training = nursery.start(
+        *("--shards", flowers_store, *SMALL, "--epochs", 10_000, "--workers", 2, "--no-tensorboard", "--out", out)
     )
-    try:
-        deadline = time.monotonic() + 300
-        while not (out / "metrics.csv").exists():
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGINT)
-        stderr = process.communicate(timeout=60)[1]
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert process.returncode == 130, stderr
-    assert "interrupted" in stderr
-    assert "Traceback" not in stderr
+    training.until((out / "metrics.csv").exists)
+    training.strike(signal.SIGINT)  # Ctrl-C reaches the workers as well
+    assert training.wait() == 130, training.told()
+    assert "interrupted" in training.told()
+    assert "Traceback" not in training.told()
     assert _rows(out)
     assert _weights(out)
     assert not [path for path in out.iterdir() if path.name.endswith(".tmp")]

@@ -569,4 +569,4 @@ def test_help_and_usage_errors_answer_before_torch_is_imported(run):
     assert "Missing option '--checkpoint'" in done.stderr
     assert "Missing argument 'IMAGES...'" in done.stderr
     assert "ends in .csv, got 'x.txt'" in done.stderr
-    assert "there is no 'nowhere.png'" in done.stderr
+    assert "found no 'nowhere.png'" in done.stderr

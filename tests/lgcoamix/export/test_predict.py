@@ -265,8 +265,8 @@ def test_a_name_commands_no_terminal(model, mixed, tmp_path, monkeypatch):
 
 MISTAKES = {
     "nothing": ((), 2, r"Missing argument 'IMAGES"),
-    "no such file": (("MIXED/0.pgn",), 2, r"expected images or folders of images, there is no '\S+/0.pgn'$"),
-    "no such files": (("MIXED/\x1b", "MIXED/gone.jpg"), 2, r"there is no '\S+/\\x1b', '\S+/gone.jpg'$"),
+    "no such file": (("MIXED/0.pgn",), 2, r"expected images or folders of images, but found no '\S+/0.pgn'$"),
+    "no such files": (("MIXED/\x1b", "MIXED/gone.jpg"), 2, r"found no '\S+/\\x1b', '\S+/gone.jpg'$"),
     "no images": (("MIXED/deep/none",), 1, r"no images in .*none: folders are searched.*\.jpg"),
     "no such model": (("MIXED", "--model", "nowhere"), 2, r"'--model'.*'nowhere' does not exist"),
     "no model": (("MIXED", "--model", "MIXED"), 1, r"written by the command export, .*mixed has no config.json"),

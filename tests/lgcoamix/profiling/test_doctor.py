@@ -194,7 +194,7 @@ def test_the_tables_name_every_stage_and_end_with_one_recommendation(flowers_sto
     done = _invoke("--shards", flowers_store, *SMALL, *QUICK, "--workers", "1")
     assert done.exit_code == 0, done.stderr
     stages = ("read, first pass", "read, second pass", "decode", "augment", "read, decode, augment", "transfer")
-    loaders = ("none: one batch again and again", "streaming, 1 workers", "resident")
+    loaders = ("none: the same batch in every step", "streaming, 1 workers", "resident")
     for name in (*stages, *loaders):
         assert f"│ {name} " in done.stdout
     assert re.match("Nothing to do: |Steps wait for data ", done.stdout.splitlines()[-1])
@@ -251,8 +251,8 @@ def test_slow_decoding_is_found_and_raw_pixels_recommended(cores, advice, stores
 def test_images_of_their_own_sizes_are_measured_without_the_resident_loader(stores):
     done = _invoke("--shards", stores["short"], *SMALL, *QUICK, "--mixer", "none")
     assert done.exit_code == 0, done.stderr
-    assert "images alone: the method needs no maps" in done.stdout
-    assert "no room, or images of different sizes" in done.stdout
+    assert "only images: the method needs no maps" in done.stdout
+    assert "too little memory, or images of different sizes" in done.stdout
 
 
 def test_a_packed_store_is_measured(flowers_store, tmp_path):

@@ -1,41 +1,56 @@
 """TensorBoard and Weights & Biases hold what the tables hold, also after a run went on."""
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.conftest import ROOT, Run
+from lgcoamix.cli import train
+from tests.lgcoamix.nursery import Nursery
 
-SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "12", "--device", "cpu")
-COMMON = (*SMALL, "--epochs", 3, "--workers", 0, "--mixer", "lgcoamix", "--set", "mixer.mix_prob=1")
+SMALL = (
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--image-size",
+    "32",
+    "--batch-size",
+    "12",
+    "--device",
+    "cpu",
+)
+COMMON = (*SMALL, "--device", "cpu", "--epochs", 3, "--workers", 0, "--mixer", "lgcoamix", "--set", "mixer.mix_prob=1")
+
+
+# The run stops after its first epoch by the very exception that an interrupted one raises.
+STOPS = """
+import os, runpy, signal
+from lgcoamix.training.trainer import Trainer
+finish = Trainer._finish_epoch
+def stop(self, row, *rest):
+    finish(self, row, *rest)
+    os.kill(os.getpid(), signal.SIGTERM)
+Trainer._finish_epoch = stop
+runpy.run_path("train.py", run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
-def folder(run: Run, flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with both logs, offline, which was stopped after its first epoch and went on."""
-    out = tmp_path_factory.mktemp("logs") / "run"
-    command = (ROOT / "train.py", "--shards", flowers_store, *COMMON, "--wandb", "flowers", "--out", out)
-    # The run is cut after its first epoch by the very exception that an interrupted one raises.
-    script = (
-        "import sys, signal, runpy, os\n"
-        "from lgcoamix.training.trainer import Trainer\n"
-        "finish = Trainer._finish_epoch\n"
-        "def stop(self, row, *rest):\n"
-        "    finish(self, row, *rest)\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "Trainer._finish_epoch = stop\n"
-        "sys.argv = sys.argv[1:]\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
-    environment = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
-    stopped = run("-c", script, *command, **environment)
-    assert stopped.returncode == 143, stopped.stderr
-    done = run(*command, "--resume", "auto", **environment)
-    assert done.returncode == 0, done.stderr
-    assert "resuming after step 1 of epoch 2" in done.stderr
-    return out
+def folder(nursery: Nursery, flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with both logs, offline, which was stopped after its first epoch and resumed."""
+    home = tmp_path_factory.mktemp("logs")
+    (home / "stops.py").write_text(STOPS)
+    command = ("--shards", flowers_store, *COMMON, "--wandb", "flowers", "--out", home / "run")
+    environment = {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    stopped = nursery.start(*command, script=home / "stops.py", **environment)
+    assert stopped.wait() == 143, stopped.told()
+    done = nursery.finish(*command, "--resume", "auto", **environment)
+    assert "resuming after step 1 of epoch 2" in done.told()
+    return home / "run"
 
 
 def test_tensorboard_has_every_figure_of_every_epoch_once(folder):
@@ -64,17 +79,20 @@ def test_weights_and_biases_keeps_one_run_in_the_run_folder(folder):
     assert all(list(path.glob("*.wandb")) for path in runs)
 
 
-def test_without_weights_and_biases_the_error_says_what_to_install(run, flowers_store, tmp_path):
-    (tmp_path / "wandb.py").write_text("raise ImportError('not here')\n")
-    command = (ROOT / "train.py", "--shards", flowers_store, *COMMON, "--wandb", "x", "--out", tmp_path / "run")
-    done = run(*command, PYTHONPATH=f"{tmp_path}:{ROOT}")
-    assert done.returncode == 1
-    assert "pip install 'lgcoamix[wandb]'" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_without_weights_and_biases_the_error_says_what_to_install(flowers_store, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # import raises ImportError
+    done = _here(flowers_store, tmp_path / "run", "--wandb", "x")
+    assert done.exit_code == 1
+    assert "pip install 'lgcoamix[wandb]'" in done.output
+    assert isinstance(done.exception, SystemExit), "a traceback"
 
 
-def test_without_tensorboard_nothing_is_written_for_it(run, flowers_store, tmp_path):
-    command = (ROOT / "train.py", "--shards", flowers_store, *SMALL, "--epochs", 1, "--workers", 0, "--mixer", "none")
-    done = run(*command, "--no-tensorboard", "--out", tmp_path / "run", OMP_NUM_THREADS="1")
-    assert done.returncode == 0, done.stderr
+def test_without_tensorboard_nothing_is_written_for_it(flowers_store, tmp_path):
+    done = _here(flowers_store, tmp_path / "run", "--epochs", 1, "--no-tensorboard", "--no-pictures")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "run" / "results.json").exists()
     assert not (tmp_path / "run" / "tensorboard").exists()
+
+
+def _here(store: Path, out: Path, *options: object) -> Result:
+    return CliRunner().invoke(train, list(map(str, ("--shards", store, *COMMON, "--out", out, *options))))

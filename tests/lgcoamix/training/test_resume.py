@@ -21,6 +21,7 @@ from click.testing import CliRunner
 
 from preprocess.cli import main as preprocess
 from tests.conftest import PROOF, ROOT, Run, paint, run_command
+from tests.lgcoamix.nursery import Nursery, Training
 from tests.preprocess.build.test_survival import all_gone, fill, relieve
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux")
@@ -29,7 +30,6 @@ KILLS = 20 if PROOF else 3
 EPOCHS = 26 if PROOF else 4  # of 9 steps: enough that every kill falls into training
 SMALL = ("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "4", "--device", "cpu")
 LONG = ("--epochs", EPOCHS, "--set", "optim.lr=0.002")  # a rate at which nothing becomes infinite
-SECONDS = 120  # that anything may take on a busy machine
 SGD: tuple[str, ...] = ()
 ADAMW = ("--set", "optim.optimiser=adamw", "--set", "optim.ema=0.9")
 SHARED = ("--val-fraction", "0.25", "--set", "optim.accumulate=2", "--set", "mixer.mix_prob=0.8")
@@ -42,126 +42,6 @@ if PROOF:
         "cutmix in half precision": ("--mixer", "cutmix", "--amp", "bf16", "--channels-last"),
         "plain at last": ("--set", "optim.plain_epochs=3", "--set", "optim.decay=weights", "--keep", "4"),
     }
-
-# Torch takes seconds to import: this process does it once and forks a process, in a session of its own, for every
-# command line that it reads. What runs there is train.py, with signals, files and exit as in any other process.
-NURSERY = """
-import gc, json, os, runpy, sys
-import lgcoamix.training.run, lgcoamix.training.plots, lgcoamix.data.transforms
-assert len(os.listdir("/proc/self/task")) == 1, "threads would not survive the fork"
-gc.freeze()  # or every process would copy all memory when it collects
-print("ready", flush=True)
-for line in sys.stdin:
-    order = json.loads(line)
-    if "pid" in order:
-        pid, status = os.waitpid(order["pid"], os.WNOHANG)
-        print(json.dumps(os.waitstatus_to_exitcode(status) if pid else None), flush=True)
-        continue
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-        for place, name in ((1, "stdout"), (2, "stderr")):
-            os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), place)
-        sys.argv = ["train.py", *order["options"]]
-        break
-    print(pid, flush=True)
-else:
-    sys.exit()
-runpy.run_path("train.py", run_name="__main__")
-"""
-
-
-class Training:
-    """One process that trains, the leader of its session."""
-
-    def __init__(self, nursery: "Nursery", options: list[str], told: Path) -> None:
-        self.nursery, self.err, self.exit_code = nursery, told, None
-        order = {"options": options, "stdout": str(told.with_suffix(".out")), "stderr": str(told)}
-        self.pid = nursery.ask(order)
-
-    def poll(self) -> int | None:
-        """Exit code, negative for a signal; None while it runs."""
-        if self.exit_code is None:
-            self.exit_code = self.nursery.ask({"pid": self.pid})
-        return self.exit_code
-
-    def wait(self, seconds: float = SECONDS) -> int:
-        end = time.monotonic() + seconds
-        while self.poll() is None:
-            assert time.monotonic() < end, f"does not end: {self.told()}"
-            time.sleep(0.01)
-        return self.exit_code
-
-    def told(self) -> str:
-        """Its standard error, without what a library tells of the frozen memory at the end."""
-        return self.err.read_text().partition("nanobind: ")[0] if self.err.exists() else ""
-
-    def until(self, condition: Callable[[], Any]) -> None:
-        """Wait until something holds; the process must be running then."""
-        end, turn = time.monotonic() + SECONDS, 0
-        while not condition():
-            turn += 1
-            assert turn % 50 or self.poll() is None, f"ended too early: {self.told()}"
-            assert time.monotonic() < end, f"waited in vain: {self.told()}"
-            time.sleep(0.0005)
-
-    def strike(self, number: int) -> None:
-        """Send a signal to the whole group, as a terminal and a cluster do."""
-        assert self.poll() is None, f"ended before the signal: {self.told()}"
-        os.killpg(self.pid, number)
-
-    def kill(self) -> None:
-        self.strike(signal.SIGKILL)
-        assert self.wait() == -signal.SIGKILL
-        assert all_gone(self.pid)
-
-
-class Nursery:
-    """Starts processes that train; see ``NURSERY``."""
-
-    def __init__(self, home: Path) -> None:
-        self.home, self.started = home, []
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", NURSERY],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self.process.stdout.readline() == "ready\n"
-
-    def ask(self, order: dict[str, Any]) -> Any:
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def start(self, *options: object) -> Training:
-        training = Training(self, list(map(str, options)), self.home / f"{len(self.started)}.txt")
-        self.started.append(training)
-        return training
-
-    def finish(self, *options: object) -> Training:
-        """Run a command to its good end."""
-        training = self.start(*options)
-        assert training.wait() == 0, training.told()
-        return training
-
-    def close(self) -> None:
-        for training in self.started:
-            if training.poll() is None:
-                training.kill()
-        self.process.communicate()
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path_factory.mktemp("told"))
-    yield nursery
-    nursery.close()
-
 
 Undisturbed = Callable[..., Path]
 
@@ -181,7 +61,7 @@ def undisturbed(nursery: Nursery, flowers_store: Path, tmp_path_factory: pytest.
 
 
 def command_of(store: Path, out: Path, *options: object) -> tuple[object, ...]:
-    return ("--shards", store, *SMALL, *LONG, "--no-tensorboard", "--out", out, *options)
+    return ("--shards", store, *SMALL, *LONG, "--no-tensorboard", "--no-pictures", "--out", out, *options)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -251,7 +131,7 @@ def asides(out: Path) -> set[str]:
 def wait_for_a_moment(training: Training, out: Path, kind: str, chance: random.Random) -> None:
     """Wait for a moment of training: at a step, while a checkpoint is written, after an epoch, soon after the start."""
     resumed = (out / "last.pt").exists() or (out / "last-1.pt").exists()
-    training.until(lambda: "going on" in training.told() if resumed else (out / "config.json").exists())
+    training.until(lambda: "resuming" in training.told() if resumed else (out / "config.json").exists())
     before = asides(out)
     if kind == "step":
         let_change(training, out / "last.pt", chance.randint(1, 2))
@@ -300,12 +180,10 @@ def workers_of(training: Training) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{training.pid}/task/{training.pid}/children").read_text().split()]
 
 
-STOPS = {
-    "SIGTERM to all of two workers": (signal.SIGTERM, os.killpg, 2),
-    "Ctrl-C with two workers": (signal.SIGINT, os.killpg, 2),
-}
+STOPS = {"SIGTERM to all of two workers": (signal.SIGTERM, os.killpg, 2)}
 if PROOF:
     STOPS |= {
+        "Ctrl-C with two workers": (signal.SIGINT, os.killpg, 2),
         "SIGTERM to the process": (signal.SIGTERM, os.kill, 2),
         "SIGTERM without workers": (signal.SIGTERM, os.kill, 0),
         "Ctrl-C without workers": (signal.SIGINT, os.killpg, 0),
@@ -420,18 +298,35 @@ def test_a_run_that_is_told_to_stop_while_it_evaluates_saves_the_epoch_before_it
     assert_same_end(out, expected)
 
 
+IMPATIENT = """
+import runpy, torch
+torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.2  # torch gives every worker 5 seconds to end
+runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+def is_asleep(pid: int) -> bool:
+    """Whether a process waits for something, and not merely for a core, over a fifth of a second."""
+    for _ in range(20):
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def test_a_second_ctrl_c_does_not_wait_for_a_loader_that_hangs(nursery, flowers_store, tmp_path):
-    out = tmp_path / "run"
-    training = nursery.start(*command_of(flowers_store, out, "--workers", 1, "--epochs", 500))
+    out, script = tmp_path / "run", tmp_path / "impatient.py"
+    script.write_text(IMPATIENT)
+    training = nursery.start(*command_of(flowers_store, out, "--workers", 1, "--epochs", 500), script=script)
     let_change(training, out / "metrics.csv")
     loaders = workers_of(training)
     assert loaders
     for pid in loaders:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(1)  # by now the last batch that was loaded is used up
+    training.until(lambda: is_asleep(training.pid))  # the last batch that was loaded is used up
     before = (out / "last.pt").read_bytes()
     os.kill(training.pid, signal.SIGINT)
-    time.sleep(1)
+    time.sleep(0.5)
     assert training.poll() is None, "there was no batch to stop at"
     os.kill(training.pid, signal.SIGINT)
     training.until(lambda: "interrupted" in training.told())
@@ -462,7 +357,7 @@ def test_a_finished_run_is_taken_as_it_is_before_torch_is_imported(run: Run, und
     assert "exit 0 False" in done.stdout, done.stdout + done.stderr
     top = json.loads((out / "results.json").read_text())["test_top1"]["last"]
     assert f"{top:.2f} %" in done.stdout
-    assert "is finished" in done.stderr
+    assert "is already finished" in done.stderr
     assert files_of(out) == before
 
 

@@ -152,7 +152,10 @@ def main() -> None:
     results = []
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".venv", ".git", "data", "runs", "__pycache__"))
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+        for name in filter(None, listed.stdout.split("\0")):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tree / name)
         for mutant in choose(given.count, given.seed):
             found = run(mutant, tests_for(mutant), tree)
             results.append({**asdict(mutant), "found": found})

@@ -107,13 +107,15 @@ def choose(count: int, seed: int) -> list[Mutant]:
 
 
 def tests_for(mutant: Mutant) -> list[str]:
-    """The tests of the mutant's room, then all that name its module."""
+    """The tests of the mutant's room, then all that name its module, or its name in quotes, as a command is named."""
     if mutant.room.endswith("__init__.py"):
         return ["tests/test_public_names.py"]
     module = mutant.path.removesuffix(".py").replace("/", ".")
     folder = ROOT / "tests" / mutant.room
     own = sorted(folder.rglob("test_*.py")) if folder.is_dir() else []
-    others = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if module in path.read_text("utf-8")]
+    words = module, f'"{Path(mutant.path).stem}"'
+    named = sorted((ROOT / "tests").rglob("test_*.py"))
+    others = [path for path in named if any(word in path.read_text("utf-8") for word in words)]
     return [path.relative_to(ROOT).as_posix() for path in dict.fromkeys([*own, *others])]
 
 

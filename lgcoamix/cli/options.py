@@ -65,9 +65,9 @@ def _option(field: Field, wanted: Any) -> Callable[[Callable], Callable]:
     if "choices" in form:
         settings["type"] = click.Choice(form["choices"])
     elif wanted is int:
-        settings["type"] = click.IntRange(form["low"])
+        settings["type"] = click.IntRange(form.get("low"))
     elif wanted is float:
-        settings["type"] = click.FloatRange(form["low"], form["high"], max_open=True)
+        settings["type"] = click.FloatRange(form.get("low"), form.get("high"), max_open="high" in form)
     return click.option(f"--{name}", show_default=field.default is not None, **settings)
 
 

@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 import shlex
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
@@ -130,16 +131,18 @@ def _of_the_run(trained: Trained) -> Iterator[dict[str, Any]]:
 
 def _row(what: str, figures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a row of the results table, unless top-1 is missing: files next to a checkpoint may contain anything."""
-    values = {name: _number(figures.get(name)) for name in METRICS}
+    values = {name: _number(figures.get(name), metric.is_accuracy) for name, metric in METRICS.items()}
     images = figures.get("images")
     if values["top1"] is not None:
         texts = [metric.text(values[name]) for name, metric in METRICS.items()]
         yield {"what": what, "images": images if isinstance(images, int) else "", "figures": texts}
 
 
-def _number(value: object) -> float | None:
-    """Return a percentage or fraction; None for anything else."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100 else None
+def _number(value: object, is_accuracy: bool) -> float | None:
+    """Return a finite number, of an accuracy a percentage; None for anything else."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return value if not is_accuracy or 0 <= value <= 100 else None
 
 
 def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:

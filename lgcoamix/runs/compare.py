@@ -79,7 +79,7 @@ class Comparison:
     Parameters
     ----------
     groups : sorted by decreasing mean of ``metric``.
-    metric : one of ``METRICS``.
+    metric : one of ``SUMMARIES``.
     protocols : letter -> protocol.
     differences : settings in which the protocols differ; empty for one protocol.
     warnings : lines of text.

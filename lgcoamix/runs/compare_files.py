@@ -6,7 +6,7 @@ from typing import Any
 
 from lgcoamix.errors import RunError
 from lgcoamix.runs.compare import Comparison, Group
-from lgcoamix.runs.finished import METRICS, Run
+from lgcoamix.runs.finished import SUMMARIES, Run
 from preprocess.files import write_whole
 from preprocess.text import listed, to_csv
 
@@ -78,7 +78,7 @@ def _document(comparison: Comparison) -> dict[str, Any]:
 def _describe(group: Group) -> dict[str, Any]:
     figures = {}
     for split in ("test", "val"):
-        summaries = {metric: group.summary(split, metric) for metric in METRICS}
+        summaries = {metric: group.summary(split, metric) for metric in SUMMARIES}
         if all(summaries.values()):
             figures[f"{split}_top1"] = {
                 metric: {"mean": summary.mean, "deviation": summary.deviation} for metric, summary in summaries.items()

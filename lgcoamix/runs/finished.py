@@ -13,7 +13,7 @@ from typing import Any
 from lgcoamix.errors import RunError
 from lgcoamix.settings.text import flatten
 
-METRICS = ("last", "best", "median_of_last_10")
+SUMMARIES = ("last", "best", "median_of_last_10")
 _SECTIONS = ("data", "model", "optim", "compute")  # of the settings, without those under comparison: method and mixer
 
 
@@ -126,7 +126,7 @@ def _check_figures(flat: Mapping[str, Any]) -> None:
     splits = [name.removesuffix(".last") for name in flat if name.endswith("_top1.last")]
     if not splits:
         raise ValueError("results.json has no top-1")
-    for path in (f"{split}.{metric}" for split in splits for metric in METRICS):
+    for path in (f"{split}.{metric}" for split in splits for metric in SUMMARIES):
         value = flat[path]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"{path} is {value!r}, expected a number")

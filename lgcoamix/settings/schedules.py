@@ -2,6 +2,7 @@
 
 import bisect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -31,8 +32,17 @@ _C = (
     *((230, 400), (250, 800), (270, 1000), (290, 5000)),
 )
 
-SCHEDULES: dict[str, Divisors | None] = {
-    "cosine": None,
+
+def cosine(base: float, epoch: int, epochs: int, warmup: int | None) -> float:
+    """Rise linearly over the first twentieth of the run (at most 5 epochs), then fall towards 0."""
+    rise = min(5, epochs // 20) if warmup is None else warmup
+    if epoch < rise:
+        return base * (epoch + 1) / (rise + 1)
+    return base * (1 + math.cos(math.pi * (epoch - rise) / (epochs - rise))) / 2
+
+
+SCHEDULES: dict[str, Divisors | Callable[[float, int, int, int | None], float]] = {
+    "cosine": cosine,
     "lgcoamix-a": Divisors(600, 10, _A),
     "lgcoamix-b": Divisors(600, 10, _B),
     "lgcoamix-c": Divisors(300, 0, _C),
@@ -46,19 +56,15 @@ def learning_rate(schedule: str, base: float, epoch: int, epochs: int, warmup: i
 
     Parameters
     ----------
-    schedule : name in ``SCHEDULES``. ``cosine`` rises linearly over the first twentieth of the run (at most 5 epochs),
-        then falls from ``base`` towards 0.
+    schedule : name in ``SCHEDULES``.
     base : base learning rate.
     epoch : 0-based.
     epochs : length of the run.
     warmup : epochs of the linear rise; None uses the schedule's own.
     """
     table = SCHEDULES[schedule]
-    if table is None:
-        rise = min(5, epochs // 20) if warmup is None else warmup
-        if epoch < rise:
-            return base * (epoch + 1) / (rise + 1)
-        return base * (1 + math.cos(math.pi * (epoch - rise) / (epochs - rise))) / 2
+    if callable(table):
+        return table(base, epoch, epochs, warmup)
     if warmup is not None and epoch < warmup:
         return base * (epoch + 1) / warmup
     published = epoch * table.length / epochs

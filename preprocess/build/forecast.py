@@ -22,26 +22,16 @@ _MEASURED = 32
 
 @dataclass(frozen=True)
 class Forecast:
-    """The estimated cost of a build.
+    """The estimated cost of a build."""
 
-    Parameters
-    ----------
-    images : number of images listed.
-    measured, failed : number of images tried, and how many of them were unusable.
-    seconds : time of one job for all images, without starting the workers.
-    raw_bytes, jpeg_bytes : size of all images in either codec.
-    map_bytes : size of all maps.
-    worker_bytes : peak memory of a worker: the largest image shard and one copy, its maps and one decoded image.
-    """
-
-    images: int
-    measured: int
-    failed: int
-    seconds: float
-    raw_bytes: float
-    jpeg_bytes: float
-    map_bytes: float
-    worker_bytes: float
+    images: int  # number of images listed
+    measured: int  # number of images tried
+    failed: int  # how many of them were unusable
+    seconds: float  # time of one job for all images, without starting the workers
+    raw_bytes: float  # size of all images as raw pixels
+    jpeg_bytes: float  # size of all images as JPEG
+    map_bytes: float  # size of all maps
+    worker_bytes: float  # peak memory of a worker: the largest image shard and one copy, its maps and one decoded image
 
 
 def forecast(plan: Plan) -> Forecast:

@@ -23,69 +23,41 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Task:
-    """The work on one range of one split.
-
-    Parameters
-    ----------
-    split, number : split and index of the shard within it.
-    samples : sources of its images; empty if the images are already stored.
-    key : key of the image shard if every image is usable.
-    columns : the maps to compute.
-    known : column name -> record in the index, for columns already published.
-    """
+    """The work on one range of one split."""
 
     split: str
-    number: int
-    samples: tuple[Sample, ...]
-    key: str
-    columns: tuple[MapColumn, ...]
-    known: dict[str, dict] = field(default_factory=dict)
+    number: int  # index of the shard in the split
+    samples: tuple[Sample, ...]  # sources of its images; empty if the images are already stored
+    key: str  # key of the image shard if every image is usable
+    columns: tuple[MapColumn, ...]  # the maps to compute
+    known: dict[str, dict] = field(default_factory=dict)  # column name -> its record, for published columns
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The shards of one split, existing and planned.
+    """The shards of one split, existing and planned."""
 
-    Parameters
-    ----------
-    samples : key of the names, labels and file sizes of its images, in order.
-    shard_size : number of samples in a full shard.
-    known : for each shard, column name -> record; empty for a planned shard.
-    rows : for each shard, its number of samples; -1 for a planned shard.
-    failed : images known to be unusable: key, reason, SHA-256.
-    homes : (n, 2) int array, shard and row of every listed sample; -1 for an unusable one. None if every shard holds a
-        contiguous range of the listing.
-    """
-
-    samples: str
-    shard_size: int
-    known: tuple[dict[str, dict], ...]
-    rows: tuple[int, ...]
-    failed: tuple[dict[str, str], ...] = ()
+    samples: str  # key of the names, labels and file sizes of its images, in order
+    shard_size: int  # number of samples in a full shard
+    known: tuple[dict[str, dict], ...]  # for each shard, column name -> record; empty for a planned shard
+    rows: tuple[int, ...]  # for each shard, its number of samples; -1 for a planned shard
+    failed: tuple[dict[str, str], ...] = ()  # images known to be unusable: key, reason, SHA-256
+    # (n, 2) int array, shard and row of every listed sample; -1 for an unusable one. None if every shard holds a
+    # contiguous range of the listing
     homes: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The complete build, decided before the first image is read.
+    """The complete build, decided before the first image is read."""
 
-    Parameters
-    ----------
-    home : folder of the index.
-    stem : name of the store without ``.h5``.
-    listing, settings : the data set and the settings.
-    base : the existing index; None for a new store.
-    layouts : split -> its shards.
-    tasks : the missing work.
-    """
-
-    home: Path
-    stem: str
+    home: Path  # folder of the index
+    stem: str  # name of the store without ``.h5``
     listing: Listing
     settings: BuildSettings
-    base: Index | None
-    layouts: dict[str, Layout]
-    tasks: tuple[Task, ...]
+    base: Index | None  # the existing index; None for a new store
+    layouts: dict[str, Layout]  # by split
+    tasks: tuple[Task, ...]  # the missing work
 
     @property
     def complete(self) -> bool:

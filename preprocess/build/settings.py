@@ -12,20 +12,12 @@ from preprocess.superpixels.scales import Scale
 
 @dataclass(frozen=True)
 class MapColumn:
-    """Everything that decides the maps of one column, apart from the stored pixels.
+    """Everything that decides the maps of one column, apart from the stored pixels."""
 
-    Parameters
-    ----------
-    algorithm : name in ``ALGORITHMS``.
-    compactness : as for :func:`preprocess.superpixels.slic`; None for an algorithm without one.
-    segments : requested segment count.
-    dtype : dtype of the ids; its highest value is the sentinel and never an id.
-    """
-
-    algorithm: str
-    compactness: float | None
-    segments: int
-    dtype: str
+    algorithm: str  # name in ``ALGORITHMS``
+    compactness: float | None  # as for :func:`preprocess.superpixels.slic`; None for an algorithm without one
+    segments: int  # requested segment count
+    dtype: str  # dtype of the ids; its highest value is the sentinel and never an id
 
     @property
     def name(self) -> str:
@@ -44,33 +36,19 @@ class MapColumn:
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """Content and encoding of a store.
+    """Content and encoding of a store."""
 
-    Parameters
-    ----------
-    dataset : name of the adapter.
-    scales : segment counts and draw weights.
-    size : side of the stored square, or its short side, in pixels; None if images keep their sizes.
-    resize : ``squash``, ``short`` or ``none`` (:func:`preprocess.images.fit`).
-    algorithm, compactness : superpixel algorithm and its compactness.
-    codec : ``raw`` pixels, ``jpeg`` or ``png``; images of varied sizes cannot be raw.
-    quality : JPEG quality, 1 to 100.
-    banner : number of pixel rows cropped from the bottom of every source image.
-    shard_size : samples in a shard; None chooses one for each split.
-    asked : short form of the counts, for the name of these superpixels; empty to list them.
-    """
-
-    dataset: str
-    scales: tuple[Scale, ...]
-    size: int | None = 256
-    resize: str = "squash"
-    algorithm: str = "slic"
+    dataset: str  # name of the adapter
+    scales: tuple[Scale, ...]  # segment counts and draw weights
+    size: int | None = 256  # side of the stored square, or its short side, in pixels; None if images keep their sizes
+    resize: str = "squash"  # ``squash``, ``short`` or ``none`` (:func:`preprocess.images.fit`)
+    algorithm: str = "slic"  # name in ``ALGORITHMS``
     compactness: float | None = 10.0
-    codec: str = "raw"
-    quality: int = 95
-    banner: int = 0
-    shard_size: int | None = None
-    asked: str = ""
+    codec: str = "raw"  # ``raw`` pixels, ``jpeg`` or ``png``; images of varied sizes cannot be raw
+    quality: int = 95  # JPEG quality, 1 to 100
+    banner: int = 0  # number of pixel rows cropped from the bottom of every source image
+    shard_size: int | None = None  # samples in a shard; None chooses one for each split
+    asked: str = ""  # short form of the counts, for the name of these superpixels; empty to list them
 
     @property
     def uniform(self) -> bool:

@@ -17,19 +17,12 @@ from preprocess.store.shard import Shard
 
 @dataclass(frozen=True)
 class Stored:
-    """One image in a store.
-
-    Parameters
-    ----------
-    shard, row : its location.
-    label : class number.
-    source : digest of its source (:meth:`preprocess.datasets.Sample.digest`).
-    """
+    """One image in a store."""
 
     shard: int
     row: int
     label: int
-    source: bytes
+    source: bytes  # digest of its source (:meth:`preprocess.datasets.Sample.digest`)
 
 
 def stored_images(

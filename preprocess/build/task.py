@@ -24,24 +24,14 @@ from preprocess.superpixels import ALGORITHMS
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a task, small enough to send between processes.
+    """The result of a task, small enough to send between processes."""
 
-    Parameters
-    ----------
-    task : split and number of the range.
-    records : column name -> path, bytes and sha256 of its shard.
-    rows : number of usable images in the range.
-    failed : key, reason and SHA-256 of the unusable images.
-    regions : column name -> (rows,) array, number of superpixels in every map.
-    maps_computed : number of maps computed by this run.
-    """
-
-    task: tuple[str, int]
-    records: dict[str, dict]
-    rows: int
-    failed: list[dict[str, str]]
-    regions: dict[str, np.ndarray]
-    maps_computed: int
+    task: tuple[str, int]  # split and number of the range
+    records: dict[str, dict]  # column name -> path, bytes and sha256 of its shard
+    rows: int  # number of usable images in the range
+    failed: list[dict[str, str]]  # key, reason and SHA-256 of the unusable images
+    regions: dict[str, np.ndarray]  # column name -> (rows,) array, number of superpixels in every map
+    maps_computed: int  # number of maps computed by this run
 
 
 def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Report:

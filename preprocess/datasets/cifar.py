@@ -20,14 +20,9 @@ _opened = threading.local()
 
 @dataclass(frozen=True)
 class Row(Sample):
-    """One image of a batch file.
+    """One image of a batch file."""
 
-    Parameters
-    ----------
-    row : index of the image in the file.
-    """
-
-    row: int = 0
+    row: int = 0  # index of the image in the file
 
     def read(self) -> bytes:
         """The image as a lossless portable pixmap."""
@@ -37,19 +32,12 @@ class Row(Sample):
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of a set.
+    """The files of a set."""
 
-    Parameters
-    ----------
-    meta, names : file with the class names, and the name of their entry.
-    labels : name of the entry with the labels of a batch.
-    splits : split name -> its files.
-    """
-
-    meta: str
-    names: str
-    labels: str
-    splits: dict[str, tuple[str, ...]]
+    meta: str  # file with the class names
+    names: str  # name of their entry
+    labels: str  # name of the entry with the labels of a batch
+    splits: dict[str, tuple[str, ...]]  # split name -> its files
 
 
 _LAYOUT_10 = Layout(

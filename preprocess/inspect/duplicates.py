@@ -50,20 +50,12 @@ class Image(NamedTuple):
 
 @dataclass(frozen=True)
 class Copy:
-    """A copy of another image.
-
-    Parameters
-    ----------
-    image : the copy.
-    kind : ``exact`` (equal stored pixels) or ``near``.
-    similarity : 1 for an exact copy; :func:`similarity` of a near copy.
-    mirrored : whether left and right are exchanged.
-    """
+    """A copy of another image."""
 
     image: Image
-    kind: str
-    similarity: float
-    mirrored: bool
+    kind: str  # ``exact`` (equal stored pixels) or ``near``
+    similarity: float  # 1 for an exact copy; :func:`similarity` of a near copy
+    mirrored: bool  # whether left and right are exchanged
 
 
 @dataclass(frozen=True)
@@ -81,15 +73,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """The result of :func:`find_duplicates`.
+    """The result of :func:`find_duplicates`."""
 
-    Parameters
-    ----------
-    groups : ordered by the image to keep: test, val, train, then by index.
-    shared : (split, other split) -> number of images of the split with an exact copy, and with any copy, in the other.
-    """
-
-    groups: list[Group]
+    groups: list[Group]  # ordered by the image to keep: test, val, train, then by index
+    # (split, other split) -> number of images of the split with an exact copy, and with any copy, in the other
     shared: dict[tuple[str, str], tuple[int, int]]
 
 

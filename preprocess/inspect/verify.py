@@ -14,16 +14,10 @@ from preprocess.store.shard import Shard, damaged_rows
 
 @dataclass(frozen=True)
 class Fault:
-    """A damaged or missing shard.
+    """A damaged or missing shard."""
 
-    Parameters
-    ----------
-    path : the shard, relative to the folder of the index; for a packed store, the store itself.
-    lines : what is damaged, and which samples.
-    """
-
-    path: str
-    lines: tuple[str, ...]
+    path: str  # the shard, relative to the folder of the index; for a packed store, the store itself
+    lines: tuple[str, ...]  # what is damaged, and which samples
 
 
 def verify(store: Store, jobs: int, advance: Callable[[int], None]) -> list[Fault]:

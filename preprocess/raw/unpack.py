@@ -51,18 +51,10 @@ def unpack(archive: Path, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class _Member:
-    """One entry of an archive.
+    """One entry of an archive."""
 
-    Parameters
-    ----------
-    name : path as stored in the archive.
-    mode : file type as in ``stat.S_IFMT``: S_IFDIR, S_IFREG, or another value for anything else.
-    encrypted : whether it needs a password.
-    open : function that opens its content.
-    """
-
-    name: str
-    mode: int
+    name: str  # path as stored in the archive
+    mode: int  # file type as in ``stat.S_IFMT``: S_IFDIR, S_IFREG, or another value for anything else
     encrypted: bool
     open: Callable[[], IO[bytes]]
 

@@ -22,19 +22,12 @@ IMAGES = "images"
 
 @dataclass(frozen=True)
 class Index:
-    """The contents of a store.
+    """The contents of a store."""
 
-    Parameters
-    ----------
-    document : plain data; preprocess/README.md lists its fields.
-    places : split -> (n, 2) int32 array: shard and row of every sample. Only for splits that were updated; in other
-        splits the samples are stored in order.
-    digest : SHA-256 of the index file after its user block; empty before the index is written.
-    """
-
-    document: dict
+    document: dict  # plain data; preprocess/README.md lists its fields
+    # Split -> (n, 2) int32 array: shard and row of every sample. Only for updated splits; the others are in order.
     places: dict[str, np.ndarray] = field(default_factory=dict)
-    digest: str = ""
+    digest: str = ""  # SHA-256 of the index file after its user block; empty before the index is written
 
 
 def read_index(path: Path) -> Index:

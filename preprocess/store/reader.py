@@ -29,18 +29,11 @@ _inherited: list[object] = []  # files of a parent process, referenced so that t
 
 @dataclass(frozen=True)
 class Split:
-    """The location of the samples of one split.
+    """The location of the samples of one split."""
 
-    Parameters
-    ----------
-    starts : (shards + 1,) int64 array: shard i holds samples starts[i] to starts[i + 1] - 1.
-    paths : column name -> paths of its shards, relative to the folder of the index.
-    places : (n, 2) int array: shard and row of every sample of an updated split; None if the samples are in order.
-    """
-
-    starts: np.ndarray
-    paths: dict[str, tuple[str, ...]]
-    places: np.ndarray | None = None
+    starts: np.ndarray  # (shards + 1,) int64 array: shard i holds samples starts[i] to starts[i + 1] - 1
+    paths: dict[str, tuple[str, ...]]  # column name -> paths of its shards, relative to the folder of the index
+    places: np.ndarray | None = None  # (n, 2) int array, shard and row of every sample; None if they are in order
 
     def __len__(self) -> int:
         return int(self.starts[-1]) if self.places is None else len(self.places)

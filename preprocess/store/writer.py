@@ -31,17 +31,11 @@ _TILE = 256  # pixels: maps of varied sizes are stored in tiles, so that padding
 
 @dataclass(frozen=True)
 class Sealed:
-    """A shard in memory, ready to be published.
+    """A shard in memory, ready to be published."""
 
-    Parameters
-    ----------
-    header, payload : user block and HDF5 file.
-    digest : hexadecimal SHA-256 of the payload.
-    """
-
-    header: bytes
-    payload: bytes
-    digest: str
+    header: bytes  # user block
+    payload: bytes  # HDF5 file
+    digest: str  # hexadecimal SHA-256 of the payload
 
     def publish(self, path: Path) -> int:
         """Write the shard under its final name; return its size in bytes."""

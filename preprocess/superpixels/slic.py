@@ -29,10 +29,6 @@ _COMPACTNESS = (1e-3, 1e5)
 _MOST_PIXELS = 2**23
 _MOST_SEEDS = 2**15 - 1
 # scikit-image versions with the same loops; test_slic_identity.py compares the kernel with the installed one.
-# scikit-image's own, whose module takes half a second to import: RGB to XYZ, and the white point.
-_XYZ_FROM_RGB = np.array(
-    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
-)
 _TESTED = ("0.25", "0.26")
 # Other compilers may fuse products and sums, so that scikit-image's own labels differ between machines.
 _PROCESSORS = ("x86_64", "amd64")
@@ -211,26 +207,19 @@ def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter:
 
 @dataclass(frozen=True)
 class _Grid:
-    """The part of SLIC that does not depend on the pixels.
+    """The part of SLIC that does not depend on the pixels."""
 
-    Parameters
-    ----------
-    first : (H, W) int16 labels after the first iteration. All cluster colours are still 0, so the nearest seed wins;
-        among equally near seeds, the first.
-    seeds : number of clusters.
-    window_y, window_x : half size of a search window. scikit-image builds two grids: one for the requested count, whose
-        step is the unit of distance, and one for the actual number of seeds. Two steps of the latter are the window.
-    weight : factor to a squared spatial distance: 1 / step^2.
-    doubt, scale : see the kernel.
-    """
-
+    # (H, W) int16 labels after the first iteration. All cluster colours are still 0, so the nearest seed wins; among
+    # equally near seeds, the first.
     first: np.ndarray
-    seeds: int
+    seeds: int  # number of clusters
+    # Half size of a search window. scikit-image builds two grids: one for the requested count, whose step is the unit
+    # of distance, and one for the actual number of seeds. Two steps of the latter are the window.
     window_y: int
     window_x: int
-    weight: float
-    doubt: float
-    scale: float
+    weight: float  # factor to a squared spatial distance: 1 / step^2
+    doubt: float  # see the kernel
+    scale: float  # see the kernel
 
 
 @lru_cache(maxsize=16)

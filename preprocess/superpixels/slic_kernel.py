@@ -67,62 +67,38 @@ COUNT, SUM_Y, SUM_X, SUM_COLOUR = 0, 1, 2, 3
 
 
 class Tiles(NamedTuple):
-    """The colours of an image, tile by tile.
+    """The colours of an image, tile by tile."""
 
-    Parameters
-    ----------
-    offset : (blocks, TILES, 3 * AREA) float32: colours, channel after channel, minus the midpoint of the tile.
-    middle, half : (blocks, 3, TILES) float64: midpoint and half extent of the colours. A tile outside the image repeats
-        the first tile of its block.
-    """
-
-    offset: np.ndarray
+    offset: np.ndarray  # (blocks, TILES, 3 * AREA) float32: colours by channel, minus the midpoint of the tile
+    # (blocks, 3, TILES) float64: midpoint and half extent. A tile outside the image repeats the first of its block.
     middle: np.ndarray
     half: np.ndarray
 
 
 class Clusters(NamedTuple):
-    """The state of the clusters.
+    """The state of the clusters."""
 
-    Parameters
-    ----------
-    centres : (5, seeds) float64 means: y, x and three colours.
-    windows : (4, seeds) integers: first and end row, first and end column of the pixels that a cluster may win.
-    weight : factor to a squared spatial distance.
-    doubt : see the module docstring.
-    """
-
-    centres: np.ndarray
-    windows: np.ndarray
-    weight: float
-    doubt: float
+    centres: np.ndarray  # (5, seeds) float64 means: y, x and three colours
+    windows: np.ndarray  # (4, seeds) integers: first and end row, first and end column that a cluster may win
+    weight: float  # factor to a squared spatial distance
+    doubt: float  # see the module docstring
 
 
 class Work(NamedTuple):
-    """Buffers for an assignment.
+    """Buffers for an assignment. For ``side``, ``table`` and ``scratch``, see the offsets above."""
 
-    Parameters
-    ----------
-    near : numbers of the clusters whose windows overlap a block, increasing.
-    kept : positions in ``near`` of the clusters that may win in a tile.
-    chosen : their numbers.
-    side, table, scratch : see the offsets above.
-    lines : (seeds + 1, 7) float32: a difference of distances as a constant, slopes along y, x and three colours, and
-        the number of the cluster.
-    changed : positions of the pixels of a tile that change their label, with room for one more.
-    exact, exact_known : means with the sums in raster order, and whether they have been computed.
-    """
-
-    near: np.ndarray
-    kept: np.ndarray
-    chosen: np.ndarray
+    near: np.ndarray  # numbers of the clusters whose windows overlap a block, increasing
+    kept: np.ndarray  # positions in ``near`` of the clusters that may win in a tile
+    chosen: np.ndarray  # their numbers
     side: np.ndarray
     table: np.ndarray
+    # (seeds + 1, 7) float32: a difference of distances as a constant, slopes along y, x and three colours, and the
+    # number of the cluster.
     lines: np.ndarray
     scratch: np.ndarray
-    changed: np.ndarray
-    exact: np.ndarray
-    exact_known: np.ndarray
+    changed: np.ndarray  # positions of the pixels of a tile that change their label, with room for one more
+    exact: np.ndarray  # means with the sums in raster order
+    exact_known: np.ndarray  # whether they have been computed
 
 
 def _jit(function):
@@ -243,10 +219,8 @@ def cut_tiles(lab, tiles):
             top, left = _corner(block, t, across)
             if top >= height or left >= width:
                 for channel in range(3):
-                    middle[block, channel, t], half[block, channel, t] = (
-                        middle[block, channel, 0],
-                        half[block, channel, 0],
-                    )
+                    middle[block, channel, t] = middle[block, channel, 0]
+                    half[block, channel, t] = half[block, channel, 0]
                 continue
             for channel in range(3):
                 _copy_tile(lab, channel, top, left, tile)

@@ -28,99 +28,58 @@ Stage = Callable[[str, int], Advance]
 
 @dataclass(frozen=True)
 class ScaleReport:
-    """The maps of one scale in one split.
-
-    Parameters
-    ----------
-    scale : count and draw weight.
-    found : (n,) int array: number of superpixels of every readable map.
-    pixels : int array: size in pixels of every superpixel of the sampled maps.
-    """
+    """The maps of one scale in one split."""
 
     scale: Scale
-    found: np.ndarray
-    pixels: np.ndarray
+    found: np.ndarray  # (n,) int array: number of superpixels of every readable map
+    pixels: np.ndarray  # int array: size in pixels of every superpixel of the sampled maps
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """One split.
-
-    Parameters
-    ----------
-    name, images : name, and number of images in the index.
-    entry : the split's entry in the index.
-    per_class : (classes,) int array: number of images of every class, as far as labels can be read.
-    boxes : number of bounding boxes.
-    shapes : (n, 2) int array of height and width if image sizes vary; else no rows.
-    scales : the scales of the selected superpixels; empty if the split has no maps of them.
-    sampled : number of images that were read for ``pixels``.
-    sheet : rows of panels.
-    """
+    """One split."""
 
     name: str
-    images: int
-    entry: dict
-    per_class: np.ndarray
-    boxes: int
-    shapes: np.ndarray
-    scales: tuple[ScaleReport, ...]
-    sampled: int
-    sheet: list[list[Panel]]
+    images: int  # number of images in the index
+    entry: dict  # the split's entry in the index
+    per_class: np.ndarray  # (classes,) int array: number of images of every class, as far as labels can be read
+    boxes: int  # number of bounding boxes
+    shapes: np.ndarray  # (n, 2) int array of height and width if image sizes vary; else no rows
+    scales: tuple[ScaleReport, ...]  # the scales of the selected superpixels; empty if the split has no maps of them
+    sampled: int  # number of images that were read for ``pixels``
+    sheet: list[list[Panel]]  # rows of panels
 
 
 @dataclass(frozen=True)
 class Written:
-    """When the shards of a column were written, by the modification times of their files.
-
-    Parameters
-    ----------
-    split, column : the column.
-    first, last : seconds since 1970.
-    """
+    """When the shards of a column were written, by the modification times of their files."""
 
     split: str
     column: str
-    first: float
+    first: float  # seconds since 1970
     last: float
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Timings on this machine.
+    """Timings on this machine."""
 
-    Parameters
-    ----------
-    images, split, processors : number of timed images, their split, and the cores available to this process.
-    rows : (step, median milliseconds).
-    unknown : name of the store's algorithm if this program does not have it and cannot time it; else None.
-    """
-
-    images: int
-    split: str
-    processors: int
-    rows: list[tuple[str, float]]
-    unknown: str | None
+    images: int  # number of timed images
+    split: str  # their split
+    processors: int  # cores available to this process
+    rows: list[tuple[str, float]]  # (step, median milliseconds)
+    unknown: str | None  # name of the store's algorithm if this program does not have it and cannot time it; else None
 
 
 @dataclass(frozen=True)
 class StoreReport:
-    """The data of the report.
-
-    Parameters
-    ----------
-    store : the store.
-    splits : its splits.
-    troubles : what cannot be read, one line each.
-    written : when the shards were written, by column; empty for a packed store.
-    measured : timings; None if no image can be read.
-    """
+    """The data of the report."""
 
     store: Store
     splits: list[SplitReport]
-    troubles: list[str]
-    written: list[Written]
-    measured: Measured | None
+    troubles: list[str]  # what cannot be read, one line each
+    written: list[Written]  # when the shards were written, by column; empty for a packed store
+    measured: Measured | None  # timings; None if no image can be read
 
 
 def gather(store: Store, count: int, samples: int, processors: int, stage: Stage) -> StoreReport:

@@ -20,21 +20,13 @@ _EXTREMES = 10  # classes shown at either end if there are many
 
 @dataclass(frozen=True)
 class Balance:
-    """Distribution of images over classes.
+    """Distribution of images over classes."""
 
-    Parameters
-    ----------
-    ratio : images of the largest class divided by those of the smallest non-empty class.
-    empty : names of the classes without images.
-    largest, smallest : (name, images). If there are few classes, ``largest`` has all of them.
-    plot : a ``data:`` address.
-    """
-
-    ratio: float
-    empty: list[str]
-    largest: list[tuple[str, int]]
+    ratio: float  # images of the largest class divided by those of the smallest non-empty class
+    empty: list[str]  # names of the classes without images
+    largest: list[tuple[str, int]]  # (name, images); all classes if there are few
     smallest: list[tuple[str, int]]
-    plot: str
+    plot: str  # a ``data:`` address
 
 
 def render(report: StoreReport) -> bytes:

@@ -2,30 +2,22 @@
 
 from pathlib import Path
 
-from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample, locate
-from preprocess.datasets.metadata import REMEDY, read_names, read_numbers, read_table
+from preprocess.datasets.base import Adapter, Archive, Listing, Sample, locate
+from preprocess.datasets.metadata import REMEDY, read_boxes, read_names, read_table
 from preprocess.errors import DatasetError
 
 
 def find_aircraft(root: Path) -> Listing:
     """List FGVC-Aircraft in its official layout, by variant.
 
-    Parameters
-    ----------
-    root : the folder ``data`` of ``fgvc-aircraft-2013b``, or a folder up to two levels above it.
-
-    Returns
-    -------
-    Listing whose split ``train`` is the official trainval. Labels follow ``variants.txt``; keys are file names.
-
-    Raises
-    ------
-    DatasetError : the layout is missing, or its tables disagree.
+    ``root`` is the folder ``data`` of ``fgvc-aircraft-2013b``, or a folder up to two levels above it. The split
+    ``train`` is the official trainval. Labels follow ``variants.txt``; keys are file names.
     """
     home = locate(root, "data/variants.txt", "variants.txt").parent
     names = read_names(home / "variants.txt")
     label_of = {name: label for label, name in enumerate(names)}
-    boxes = _boxes(home / "images_box.txt")
+    # Lines of pixels counted from 1, last one included.
+    boxes = read_boxes(home / "images_box.txt", lambda x0, y0, x1, y1: (x0 - 1, y0 - 1, x1, y1))
     splits = {}
     for split, official in (("train", "trainval"), ("test", "test")):
         table, samples = home / f"images_variant_{official}.txt", []
@@ -37,15 +29,6 @@ def find_aircraft(root: Path) -> Listing:
             samples.append(Sample(file, label_of[name], home / "images" / file, boxes.get(image, ())))
         splits[split] = tuple(samples)
     return Listing(tuple(names), splits)
-
-
-def _boxes(path: Path) -> dict[str, tuple[Box, ...]]:
-    """Read lines ``id xmin ymin xmax ymax``: pixels counted from 1, last one included."""
-    boxes = {}
-    for image, text in read_table(path).items() if path.exists() else ():
-        x0, y0, x1, y1 = read_numbers(path, text, 4)
-        boxes[image] = ((x0 - 1, y0 - 1, x1, y1),)
-    return boxes
 
 
 AIRCRAFT = Adapter(

@@ -14,18 +14,9 @@ _BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 def find_cars(root: Path) -> Listing:
     """List Stanford Cars in its official layout.
 
-    Parameters
-    ----------
-    root : contains ``cars_train/``, ``cars_test/``, the files of ``devkit/`` and ``cars_test_annos_withlabels.mat``,
-        directly or up to two levels below, because copies of the set nest them differently.
-
-    Returns
-    -------
-    Listing with the official split. Label = official class - 1; keys are like ``cars_train/00001.jpg``.
-
-    Raises
-    ------
-    DatasetError : the layout is missing, or its tables disagree.
+    ``root`` contains ``cars_train/``, ``cars_test/``, the files of ``devkit/`` and ``cars_test_annos_withlabels.mat``,
+    directly or up to two levels below, because copies of the set nest them differently. Label = official class - 1;
+    keys are like ``cars_train/00001.jpg``.
     """
     names = read_mat(locate(root, f"devkit/{_NAMES}", _NAMES), _class_names)
     splits = {}

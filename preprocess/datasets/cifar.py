@@ -2,7 +2,7 @@
 
 import functools
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +52,8 @@ _LAYOUT_100 = Layout("meta", "fine_label_names", "fine_labels", {"train": ("trai
 def find_cifar(layout: Layout, folder: str, root: Path) -> Listing:
     """List CIFAR in its official layout.
 
-    Parameters
-    ----------
-    layout : of CIFAR-10 or CIFAR-100 (fine labels).
-    folder : official folder name.
-    root : that folder, or a folder up to two levels above it.
-
-    Returns
-    -------
-    Listing in the order of the files and their rows. Keys are file, row and official image name:
-    ``data_batch_1/00000-camion_s_000148.png``.
-
-    Raises
-    ------
-    DatasetError : the layout is missing, or a file differs from the published format.
+    ``root`` is the folder with the official name ``folder``, or up to two levels above it. Images are in the order of
+    the files and their rows. Keys are file, row and official image name: ``data_batch_1/00000-camion_s_000148.png``.
     """
     home = locate(root, f"{folder}/{layout.meta}", layout.meta).parent
     classes = _texts(load_pickle(home / layout.meta), layout.names, home / layout.meta)
@@ -120,32 +108,13 @@ def _entry(batch: dict[str, Any], name: str, path: Path) -> Any:
 
 
 _HOME = "https://www.cs.toronto.edu/~kriz"
-_LICENCE = "none stated; cite the technical report"
-
-CIFAR10 = Adapter(
-    summary="CIFAR-10 (Krizhevsky, 2009)",
-    find=functools.partial(find_cifar, _LAYOUT_10, "cifar-10-batches-py"),
-    layout="cifar-10-batches-py/{batches.meta, data_batch_1 to data_batch_5, test_batch}",
-    source=f"{_HOME}/cifar.html",
-    licence=_LICENCE,
-    archives=(
-        Archive("cifar-10-python.tar.gz", f"{_HOME}/cifar-10-python.tar.gz", "md5:c58f30108f718f92721af3b95e74349a"),
-    ),
-    counts={"train": 50_000, "test": 10_000},
-    classes=10,
-    size=_SIDE,
-    codec="raw",
-    # Inferred: as published for CIFAR-100.
-    segments="30:35",
-    compactness=8.0,
-)
 
 CIFAR100 = Adapter(
     summary="CIFAR-100 (Krizhevsky, 2009), by fine label",
     find=functools.partial(find_cifar, _LAYOUT_100, "cifar-100-python"),
     layout="cifar-100-python/{meta, train, test}",
     source=f"{_HOME}/cifar.html",
-    licence=_LICENCE,
+    licence="none stated; cite the technical report",
     archives=(
         Archive("cifar-100-python.tar.gz", f"{_HOME}/cifar-100-python.tar.gz", "md5:eb9058c3a382ffc7106e4002c42a8d85"),
     ),
@@ -155,4 +124,16 @@ CIFAR100 = Adapter(
     codec="raw",
     segments="30:35",
     compactness=8.0,
+)
+
+# The superpixels are inferred: as published for CIFAR-100.
+CIFAR10 = replace(
+    CIFAR100,
+    summary="CIFAR-10 (Krizhevsky, 2009)",
+    find=functools.partial(find_cifar, _LAYOUT_10, "cifar-10-batches-py"),
+    layout="cifar-10-batches-py/{batches.meta, data_batch_1 to data_batch_5, test_batch}",
+    archives=(
+        Archive("cifar-10-python.tar.gz", f"{_HOME}/cifar-10-python.tar.gz", "md5:c58f30108f718f92721af3b95e74349a"),
+    ),
+    classes=10,
 )

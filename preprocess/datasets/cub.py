@@ -2,38 +2,26 @@
 
 from pathlib import Path
 
-from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample, locate
-from preprocess.datasets.metadata import REMEDY, read_numbers, read_table
+from preprocess.datasets.base import Adapter, Archive, Listing, Sample, locate
+from preprocess.datasets.metadata import NUMBER, REMEDY, read_boxes, read_table
 from preprocess.errors import DatasetError
 
-_CUB_ID = r"[0-9]{1,9}"
 _NABIRDS_ID = r"[0-9a-fA-F-]{32,36}"
 
 
 def find_cub(root: Path) -> Listing:
     """List CUB-200-2011 in its official layout.
 
-    Parameters
-    ----------
-    root : the folder ``CUB_200_2011``, or a folder up to two levels above it.
-
-    Returns
-    -------
-    Listing with the official split. Label = official class id - 1; keys are paths under ``images/``.
-
-    Raises
-    ------
-    DatasetError : the layout is missing, or its tables disagree.
+    ``root`` is the folder ``CUB_200_2011``, or a folder up to two levels above it. Label = official class id - 1; keys
+    are paths under ``images/``.
     """
     home = locate(root, "images.txt").parent
-    return _list(home, read_table(home / "classes.txt"), _CUB_ID)
+    return _list(home, read_table(home / "classes.txt"), NUMBER)
 
 
 def find_nabirds(root: Path) -> Listing:
     """List NABirds, like :func:`find_cub`. Its classes are those with images, ordered by official number.
 
-    Notes
-    -----
     Class ids are not contiguous, because the table of classes also contains the upper nodes of the hierarchy.
     """
     home = locate(root, "images.txt").parent
@@ -46,7 +34,7 @@ def _list(home: Path, names: dict[str, str], identity: str) -> Listing:
     paths = read_table(home / "images.txt", identity)
     labels = read_table(home / "image_class_labels.txt", identity)
     in_train = read_table(home / "train_test_split.txt", identity)
-    boxes = _boxes(home / "bounding_boxes.txt", identity)
+    boxes = read_boxes(home / "bounding_boxes.txt", lambda x, y, width, height: (x, y, x + width, y + height), identity)
     if not paths.keys() == labels.keys() == in_train.keys() == (boxes or paths).keys():
         raise DatasetError(
             f"{home}: images.txt, image_class_labels.txt, train_test_split.txt and bounding_boxes.txt list different "
@@ -68,15 +56,6 @@ def _list(home: Path, names: dict[str, str], identity: str) -> Listing:
     return Listing(
         tuple(names[number] for number in ordered), {split: tuple(samples) for split, samples in splits.items()}
     )
-
-
-def _boxes(path: Path, identity: str) -> dict[str, tuple[Box, ...]]:
-    """Read lines ``id x y width height``; some copies of the set have no boxes."""
-    boxes = {}
-    for image, text in read_table(path, identity).items() if path.exists() else ():
-        x, y, width, height = read_numbers(path, text, 4)
-        boxes[image] = ((x, y, x + width, y + height),)
-    return boxes
 
 
 CUB = Adapter(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from preprocess.datasets.base import Adapter, Listing
+from preprocess.datasets.base import Adapter
 from preprocess.datasets.folder import find_folder
 
 SIZE = 80
@@ -23,11 +23,6 @@ _WINGS = ("banded", "plain", "spotted", "striped")
 _HORNS = ("forked", "single")
 CLASSES = tuple("-".join(parts) for parts in itertools.product(_WINGS, _HORNS))
 _FINE = 2 * SIZE  # drawn at twice the size, then halved for smooth edges
-
-
-def find_demo(root: Path) -> Listing:
-    """List the set that :func:`create_demo` generated."""
-    return find_folder(root)
 
 
 def create_demo(root: Path) -> None:
@@ -135,7 +130,7 @@ def _to_bytes(picture: np.ndarray) -> np.ndarray:
 
 DEMO = Adapter(
     summary="generated beetles that differ in two parts; needs no download",
-    find=find_demo,
+    find=find_folder,
     layout="{train/<class>/, test/<class>/}",
     source="generated",
     licence="MIT, like this project",

@@ -18,22 +18,15 @@ _EDGES = ("xmin", "ymin", "xmax", "ymax")
 def find_dogs(root: Path) -> Listing:
     """List Stanford Dogs in its official layout.
 
-    Parameters
-    ----------
-    root : contains ``Images/``, ``train_list.mat``, ``test_list.mat`` and, for boxes, ``Annotation/``, each directly
-        or up to two levels below.
-
-    Returns
-    -------
-    Listing with the official split. Label = official label - 1; keys are paths under ``Images/``. Class names are
-    folder names such as ``n02085620-Chihuahua``. An image has one box per annotated dog.
-
-    Raises
-    ------
-    DatasetError : the layout is missing, or its tables disagree.
+    ``root`` contains ``Images/``, ``train_list.mat``, ``test_list.mat`` and, for boxes, ``Annotation/``, each directly
+    or up to two levels below. Label = official label - 1; keys are paths under ``Images/``. Class names are folder
+    names such as ``n02085620-Chihuahua``. An image has one box per annotated dog.
     """
     images = locate(root, "Images")
-    annotations = _annotations(root)
+    try:
+        annotations = locate(root, "Annotation")
+    except MissingDataError:
+        annotations = None
     names: dict[int, str] = {}
     splits = {}
     for split in ("train", "test"):
@@ -63,13 +56,6 @@ def _rows(variables: dict) -> list[tuple[str, int]]:
     if odd := [path for path, _ in rows if not re.fullmatch(_PATH, path)]:
         raise ValueError(f"expected paths like n02085620-Chihuahua/n02085620_5927.jpg, got {odd[0]!r}")
     return rows
-
-
-def _annotations(root: Path) -> Path | None:
-    try:
-        return locate(root, "Annotation")
-    except MissingDataError:
-        return None
 
 
 def _boxes(path: Path) -> tuple[Box, ...]:

@@ -33,17 +33,8 @@ CLASSES = (
 def find_flowers102(root: Path) -> Listing:
     """List Flowers 102 in its official layout.
 
-    Parameters
-    ----------
-    root : contains ``jpg/``, ``imagelabels.mat`` and ``setid.mat``, each directly or up to two levels below.
-
-    Returns
-    -------
-    Listing with the official splits train, val and test. Label = official label - 1; keys are file names.
-
-    Raises
-    ------
-    DatasetError : the layout is missing, or its tables disagree.
+    ``root`` contains ``jpg/``, ``imagelabels.mat`` and ``setid.mat``, each directly or up to two levels below. Label =
+    official label - 1; keys are file names.
     """
     images = locate(root, "jpg")
     table, ids = (locate(root, name) for name in ("imagelabels.mat", "setid.mat"))

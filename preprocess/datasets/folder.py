@@ -16,12 +16,9 @@ _LAYOUT = "expected ROOT/train/<class>/<images> and ROOT/test/<class>/<images> (
 def find_folder(root: Path, names: tuple[str, ...] = SPLITS) -> Listing:
     """List an image folder.
 
-    Parameters
-    ----------
-    root : the folder with ``train/`` and optionally ``val/`` and ``test/``, or a folder up to two levels above it. Each
-        split has one folder per class, in which images may be nested. Classes are sorted by name; hidden files are
-        skipped.
-    names : the splits to list.
+    ``root`` is the folder with ``train/`` and optionally ``val/`` and ``test/``, or a folder up to two levels above it.
+    Each split has one folder per class, in which images may be nested. Classes are sorted by name; hidden files are
+    skipped.
 
     Raises
     ------

@@ -17,18 +17,9 @@ _NAMES = "LOC_synset_mapping.txt"
 def find_imagenet(root: Path) -> Listing:
     """List ImageNet as an image folder: ``train/<wnid>/`` and ``val/<wnid>/``.
 
-    Parameters
-    ----------
-    root : the folder with ``train/``, or a folder up to two levels above it.
-
-    Returns
-    -------
-    Listing with labels by sorted WordNet id and the splits train and val. Class names are the lines of
-    ``LOC_synset_mapping.txt`` next to ``train/``, such as ``n01440764 tench, Tinca tinca``, or else the ids.
-
-    Raises
-    ------
-    DatasetError : the layout is missing, or ``val/`` and ``train/`` have different folders.
+    ``root`` is the folder with ``train/``, or a folder up to two levels above it. Labels follow the sorted WordNet ids.
+    Class names are the lines of ``LOC_synset_mapping.txt`` next to ``train/``, such as ``n01440764 tench, Tinca
+    tinca``, or else the ids.
     """
     home = locate(root, "train").parent
     listing = find_folder(home, ("train", "val"))  # test/ has no labels
@@ -40,18 +31,9 @@ def find_imagenet(root: Path) -> Listing:
 def find_tiny_imagenet(root: Path) -> Listing:
     """List Tiny-ImageNet in its official layout.
 
-    Parameters
-    ----------
-    root : the folder ``tiny-imagenet-200``, or a folder up to two levels above it.
-
-    Returns
-    -------
-    Listing with labels by sorted WordNet id and the splits train and val; the official test images have no labels.
-    Class names combine id and ``words.txt``, such as ``n01443537 goldfish, Carassius auratus``, or else are the ids.
-
-    Raises
-    ------
-    DatasetError : the layout is missing, or its tables disagree.
+    ``root`` is the folder ``tiny-imagenet-200``, or a folder up to two levels above it. Labels follow the sorted ids.
+    The official test images have no labels. Class names combine id and ``words.txt``, such as ``n01443537 goldfish,
+    Carassius auratus``, or else are the ids.
     """
     home = locate(root, "wnids.txt").parent
     ids = sorted(read_names(home / "wnids.txt"))

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from preprocess.datasets.base import Box
 from preprocess.errors import DatasetError
 
 REMEDY = "unpack the archive again"
+NUMBER = r"[0-9]{1,9}"
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -27,14 +29,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.strip()
 
 
-def read_table(path: Path, identity: str = r"[0-9]{1,9}") -> dict[str, str]:
-    """Read lines ``id value``, split at the first white space.
-
-    Parameters
-    ----------
-    path : text file.
-    identity : regular expression of an id.
-    """
+def read_table(path: Path, identity: str = NUMBER) -> dict[str, str]:
+    """Read lines ``id value``, split at the first white space. The regular expression ``identity`` matches an id."""
     table: dict[str, str] = {}
     for number, line in read_lines(path):
         key, value = (*line.split(maxsplit=1), "")[:2]
@@ -67,14 +63,16 @@ def read_numbers(path: Path, text: str, count: int) -> list[float]:
     return numbers
 
 
-def read_mat(path: Path, read: Callable[[dict[str, Any]], Any]) -> Any:
-    """Read a MATLAB file.
+def read_boxes(
+    path: Path, edges: Callable[[float, float, float, float], Box], identity: str = NUMBER
+) -> dict[str, tuple[Box, ...]]:
+    """Read lines ``id`` and four numbers, which ``edges`` makes a box. Some copies of a set have no such file."""
+    table = read_table(path, identity) if path.exists() else {}
+    return {image: (edges(*read_numbers(path, text, 4)),) for image, text in table.items()}
 
-    Parameters
-    ----------
-    path : MATLAB file.
-    read : function of the variables by name, with dimensions of size one dropped.
-    """
+
+def read_mat(path: Path, read: Callable[[dict[str, Any]], Any]) -> Any:
+    """Read a MATLAB file with a function of its variables by name, with dimensions of size one dropped."""
     from scipy.io import loadmat
 
     try:

@@ -29,12 +29,7 @@ def choose_backend(algorithm: str, jobs: int, size: int | None, images: int) -> 
     the GIL. On 1,360 photos at four scales, two threads took 0.51 of the time of one job, two processes 0.60. Small
     images wait longer: 60,000 of 32 pixels took two threads 54 s, two processes 36 s.
 
-    Parameters
-    ----------
-    algorithm : name in ``ALGORITHMS``.
-    jobs : number of workers.
-    size : size of the stored images in pixels; None if images keep their sizes.
-    images : number of images.
+    ``size`` is that of the stored images in pixels; None if images keep their sizes.
     """
     many_small = size is not None and size <= _SMALL and images >= _MANY
     few = jobs <= _MOST_THREADS and not many_small

@@ -78,14 +78,7 @@ def forecast(plan: Plan) -> Forecast:
 
 
 def advise(found: Forecast, free: int, memory: int) -> str:
-    """Recommend a codec.
-
-    Parameters
-    ----------
-    found : the forecast.
-    free : free bytes on the disk of the store.
-    memory : bytes of main memory.
-    """
+    """Recommend a codec, given the free bytes on the disk of the store and the bytes of main memory."""
     raw, jpeg = found.raw_bytes + found.map_bytes, found.jpeg_bytes + found.map_bytes
     if jpeg > free:
         return f"neither fits: JPEG needs {decimal(int(jpeg))}, only {decimal(free)} is free; choose a smaller --size"

@@ -78,11 +78,7 @@ class Plan:
 def make_plan(out: Path, listing: Listing, settings: BuildSettings, base: Index | None = None) -> Plan:
     """Compare the request with the existing store and list the missing work.
 
-    Parameters
-    ----------
-    out : path of the index; the shards go into the folder ``<stem>.shards`` beside it.
-    listing, settings : the request.
-    base : the existing index.
+    ``out`` is the path of the index; the shards go into the folder ``<stem>.shards`` beside it.
 
     Raises
     ------
@@ -155,12 +151,7 @@ def default_shard_size(samples: int) -> int:
 
 
 def refuse_differences(out: Path, listing: Listing, settings: BuildSettings, base: Index, update: bool = False) -> None:
-    """Raise a BuildError that lists how the existing store differs from the request.
-
-    Parameters
-    ----------
-    update : allow other images and classes, which an update will store.
-    """
+    """Raise a BuildError that lists how the existing store differs; an update may change images and classes."""
     lines = list(_differences(listing, settings, base.document, update))
     if lines:
         remedies = [f"choose another --out, or remove {out} and rebuild"]
@@ -241,11 +232,9 @@ def _missing(
     for number, known in enumerate(layout.known):
         lost = {name for name, record in known.items() if bytes_of(home / record["path"]) != record["bytes"]}
         if lost or wanted:
-            part: tuple[Sample, ...] = ()
             if IMAGES in lost and updated:
                 raise BuildError(f"{home / known[IMAGES]['path']} is missing; rebuild its images with --update")
-            if IMAGES in lost:
-                part = samples[number * size : (number + 1) * size]
+            part = samples[number * size : (number + 1) * size] if IMAGES in lost else ()
             again = [column for name, column in present.items() if name in lost]
             refuse_other_scikit_image(base, split, again)
             yield Task(split, number, part, shard_key(known[IMAGES]["path"]), (*again, *wanted), known)
@@ -255,12 +244,8 @@ def _refuse_edited(out: Path, layout: Layout, samples: tuple[Sample, ...]) -> No
     """Refuse a store whose source files were edited since, even if names and sizes are unchanged."""
     oldest = min((published_at(out.parent / known[IMAGES]["path"]) for known in layout.known), default=0)
     touched = [sample for sample in samples if touched_at(sample.path) >= oldest]
-    known = (
-        {key: image.source for key, image in stored_images(out.parent, layout.known, layout.homes).items()}
-        if touched
-        else {}
-    )
-    edited = [sample.key for sample in touched if sample.key in known and known[sample.key] != source_of(sample)]
+    known = stored_images(out.parent, layout.known, layout.homes) if touched else {}
+    edited = [sample.key for sample in touched if sample.key in known and known[sample.key].source != source_of(sample)]
     if edited:
         raise BuildError(
             f"{len(edited)} images changed since {out} was built: {listed(edited, _SHOWN)}; "

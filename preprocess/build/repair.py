@@ -40,12 +40,9 @@ def repair(
 
     Parameters
     ----------
-    out : the index file.
-    index : its content.
     damaged : paths of shards, relative to the folder of the index.
     listing : the raw data; may be None if no images are damaged.
-    jobs, backend : as for :func:`preprocess.build.run.build`.
-    advance : called with the number of images of each finished shard.
+    jobs, backend, advance : as for :func:`preprocess.build.run.build`.
 
     Raises
     ------
@@ -79,16 +76,14 @@ def _tasks(
         bad = {name for name, record in known.items() if record["path"] in damaged}
         if not bad:
             continue
-        samples = ()
-        if IMAGES in bad:
-            samples = _range(index, split, layout, number, listing, out)
+        samples = _range(split, layout, number, listing, out) if IMAGES in bad else ()
         columns = tuple(column for column in columns_of(index, split) if column.name in bad)
         refuse_other_scikit_image(index, split, columns)
         tasks.append(Task(split, number, samples, shard_key(known[IMAGES]["path"]), columns, known))
     return tasks
 
 
-def _range(index: Index, split: str, layout: Layout, number: int, listing: Listing | None, out: Path) -> tuple:
+def _range(split: str, layout: Layout, number: int, listing: Listing | None, out: Path) -> tuple:
     samples = listing.splits.get(split, ()) if listing else ()
     if layout.homes is not None or fingerprint(split, samples) != layout.samples:
         raise BuildError(

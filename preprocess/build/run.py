@@ -57,11 +57,9 @@ def build(
 
     Parameters
     ----------
-    plan : from :func:`preprocess.build.plan.make_plan`.
-    jobs : number of workers.
     skip_bad : publish without the images that failed.
     advance : called with the number of images of each finished task.
-    backend, scheduler : as for :func:`preprocess.build.backends.run_parallel`.
+    jobs, backend, scheduler : as for :func:`preprocess.build.backends.run_parallel`.
 
     Returns
     -------
@@ -250,8 +248,7 @@ def _absolute(task: Task) -> Task:
     return replace(task, samples=tuple(replace(sample, path=sample.path.absolute()) for sample in task.samples))
 
 
-def _failure_text(failed: Iterable[dict], total: int) -> str:
-    failed = list(failed)
+def _failure_text(failed: list[dict], total: int) -> str:
     lines = [f"  {failure['key']}: {failure['reason']}" for failure in failed[:_SHOWN_FAILURES]]
     lines += [f"  ... and {len(failed) - _SHOWN_FAILURES} more"] if len(failed) > _SHOWN_FAILURES else []
     return (

@@ -32,7 +32,6 @@ def stored_images(
 
     Parameters
     ----------
-    home : folder of the index.
     shards : for each shard, column name -> record.
     places : (n, 2) int array, shard and row of every sample; None if all rows are in use.
     checked : also compare the digest of every shard, which reads all of it.

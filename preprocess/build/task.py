@@ -1,6 +1,6 @@
 """The work of one worker: store the images and maps of one range."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
@@ -92,9 +92,8 @@ def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) ->
     return _published(home, path, sealed)
 
 
-def _read_sources(samples: Iterable[Sample], settings: BuildSettings) -> tuple[ImageShard, list[dict[str, str]]]:
+def _read_sources(samples: Sequence[Sample], settings: BuildSettings) -> tuple[ImageShard, list[dict[str, str]]]:
     """Decode the images of a range; return the shard of usable ones and the failures."""
-    samples = list(samples)
     shape = (settings.size, settings.size) if settings.codec == "raw" else None
     shard, failed = ImageShard(len(samples), shape, varied=not settings.uniform), []
     for sample in samples:
@@ -105,11 +104,9 @@ def _read_sources(samples: Iterable[Sample], settings: BuildSettings) -> tuple[I
             image = decode_without_banner(data, settings.banner)
             stored, size = _stored_form(image, b"" if settings.banner else data, settings)
             boxes = _fractions(sample.boxes, image)
-        except OSError as error:
-            reason = f"cannot be read: {error.strerror}"
+        except (ImageError, OSError) as error:
+            reason = str(error) if isinstance(error, ImageError) else f"cannot be read: {error.strerror}"
             failed.append({"key": sample.key, "reason": reason, "source": source.hex()})
-        except ImageError as error:
-            failed.append({"key": sample.key, "reason": str(error), "source": source.hex()})
         else:
             shard.add(stored, size, sample.label, sample.key, source, boxes)
     return shard, failed

@@ -35,11 +35,8 @@ def plan_update(
 ) -> Plan:
     """Plan like :func:`preprocess.build.plan.make_plan`, but accept changed images.
 
-    Parameters
-    ----------
-    out, listing, settings, base : as for ``make_plan``.
-    jobs : number of threads that read every source file and compare it with its recorded SHA-256.
-    advance : called with 1 after each image.
+    Reads every source file in ``jobs`` threads and compares it with its recorded SHA-256; calls ``advance(1)`` after
+    each image.
 
     Raises
     ------

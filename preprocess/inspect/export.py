@@ -20,13 +20,8 @@ _BATCH = 64
 def export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
     """Write ``images/KEY.png``, ``COLUMN/KEY.png`` for every map column (greyscale, value = id) and ``labels.csv``.
 
-    If the store has bounding boxes, also write ``boxes.csv``: edges as fractions of width and height.
-
-    Parameters
-    ----------
-    store : the store to export.
-    folder : output folder; must be empty or missing.
-    advance : called with the number of images that were written.
+    If the store has bounding boxes, also write ``boxes.csv``: edges as fractions of width and height. ``advance`` is
+    called with the number of images that were written.
 
     Raises
     ------

@@ -19,12 +19,7 @@ Panel = tuple[str, np.ndarray | None]  # title and image; None leaves the panel 
 def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
     """Draw a sheet with one row per image: the image, then its boundaries at each scale.
 
-    Parameters
-    ----------
-    store : the store to show.
-    split : name of the split.
-    count : number of images, evenly spaced through the split.
-    out : image file; the suffix chooses the format.
+    The ``count`` images are evenly spaced through the split. The suffix of ``out`` chooses the format.
     """
     if out.suffix[1:] not in Figure().canvas.get_supported_filetypes():
         raise StoreError(f"{out}: expected a file name that ends in .png, .jpg or .pdf")

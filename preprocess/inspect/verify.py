@@ -21,17 +21,9 @@ class Fault:
 
 
 def verify(store: Store, jobs: int, advance: Callable[[int], None]) -> list[Fault]:
-    """Compare every byte of a store with its digests.
+    """Compare every byte of a store with its digests, in ``jobs`` threads: hashing releases Python's lock.
 
-    Parameters
-    ----------
-    store : an index with shards, or a packed store, which is read as one file.
-    jobs : number of threads; hashing releases Python's lock.
-    advance : called with 1 after each file.
-
-    Returns
-    -------
-    The faults, in the order of the shards; empty for an intact store.
+    Returns the faults in the order of the shards. Calls ``advance(1)`` after each file.
     """
     if store.packed:
         found = _check_pack(store)

@@ -30,13 +30,7 @@ def _lines(adapter: Adapter) -> Iterator[str]:
 
 
 def local_state(name: str, root: Path) -> str:
-    """Say whether the complete raw data of a data set is under its root.
-
-    Parameters
-    ----------
-    name : name in ``DATASETS``.
-    root : folder to search; its files are listed but not read.
-    """
+    """Say whether the complete raw data of a data set is under its root; files are listed but not read."""
     adapter = DATASETS[name]
     try:
         listing = adapter.find(root)

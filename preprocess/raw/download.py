@@ -186,13 +186,7 @@ def _move(marker: Path, root: Path) -> None:
 
 
 class _SetbackError(Exception):
-    """A failure that a retry may cure.
-
-    Parameters
-    ----------
-    reason : message for the user.
-    wait : seconds that the server asked to wait.
-    """
+    """A failure that a retry may cure, with the seconds that the server asked to wait."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)

@@ -11,11 +11,7 @@ RAW = Path("data/raw")
 def find_raw_data(name: str, root: Path, download: bool = False) -> Listing:
     """List a data set; generate or download it if it is not under its root.
 
-    Parameters
-    ----------
-    name : name in ``DATASETS``.
-    root : folder of the raw data.
-    download : whether archives may be downloaded. Archives under the root are unpacked in any case.
+    ``download`` allows to download archives. Archives under the root are unpacked in any case.
 
     Raises
     ------

@@ -79,14 +79,7 @@ def refuse_unknown_keys(listing: Listing, keys: Iterable[str]) -> None:
 
 
 def select(listing: Listing, excluded: Iterable[str], limit: int | None) -> Listing:
-    """Leave out images.
-
-    Parameters
-    ----------
-    listing : all images.
-    excluded : keys to leave out.
-    limit : maximum number of images per class and split, the first ones in listing order; None for all.
-    """
+    """Leave out images by key, and all but the first ``limit`` of each class and split; None keeps all."""
     excluded = set(excluded)
     splits, left_out = {}, {}
     for split, samples in listing.splits.items():
@@ -124,13 +117,7 @@ def left_out_of(listing: Listing, split: str) -> dict:
 
 
 def select_as_stored(listing: Listing, entries: dict[str, dict]) -> Listing:
-    """Leave out the same images as a store.
-
-    Parameters
-    ----------
-    listing : all images.
-    entries : split name -> its index entry. Other splits are dropped; missing ones become empty.
-    """
+    """Leave out the same images as a store, by its index entries. Drops other splits; missing ones become empty."""
     splits = {}
     for split, entry in entries.items():
         mine = Listing(listing.classes, {split: listing.splits.get(split, ())})

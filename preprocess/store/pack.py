@@ -23,11 +23,7 @@ _BLOCK = 1 << 22
 def pack(store: Store, out: Path, advance: Callable[[int], None]) -> None:
     """Copy the index and all shards of a store into one HDF5 file, without recompressing the chunks.
 
-    Parameters
-    ----------
-    store : the store to pack.
-    out : output file; must not exist.
-    advance : called with 1 after each shard.
+    Calls ``advance(1)`` after each shard.
 
     Raises
     ------

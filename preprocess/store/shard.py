@@ -16,12 +16,9 @@ VERIFY = "run: python -m preprocess verify"
 
 
 class Shard:
-    """One open shard. Small datasets are read at once; images and maps are read on demand.
+    """One open shard: an HDF5 file, or a group of a packed store, with its name in messages.
 
-    Parameters
-    ----------
-    group : the HDF5 file of the shard, or its group in a packed store.
-    where : name of the shard in messages.
+    Small datasets are read at once; images and maps are read on demand.
     """
 
     def __init__(self, group: h5py.Group, where: str) -> None:

@@ -127,12 +127,7 @@ class ImageShard(_Shard):
         self.sizes.append(size)
 
     def finish(self, failed: list[dict[str, str]]) -> Sealed:
-        """Close the shard.
-
-        Parameters
-        ----------
-        failed : key and reason of every unusable image in the range.
-        """
+        """Close the shard, with the key and reason of every unusable image in the range."""
         count = len(self.keys)
         if self.raw is not None:
             self.raw.resize(count, axis=0)

@@ -83,11 +83,10 @@ class StoreReport:
 
 
 def gather(store: Store, count: int, samples: int, processors: int, stage: Stage) -> StoreReport:
-    """Read the data of the report.
+    """Read the data of the report on the selected superpixels of a store.
 
     Parameters
     ----------
-    store : the store; its selected superpixels are shown.
     count : number of images on a contact sheet.
     samples : number of images of each split to read for the sizes of superpixels.
     processors : number of cores, shown with the timings.
@@ -113,16 +112,7 @@ def _written(store: Store) -> list[Written]:
 
 
 class _Reading:
-    """Reads what can be read, and lists what cannot.
-
-    Parameters
-    ----------
-    store : the store to read.
-
-    Attributes
-    ----------
-    troubles : messages without duplicates, in order of occurrence.
-    """
+    """Reads what can be read; ``troubles`` lists what cannot, without duplicates, in order of occurrence."""
 
     def __init__(self, store: Store) -> None:
         self.store = store

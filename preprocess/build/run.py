@@ -197,10 +197,7 @@ def _same_images(plan: Plan, split: str, images: list[dict], places: np.ndarray 
 
 def _content(image_recipe: dict) -> dict:
     """Return the part of a recipe that decides pixels; raw and PNG give the same ones."""
-    kept = dict(image_recipe)
-    if kept["codec"] != "jpeg":
-        del kept["codec"]
-    return kept
+    return {name: value for name, value in image_recipe.items() if name != "codec" or value == "jpeg"}
 
 
 def _column(files: list[dict], content: dict, packing: dict) -> dict:

@@ -123,10 +123,7 @@ def _stored_form(
 
 def _fractions(boxes: tuple[Box, ...], image: Image.Image) -> np.ndarray:
     """Convert boxes from source pixels to fractions of width and height, valid at any stored size."""
-    if not boxes:
-        return np.empty((0, 4), np.float32)
-    width, height = image.size
-    return np.clip(np.asarray(boxes) / (width, height, width, height), 0, 1).astype(np.float32)
+    return np.clip(np.reshape(boxes, (-1, 4)) / (*image.size, *image.size), 0, 1).astype(np.float32)
 
 
 def _cut(shard: Shard, columns: list[MapColumn], settings: BuildSettings) -> list[tuple[MapColumn, Sealed]]:

@@ -140,7 +140,6 @@ def _in_ranges(layout: Layout) -> bool:
         return False
     for shard, (homes, rows) in enumerate(zip(ranges, layout.rows, strict=True)):
         good = homes if rows < 0 else homes[homes[:, 0] >= 0]
-        expected = [(shard, row) for row in range(len(good))]
-        if rows not in (-1, len(good)) or good.tolist() != [list(pair) for pair in expected]:
+        if rows not in (-1, len(good)) or good.tolist() != [[shard, row] for row in range(len(good))]:
             return False
     return True

@@ -143,7 +143,7 @@ def build(
         resize=resize,
         algorithm=algorithm,
         compactness=compactness,
-        codec=_codec(codec or _default_codec(adapter, resize), resize, size, complete, out),
+        codec=_codec(codec or adapter.codec, resize, size, complete, out),
         quality=quality,
         banner=adapter.banner,
         shard_size=shard_size,
@@ -244,13 +244,9 @@ def _compactness(algorithm: str, compactness: float | None, adapter: Adapter) ->
     return None
 
 
-def _default_codec(adapter: Adapter, resize: str) -> str:
-    return "auto" if adapter.codec == "raw" and resize != "squash" else adapter.codec
-
-
 def _codec(codec: str, resize: str, size: int, listing: Listing, out: Path) -> str:
     """Choose a codec by the size of the complete data set, the same on every machine, so that builds can resume."""
-    if codec != "auto":
+    if codec != "auto" and (codec != "raw" or resize == "squash"):  # else the data set's raw needs one size
         return codec
     base = _in_place(out)
     if base is not None:

@@ -66,7 +66,7 @@ def read_numbers(path: Path, text: str, count: int) -> list[float]:
 def read_boxes(
     path: Path, edges: Callable[[float, float, float, float], Box], identity: str = NUMBER
 ) -> dict[str, tuple[Box, ...]]:
-    """Read lines ``id`` and four numbers, which ``edges`` makes a box. Some copies of a set have no such file."""
+    """Read lines of an id and four numbers, which ``edges`` turns into a box. A missing file has no boxes."""
     table = read_table(path, identity) if path.exists() else {}
     return {image: (edges(*read_numbers(path, text, 4)),) for image, text in table.items()}
 

@@ -114,7 +114,8 @@ def find_duplicates(
     images = _list_images(store)
     same, thumbnails = _read(store, len(images), near, stage)
     links = _near_links(thumbnails, np.unique(same), threshold, jobs, stage) if near else []
-    return Duplicates(_group(images, same, links), _shared(images, same, links))
+    equal, alike = _members(same), _by_image(links)
+    return Duplicates(_group(images, same, equal, alike), _shared(images, equal, alike))
 
 
 def similarity(first: np.ndarray, second: np.ndarray) -> float:
@@ -379,13 +380,10 @@ def _rank(split: str) -> int:
     return _KEPT_FIRST.index(split) if split in _KEPT_FIRST else len(_KEPT_FIRST)
 
 
-def _group(images: Sequence[Image], same: np.ndarray, links: Iterable[_Link]) -> list[Group]:
+def _group(
+    images: Sequence[Image], same: np.ndarray, equal: dict[int, list[int]], alike: dict[int, list[_Link]]
+) -> list[Group]:
     """Go through the images by priority; each one that is not yet a copy becomes a group with all its copies."""
-    alike: dict[int, list[_Link]] = defaultdict(list)
-    for link in links:
-        alike[link.first].append(link)
-        alike[link.second].append(link._replace(first=link.second, second=link.first))
-    equal = _members(same)
     groups, copied = [], set()
     for image in sorted(range(len(images)), key=lambda number: (_rank(images[number].split), number)):
         if image in copied:
@@ -401,17 +399,12 @@ def _group(images: Sequence[Image], same: np.ndarray, links: Iterable[_Link]) ->
 
 
 def _shared(
-    images: Sequence[Image], same: np.ndarray, links: Iterable[_Link]
+    images: Sequence[Image], equal: dict[int, list[int]], alike: dict[int, list[_Link]]
 ) -> dict[tuple[str, str], tuple[int, int]]:
-    equal = _members(same)
-    near: dict[int, set[int]] = defaultdict(set)
-    for link in links:
-        near[link.first].add(link.second)
-        near[link.second].add(link.first)
     exact, both = Counter(), Counter()
     for first, members in equal.items():
         splits = Counter(images[member].split for member in members)
-        others = {images[member].split for other in near[first] for member in equal[other]}
+        others = {images[member].split for link in alike[first] for member in equal[link.second]}
         for member in members:
             split = images[member].split
             copied = {other for other, count in splits.items() if count > (other == split)}
@@ -428,6 +421,15 @@ def _members(same: np.ndarray) -> dict[int, list[int]]:
     for image, first in enumerate(same.tolist()):
         members[first].append(image)
     return members
+
+
+def _by_image(links: Iterable[_Link]) -> dict[int, list[_Link]]:
+    """Links by each of their two images, as the first one."""
+    alike: dict[int, list[_Link]] = defaultdict(list)
+    for link in links:
+        alike[link.first].append(link)
+        alike[link.second].append(link._replace(first=link.second, second=link.first))
+    return alike
 
 
 def _copies(groups: Iterable[Group]) -> Iterator[tuple[Image, Copy]]:

@@ -11,7 +11,7 @@ RAW = Path("data/raw")
 def find_raw_data(name: str, root: Path, download: bool = False) -> Listing:
     """List a data set; generate or download it if it is not under its root.
 
-    ``download`` allows to download archives. Archives under the root are unpacked in any case.
+    Archives are downloaded only if ``download`` is set. Archives under the root are unpacked in any case.
 
     Raises
     ------

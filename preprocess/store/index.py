@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -87,23 +88,18 @@ def replace_index(path: Path, index: Index, base: Index | None) -> bool:
     header, payload = data[:HEADER_BYTES], data[HEADER_BYTES:]
     if base is None:
         return publish(path, header, payload, new=True)
-    with _locked(path):
-        if _digest_in_place(path) != base.digest:
+    with _locked(path) as current:
+        if check_header(current.read(HEADER_BYTES), "index", path) != base.digest:
             return False
         return publish(path, header, payload)
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[BinaryIO]:
     """Lock the file that has this name now, not one that was replaced while we waited."""
     while True:
         with path.open("r+b") as file:
             lock(file)
             if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-                yield
+                yield file
                 return
-
-
-def _digest_in_place(path: Path) -> str:
-    with path.open("rb") as file:
-        return check_header(file.read(HEADER_BYTES), "index", path)

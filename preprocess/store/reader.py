@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -218,10 +218,7 @@ class Store:
         StoreError : an image does not match its checksum.
         """
         out = np.empty((len(indices), self.size, self.size, 3), np.uint8) if self.uniform else [None] * len(indices)
-        with self._lock:
-            for place, shard, row in self._rows(split, IMAGES, indices):
-                out[place] = shard.read_image(row)
-        return out
+        return self._fill(out, split, IMAGES, indices, Shard.read_image)
 
     def maps(self, split: str, segments: int, indices: Sequence[int]) -> np.ndarray | list[np.ndarray]:
         """Read the superpixel maps of one segment count.
@@ -243,10 +240,7 @@ class Store:
             out = np.empty((len(indices), self.size, self.size), dtype)
         else:
             out = [None] * len(indices)
-        with self._lock:
-            for place, shard, row in self._rows(split, column, indices):
-                out[place] = shard.read_map(row)
-        return out
+        return self._fill(out, split, column, indices, Shard.read_map)
 
     def labels(self, split: str) -> np.ndarray:
         """All labels of a split: (n,) int64 array."""
@@ -313,17 +307,21 @@ class Store:
             raise StoreError(f"split {split!r} of {self.path} has no maps {column}; build them for this split too")
         return column
 
-    def _rows(self, split: str, column: str, indices: Sequence[int]) -> Iterator[tuple[int, "Shard", int]]:
-        """Yield (position in the batch, shard, row in the shard), shard by shard."""
+    def _fill(
+        self, out: Sequence, split: str, column: str, indices: Sequence[int], read: Callable[[Shard, int], np.ndarray]
+    ) -> Sequence:
+        """Read samples into their positions in the batch, shard by shard."""
         layout = self._layout(split)
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(layout)):
             raise IndexError(f"expected sample numbers of {split} from 0 to {len(layout) - 1}, got {wanted.tolist()}")
         numbers, rows = layout.find(wanted)
-        for place in np.lexsort((rows, numbers)).tolist():
-            yield place, self.open_shard(layout.paths[column][numbers[place]]), int(rows[place])
+        with self._lock:
+            for place in np.lexsort((rows, numbers)).tolist():
+                out[place] = read(self.open_shard(layout.paths[column][numbers[place]]), int(rows[place]))
+        return out
 
-    def _image_shards(self, split: str) -> Iterator["Shard"]:
+    def _image_shards(self, split: str) -> Iterator[Shard]:
         with self._lock:
             for path in self._layout(split).paths[IMAGES]:
                 yield self.open_shard(path)
@@ -335,7 +333,7 @@ class Store:
             return stored
         return stored[layout.starts[layout.places[:, 0]] + layout.places[:, 1]]
 
-    def open_shard(self, relative: str) -> "Shard":
+    def open_shard(self, relative: str) -> Shard:
         """Open a shard by its path in the index; reuses an open one."""
         if self._pid != os.getpid():
             _inherited.append((self._shards, self._pack))
@@ -348,7 +346,7 @@ class Store:
         self._shards[relative] = shard
         return shard
 
-    def _packed_shard(self, relative: str) -> "Shard":
+    def _packed_shard(self, relative: str) -> Shard:
         if self._pack is None:
             self._pack = open_hdf5(self.path)
         return Shard.within(self._pack, relative, self.path)

@@ -51,16 +51,17 @@ def memory_file() -> h5py.File:
 class _Shard:
     """A shard that grows in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, varied: bool) -> None:
+        self.varied = varied  # whether sizes vary
         self.file = memory_file()
         self.file.attrs["format"] = np.bytes_("lgcoamix-shard")
         self.file.attrs["version"] = FORMAT_VERSION
         self.checksums: list[int] = []
         self.sizes: list[tuple[int, int]] = []
 
-    def _finish(self, varied: bool) -> Sealed:
+    def _finish(self) -> Sealed:
         with self.file:
-            if varied:
+            if self.varied:
                 self.file.create_dataset("sizes", data=np.asarray(self.sizes, np.int32).reshape(-1, 2))
             self.file.create_dataset("checksums", data=np.asarray(self.checksums, np.uint32))
             self.file.flush()
@@ -80,8 +81,7 @@ class ImageShard(_Shard):
     """
 
     def __init__(self, most: int, shape: tuple[int, int] | None, varied: bool) -> None:
-        super().__init__()
-        self.varied = varied
+        super().__init__(varied)
         self.codes: list[bytes] = []
         self.labels: list[int] = []
         self.keys: list[str] = []
@@ -145,7 +145,7 @@ class ImageShard(_Shard):
             self.file.create_dataset("boxes", data=listed[-1])
         self.file.create_dataset("listing_checksum", data=listing_checksum(*listed))
         self.file.create_dataset("failed", data=_fixed_strings([canonical(failed)])[0])
-        return self._finish(self.varied)
+        return self._finish()
 
 
 class MapShard(_Shard):
@@ -160,8 +160,7 @@ class MapShard(_Shard):
     """
 
     def __init__(self, count: int, shape: tuple[int, int], dtype: str, varied: bool) -> None:
-        super().__init__()
-        self.varied = varied
+        super().__init__(varied)
         self.regions: list[int] = []
         packing = {"chunks": (1, *(min(side, _TILE) if varied else side for side in shape)), "compression": "gzip"}
         self.maps = self.file.create_dataset(
@@ -188,7 +187,7 @@ class MapShard(_Shard):
     def finish(self) -> Sealed:
         """Close the shard."""
         self.file.create_dataset("regions", data=np.asarray(self.regions, np.uint32))
-        return self._finish(self.varied)
+        return self._finish()
 
 
 def _fixed_strings(texts: Sequence[str]) -> np.ndarray:

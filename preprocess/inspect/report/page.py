@@ -38,7 +38,11 @@ def render(report: StoreReport) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"size": decimal, "thousands": lambda number: f"{number:,}", "moment": _moment}
+    environment.filters |= {
+        "size": decimal,
+        "thousands": lambda number: f"{number:,}",
+        "moment": lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}",
+    }
     entries = {split.name: split.entry for split in report.splits}
     page = environment.get_template("report.html").render(
         report=report,
@@ -52,10 +56,6 @@ def render(report: StoreReport) -> bytes:
     )
     # A path may contain bytes that are not text.
     return page.encode("utf-8", "replace")
-
-
-def _moment(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _facts(store: Store) -> list[tuple[str, str]]:

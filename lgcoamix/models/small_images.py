@@ -3,44 +3,36 @@
 They are timm's networks with a stem for small images: one 3x3 convolution of stride 1 and no max-pool. The maps have
 strides 1, 1, 2, 4, 8, and the last map is 4x4 at 32 pixels. ``*_cifar`` are ResNets, ``preact_*`` are pre-activation
 ResNets. timm has no weights for them: ``pretrained=True`` is an error.
+
+As in pytorch-cifar, a shortcut of ``preact_*`` that changes the shape is a 1x1 convolution of the normalised input; any
+other is the raw input. Unlike pytorch-cifar, which pools the raw sum, norm and ReLU follow the last block, as in the
+paper and in timm's ResNetV2. This adds 1,024 parameters.
+
+References
+----------
+He, Zhang, Ren & Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016, doi:10.1007/978-3-319-46493-0_38.
 """
 
 from collections import OrderedDict
 
 from timm.layers import BatchNormAct2d, ClassifierHead, create_conv2d
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+from timm.models import generate_default_cfgs
+from timm.models.resnet import ResNet
 from timm.models.resnetv2 import ResNetV2
 from torch import nn
 
-_CIFAR = {
-    "num_classes": 100,
-    "input_size": (3, 32, 32),
-    "pool_size": (4, 4),
-    "crop_pct": 1.0,
-    "first_conv": "conv1",
-    "classifier": "fc",
-}
-_TINY_IMAGENET = {
-    "num_classes": 200,
-    "input_size": (3, 64, 64),
-    "pool_size": (8, 8),
-    "crop_pct": 1.0,
-    "first_conv": "stem.conv",
-    "classifier": "head.fc",
-}
+from lgcoamix.models.variants import RESNETS, register
+
+_CIFAR = {"num_classes": 100, "input_size": (3, 32, 32), "pool_size": (4, 4), "crop_pct": 1.0}
+_CIFAR |= {"first_conv": "conv1", "classifier": "fc"}
+_TINY_IMAGENET = {"num_classes": 200, "input_size": (3, 64, 64), "pool_size": (8, 8), "crop_pct": 1.0}
+_TINY_IMAGENET |= {"first_conv": "stem.conv", "classifier": "head.fc"}
 
 # register_model looks for this name in the module of an entry point. Mean and standard deviation are timm's default,
 # those of ImageNet: a convention, as there are no pretrained weights to match.
 default_cfgs = generate_default_cfgs(
-    {
-        "resnet18_cifar": _CIFAR,
-        "resnet34_cifar": _CIFAR,
-        "resnet50_cifar": _CIFAR,
-        "resnext50_32x4d_cifar": _CIFAR,
-        "preact_resnet18": _TINY_IMAGENET,
-        "preact_resnet34": _TINY_IMAGENET,
-    }
+    {f"{name}_cifar": _CIFAR for name in RESNETS}
+    | {"preact_resnet18": _TINY_IMAGENET, "preact_resnet34": _TINY_IMAGENET}
 )
 
 
@@ -90,69 +82,17 @@ def _announce_strides(net: nn.Module) -> None:
         level["reduction"] = max(1, level["reduction"] // 4)
 
 
-def _create_cifar(variant: str, pretrained: bool, **options: object) -> nn.Module:
-    return build_model_with_cfg(_small_resnet, variant, pretrained, **options)
-
-
-def _create_preact(variant: str, pretrained: bool, **options: object) -> nn.Module:
-    model = {
-        "channels": (64, 128, 256, 512),
-        "basic": True,
-        "bottle_ratio": 1.0,
-        "conv_layer": create_conv2d,
-        "norm_layer": BatchNormAct2d,
-    }
-    # Feature extraction reads levels inside the containers "stem" and "stages".
-    features = {"flatten_sequential": True}
-    return build_model_with_cfg(_small_preact, variant, pretrained, feature_cfg=features, **{**model, **options})
-
-
-@register_model
-def resnet18_cifar(pretrained: bool = False, **options: object) -> ResNet:
-    """ResNet-18 for small images."""
-    model = {"block": BasicBlock, "layers": (2, 2, 2, 2)}
-    return _create_cifar("resnet18_cifar", pretrained, **{**model, **options})
-
-
-@register_model
-def resnet34_cifar(pretrained: bool = False, **options: object) -> ResNet:
-    """ResNet-34 for small images."""
-    model = {"block": BasicBlock, "layers": (3, 4, 6, 3)}
-    return _create_cifar("resnet34_cifar", pretrained, **{**model, **options})
-
-
-@register_model
-def resnet50_cifar(pretrained: bool = False, **options: object) -> ResNet:
-    """ResNet-50 for small images."""
-    model = {"block": Bottleneck, "layers": (3, 4, 6, 3)}
-    return _create_cifar("resnet50_cifar", pretrained, **{**model, **options})
-
-
-@register_model
-def resnext50_32x4d_cifar(pretrained: bool = False, **options: object) -> ResNet:
-    """ResNeXt-50 32x4d for small images."""
-    model = {"block": Bottleneck, "layers": (3, 4, 6, 3), "cardinality": 32, "base_width": 4}
-    return _create_cifar("resnext50_32x4d_cifar", pretrained, **{**model, **options})
-
-
-@register_model
-def preact_resnet18(pretrained: bool = False, **options: object) -> ResNetV2:
-    """Pre-activation ResNet-18 for small images.
-
-    Notes
-    -----
-    As in pytorch-cifar, a shortcut that changes the shape is a 1x1 convolution of the normalised input; any other is
-    the raw input. Unlike pytorch-cifar, which pools the raw sum, norm and ReLU follow the last block, as in the paper
-    and in timm's ResNetV2. This adds 1,024 parameters.
-
-    References
-    ----------
-    He, Zhang, Ren & Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016, doi:10.1007/978-3-319-46493-0_38.
-    """
-    return _create_preact("preact_resnet18", pretrained, **{"layers": (2, 2, 2, 2), **options})
-
-
-@register_model
-def preact_resnet34(pretrained: bool = False, **options: object) -> ResNetV2:
-    """Pre-activation ResNet-34 for small images; see :func:`preact_resnet18`."""
-    return _create_preact("preact_resnet34", pretrained, **{"layers": (3, 4, 6, 3), **options})
+for _name, _model in RESNETS.items():
+    register(f"{_name}_cifar", _small_resnet, **_model)
+for _name in ("resnet18", "resnet34"):
+    register(
+        f"preact_{_name}",
+        _small_preact,
+        layers=RESNETS[_name]["layers"],
+        channels=(64, 128, 256, 512),
+        basic=True,
+        bottle_ratio=1.0,
+        conv_layer=create_conv2d,
+        norm_layer=BatchNormAct2d,
+        feature_cfg={"flatten_sequential": True},  # reads levels inside the containers "stem" and "stages"
+    )

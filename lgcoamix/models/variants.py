@@ -5,13 +5,33 @@
 No shape changes, so the weights are those of the plain model, under the same tags and from the same hub.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import timm
 from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models import resnet as plain
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
+
+RESNETS: dict[str, dict[str, Any]] = {
+    "resnet18": {"block": BasicBlock, "layers": (2, 2, 2, 2)},
+    "resnet34": {"block": BasicBlock, "layers": (3, 4, 6, 3)},
+    "resnet50": {"block": Bottleneck, "layers": (3, 4, 6, 3)},
+    "resnext50_32x4d": {"block": Bottleneck, "layers": (3, 4, 6, 3), "cardinality": 32, "base_width": 4},
+}
+_MODIFIED = ("resnet18", "resnet50", "resnext50_32x4d")
+
+
+def register(name: str, build: Callable[..., nn.Module], **model: Any) -> None:
+    """Register a network with timm: ``build`` makes it from ``model`` and the options of ``timm.create_model``."""
+
+    def entry(pretrained: bool = False, **options: Any) -> nn.Module:
+        return build_model_with_cfg(build, name, pretrained, **{**model, **options})
+
+    entry.__name__, entry.__module__ = name, build.__module__
+    register_model(entry)
 
 
 def _cfg(name: str) -> PretrainedCfg:
@@ -23,11 +43,7 @@ def _cfg(name: str) -> PretrainedCfg:
 # register_model looks for this name in the module of an entry point. The configurations of the plain models already
 # contain their hub names; timm would fill in missing ones with the new names, which are not on the hub.
 default_cfgs = generate_default_cfgs(
-    {
-        f"{name}_stride16.{tag}": _cfg(f"{name}.{tag}")
-        for name in ("resnet18", "resnet50", "resnext50_32x4d")
-        for tag in plain.default_cfgs[name].tags
-    }
+    {f"{name}_stride16.{tag}": _cfg(f"{name}.{tag}") for name in _MODIFIED for tag in plain.default_cfgs[name].tags}
 )
 
 
@@ -41,26 +57,5 @@ def _with_stride_16(**options: object) -> ResNet:
     return net
 
 
-def _create(variant: str, pretrained: bool, **options: object) -> nn.Module:
-    return build_model_with_cfg(_with_stride_16, variant, pretrained, **options)
-
-
-@register_model
-def resnet18_stride16(pretrained: bool = False, **options: object) -> ResNet:
-    """ResNet-18 whose last stage has stride 1."""
-    model = {"block": BasicBlock, "layers": (2, 2, 2, 2)}
-    return _create("resnet18_stride16", pretrained, **{**model, **options})
-
-
-@register_model
-def resnet50_stride16(pretrained: bool = False, **options: object) -> ResNet:
-    """ResNet-50 whose last stage has stride 1."""
-    model = {"block": Bottleneck, "layers": (3, 4, 6, 3)}
-    return _create("resnet50_stride16", pretrained, **{**model, **options})
-
-
-@register_model
-def resnext50_32x4d_stride16(pretrained: bool = False, **options: object) -> ResNet:
-    """ResNeXt-50 32x4d whose last stage has stride 1."""
-    model = {"block": Bottleneck, "layers": (3, 4, 6, 3), "cardinality": 32, "base_width": 4}
-    return _create("resnext50_32x4d_stride16", pretrained, **{**model, **options})
+for _name in _MODIFIED:
+    register(f"{_name}_stride16", _with_stride_16, **RESNETS[_name])

@@ -1,22 +1,35 @@
 """Checks of the values in a settings dataclass. Each raises a ValueError that names the field and its valid values."""
 
 import math
+from dataclasses import field, fields
+from typing import Any
 
 
-def between(settings: object, low: float, high: float, *names: str) -> None:
-    """Require numbers in [low, high]."""
-    for name in names:
-        value = getattr(settings, name)
-        if not low <= value <= high:
-            raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value:g}")
+def word(default: str, *choices: str) -> Any:
+    """A field that holds one of a few words."""
+    return field(default=default, metadata={"choices": choices})
 
 
-def integer(settings: object, low: int, high: int, *names: str) -> None:
-    """Require integers in [low, high]."""
-    for name in names:
-        if not isinstance(getattr(settings, name), int):
-            raise ValueError(f"{name} must be an integer, got {getattr(settings, name)!r}")
-    between(settings, low, high, *names)
+def number(default: float, low: float, high: float) -> Any:
+    """A field that holds a number in [low, high], and an integer if its default is one."""
+    return field(default=default, metadata={"bounds": (low, high)})
+
+
+class Checked:
+    """Base of dataclasses whose fields are made by ``word`` and ``number``, or hold True or False."""
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            name, value, bounds = part.name, getattr(self, part.name), part.metadata.get("bounds")
+            choices = part.metadata.get("choices", (value,))
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+            if isinstance(part.default, bool) and not isinstance(value, bool):
+                raise ValueError(f"{name} must be True or False, got {value!r}")
+            if bounds and isinstance(part.default, int) and not isinstance(value, int):
+                raise ValueError(f"{name} must be an integer, got {value!r}")
+            if bounds and not bounds[0] <= value <= bounds[1]:
+                raise ValueError(f"{name} must lie in [{bounds[0]:g}, {bounds[1]:g}], got {value:g}")
 
 
 def positive(settings: object, *names: str) -> None:
@@ -24,16 +37,3 @@ def positive(settings: object, *names: str) -> None:
     for name in names:
         if not 0 < getattr(settings, name) < math.inf:
             raise ValueError(f"{name} must be positive, got {getattr(settings, name)}")
-
-
-def flag(settings: object, *names: str) -> None:
-    """Require booleans."""
-    for name in names:
-        if not isinstance(getattr(settings, name), bool):
-            raise ValueError(f"{name} must be True or False, got {getattr(settings, name)!r}")
-
-
-def one_of(settings: object, name: str, *choices: str) -> None:
-    """Require one of a few words."""
-    if getattr(settings, name) not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(settings, name)!r}")

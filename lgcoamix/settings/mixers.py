@@ -6,10 +6,10 @@ Each method in ``lgcoamix/mixing/`` inherits its options from here, so ``CutMix(
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lgcoamix.settings.checks import between, flag, integer, one_of
+from lgcoamix.settings.checks import Checked, number, word
 
 
-class MixerOptions:
+class MixerOptions(Checked):
     """Base of all options: what a method needs besides images and labels.
 
     Attributes
@@ -40,11 +40,8 @@ class CutoutOptions(MixerOptions):
     mix_prob : share of batches in which boxes are blanked.
     """
 
-    area: float = 0.25
-    mix_prob: float = 1.0
-
-    def __post_init__(self) -> None:
-        between(self, 0, 1, "area", "mix_prob")
+    area: float = number(0.25, 0, 1)
+    mix_prob: float = number(1.0, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -57,12 +54,8 @@ class MixupOptions(MixerOptions):
     mix_prob : share of batches that are mixed.
     """
 
-    alpha: float = 1.0
-    mix_prob: float = 1.0
-
-    def __post_init__(self) -> None:
-        between(self, 1e-3, 1e3, "alpha")
-        between(self, 0, 1, "mix_prob")
+    alpha: float = number(1.0, 1e-3, 1e3)
+    mix_prob: float = number(1.0, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -76,14 +69,9 @@ class CutMixOptions(MixerOptions):
     correct_lam : weight labels by the area of the clipped box; False: by the drawn share.
     """
 
-    alpha: float = 1.0
-    mix_prob: float = 1.0
+    alpha: float = number(1.0, 1e-3, 1e3)
+    mix_prob: float = number(1.0, 0, 1)
     correct_lam: bool = True
-
-    def __post_init__(self) -> None:
-        between(self, 1e-3, 1e3, "alpha")
-        between(self, 0, 1, "mix_prob")
-        flag(self, "correct_lam")
 
 
 @dataclass(frozen=True)
@@ -102,20 +90,16 @@ class AttentiveCutMixOptions(MixerOptions):
     extractor_normalise : ``backbone`` normalises its inputs as in its training; ``none`` leaves them in [0, 1].
     """
 
-    mix_prob: float = 1.0
-    top_cells: int = 6
-    draw_cells: float = 0.0
+    mix_prob: float = number(1.0, 0, 1)
+    top_cells: int = number(6, 1, 49)
+    draw_cells: float = number(0.0, 0, 1e3)
     extractor: str = "resnet50"
     extractor_weights: str = "pretrained"
-    extractor_size: int = 224
-    extractor_normalise: str = "backbone"
+    extractor_size: int = number(224, 1, 100_000)
+    extractor_normalise: str = word("backbone", "backbone", "none")
 
     def __post_init__(self) -> None:
-        between(self, 0, 1, "mix_prob")
-        integer(self, 1, 49, "top_cells")
-        between(self, 0, 1e3, "draw_cells")
-        integer(self, 1, 100_000, "extractor_size")
-        one_of(self, "extractor_normalise", "backbone", "none")
+        super().__post_init__()
         if self.extractor_weights == "none":
             raise ValueError(
                 "extractor_weights must be pretrained or a checkpoint file: an untrained extractor gives no useful "
@@ -136,14 +120,9 @@ class SnapMixOptions(MixerOptions):
 
     needs_model: ClassVar[bool] = True
 
-    beta: float = 5.0
-    mix_prob: float = 1.0
+    beta: float = number(5.0, 1e-3, 1e3)
+    mix_prob: float = number(1.0, 0, 1)
     mid: bool = False
-
-    def __post_init__(self) -> None:
-        between(self, 1e-3, 1e3, "beta")
-        between(self, 0, 1, "mix_prob")
-        flag(self, "mid")
 
     @property
     def needs_mid(self) -> bool:  # type: ignore[override]
@@ -163,11 +142,8 @@ class SuperpixelGridOptions(MixerOptions):
 
     needs_maps: ClassVar[bool] = True
 
-    mix_prob: float = 0.5
-    select_prob: float = 0.5
-
-    def __post_init__(self) -> None:
-        between(self, 0, 1, "mix_prob", "select_prob")
+    mix_prob: float = number(0.5, 0, 1)
+    select_prob: float = number(0.5, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -183,12 +159,8 @@ class OcCaMixOptions(MixerOptions):
     needs_maps: ClassVar[bool] = True
     needs_model: ClassVar[bool] = True
 
-    mix_prob: float = 0.5
-    top_cells: int = 6
-
-    def __post_init__(self) -> None:
-        between(self, 0, 1, "mix_prob")
-        integer(self, 1, 10_000, "top_cells")
+    mix_prob: float = number(0.5, 0, 1)
+    top_cells: int = number(6, 1, 10_000)
 
 
 @dataclass(frozen=True)
@@ -211,26 +183,17 @@ class LGCOAMixOptions(MixerOptions):
     needs_maps: ClassVar[bool] = True
     needs_local: ClassVar[bool] = True
 
-    mix_prob: float = 0.5
-    select_prob: float = 0.5
-    top_ratio: float = 0.7
-    lam: str = "attention"
-    score: str = "sum"
-    gamma_ce: float = 0.05
-    gamma_con: float = 0.05
-    temperature: float = 0.7
-    base_temperature: float = 0.07
-    contrast_on: str = "logits"
+    mix_prob: float = number(0.5, 0, 1)
+    select_prob: float = number(0.5, 0, 1)
+    top_ratio: float = number(0.7, 0, 1)
+    lam: str = word("attention", "attention", "area", "mean")
+    score: str = word("sum", "sum", "pre_norm")
+    gamma_ce: float = number(0.05, 0, 1e3)
+    gamma_con: float = number(0.05, 0, 1e3)
+    temperature: float = number(0.7, 1e-2, 1e3)
+    base_temperature: float = number(0.07, 1e-2, 1e3)
+    contrast_on: str = word("logits", "logits", "embedding")
     exclude_self: bool = False
-
-    def __post_init__(self) -> None:
-        flag(self, "exclude_self")
-        between(self, 0, 1, "mix_prob", "select_prob", "top_ratio")
-        between(self, 0, 1e3, "gamma_ce", "gamma_con")
-        between(self, 1e-2, 1e3, "temperature", "base_temperature")
-        one_of(self, "lam", "attention", "area", "mean")
-        one_of(self, "score", "sum", "pre_norm")
-        one_of(self, "contrast_on", "logits", "embedding")
 
 
 METHOD_OPTIONS = {

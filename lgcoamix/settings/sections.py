@@ -7,7 +7,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from lgcoamix.errors import SettingsError
-from lgcoamix.settings.checks import between, one_of, positive
+from lgcoamix.settings.checks import Checked, number, positive, word
 from lgcoamix.settings.mixers import METHOD_OPTIONS, LGCOAMixOptions
 from lgcoamix.settings.schedules import SCHEDULES
 from lgcoamix.settings.text import suggest
@@ -16,7 +16,7 @@ _FLOAT32 = 3.4e38  # the largest
 
 
 @dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Checked):
     """How a stored image becomes an input of the network.
 
     Parameters
@@ -40,30 +40,27 @@ class DataSettings:
     """
 
     image_size: int = 224
-    crop: str = "resized"
+    crop: str = word("resized", "random", "pad", "resized")
     padding: int = 4
     scale: tuple[float, float] = (0.35, 1.0)
     ratio: tuple[float, float] = (0.75, 1.3333)
-    flip: float = 0.5
-    test: str = "resize"
-    normalise: str = "backbone"
+    flip: float = number(0.5, 0, 1)
+    test: str = word("resize", "resize", "center")
+    normalise: str = word("backbone", "none", "backbone")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         positive(self, "image_size")
-        one_of(self, "crop", "random", "pad", "resized")
-        one_of(self, "test", "resize", "center")
-        one_of(self, "normalise", "none", "backbone")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale must be LOW,HIGH with 0 < LOW <= HIGH <= 1, got {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio must be LOW,HIGH with 0 < LOW <= HIGH, got {self.ratio}")
-        between(self, 0, 1, "flip")
         if self.padding < 0:
             raise ValueError(f"padding must not be negative, got {self.padding}")
 
 
 @dataclass(frozen=True)
-class ModelSettings:
+class ModelSettings(Checked):
     """The network.
 
     Parameters
@@ -76,16 +73,16 @@ class ModelSettings:
     backbone: str = "resnet18"
     weights: str = "pretrained"
     width: int = 64
-    skip: str = "concat"
+    skip: str = word("concat", "concat", "add")
     pool_stem: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         positive(self, "width")
-        one_of(self, "skip", "concat", "add")
 
 
 @dataclass(frozen=True)
-class OptimSettings:
+class OptimSettings(Checked):
     """The optimiser and its schedule.
 
     Parameters
@@ -114,9 +111,9 @@ class OptimSettings:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     nesterov: bool = False
-    decay: str = "all"
+    decay: str = word("all", "all", "weights")
     new_layers: float = 1.0
-    schedule: str = "cosine"
+    schedule: str = word("cosine", *SCHEDULES)
     warmup: int | None = None
     clip: float = 0.0
     accumulate: int = 1
@@ -124,6 +121,7 @@ class OptimSettings:
     plain_epochs: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         positive(self, "epochs", "batch_size", "lr", "new_layers", "accumulate")
         if self.lr > _FLOAT32:
             raise ValueError(f"lr must fit in float32, got {self.lr}")
@@ -137,8 +135,6 @@ class OptimSettings:
         for name in ("weight_decay", "clip", "warmup", "plain_epochs"):
             if not 0 <= (getattr(self, name) or 0) < math.inf:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        one_of(self, "decay", "all", "weights")
-        one_of(self, "schedule", *SCHEDULES)
 
     def mixes_in(self, epoch: int) -> bool:
         """Whether batches of an epoch, counted from 0, may be mixed."""
@@ -146,7 +142,7 @@ class OptimSettings:
 
 
 @dataclass(frozen=True)
-class ComputeSettings:
+class ComputeSettings(Checked):
     """How a step is computed. This changes the speed, and the last digits of the result.
 
     Parameters
@@ -157,12 +153,9 @@ class ComputeSettings:
     compile : use torch.compile; the first steps take minutes.
     """
 
-    amp: str = "off"
+    amp: str = word("off", "off", "bf16", "fp16")
     channels_last: bool = False
     compile: bool = False
-
-    def __post_init__(self) -> None:
-        one_of(self, "amp", "off", "bf16", "fp16")
 
 
 @dataclass(frozen=True)

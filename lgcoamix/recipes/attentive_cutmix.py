@@ -29,22 +29,20 @@ def _recipes() -> Iterator[tuple[str, Recipe]]:
     # Those of cifar10 replace the recipes of the same names in compared.py, which have no reported figure.
     base = LGCOAMIX["cifar10-resnet18"].settings
     for dataset, figures in _REPORTED.items():
-        title = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}[dataset]
+        title = dataset.replace("cifar", "CIFAR-")
         for name, (method, mixer) in _METHODS.items():
             settings = replace(base, method=name, mixer=mixer)
-            yield (
-                f"{dataset}-resnet18-{name}",
-                Recipe(
-                    summary=f"{method} on {title}, ResNet-18 from scratch, {settings.optim.epochs} epochs",
-                    dataset=dataset,
-                    source="Attentive CutMix 2020 (Walawalkar et al., ICASSP; arXiv 2003.13048)",
-                    protocol="stored images, unchanged; how the reported figure was measured is not known",
-                    settings=settings,
-                    reported=f"{figures[name]:.2f} top-1",
-                    inferred=in_effect(_UNKNOWN, settings),
-                    notes="The paper's settings are not known; these are those of cifar10-resnet18.",
-                ),
+            recipe = Recipe(
+                summary=f"{method} on {title}, ResNet-18 from scratch, {settings.optim.epochs} epochs",
+                dataset=dataset,
+                source="Attentive CutMix 2020 (Walawalkar et al., ICASSP; arXiv 2003.13048)",
+                protocol="stored images, unchanged; how the reported figure was measured is not known",
+                settings=settings,
+                reported=f"{figures[name]:.2f} top-1",
+                inferred=in_effect(_UNKNOWN, settings),
+                notes="The paper's settings are not known; these are those of cifar10-resnet18.",
             )
+            yield f"{dataset}-resnet18-{name}", recipe
 
 
 ATTENTIVE_CUTMIX: dict[str, Recipe] = dict(_recipes())

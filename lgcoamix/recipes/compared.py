@@ -1,7 +1,7 @@
 """The methods that LGCOAMix is compared with, under its protocols: only the method changes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from lgcoamix.recipes.lgcoamix import EVERYTHING, LGCOAMIX, SOURCE
@@ -18,44 +18,24 @@ from lgcoamix.settings.mixers import (
 )
 
 _OCCAMIX_SOURCE = "OcCaMix 2023 (Dornaika, Sun, Hammoudi et al., Pattern Recognition)"
-_SUPERPIXELS = ("store.segments", "store.compactness")
-
-
-@dataclass(frozen=True)
-class _Method:
-    """A method with its usual options.
-
-    Parameters
-    ----------
-    title : display name.
-    options : options of the method.
-    inferred : options that no publication gives for these data sets.
-    """
-
-    title: str
-    options: Any
-    inferred: tuple[str, ...] = ()
-
-
-_SNAPMIX = ("mixer.beta", "mixer.mix_prob")
-_METHODS = {
-    "none": _Method("No mixing", PlainOptions()),
-    "cutout": _Method("Cutout", CutoutOptions(area=0.25, mix_prob=1.0), ("mixer.area", "mixer.mix_prob")),
-    "mixup": _Method("Mixup", MixupOptions(alpha=1.0, mix_prob=1.0), ("mixer.alpha", "mixer.mix_prob")),
-    "cutmix": _Method("CutMix", CutMixOptions(alpha=1.0, mix_prob=1.0), ("mixer.alpha", "mixer.mix_prob")),
-    "attentive_cutmix": _Method(
+# Display name, usual options, and those options that no publication gives for these data sets.
+_METHODS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
+    "none": ("No mixing", PlainOptions(), ()),
+    "cutout": ("Cutout", CutoutOptions(area=0.25, mix_prob=1.0), ("mixer.area", "mixer.mix_prob")),
+    "mixup": ("Mixup", MixupOptions(alpha=1.0, mix_prob=1.0), ("mixer.alpha", "mixer.mix_prob")),
+    "cutmix": ("CutMix", CutMixOptions(alpha=1.0, mix_prob=1.0), ("mixer.alpha", "mixer.mix_prob")),
+    "attentive_cutmix": (
         "Attentive CutMix",
         AttentiveCutMixOptions(top_cells=6),
         ("mixer.top_cells", "mixer.mix_prob", "mixer.extractor", "mixer.extractor_size"),
     ),
-    "snapmix": _Method("SnapMix", SnapMixOptions(beta=1.0, mix_prob=0.5), _SNAPMIX),
-    "superpixel_grid": _Method(
+    "snapmix": ("SnapMix", SnapMixOptions(beta=1.0, mix_prob=0.5), ("mixer.beta", "mixer.mix_prob")),
+    "superpixel_grid": (
         "SuperpixelGridMix",
         SuperpixelGridOptions(mix_prob=0.5, select_prob=0.5),
-        ("mixer.mix_prob", "mixer.select_prob", *_SUPERPIXELS),
+        ("mixer.mix_prob", "mixer.select_prob", "store.segments", "store.compactness"),
     ),
 }
-_PRETRAINED_SNAPMIX = _Method("SnapMix", SnapMixOptions(beta=5.0, mix_prob=1.0), _SNAPMIX)
 
 _TITLES = {
     "cub-resnet18": "CUB-200-2011, ResNet-18",
@@ -88,23 +68,21 @@ def _shown(protocol: str) -> str:
 def _under_protocols() -> Iterator[tuple[str, Recipe]]:
     for protocol, title in _TITLES.items():
         base = LGCOAMIX[protocol]
-        for name, usual in _METHODS.items():
-            pretrained = name == "snapmix" and base.settings.model.weights == "pretrained"
-            method = _PRETRAINED_SNAPMIX if pretrained else usual
-            settings = replace(base.settings, method=name, mixer=method.options)
-            yield (
-                f"{protocol}-{name}",
-                Recipe(
-                    summary=f"{method.title} on {title}, under the protocol of LGCOAMix",
-                    dataset=base.dataset,
-                    source=SOURCE,
-                    protocol=_shown(protocol),
-                    settings=settings,
-                    inferred=in_effect((*base.inferred, *method.inferred), settings),
-                    notes=f"Data, network and schedule are those of {protocol}, published for LGCOAMix and not for "
-                    "this method. What is inferred there is inferred here.",
-                ),
+        for name, (method, mixer, inferred) in _METHODS.items():
+            if name == "snapmix" and base.settings.model.weights == "pretrained":
+                mixer = SnapMixOptions(beta=5.0, mix_prob=1.0)
+            settings = replace(base.settings, method=name, mixer=mixer)
+            recipe = Recipe(
+                summary=f"{method} on {title}, under the protocol of LGCOAMix",
+                dataset=base.dataset,
+                source=SOURCE,
+                protocol=_shown(protocol),
+                settings=settings,
+                inferred=in_effect((*base.inferred, *inferred), settings),
+                notes=f"Data, network and schedule are those of {protocol}, published for LGCOAMix and not for this "
+                "method. What is inferred there is inferred here.",
             )
+            yield f"{protocol}-{name}", recipe
 
 
 def _occamix() -> Iterator[tuple[str, Recipe]]:
@@ -114,21 +92,19 @@ def _occamix() -> Iterator[tuple[str, Recipe]]:
         mixer = OcCaMixOptions(mix_prob=0.5, top_cells=6)
         settings = replace(base.settings, method="occamix", mixer=mixer, model=model)
         unknown = (*EVERYTHING, "mixer.top_cells")
-        yield (
-            f"{name}-occamix",
-            Recipe(
-                summary=f"OcCaMix on {title}, under the protocol of LGCOAMix",
-                dataset=base.dataset,
-                source=_OCCAMIX_SOURCE,
-                protocol=_shown(protocol) + ("; how the reported figure was measured is not known" if reported else ""),
-                settings=settings,
-                reported=reported,
-                inferred=tuple(key for key in in_effect(unknown, settings) if key != "store.compactness"),
-                store=None if base.dataset in ("cub", "dogs") else "--compactness 10",
-                notes=f"Only the compactness, 10, was published. 6 cells are used as in Attentive CutMix; the other "
-                f"settings are those of {protocol}.",
-            ),
+        recipe = Recipe(
+            summary=f"OcCaMix on {title}, under the protocol of LGCOAMix",
+            dataset=base.dataset,
+            source=_OCCAMIX_SOURCE,
+            protocol=_shown(protocol) + ("; how the reported figure was measured is not known" if reported else ""),
+            settings=settings,
+            reported=reported,
+            inferred=tuple(key for key in in_effect(unknown, settings) if key != "store.compactness"),
+            store=None if base.dataset in ("cub", "dogs") else "--compactness 10",
+            notes=f"Only the compactness, 10, was published. 6 cells are used as in Attentive CutMix; the other "
+            f"settings are those of {protocol}.",
         )
+        yield f"{name}-occamix", recipe
 
 
 def _superpixel_grid_on_tiny_imagenet() -> Recipe:

@@ -4,6 +4,8 @@ Scripts were released for CUB with ResNet-18 and DeiT-B, for Dogs and for CIFAR-
 script, every setting that differs between the scripts is inferred.
 """
 
+from dataclasses import replace
+
 from lgcoamix.recipes.recipe import Recipe, in_effect
 from lgcoamix.settings.mixers import LGCOAMixOptions
 from lgcoamix.settings.sections import DataSettings, ModelSettings, OptimSettings, Settings
@@ -24,124 +26,117 @@ EVERYTHING = (
     *("mixer.mix_prob", "mixer.select_prob", "mixer.top_ratio", "mixer.temperature", "mixer.base_temperature"),
 )
 
-_CUB_TEST = (
-    "full stored image, 256x256, resized to 224; reported: tested on an unreleased list without ImageNet overlap, "
-    "best test epoch"
-)
-_STORED = "The published {} superpixels per crop become {} on the stored 256x256 image: times (256/224)²."
-_STORED_CUB = _STORED.format("30 to 40", "39 to 52")
-_CUB = DataSettings(image_size=224, crop="random", test="resize", normalise="none")
+# How images enter the network, how test images are shown, and how the reported figures were measured.
 _DOGS = DataSettings(
     image_size=224, crop="resized", scale=(0.08, 1.0), ratio=(1.0, 1.3), test="resize", normalise="none"
 )
 _CIFAR = DataSettings(image_size=32, crop="pad", padding=4, test="center", normalise="none")
-_TINY = DataSettings(image_size=64, crop="pad", padding=4, test="center", normalise="none")
+_DATA = {
+    "cub": (
+        DataSettings(image_size=224, crop="random", test="resize", normalise="none"),
+        "full stored image, 256x256, resized to 224",
+        "tested on an unreleased list without ImageNet overlap, best test epoch",
+    ),
+    "dogs": (_DOGS, "full stored image, short side 256, resized to 224x224", "best test epoch"),
+    "cifar10": (_CIFAR, "stored images, unchanged", None),
+    "cifar100": (_CIFAR, "stored images, unchanged", "best test epoch"),
+    "tiny-imagenet": (replace(_CIFAR, image_size=64), "stored images, unchanged", "best test epoch"),
+}
+_STORED = "The published {} superpixels per crop become {} on the stored 256x256 image: times (256/224)²."
+_STORED_CUB = _STORED.format("30 to 40", "39 to 52")
 
 
 def _recipe(
+    dataset: str,
     mixer: LGCOAMixOptions,
-    data: DataSettings,
     model: ModelSettings,
     optim: OptimSettings,
     inferred: tuple[str, ...] = (),
     **story: str,
 ) -> Recipe:
+    data, shown, measured = _DATA[dataset]
+    protocol = f"{shown}; reported: {measured}" if measured else shown
     settings = Settings(method="lgcoamix", mixer=mixer, data=data, model=model, optim=optim)
-    return Recipe(source=SOURCE, settings=settings, inferred=in_effect(inferred, settings), **story)
+    inferred = in_effect(inferred, settings)
+    return Recipe(dataset=dataset, source=SOURCE, protocol=protocol, settings=settings, inferred=inferred, **story)
 
 
 LGCOAMIX: dict[str, Recipe] = {
     "cub-resnet18": _recipe(
+        "cub",
         LGCOAMixOptions(gamma_ce=0.05, gamma_con=0.05, lam="attention"),
-        _CUB,
         ModelSettings("resnet18_stride16", "pretrained", width=32, skip="add", pool_stem=True),
         OptimSettings(epochs=300, batch_size=8, lr=0.001, schedule="lgcoamix-c"),
         summary="LGCOAMix on CUB-200-2011, ResNet-18 from ImageNet weights, 300 epochs",
-        dataset="cub",
-        protocol=_CUB_TEST,
         reported="78.87 top-1",
         inferred=_DECODER,
         notes=f"The decoder is that of a related released script. {_STORED_CUB}",
     ),
     "cub-resnext50": _recipe(
+        "cub",
         LGCOAMixOptions(gamma_ce=0.05, gamma_con=0.05, lam="mean"),
-        _CUB,
         ModelSettings("resnext50_32x4d_stride16", "pretrained", width=32, skip="add", pool_stem=True),
         OptimSettings(epochs=600, batch_size=8, lr=0.001, schedule="lgcoamix-a"),
         summary="LGCOAMix on CUB-200-2011, ResNeXt-50 from ImageNet weights, 600 epochs",
-        dataset="cub",
-        protocol=_CUB_TEST,
         reported="84.37 top-1",
         inferred=_WITHOUT_SCRIPT,
         store="--compactness 8",
         notes=f"From the script of a related paper; input and local terms as for ResNet-18. {_STORED_CUB}",
     ),
     "cub-deit-b": _recipe(
+        "cub",
         LGCOAMixOptions(gamma_ce=0.1, gamma_con=0.05, lam="attention"),
-        _CUB,
         ModelSettings("deit_base_patch16_224", "pretrained", width=64),
         OptimSettings(epochs=600, batch_size=8, lr=0.001, schedule="lgcoamix-a"),
         summary="LGCOAMix on CUB-200-2011, DeiT-B/16 from ImageNet weights, 600 epochs",
-        dataset="cub",
-        protocol=_CUB_TEST,
         reported="82.20 top-1",
         store="--segments 39:50",
         notes=_STORED.format("30 to 38", "39 to 50"),
     ),
     "dogs-resnet50": _recipe(
+        "dogs",
         LGCOAMixOptions(gamma_ce=0.03, gamma_con=0.05, lam="attention"),
-        _DOGS,
         ModelSettings("resnet50_stride16", "none", width=64, skip="concat"),
         OptimSettings(epochs=600, batch_size=16, lr=0.01, schedule="lgcoamix-b"),
         summary="LGCOAMix on Stanford Dogs, ResNet-50 from scratch, 600 epochs",
-        dataset="dogs",
-        protocol="full stored image, short side 256, resized to 224x224; reported: best test epoch",
         reported="70.95 top-1",
         inferred=("data.scale",),
         notes="The crop's share of the area is torchvision's default. The published 40 to 60 superpixels per crop "
         "become 74 to 111 on the stored image, because such a crop covers 0.54 of it on average.",
     ),
     "cifar100-resnet50": _recipe(
+        "cifar100",
         LGCOAMixOptions(gamma_ce=0.1, gamma_con=0.05, lam="mean"),
-        _CIFAR,
         ModelSettings("resnet50_cifar", "none", width=64, skip="concat"),
         OptimSettings(epochs=600, batch_size=32, lr=0.02, schedule="lgcoamix-a"),
         summary="LGCOAMix on CIFAR-100, ResNet-50 from scratch, 600 epochs",
-        dataset="cifar100",
-        protocol="stored images, unchanged; reported: best test epoch",
         reported="83.92 top-1",
     ),
     "cifar10-resnet18": _recipe(
+        "cifar10",
         LGCOAMixOptions(gamma_ce=0.1, gamma_con=0.05, lam="mean"),
-        _CIFAR,
         ModelSettings("resnet18_cifar", "none", width=64, skip="concat"),
         OptimSettings(epochs=600, batch_size=32, lr=0.02, schedule="lgcoamix-a"),
         summary="LGCOAMix on CIFAR-10, ResNet-18 from scratch, 600 epochs",
-        dataset="cifar10",
-        protocol="stored images, unchanged",
         inferred=EVERYTHING,
         notes="Nothing was published; these are the settings of CIFAR-100.",
     ),
     "tiny-imagenet-resnet18": _recipe(
+        "tiny-imagenet",
         LGCOAMixOptions(gamma_ce=0.1, gamma_con=0.05, lam="mean"),
-        _TINY,
         ModelSettings("preact_resnet18", "none", width=64, skip="concat"),
         OptimSettings(epochs=600, batch_size=100, lr=0.02, schedule="lgcoamix-b"),
         summary="LGCOAMix on Tiny-ImageNet, PreAct-ResNet-18 from scratch, 600 epochs",
-        dataset="tiny-imagenet",
-        protocol="stored images, unchanged; reported: best test epoch",
         reported="68.27 top-1",
         inferred=_WITHOUT_SCRIPT,
         notes="From the script of SuperpixelGridMix; the local terms and λ as for CIFAR-100.",
     ),
     "tiny-imagenet-resnext50": _recipe(
+        "tiny-imagenet",
         LGCOAMixOptions(gamma_ce=0.1, gamma_con=0.05, lam="mean"),
-        _TINY,
         ModelSettings("resnext50_32x4d_cifar", "none", width=64, skip="add"),
         OptimSettings(epochs=600, batch_size=100, lr=0.02, schedule="lgcoamix-b"),
         summary="LGCOAMix on Tiny-ImageNet, ResNeXt-50 from scratch, 600 epochs",
-        dataset="tiny-imagenet",
-        protocol="stored images, unchanged; reported: best test epoch",
         reported="73.08 top-1",
         inferred=_WITHOUT_SCRIPT,
         notes="From the script of SuperpixelGridMix; the local terms and λ as for CIFAR-100.",

@@ -11,13 +11,7 @@ from lgcoamix.settings.sections import DataSettings, ModelSettings, OptimSetting
 _SOURCE = "SnapMix 2021 (Huang et al., AAAI; arXiv 2012.04846)"
 _DATA = DataSettings(image_size=448, crop="random", test="center", normalise="backbone")
 _PRETRAINED = OptimSettings(
-    epochs=200,
-    batch_size=16,
-    lr=0.001,
-    nesterov=True,
-    weight_decay=1e-4,
-    new_layers=10.0,
-    schedule="snapmix",
+    epochs=200, batch_size=16, lr=0.001, nesterov=True, weight_decay=1e-4, new_layers=10.0, schedule="snapmix"
 )
 _SCRATCH = replace(_PRETRAINED, epochs=300, lr=0.01, new_layers=1.0, schedule="snapmix-scratch")
 

@@ -20,14 +20,9 @@ GRID = 7
 
 @dataclass(frozen=True)
 class CellPlan(Plan):
-    """Which cells of b are pasted onto a.
+    """Which cells of b are pasted onto a."""
 
-    Parameters
-    ----------
-    cells : (B, 7, 7) bool tensor; row i refers to image permutation[i].
-    """
-
-    cells: Tensor
+    cells: Tensor  # (B, 7, 7) bool; row i refers to image permutation[i]
 
 
 @dataclass(frozen=True)
@@ -90,16 +85,6 @@ def attentive_cells(heat: Tensor, most: int) -> Tensor:
 
 
 def cells_to_pixels(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """Expand a grid of cells to the pixels of an image: pixel y belongs to row 7·y // H.
-
-    Parameters
-    ----------
-    cells : (B, 7, 7) tensor.
-    size : (H, W).
-
-    Returns
-    -------
-    (B, H, W) tensor.
-    """
+    """Expand a (B, 7, 7) grid of cells to the (B, H, W) pixels of images: pixel y belongs to row 7·y // H."""
     row, column = (torch.arange(length, device=cells.device) * GRID // length for length in size)
     return cells[:, row[:, None], column[None, :]]

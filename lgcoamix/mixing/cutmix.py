@@ -14,16 +14,10 @@ from lgcoamix.settings.mixers import CutMixOptions
 
 @dataclass(frozen=True)
 class CutMixPlan(Plan):
-    """One box for the batch.
+    """One box for the batch."""
 
-    Parameters
-    ----------
-    box : (4,) int64 tensor: top, bottom, left, right; the ends are exclusive, clipped to the image.
-    drawn : scalar float64 tensor: the share of the box before rounding and clipping.
-    """
-
-    box: Tensor
-    drawn: Tensor
+    box: Tensor  # (4,) int64: top, bottom, left, right; the ends are exclusive, clipped to the image
+    drawn: Tensor  # scalar float64: the share of the box before rounding and clipping
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,9 @@ from lgcoamix.settings.mixers import CutoutOptions
 
 @dataclass(frozen=True)
 class CutoutPlan(Plan):
-    """One box per image. Nothing is pasted: the permutation is the identity.
+    """One box per image. Nothing is pasted: the permutation is the identity."""
 
-    Parameters
-    ----------
-    boxes : (B, 4) int64 tensor: top, bottom, left, right; the ends are exclusive and may lie outside the image.
-    """
-
-    boxes: Tensor
+    boxes: Tensor  # (B, 4) int64: top, bottom, left, right; the ends are exclusive and may lie outside the image
 
 
 @dataclass(frozen=True)
@@ -48,12 +43,10 @@ class Cutout(CutoutOptions, Mixer):
             side = math.floor(length * math.sqrt(self.area))
             first = torch.randint(length, (len(batch.labels),), generator=generator) - side // 2
             edges += [first, first + side]
-        own = torch.arange(len(batch.labels))
-        device = batch.labels.device
+        own, device = torch.arange(len(batch.labels)), batch.labels.device
         return CutoutPlan(to_device(own, device), to_device(torch.stack(edges, dim=1), device))
 
     def mix(self, batch: Batch, plan: CutoutPlan) -> Mixed:
         """Blank the boxes."""
         boxes = inside(plan.boxes, batch.images.shape[-2:])
-        blank = torch.where(boxes[:, None], batch.zero(), batch.images)
-        return replace(unmixed(batch), images=blank)
+        return replace(unmixed(batch), images=torch.where(boxes[:, None], batch.zero(), batch.images))

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lgcoamix.mixing.base import Mixed, Mixer
-from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels, select_superpixels
+from lgcoamix.mixing.base import Mixed
+from lgcoamix.mixing.superpixels import SuperpixelMixer, SuperpixelPlan, paste_superpixels
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.losses import local_contrast, local_cross_entropy, mixed_cross_entropy
 from lgcoamix.ops.output import LocalOutput, Output
@@ -15,7 +15,7 @@ from lgcoamix.settings.mixers import LGCOAMixOptions
 
 
 @dataclass(frozen=True)
-class LGCOAMix(LGCOAMixOptions, Mixer):
+class LGCOAMix(LGCOAMixOptions, SuperpixelMixer):
     """Superpixel mixing with local classification, local contrast and attention-weighted labels.
 
     Examples
@@ -30,12 +30,6 @@ class LGCOAMix(LGCOAMixOptions, Mixer):
     >>> sorted(mixer.loss(output, mixed))
     ['contrast', 'global', 'local']
     """
-
-    def draw(
-        self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
-    ) -> SuperpixelPlan:
-        """Select every superpixel of b independently, with probability ``select_prob``."""
-        return select_superpixels(batch, permutation, generator, self.select_prob)
 
     def mix(self, batch: Batch, plan: SuperpixelPlan) -> Mixed:
         """Paste the selected superpixels and merge both maps; K_half is added to the ids of b."""
@@ -53,14 +47,8 @@ class LGCOAMix(LGCOAMixOptions, Mixer):
         logits = _rows(local.logits, index)
         contrasted = logits if self.contrast_on == "logits" else _rows(local.embeddings, index)
         labels = torch.where(index < mixed.count // 2, mixed.labels_a[:, None], mixed.labels_b[:, None])
-        contrast = local_contrast(
-            contrasted.flatten(0, 1),
-            labels.flatten(),
-            kept.flatten(),
-            self.temperature,
-            self.base_temperature,
-            self.exclude_self,
-        )
+        rows = (contrasted.flatten(0, 1), labels.flatten(), kept.flatten())
+        contrast = local_contrast(*rows, self.temperature, self.base_temperature, self.exclude_self)
         return {
             "global": classify,
             "local": self.gamma_ce * local_cross_entropy(logits, labels, kept),

@@ -13,14 +13,9 @@ from lgcoamix.settings.mixers import MixupOptions
 
 @dataclass(frozen=True)
 class MixupPlan(Plan):
-    """One λ for the batch.
+    """One λ for the batch."""
 
-    Parameters
-    ----------
-    lam : scalar float64 tensor: weight of image b.
-    """
-
-    lam: Tensor
+    lam: Tensor  # scalar float64: weight of image b
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lgcoamix.mixing.base import Mixed, Mixer
-from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels
+from lgcoamix.mixing.superpixels import SuperpixelMixer, SuperpixelPlan
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.class_activation import classifier_weight, last_map
 from lgcoamix.ops.losses import full_precision
@@ -14,7 +13,7 @@ from lgcoamix.settings.mixers import OcCaMixOptions
 
 
 @dataclass(frozen=True)
-class OcCaMix(OcCaMixOptions, Mixer):
+class OcCaMix(OcCaMixOptions, SuperpixelMixer):
     """Paste the superpixels in the most attentive cells of b; λ is their share of the pixels.
 
     Examples
@@ -38,10 +37,6 @@ class OcCaMix(OcCaMixOptions, Mixer):
         cells = best_cells(features, classifier_weight(model, features.shape[1]), self.top_cells)
         selected = superpixels_of_cells(batch.maps, batch.count, cells, tuple(features.shape[-2:]))
         return SuperpixelPlan(permutation, selected[permutation])
-
-    def mix(self, batch: Batch, plan: SuperpixelPlan) -> Mixed:
-        """Paste the selected superpixels."""
-        return paste_superpixels(batch, plan)[0]
 
 
 def best_cells(features: Tensor, weight: Tensor, most: int) -> Tensor:

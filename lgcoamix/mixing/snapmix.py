@@ -22,17 +22,12 @@ _ROUNDING = 1e-5  # relative to the largest activation: smaller ranges are round
 class SnapMixPlan(Plan):
     """Two boxes for the batch, and the class activation of every image.
 
-    Parameters
-    ----------
-    box_a, box_b : (4,) int64 tensors: top, bottom, left, right of the box that is covered in a, and of the box that is
-        copied from b; the ends are exclusive, clipped to the image.
-    percent : (B, H, W) tensor S: each pixel's share of the activation of the image's own class; NaN for an image
-        without activation.
+    A box is a (4,) int64 tensor: top, bottom, left, right; the ends are exclusive, clipped to the image.
     """
 
-    box_a: Tensor
-    box_b: Tensor
-    percent: Tensor
+    box_a: Tensor  # covered in a
+    box_b: Tensor  # copied from b
+    percent: Tensor  # (B, H, W) S: each pixel's share of the activation of the image's own class; NaN if there is none
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,12 @@
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
-from lgcoamix.mixing.base import Mixed, Mixer
-from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels, select_superpixels
-from lgcoamix.ops.batch import Batch
+from lgcoamix.mixing.superpixels import SuperpixelMixer
 from lgcoamix.settings.mixers import SuperpixelGridOptions
 
 
 @dataclass(frozen=True)
-class SuperpixelGrid(SuperpixelGridOptions, Mixer):
+class SuperpixelGrid(SuperpixelGridOptions, SuperpixelMixer):
     """Paste each superpixel of b with probability ``select_prob``; λ is their share of the pixels.
 
     Examples
@@ -25,13 +20,3 @@ class SuperpixelGrid(SuperpixelGridOptions, Mixer):
     >>> mixer(images, labels, maps, generator=torch.Generator().manual_seed(0)).lam
     tensor([1., 1., 1., 1.])
     """
-
-    def draw(
-        self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
-    ) -> SuperpixelPlan:
-        """Select every superpixel of b independently, with probability ``select_prob``."""
-        return select_superpixels(batch, permutation, generator, self.select_prob)
-
-    def mix(self, batch: Batch, plan: SuperpixelPlan) -> Mixed:
-        """Paste the selected superpixels."""
-        return paste_superpixels(batch, plan)[0]

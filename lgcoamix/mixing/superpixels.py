@@ -1,31 +1,37 @@
-"""Pasting superpixels, for LGCOAMix, SuperpixelGridMix and OcCaMix."""
+"""Selecting and pasting superpixels, for LGCOAMix, SuperpixelGridMix and OcCaMix."""
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lgcoamix.mixing.base import Mixed, Plan, paste
+from lgcoamix.mixing.base import Mixed, Mixer, Plan, paste
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.device import to_device
 
 
 @dataclass(frozen=True)
 class SuperpixelPlan(Plan):
-    """Which superpixels of b are pasted onto a.
+    """Which superpixels of b are pasted onto a."""
 
-    Parameters
-    ----------
-    selected : (B, K_half) bool tensor; row i refers to the superpixels of image permutation[i].
-    """
-
-    selected: Tensor
+    selected: Tensor  # (B, K_half) bool; row i refers to the superpixels of image permutation[i]
 
 
-def select_superpixels(batch: Batch, permutation: Tensor, generator: torch.Generator, chance: float) -> SuperpixelPlan:
-    """Select every superpixel of b independently, with the same probability."""
-    draws = torch.rand(len(batch.labels), batch.count, generator=generator)
-    return SuperpixelPlan(permutation, to_device(draws < chance, batch.labels.device))
+class SuperpixelMixer(Mixer):
+    """A method that selects superpixels of b and pastes them onto a."""
+
+    select_prob: float
+
+    def draw(
+        self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
+    ) -> SuperpixelPlan:
+        """Select every superpixel of b independently, with probability ``select_prob``."""
+        draws = torch.rand(len(batch.labels), batch.count, generator=generator)
+        return SuperpixelPlan(permutation, to_device(draws < self.select_prob, batch.labels.device))
+
+    def mix(self, batch: Batch, plan: SuperpixelPlan) -> Mixed:
+        """Paste the selected superpixels."""
+        return paste_superpixels(batch, plan)[0]
 
 
 def paste_superpixels(batch: Batch, plan: SuperpixelPlan) -> tuple[Mixed, Tensor]:

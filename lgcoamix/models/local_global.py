@@ -65,12 +65,9 @@ class LocalHead(nn.Module):
 
 
 class MidBranch(nn.Sequential):
-    """A classifier on the map before the last stage: 1x1 convolution, ReLU, global maximum, linear.
+    """A classifier on the map before the last stage, which receives no gradient.
 
-    Parameters
-    ----------
-    channels : C of the map, (B, C, h, w); it receives no gradient.
-    num_classes : N.
+    1x1 convolution, ReLU, global maximum, linear: (B, C, h, w) -> (B, N).
 
     References
     ----------
@@ -82,7 +79,7 @@ class MidBranch(nn.Sequential):
         super().__init__(nn.Conv2d(channels, channels, 1), nn.ReLU(), *pool, nn.Linear(channels, num_classes))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Classify: (B, N) logits."""
+        """Compute logits."""
         return super().forward(features.detach())
 
 

@@ -3,9 +3,6 @@
 Needs only torch; the network is a timm model, or contains one.
 """
 
-import contextlib
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
@@ -32,8 +29,13 @@ def last_map(model: nn.Module, images: Tensor) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"images must be floating and normalised for the network, got {images.dtype}")
     net = timm_net(model)
-    with evaluating(net):
+    modes = [(part, part.training) for part in net.modules()]
+    net.eval()
+    try:
         features = net.forward_features(images.to(next(net.parameters()).dtype))
+    finally:
+        for part, training in modes:
+            part.training = training
     if not isinstance(features, Tensor) or features.ndim not in (3, 4):
         raise ValueError(f"{type(net).__name__} has no single last map; choose another backbone")
     if features.ndim == 3:
@@ -81,15 +83,3 @@ def timm_net(model: nn.Module) -> nn.Module:
     if not hasattr(net, "forward_features"):
         raise ValueError(f"model= must be a timm classifier or a LocalGlobalNet, got {type(model).__name__}")
     return net
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Set eval mode inside the context; afterwards restore the mode of every module."""
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training

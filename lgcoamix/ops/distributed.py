@@ -1,10 +1,11 @@
 """One process, or several that train together: started by torchrun, joined by torch.distributed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,17 +57,13 @@ class Ranks:
         """
         gradients = [value.grad for value in network.parameters() if value.grad is not None]
         if self.world > 1 and gradients:
-            flat = torch.cat([gradient.flatten() for gradient in gradients])
-            dist.all_reduce(flat)
-            _copy_back(flat, gradients)
+            _at_once(gradients, dist.all_reduce)
 
     def follow_first(self, network: nn.Module) -> None:
         """Copy the floating buffers of rank 0, such as BatchNorm statistics: checkpoints hold those of rank 0."""
         buffers = [value for value in network.buffers() if value.is_floating_point()]
         if self.world > 1 and buffers:
-            flat = torch.cat([value.flatten() for value in buffers])
-            dist.broadcast(flat, src=0)
-            _copy_back(flat, buffers)
+            _at_once(buffers, partial(dist.broadcast, src=0))
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on at least one rank."""
@@ -81,7 +78,10 @@ class Ranks:
         return box[0]
 
 
-def _copy_back(flat: Tensor, values: list[Tensor]) -> None:
+def _at_once(values: list[Tensor], exchange: Callable[[Tensor], Any]) -> None:
+    """Exchange the values of several tensors with the other ranks as one, in place."""
+    flat = torch.cat([value.flatten() for value in values])
+    exchange(flat)
     parts = flat.split([value.numel() for value in values])
     torch._foreach_copy_(values, [part.view(value.shape) for part, value in zip(parts, values, strict=True)])
 

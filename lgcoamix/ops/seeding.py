@@ -49,17 +49,7 @@ def uniforms(name: str, seed: int, epochs: np.ndarray, samples: np.ndarray, coun
 
 
 def splitmix64(start: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Compute random numbers at given positions of a stream.
-
-    Parameters
-    ----------
-    start : uint64 array of seeds.
-    steps : uint64 array of positions, from 1.
-
-    Returns
-    -------
-    uint64 array of 64 random bits each.
-    """
+    """Compute 64 random bits at each position, from 1, of the streams of given seeds; all are uint64 arrays."""
     bits = start + steps * _GOLDEN
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

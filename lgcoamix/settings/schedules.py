@@ -8,18 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Divisors:
-    """A published divisor table.
+    """A published divisor table."""
 
-    Parameters
-    ----------
-    length : epochs of the published run; runs of other lengths scale all boundaries in proportion.
-    warmup : number of first epochs in which the rate rises linearly: (e + 1) / warmup.
-    steps : (first epoch, divisor of the base rate) pairs, in ascending order.
-    """
-
-    length: int
-    warmup: int
-    steps: tuple[tuple[int, float], ...]
+    length: int  # epochs of the published run; runs of other lengths scale all boundaries in proportion
+    warmup: int  # number of first epochs in which the rate rises linearly: (e + 1) / warmup
+    steps: tuple[tuple[int, float], ...]  # (first epoch, divisor of the base rate), in ascending order
 
 
 _A = ((10, 1), (160, 2), (200, 4), (250, 8), (300, 10), (350, 20), (400, 50), (450, 100), (500, 500), (550, 1000))

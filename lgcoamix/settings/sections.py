@@ -238,18 +238,11 @@ def to_plain(settings: Settings) -> dict[str, Any]:
 
 def from_plain(document: dict[str, Any]) -> Settings:
     """Invert :func:`to_plain`; JSON lists become tuples again."""
-
-    def section(kind: type, values: dict[str, Any]) -> Any:
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-    return Settings(
-        method=document["method"],
-        mixer=section(METHOD_OPTIONS[document["method"]], document["mixer"]),
-        data=section(DataSettings, document["data"]),
-        model=section(ModelSettings, document["model"]),
-        optim=section(OptimSettings, document["optim"]),
-        compute=section(ComputeSettings, document["compute"]),
-    )
+    settings = Settings(document["method"], METHOD_OPTIONS[document["method"]]())
+    for section in SECTIONS:
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in document[section].items()}
+        settings = replace(settings, **{section: type(getattr(settings, section))(**values)})
+    return settings
 
 
 def _parse(path: str, text: str, wanted: Any) -> object:

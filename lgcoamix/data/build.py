@@ -1,6 +1,6 @@
 """Build the loaders of a run: for training, and for every split that is evaluated after an epoch."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,22 +22,13 @@ ROOM = 0.5  # share of a GPU's free memory that images and maps may use; the net
 
 @dataclass(frozen=True)
 class Loaders:
-    """The loaders of a run.
+    """The loaders of a run."""
 
-    Parameters
-    ----------
-    train : this rank's training batches, in the order of ``batches``.
-    batches : the order of the training samples.
-    tests : loaders for evaluation by name; validation first, if samples are held out for it.
-    kind : ``streaming`` or ``resident``.
-    notice : one line about device and kind, for the user.
-    """
-
-    train: DataLoader
+    train: DataLoader  # this rank's training batches, in the order of ``batches``
     batches: EpochBatches
-    tests: dict[str, DataLoader]
-    kind: str
-    notice: str
+    tests: dict[str, DataLoader]  # evaluated after an epoch; validation first, if samples are held out for it
+    kind: str  # streaming or resident
+    notice: str  # one line about device and kind, for the user
 
     def close(self) -> None:
         """End all DataLoader workers."""
@@ -76,15 +67,14 @@ def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bo
             )
         train = _training_set(store, settings, options, maps, kept)
         tests["val"] = _test_set(store, "train", settings, held)
-    split = store.test_split
-    if split:
-        tests["test"] = _test_set(store, split, settings)
+    if store.test_split:
+        tests["test"] = _test_set(store, store.test_split, settings)
     size = settings.optim.batch_size
     batches = EpochBatches(len(train), size, options.seed, ranks.rank, ranks.world)
     if len(batches) == 0:
         raise RunError(f"the split 'train' of {store.path} has {len(train)} sample; a batch needs at least 2")
     sets: dict[str, SuperpixelDataset | ResidentDataset] = {"train": train, **tests}
-    resident, notice = _choose(options.loader, sets.values(), ranks.device)
+    resident, notice = _choose(options.loader, list(sets.values()), ranks.device)
     if resident:
         sets = {name: ResidentDataset(source, ranks.device) for name, source in sets.items()}
     workers, pin = (0, False) if resident else (options.workers, ranks.device.type == "cuda")
@@ -108,20 +98,17 @@ def _test_set(store: Store, split: str, settings: Settings, subset: object = Non
     return SuperpixelDataset(store, split, View(settings.data, train=False), maps=False, subset=subset)
 
 
-def _choose(wanted: str, sources: Iterable[SuperpixelDataset], device: torch.device) -> tuple[bool, str]:
+def _choose(wanted: str, sources: list[SuperpixelDataset], device: torch.device) -> tuple[bool, str]:
     """Decide whether the data is resident; the line tells the user."""
-    sources = list(sources)
+    uniform = sources[0].store.uniform
     if wanted != "resident" and any(isinstance(source, LiveDataset) for source in sources):
         return False, f"{device.type}, streaming loader, live maps"
-    if wanted == "streaming" or (wanted == "auto" and (device.type != "cuda" or not sources[0].store.uniform)):
+    if wanted == "streaming" or (wanted == "auto" and (device.type != "cuda" or not uniform)):
         return False, f"{device.type}, streaming loader"
-    if not sources[0].store.uniform:
+    if not uniform:
         raise RunError(f"the images of {sources[0].store.path} have different sizes; use --loader streaming")
     needed = sum(map(resident_bytes, sources))
     line = f"{device.type}, resident loader: images and maps use {needed / 1e9:.2f} GB of its memory"
-    if wanted == "resident":
-        return True, line
-    free = torch.cuda.mem_get_info(device)[0]
-    if needed <= ROOM * free:
+    if wanted == "resident" or needed <= ROOM * torch.cuda.mem_get_info(device)[0]:
         return True, line
     return False, f"{device.type}, streaming loader: {needed / 1e9:.1f} GB would exceed half of the free memory"

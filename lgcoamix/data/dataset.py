@@ -18,18 +18,11 @@ Index = int | tuple[int, int]
 
 @dataclass(frozen=True)
 class Draws:
-    """All random draws for the samples of a batch.
+    """All random draws for the samples of a batch."""
 
-    Parameters
-    ----------
-    samples : (B,) int64 array of sample numbers.
-    scales : (B,) int64 array of indices into ``store.scales``: which map to read.
-    uniforms : (B, DRAWS) float64 array in [0, 1), for the windows.
-    """
-
-    samples: np.ndarray
-    scales: np.ndarray
-    uniforms: np.ndarray
+    samples: np.ndarray  # (B,) int64: their numbers
+    scales: np.ndarray  # (B,) int64: index into ``store.scales`` of the map to read
+    uniforms: np.ndarray  # (B, DRAWS) float64 in [0, 1), for the windows
 
 
 class SuperpixelDataset(Dataset):
@@ -73,10 +66,7 @@ class SuperpixelDataset(Dataset):
             raise ValueError(
                 f"the images of {self.store.path} have different sizes; pass a view, which crops them to one"
             )
-        self.split = split
-        self.view = view
-        self.seed = seed
-        self.with_maps = maps
+        self.split, self.view, self.seed, self.with_maps = split, view, seed, maps
         self.labels = torch.from_numpy(self.store.labels(split))
         self.samples = np.arange(len(self.labels)) if subset is None else np.asarray(subset)
         self.store.close()  # no file may be open when a DataLoader forks
@@ -104,14 +94,8 @@ class SuperpixelDataset(Dataset):
         """
         draws = self.draw(indices)
         images, ids = self.shown(draws)
-        samples = torch.from_numpy(draws.samples)
-        return Batch(
-            images=torch.from_numpy(images).permute(0, 3, 1, 2),
-            labels=self.labels[samples],
-            maps=None if ids is None else torch.from_numpy(np.stack(ids)),
-            count=self.count,
-            samples=samples,
-        )
+        samples, maps = torch.from_numpy(draws.samples), None if ids is None else torch.from_numpy(np.stack(ids))
+        return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), self.labels[samples], maps, self.count, samples)
 
     def draw(self, indices: Sequence[Index]) -> Draws:
         """Draw scales and windows for some samples, without reading them."""

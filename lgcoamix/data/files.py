@@ -21,18 +21,11 @@ from preprocess.images import decode, decode_without_banner, encode, fit
 
 @dataclass(frozen=True)
 class FileBatch:
-    """A batch of image files.
+    """A batch of B image files."""
 
-    Parameters
-    ----------
-    places : (B,) positions of the files in the list.
-    reasons : why each file cannot be used, or None.
-    images : (n, 3, S, S) uint8 tensor of the n usable files, in order.
-    """
-
-    places: tuple[int, ...]
-    reasons: tuple[str | None, ...]
-    images: torch.Tensor
+    places: tuple[int, ...]  # positions of the files in the list
+    reasons: tuple[str | None, ...]  # why a file cannot be used, or None
+    images: torch.Tensor  # (n, 3, S, S) uint8: the n usable files, in order
 
 
 class ImageFiles(Dataset):
@@ -88,7 +81,9 @@ def stored_pixels(path: Path, images: Mapping[str, Any]) -> np.ndarray:
     ImageError : the file is not a usable image.
     OSError : the file cannot be read.
     """
-    data, banner = _read_bytes(path), images.get("banner", 0)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ImageError("not a regular file")  # reading a pipe or a device may never end
+    data, banner = path.read_bytes(), images.get("banner", 0)
     image = decode_without_banner(data, banner)
     size, resize = images["size"], images["resize"]
     if images["codec"] != "jpeg":  # raw pixels and PNG are lossless
@@ -110,9 +105,3 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
         for image in images_in(path) if os.path.isdir(path) else [path]:  # noqa: PTH112
             found.setdefault(os.path.abspath(image), image)  # noqa: PTH100 - resolves "..", keeps links
     return list(found.values())
-
-
-def _read_bytes(path: Path) -> bytes:
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ImageError("not a regular file")  # reading a pipe or a device may never end
-    return path.read_bytes()

@@ -81,18 +81,9 @@ class LiveDataset(SuperpixelDataset):
     def _segment(
         self, image: np.ndarray, size: tuple[int, int], window: tuple[int, int, int, int, bool], segments: int
     ) -> np.ndarray:
-        """Segment the crop of one image.
+        """Segment the (H, W, 3) uint8 crop of an image of this size; only a window inside the image is resized.
 
-        Parameters
-        ----------
-        image : (H, W, 3) uint8 array, the crop.
-        size : height and width of the stored image.
-        window : top, left, height, width and flip; a window that extends beyond the image is not resized.
-        segments : number of segments of the drawn scale.
-
-        Returns
-        -------
-        (H, W) ids in the smallest dtype that holds ``count``; its highest value marks pixels outside the image.
+        Returns (H, W) ids in the smallest dtype that holds ``count``; its highest value marks pixels outside the image.
         """
         top, left, height, width, flip = window
         rows, columns = (max(0, -top), min(height, size[0] - top)), (max(0, -left), min(width, size[1] - left))

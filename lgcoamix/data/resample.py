@@ -12,7 +12,7 @@ There are three kinds of image windows:
 Maps always read one pixel, as ``INTER_NEAREST_EXACT``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,16 +27,10 @@ ONE = 2048  # the integer that means weight 1 in blended windows
 
 @dataclass(frozen=True)
 class Taps:
-    """Which pixels one axis of the output reads, and with which weights.
+    """Which pixels one axis of the output reads, and with which weights: two (B, size, taps) arrays."""
 
-    Parameters
-    ----------
-    index : (B, size, taps) int64 array of source pixels.
-    weight : (B, size, taps) array: int32 (``ONE`` means 1) for blended windows, float32 for averaged ones.
-    """
-
-    index: np.ndarray
-    weight: np.ndarray
+    index: np.ndarray  # int64: source pixels
+    weight: np.ndarray  # int32 (``ONE`` means 1) for blended windows, float32 for averaged ones
 
 
 def resample_images(images: Tensor, windows: Windows, size: int) -> Tensor:
@@ -67,13 +61,14 @@ def resample_images(images: Tensor, windows: Windows, size: int) -> Tensor:
     B, _, H, W = images.shape
     _check(windows, (B, H, W), size)
     pixels = images.permute(0, 2, 3, 1).reshape(B * H * W, 3)
-    kinds = _kinds(windows, size)
-    makers: tuple[Callable[..., Tensor], ...] = (_copied, _blended, _averaged)
+    copied = (windows.height == size) & (windows.width == size)
+    averaged = (windows.height >= size) & (windows.width >= size) & ~copied
     out = torch.empty((B, size, size, 3), dtype=torch.uint8, device=images.device)
-    for kind, make in enumerate(makers):
-        members = np.flatnonzero(kinds == kind)
+    for chosen, make in ((copied, _copied), (~copied & ~averaged, _blended), (averaged, _averaged)):
+        members = np.flatnonzero(chosen)
         if len(members):
-            done = make(pixels, members, _take(windows, members), (H, W), size)
+            own = Windows(**{name: part[members] for name, part in vars(windows).items()})
+            done = make(pixels, members, own, (H, W), size)
             out = done if len(members) == B else out.index_copy_(0, _send(members, images.device), done)
     return out.permute(0, 3, 1, 2)
 
@@ -130,19 +125,8 @@ def _check(windows: Windows, shape: tuple[int, ...], size: int) -> None:
         )
 
 
-def _take(windows: Windows, members: np.ndarray) -> Windows:
-    return Windows(**{name: part[members] for name, part in vars(windows).items()})
-
-
 def _send(table: np.ndarray, device: torch.device) -> Tensor:
     return to_device(torch.from_numpy(np.ascontiguousarray(table)), device)
-
-
-def _kinds(windows: Windows, size: int) -> np.ndarray:
-    """0: copied, 1: blended, 2: averaged."""
-    height, width = windows.height, windows.width
-    averaged = (height >= size) & (width >= size)
-    return np.where((height == size) & (width == size), 0, np.where(averaged, 2, 1))
 
 
 # Computing the output: tables of rows and columns become one index into all pixels of the batch, (B * H * W, ...).
@@ -155,8 +139,7 @@ def _gather(pixels: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
 
 
 def _starts(members: np.ndarray, rows: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    H, W = shape
-    return (members[:, None] * H + rows) * W
+    return (members[:, None] * shape[0] + rows) * shape[1]
 
 
 def _pick(

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.options import PATH
 from preprocess.text import listed
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ METRIC = click.option(
 @click.command(short_help="Compare finished runs over seeds: mean, spread, plot.", context_settings=CONTEXT)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @METRIC
-@click.option("--out", type=click.Path(path_type=Path), help="Write comparison.csv, comparison.json, compare.png here.")
+@click.option("--out", type=PATH, help="Write comparison.csv, comparison.json, compare.png here.")
 @click.option("--across-protocols", is_flag=True, help="Show runs of different protocols side by side, never merged.")
 @friendly
 def compare(runs: tuple[Path, ...], metric: str, out: Path | None, across_protocols: bool) -> None:

@@ -59,6 +59,7 @@ def doctor(shards: Path, superpixels: str | None, as_json: bool, **given: Any) -
     check_training(store, settings)
     options = RunOptions(Path("never-written"), recipe, device=given["device"], workers=given["workers"])
 
+    from lgcoamix.profiling.advice import recommend
     from lgcoamix.profiling.measure import measure
 
     with network_failures(), Console(stderr=True).status("") as status:
@@ -73,12 +74,6 @@ def doctor(shards: Path, superpixels: str | None, as_json: bool, **given: Any) -
     if as_json:
         click.echo(json.dumps(found.as_plain(), indent=2))
         return
-    _print(found)
-
-
-def _print(found: "Measurements") -> None:
-    from lgcoamix.profiling.advice import recommend
-
     console().print(_stages(found))
     console().print(_steps(found))
     click.echo(recommend(found))
@@ -122,10 +117,7 @@ def _steps(found: "Measurements") -> Table:
     title = f"steps on {found.device}: batch {found.batch_size} at {found.image_size} pixels"
     table = Table("loader", "ms/batch", "images/s", "waiting for data", title=title, title_justify="left")
     table.add_row("none: the same batch in every step", f"{found.step:.1f}", f"{found.images_per_second:.0f}", "")
-    for name, steps in (
-        (f"streaming, {found.workers} workers", found.streaming),
-        ("resident", found.resident),
-    ):
+    for name, steps in ((f"streaming, {found.workers} workers", found.streaming), ("resident", found.resident)):
         table.add_row(name, *_step_figures(steps))
     return table
 

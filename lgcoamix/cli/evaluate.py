@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
-from lgcoamix.cli.options import CHECKPOINT, SHARDS, options_of
+from lgcoamix.cli.options import CHECKPOINT, PATH, SHARDS, options_of
 from lgcoamix.cli.progress import passes
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.settings.options import EvaluationOptions
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Evaluate a trained network: metrics, tables, plots.", context_settings=CONTEXT)
 @CHECKPOINT
 @SHARDS
-@click.option("--out", type=click.Path(path_type=Path), help="[default: evaluation-SPLIT beside the checkpoint]")
+@click.option("--out", type=PATH, help="[default: evaluation-SPLIT beside the checkpoint]")
 @click.option("--split", metavar="NAME", help="[default: test, or val if there is no test]")
 @options_of(EvaluationOptions)
 @friendly
@@ -53,10 +53,9 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
 
 
 def _choose_split(store: "Store", wanted: str | None) -> str:
+    wanted = store.test_split if wanted is None else wanted
     if wanted is None:
-        wanted = store.test_split
-        if wanted is None:
-            raise RunError(f"{store.path} has neither a test nor a val split; choose another with --split")
+        raise RunError(f"{store.path} has neither a test nor a val split; choose another with --split")
     if wanted not in store.splits:
         raise SettingsError(f"{store.path} has no split {wanted!r}; {suggest(wanted, store.splits)}")
     return wanted

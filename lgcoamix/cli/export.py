@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from lgcoamix.cli.common import CONTEXT, friendly
-from lgcoamix.cli.options import CHECKPOINT, options_of
+from lgcoamix.cli.options import CHECKPOINT, PATH, options_of
 from lgcoamix.errors import SettingsError
 from lgcoamix.settings.options import ExportOptions
 
@@ -15,7 +15,7 @@ _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 @click.command(short_help="Export a trained network as a folder that timm loads.", context_settings=CONTEXT)
 @CHECKPOINT
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to create.")
+@click.option("--out", type=PATH, required=True, help="Folder to create.")
 @options_of(ExportOptions)
 @friendly
 def export(checkpoint: Path, out: Path, **given: bool) -> None:

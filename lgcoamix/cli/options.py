@@ -11,12 +11,10 @@ import click
 
 from lgcoamix.settings.options import DEVICES
 
-SHARDS = click.option(
-    "--shards",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    help="The store, for example data/cub.h5.",
-)
+PATH = click.Path(path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+SHARDS = click.option("--shards", type=FILE, required=True, help="The store, for example data/cub.h5.")
 CHECKPOINT = click.option(
     "--checkpoint",
     type=click.Path(exists=True, path_type=Path),
@@ -56,12 +54,8 @@ def _option(field: Field, wanted: Any) -> Callable[[Callable], Callable]:
         return click.option(f"--{name}", is_flag=True, **settings)
     if get_origin(wanted) is tuple:
         text = ",".join(f"{value:g}" for value in field.default)
-        return click.option(
-            f"--{name}",
-            callback=_numbers(form["high"], form["each"]),
-            show_default=True,
-            **settings | {"default": text},
-        )
+        settings |= {"default": text, "callback": _numbers(form["high"], form["each"])}
+        return click.option(f"--{name}", show_default=True, **settings)
     if "choices" in form:
         settings["type"] = click.Choice(form["choices"])
     elif wanted is int:

@@ -1,5 +1,6 @@
 """``python -m lgcoamix predict``."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
-from lgcoamix.cli.options import options_of
+from lgcoamix.cli.options import FOLDER, PATH, options_of
 from lgcoamix.cli.progress import passes
 from lgcoamix.errors import SettingsError
 from lgcoamix.settings.options import PredictOptions
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _LISTED = 20  # unusable files on the terminal
 _COLUMNS = 3  # classes in the table on the terminal
+_exists = os.path.exists  # Path.exists raises where access is denied
 
 
 def _csv(context: click.Context, option: click.Parameter, out: Path) -> Path:
@@ -31,11 +33,11 @@ def _csv(context: click.Context, option: click.Parameter, out: Path) -> Path:
 @click.command(short_help="Classify images with an exported network.", context_settings=CONTEXT)
 @click.option(
     "--model",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     required=True,
     help="Folder written by export.",
 )
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -78,14 +80,6 @@ def _check_paths(images: tuple[Path, ...], out: Path) -> None:
     for image in images:
         if out.absolute() == image.absolute() or (_exists(out) and _exists(image) and out.samefile(image)):
             raise SettingsError(f"--out {str(out)!r} is one of the images and would be overwritten; give another name")
-
-
-def _exists(path: Path) -> bool:
-    try:
-        path.stat()
-    except OSError:
-        return False
-    return True
 
 
 def _print(summary: "Summary") -> None:

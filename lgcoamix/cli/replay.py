@@ -5,27 +5,18 @@ from pathlib import Path
 import click
 
 from lgcoamix.cli.common import CONTEXT, friendly
+from lgcoamix.cli.options import FILE, FOLDER
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.settings import network_failures
 from lgcoamix.settings.options import DEVICES
 
 
 @click.command(short_help="Recreate what a run was trained on at one step.", context_settings=CONTEXT)
-@click.option(
-    "--run",
-    "folder",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Run folder.",
-)
+@click.option("--run", "folder", type=FOLDER, required=True, help="Run folder.")
 @click.option("--epoch", type=click.IntRange(0), required=True, help="From 0, as in metrics.csv and lambdas.csv.")
 @click.option("--step", type=click.IntRange(0), help="From 0, as in lambdas.csv.")
 @click.option("--sample", metavar="KEY", help="Show one training sample instead of a step.")
-@click.option(
-    "--shards",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The store.  [default: the path recorded by the run]",
-)
+@click.option("--shards", type=FILE, help="The store.  [default: the path recorded by the run]")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/replay-eEPOCH-sSTEP, or -KEY]"
 )

@@ -34,14 +34,10 @@ _OPTIONS = (
 )
 # Options that are shorthand for --set SECTION.KEY.
 _SHORTCUTS = {
-    "backbone": "model",
-    "weights": "model",
-    "epochs": "optim",
-    "batch_size": "optim",
-    "image_size": "data",
-    "amp": "compute",
-    "channels_last": "compute",
-    "compile": "compute",
+    "model": ("backbone", "weights"),
+    "optim": ("epochs", "batch_size"),
+    "data": ("image_size",),
+    "compute": ("amp", "channels_last", "compile"),
 }
 
 
@@ -72,8 +68,8 @@ def choose_settings(store: "Store", given: Mapping[str, Any]) -> tuple[str, Sett
         raise SettingsError(f"no recipe {recipe!r}; {suggest(recipe, RECIPES)}")
     settings = RECIPES[recipe].settings
     settings = settings.with_method(given["mixer"] or settings.method)
-    for name, section in _SHORTCUTS.items():
-        settings = settings.with_values(section, **{name: given.get(name)})
+    for section, names in _SHORTCUTS.items():
+        settings = settings.with_values(section, **{name: given.get(name) for name in names})
     return recipe, settings.with_assignments(given["assignments"])
 
 

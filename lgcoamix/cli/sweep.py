@@ -6,7 +6,7 @@ import click
 
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.compare import METRIC, print_comparison
-from lgcoamix.cli.options import SHARDS
+from lgcoamix.cli.options import PATH, SHARDS
 from lgcoamix.errors import RunError
 from lgcoamix.settings.mixers import METHOD_OPTIONS
 
@@ -22,7 +22,7 @@ from lgcoamix.settings.mixers import METHOD_OPTIONS
     help="One more group of runs, with its own options of train; repeatable.",
 )
 @click.option("--seeds", default="0", show_default=True, metavar="N,N|LO:HI", help="0:3 means 0, 1 and 2.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folders go to OUT/NAME-sSEED.")
+@click.option("--out", type=PATH, required=True, help="Run folders go to OUT/NAME-sSEED.")
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs in parallel; they share the cores."
 )

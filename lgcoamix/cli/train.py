@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, console, friendly
-from lgcoamix.cli.options import options_in, options_of
+from lgcoamix.cli.options import PATH, options_in, options_of
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.recipes import list_recipes, show_recipe
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's]")
 @options_of(RunOptions)
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/STORE-MIXER-BACKBONE-sSEED]")
+@click.option("--out", type=PATH, help="Run folder.  [default: runs/STORE-MIXER-BACKBONE-sSEED]")
 @click.option(
     "--list-recipes",
     is_flag=True,

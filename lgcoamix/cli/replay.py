@@ -43,7 +43,8 @@ def replay(
     """
     if (step is None) == (sample is None):
         raise click.UsageError("expected either --step or --sample KEY")
-    from lgcoamix.training.replay import Replay, replay_sample, replay_step
+    from lgcoamix.training.replay import Replay
+    from lgcoamix.training.replay_files import replay_sample, replay_step
 
     with network_failures(), training_report() as report:
         run = Replay(folder, shards, device, report)

@@ -4,9 +4,7 @@ Order, windows, scales, gates and plans are functions of (seed, epoch, step), so
 with an attention pass also need the weights at that step: training is repeated from the newest earlier checkpoint.
 """
 
-import io
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from safetensors.torch import save
-from torch import Tensor
 
 from lgcoamix.data import EpochBatches, SuperpixelDataset
 from lgcoamix.data.build import Loaders, make_loaders
@@ -36,15 +31,11 @@ from lgcoamix.settings.report import Report
 from lgcoamix.settings.sections import Settings, from_plain
 from lgcoamix.training.epoch import Progress, train_one_epoch
 from lgcoamix.training.optim import set_rate
-from lgcoamix.training.plots import pairs_figure, sample_figure, unmixed_figure
 from lgcoamix.training.run import make_step
 from lgcoamix.training.step import Step
 from lgcoamix.training.throughput import Waiting
-from preprocess.files import write_whole
 from preprocess.store import Store
-from preprocess.text import to_csv
 
-_DRAWN = 32  # images in batch.png
 _NAMED = 3  # similar keys in an error message
 _NEEDED = ("recipe", "settings", "seed", "val_fraction", "test_split", "store", "classes", "world", "device", "threads")
 _LIVE = ", live"  # suffix of the superpixel name, if the run segmented every crop
@@ -271,81 +262,6 @@ class _Arrived(Exception):  # noqa: N818 - not an error
     """Retraining has reached the step to be replayed."""
 
 
-def replay_step(replay: Replay, epoch: int, number: int, out: Path) -> list[str]:
-    """Write what the run was trained on at one step: tensors, a table, an image.
-
-    Parameters
-    ----------
-    epoch, number : of the step, both from 0, as in ``lambdas.csv``.
-    out : folder; created if missing.
-
-    Returns
-    -------
-    Lines about what was found and written.
-    """
-    parts = list(replay.parts(epoch, number))
-    lines, rows = replay.progress_notes(epoch, number), []
-    out.mkdir(parents=True, exist_ok=True)
-    for old in filter(_is_batch_file, out.iterdir()):  # left from another step, which may have had more parts
-        old.unlink()
-    for part in parts:
-        suffix = "" if len(parts) == 1 else f"-rank{part.rank}-part{part.number}"
-        names = f"batch{suffix}.safetensors", f"batch{suffix}.png"
-        write_whole(out / names[0], _tensor_bytes(replay, part, epoch, number))
-        write_whole(out / names[1], _png(_draw(replay, part, epoch, number)))
-        rows += _rows(replay, part, epoch)
-        mixed = "not mixed" if part.plan is None else f"mixed by {replay.settings.method}"
-        lines.append(f"{len(part.batch.labels)} images, {mixed}: {out / names[0]}, {out / names[1]}")
-    write_whole(out / "samples.csv", to_csv(rows).encode())
-    return [*lines, f"keys, labels and windows: {out / 'samples.csv'}"]
-
-
-def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
-    """Write one training sample in an epoch: as stored, as cropped, as the network received it.
-
-    Parameters
-    ----------
-    key : of the sample, as in ``samples.csv`` and ``preprocess show``.
-    epoch : from 0.
-    out : folder; created if missing.
-
-    Returns
-    -------
-    Lines about what was found and written.
-    """
-    replay.check(epoch)
-    place, number = replay.find(key, epoch)
-    dataset, store = replay.dataset, replay.store
-    draws = dataset.draw([(epoch, place)])
-    shown = dataset.__getitems__([(epoch, place)])
-    stored = store.images("train", draws.samples)[0]
-    window = dataset.view.windows([stored.shape[:2]], draws.uniforms)[0]
-    scale = store.scales[int(draws.scales[0])].segments
-    tensors = {"stored": torch.from_numpy(stored), "shown": shown.images[0]}
-    stored_map = shown_map = None
-    if shown.maps is not None:
-        shown_map = shown.maps[0].numpy()
-        tensors["shown_map"] = shown.maps[0]
-        if replay.options.maps == "stored":
-            stored_map = dataset.read_maps(draws)[0]
-            tensors["stored_map"] = torch.from_numpy(stored_map)
-    tensors["input"] = replay.step.normalise(shown.to(replay.device)).images[0]
-    label = store.classes[int(shown.labels[0])]
-    title = f"{key}, {label}; epoch {epoch}" + ("" if shown_map is None else f"; {scale} segments requested")
-    pixels = shown.images[0].permute(1, 2, 0).numpy()
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "sample.safetensors", save(_plain(tensors), {"key": key, "epoch": str(epoch)}))
-    write_whole(out / "sample.png", _png(sample_figure((stored, stored_map), window, (pixels, shown_map), title)))
-    top, left, height, width, flip = window
-    return [
-        *replay.progress_notes(epoch, number),
-        f"{key} ({label}) is used at step {number} of epoch {epoch}",
-        f"window of {width}x{height} at column {left}, row {top}" + (", mirrored" if flip else ""),
-        f"its batch: --epoch {epoch} --step {number}",
-        f"wrote {out / 'sample.safetensors'}, {out / 'sample.png'}",
-    ]
-
-
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Use as many threads as the run: the last digits of a forward pass depend on them."""
@@ -355,85 +271,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _is_batch_file(path: Path) -> bool:
-    return re.fullmatch(r"batch(-rank\d+-part\d+)?\.(png|safetensors)", path.name) is not None
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=80, format="png")
-    return buffer.getvalue()
-
-
-def _tensor_bytes(replay: Replay, part: Part, epoch: int, number: int) -> bytes:
-    mixed, batch = part.mixed, part.batch
-    tensors = {
-        "images": mixed.images,
-        "labels_a": mixed.labels_a,
-        "labels_b": mixed.labels_b,
-        "weight_a": mixed.weight_a,
-        "weight_b": mixed.weight_b,
-        "sources": batch.images,
-        "samples": batch.samples,
-    }
-    tensors |= {} if mixed.regions is None else {"regions": mixed.regions}
-    tensors |= {} if batch.maps is None else {"maps": batch.maps}
-    tensors |= {} if part.plan is None else {"permutation": part.plan.permutation}
-    about = {"method": replay.settings.method, "epoch": epoch, "step": number, "count": mixed.count, "rank": part.rank}
-    return save(_plain(tensors), {name: str(value) for name, value in about.items()})
-
-
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous copies, as safetensors requires."""
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-
-
-def _draw(replay: Replay, part: Part, epoch: int, number: int) -> Figure:
-    classes, count = replay.store.classes, len(part.batch.labels)
-    if part.plan is None:
-        title = f"epoch {epoch}, step {number}: {count} images, not mixed" + _only(count)
-        return unmixed_figure(part.batch, classes, title, _DRAWN)
-    title = f"epoch {epoch}, step {number}: {count} images, {replay.settings.method}" + _only(count)
-    return pairs_figure(part.batch, part.plan, part.mixed, classes, count=_DRAWN, title=title)
-
-
-def _only(count: int) -> str:
-    return f", the first {_DRAWN}" if count > _DRAWN else ""
-
-
-def _rows(replay: Replay, part: Part, epoch: int) -> Iterator[dict[str, Any]]:
-    """One row per image: key, label, partner, weights, window."""
-    dataset, store, mixed = replay.dataset, replay.store, part.mixed
-    keys, classes = store.keys("train"), store.classes
-    samples = part.batch.samples.tolist()
-    places = {sample: place for place, sample in enumerate(dataset.samples.tolist())}
-    draws = dataset.draw([(epoch, places[sample]) for sample in samples])
-    sizes = [(store.size, store.size)] * len(samples)
-    if not store.uniform:
-        sizes = [image.shape[:2] for image in store.images("train", samples)]
-    windows = dataset.view.windows(sizes, draws.uniforms)
-    partners = None if part.plan is None else part.plan.permutation.tolist()
-    for row, sample in enumerate(samples):
-        partner = None if partners is None else samples[partners[row]]
-        top, left, height, width, flip = windows[row]
-        yield {
-            "rank": part.rank,
-            "part": part.number,
-            "key": keys[sample],
-            "label": classes[int(mixed.labels_a[row])],
-            "partner": "" if partner is None else keys[partner],
-            "partner_label": "" if partner is None else classes[int(mixed.labels_b[row])],
-            "weight_a": float(mixed.weight_a[row]),
-            "weight_b": float(mixed.weight_b[row]),
-            "segments": store.scales[int(draws.scales[row])].segments if part.batch.maps is not None else "",
-            "top": top,
-            "left": left,
-            "height": height,
-            "width": width,
-            "flip": int(flip),
-        }
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -29,8 +29,9 @@ FLOORS = (
     {"preprocess.raw"},
     {"preprocess.datasets", "preprocess.store"},
     {"preprocess.superpixels"},
-    {"preprocess.images", "preprocess.files", "preprocess.machine", "preprocess.text"},
-    {"preprocess.errors"},
+    {"preprocess.images", "preprocess.schema"},
+    {"preprocess.files", "preprocess.inputs", "preprocess.machine"},
+    {"preprocess.errors", "preprocess.text"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = {

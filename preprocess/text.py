@@ -1,14 +1,28 @@
 """Text formatting: shortened lists and CSV tables."""
 
+import contextlib
 import csv
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-# What a terminal may obey instead of show: controls, separators of lines, turns of the writing direction.
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+# What a terminal may obey instead of show: controls, separators of lines, turns of the writing direction; and halves of
+# characters, which it cannot show.
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_RUN = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)  # a cell that a spreadsheet runs begins so
 
 
 def listed(names: Sequence[object], shown: int = 3) -> str:
@@ -20,13 +34,38 @@ def listed(names: Sequence[object], shown: int = 3) -> str:
 def to_csv(rows: Sequence[Mapping[str, object]], header: bool = True, end: str = "\n") -> str:
     """Format rows as CSV with a column for every key, in order of appearance; ``end`` terminates lines."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator=end)
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.writer(text, lineterminator=end)
     if header:
-        writer.writeheader()
-    writer.writerows(rows)
+        writer.writerow(cells(names))
+    writer.writerows(cells(row.get(name, "") for name in names) for row in rows)
     return text.getvalue()
 
 
+def cells(row: Iterable[object]) -> list[object]:
+    """Values of a row of CSV: a text that a spreadsheet would run as a formula gets a leading ``'``.
+
+    References
+    ----------
+    OWASP, CSV Injection.
+    """
+    return [f"'{value}" if isinstance(value, str) and _is_formula(value) else value for value in row]
+
+
+def shown(text: str) -> str:
+    """Lines of text that any terminal takes, and does not obey; ends of lines and tabs stay."""
+    return CONTROLS.sub(lambda found: found[0] if found[0] in "\n\t" else "\ufffd", text)
+
+
 def shown_name(path: Path | str) -> str:
-    """A path or a class name as text that any terminal takes, and does not obey."""
-    return _CONTROLS.sub("\ufffd", os.fsencode(path).decode("utf-8", "replace"))
+    """A path or a class name on one line, as any terminal takes it, and does not obey."""
+    return CONTROLS.sub("\ufffd", os.fspath(path))
+
+
+def _is_formula(text: str) -> bool:
+    if not text.startswith(_RUN):
+        return False
+    with contextlib.suppress(ValueError):
+        float(text)
+        return False
+    return True

@@ -30,7 +30,7 @@ FLOORS = (
     {"preprocess.datasets", "preprocess.store"},
     {"preprocess.superpixels"},
     {"preprocess.images", "preprocess.schema"},
-    {"preprocess.files", "preprocess.inputs", "preprocess.machine"},
+    {"preprocess.files", "preprocess.inputs", "preprocess.machine", "preprocess.terminal"},
     {"preprocess.errors", "preprocess.text"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -134,6 +134,21 @@ def test_settings_and_recipes_need_nothing_from_outside():
 
 def test_only_the_store_imports_h5py():
     assert {room(name) for name in MODULES if "h5py" in imported(name)} == {"preprocess.store"}
+
+
+def test_all_that_is_printed_passes_one_door():
+    doors = {"rich.console.Console", "rich.text.Text", "rich.markup.escape", "rich.print"}
+    for module in MODULES.keys() - {"preprocess.terminal"}:
+        tree = ast.parse(MODULES[module].read_text("utf-8"))
+        names = {
+            f"{node.module}.{alias.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        echoes = [node for node in ast.walk(tree) if getattr(node, "attr", "") in ("echo", "secho")]
+        assert not names & doors, f"{module} prints past preprocess.terminal"
+        assert not echoes, f"{module} prints past preprocess.terminal"
 
 
 def test_the_offline_stage_imports_neither_torch_nor_the_training_side():

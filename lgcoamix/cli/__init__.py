@@ -16,11 +16,12 @@ from lgcoamix.cli.predict import predict
 from lgcoamix.cli.replay import replay
 from lgcoamix.cli.sweep import sweep
 from lgcoamix.cli.train import train
+from preprocess.terminal import Group
 
 __all__ = ["main", "train"]
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Group, context_settings=CONTEXT)
 @click.version_option(__version__)
 def main() -> None:
     """Train image classifiers with superpixel mixing."""

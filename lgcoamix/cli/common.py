@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable
 
 import click
-from rich.console import Console
 
 from lgcoamix.errors import Interrupted, RunError, SettingsError
 from lgcoamix.settings.launch import launched
+from preprocess.terminal import say
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
@@ -31,10 +31,10 @@ def friendly(command: Callable) -> Callable:
             raise click.ClickException(f"{where}{error.strerror or error}") from None
         except Interrupted as stop:
             if launched()[0] == 0:  # all ranks stop, one reports
-                click.echo(f"\n{stop}", err=True)
+                say(f"\n{stop}", err=True)
             sys.exit(128 + stop.signal)
         except KeyboardInterrupt:
-            click.echo("\ninterrupted", err=True)
+            say("\ninterrupted", err=True)
             sys.exit(130)
 
     return wrapped
@@ -44,8 +44,3 @@ def _message(error: Exception) -> str:
     """The error's own text: torch puts that of a DataLoader worker at the end of its traceback."""
     text = str(error).strip()
     return text.splitlines()[-1].partition(": ")[2] if "Original Traceback" in text else text
-
-
-def console() -> Console:
-    """Console on standard output; tables piped into a file are not squeezed into 80 columns."""
-    return Console() if sys.stdout.isatty() else Console(width=140)

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.markup import escape
 from rich.table import Column, Table
 
-from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import PATH
+from preprocess.terminal import say, say_table
 from preprocess.text import listed
 
 if TYPE_CHECKING:
@@ -48,19 +48,19 @@ def compare(runs: tuple[Path, ...], metric: str, out: Path | None, across_protoc
     comparison = compare_runs(runs, metric, across_protocols)
     print_comparison(comparison)
     if out:
-        click.echo("wrote " + ", ".join(map(str, write(comparison, out))))
+        say("wrote " + ", ".join(map(str, write(comparison, out))))
 
 
 def print_comparison(comparison: "Comparison") -> None:
     """Show warnings on standard error, and one table for each evaluated split."""
     for line in comparison.warnings:
-        click.echo(f"warning: {line}", err=True)
+        say(f"warning: {line}", err=True)
     for split in comparison.splits:
-        console().print(_table(comparison, split))
+        say_table(_table(comparison, split))
     if comparison.differences:
         for letter, text in comparison.legend().items():
-            click.echo(f"protocol {letter}: {text}")
-    click.echo(
+            say(f"protocol {letter}: {text}")
+    say(
         "±: sample standard deviation over seeds (- for one seed). best: the epoch chosen on the split "
         f"{_chosen_on(comparison)}. With few seeds, a difference within the spread is no evidence."
     )
@@ -75,7 +75,7 @@ def _table(comparison: "Comparison", split: str) -> Table:
     table.title = f"top-1 (%) on the split {split}, sorted by {comparison.metric.replace('_', ' ')}"
     for group in comparison.ranked(split):
         figures = (_figure(group.summary(split, metric)) for metric in ("last", "best", "median_of_last_10"))
-        table.add_row(escape(group.label), *([group.protocol] if several else []), _seeds(group), *figures)
+        table.add_row(group.label, *([group.protocol] if several else []), _seeds(group), *figures)
     return table
 
 

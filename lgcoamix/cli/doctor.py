@@ -1,16 +1,15 @@
 """``python -m lgcoamix doctor``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import DEVICE, WORKERS
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
+from preprocess.terminal import say, say_json, say_table, status
 
 if TYPE_CHECKING:
     from lgcoamix.profiling.advice import Measurements, Steps
@@ -62,21 +61,21 @@ def doctor(shards: Path, superpixels: str | None, as_json: bool, **given: Any) -
     from lgcoamix.profiling.advice import recommend
     from lgcoamix.profiling.measure import measure
 
-    with network_failures(), Console(stderr=True).status("") as status:
+    with network_failures(), status() as say_stage:
         found = measure(
             store,
             settings,
             options,
             given["samples"],
             given["seconds"],
-            lambda line: status.update(f"measuring: {line}"),
+            lambda line: say_stage(f"measuring: {line}"),
         )
     if as_json:
-        click.echo(json.dumps(found.as_plain(), indent=2))
+        say_json(found.as_plain())
         return
-    console().print(_stages(found))
-    console().print(_steps(found))
-    click.echo(recommend(found))
+    say_table(_stages(found))
+    say_table(_steps(found))
+    say(recommend(found))
 
 
 def _stages(found: "Measurements") -> Table:

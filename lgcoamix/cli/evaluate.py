@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import CHECKPOINT, PATH, SHARDS, options_of
 from lgcoamix.cli.progress import passes
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.settings.options import EvaluationOptions
 from lgcoamix.settings.text import suggest
+from preprocess.terminal import say, say_table
 
 if TYPE_CHECKING:
     from preprocess.store import Store
@@ -49,7 +50,7 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
         document = evaluate_checkpoint(store, options, start)
     _print(document)
     written = sorted(path.name for path in out.iterdir() if path.suffix in (".json", ".csv", ".png"))
-    click.echo(f"wrote {out}: {', '.join(written)}")
+    say(f"wrote {out}: {', '.join(written)}")
 
 
 def _choose_split(store: "Store", wanted: str | None) -> str:
@@ -79,8 +80,8 @@ def _print(document: dict[str, Any]) -> None:
     rows += [(f"{row['share']:g} of {grid}x{grid} patches dropped", row) for row in document["drop"]]
     for name, row in rows:
         table.add_row(name, *(metric.text(row[key]) for key, metric in METRICS.items()))
-    console().print(table)
+    say_table(table)
     pairs = zip(document["classes"], figures["per_class"], strict=True)
     known = sorted(((value, name) for name, value in pairs if value is not None), key=lambda pair: pair[0])
     (low, worst), (high, best) = known[0], known[-1]
-    click.echo(f"worst class: {worst}, {low:.2f} %; best class: {best}, {high:.2f} %")
+    say(f"worst class: {worst}, {low:.2f} %; best class: {best}, {high:.2f} %")

@@ -9,6 +9,7 @@ from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import CHECKPOINT, PATH, options_of
 from lgcoamix.errors import SettingsError
 from lgcoamix.settings.options import ExportOptions
+from preprocess.terminal import say
 
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -35,11 +36,11 @@ def export(checkpoint: Path, out: Path, **given: bool) -> None:
 
     from lgcoamix.export.export import export as run
 
-    summary = run(ExportOptions(checkpoint, out, **given), lambda line: click.echo(line, err=True))
-    click.echo(
+    summary = run(ExportOptions(checkpoint, out, **given), lambda line: say(line, err=True))
+    say(
         f"{summary.checkpoint}: {summary.architecture}, {summary.classes} classes, input {summary.image_size} pixels; "
         "timm gives the same logits"
     )
     if summary.onnx_difference is not None:
-        click.echo(f"model.onnx differs from PyTorch by at most {summary.onnx_difference:.1e}")
-    click.echo(f"wrote {out}: {', '.join(summary.files)}")
+        say(f"model.onnx differs from PyTorch by at most {summary.onnx_difference:.1e}")
+    say(f"wrote {out}: {', '.join(summary.files)}")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
-from rich.text import Text
 
-from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import FOLDER, PATH, options_of
 from lgcoamix.cli.progress import passes
 from lgcoamix.errors import SettingsError
 from lgcoamix.settings.options import PredictOptions
+from preprocess.terminal import say, say_table
 from preprocess.text import listed, shown_name
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def predict(model: Path, images: tuple[Path, ...], out: Path, **given: Any) -> N
         summary = run(PredictOptions(model, images, out, **given), start)
     _print(summary)
     bad = f", {len(summary.failed)} not usable" if summary.failed else ""
-    click.echo(f"wrote {shown_name(out)}: {summary.images} image{'s' * (summary.images != 1)}{bad}")
+    say(f"wrote {shown_name(out)}: {summary.images} image{'s' * (summary.images != 1)}{bad}")
     if len(summary.failed) == summary.images:
         sys.exit(1)
 
@@ -89,12 +89,12 @@ def _print(summary: "Summary") -> None:
         table = Table("image", *(f"{rank}." for rank in range(1, count + 1)))
         for found in summary.first:
             cells = (f"{shown_name(name)} {100 * share:.1f} %" for name, share in found.classes[:count])
-            table.add_row(*(Text(cell) for cell in (shown_name(found.path), *cells)))  # Text: names are not markup
-        console().print(table)
+            table.add_row(shown_name(found.path), *cells)
+        say_table(table)
         more = summary.images - len(summary.failed) - len(summary.first)
         if more:
-            click.echo(f"... and {more} more")
+            say(f"... and {more} more")
     for found in summary.failed[:_LISTED]:
-        click.echo(f"not usable: {shown_name(found.path)}: {found.error}", err=True)
+        say(f"not usable: {shown_name(found.path)}: {found.error}", err=True)
     if len(summary.failed) > _LISTED:
-        click.echo(f"... and {len(summary.failed) - _LISTED} more, see the column error", err=True)
+        say(f"... and {len(summary.failed) - _LISTED} more, see the column error", err=True)

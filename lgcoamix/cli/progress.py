@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from preprocess.terminal import Terminal, Words
 
 if TYPE_CHECKING:
     from lgcoamix.settings.report import Report
@@ -18,12 +19,12 @@ def training_report() -> "Iterator[Report]":
     from lgcoamix.settings.report import Report
 
     columns = (
-        TextColumn("{task.description}"),
+        Words("{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[line]}"),
+        Words("{task.fields[line]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None, line="")
 
         def start(description: str, total: int) -> Callable[[int], None]:
@@ -33,14 +34,14 @@ def training_report() -> "Iterator[Report]":
         def show(line: str) -> None:
             progress.update(task, line=line)
 
-        yield Report(start, show, lambda line: progress.console.print(line, highlight=False, soft_wrap=True))
+        yield Report(start, show, lambda line: progress.console.print(line, soft_wrap=True))
 
 
 @contextmanager
 def passes() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     """Yield a function that starts a progress bar and returns another one, which counts finished images."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    columns = (Words("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
         yield lambda description, total: functools.partial(
             progress.advance, progress.add_task(description, total=total)
         )

@@ -3,12 +3,11 @@
 import click
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
-from lgcoamix.cli.common import console
 from lgcoamix.recipes import RECIPES, Recipe
 from lgcoamix.settings.sections import SECTIONS, to_plain
 from lgcoamix.settings.text import suggest
+from preprocess.terminal import say, say_table
 
 
 def list_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -25,8 +24,8 @@ def list_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> No
             if recipe.dataset == dataset:
                 table.add_row(*_row(name, recipe))
         table.add_section()
-    console().print(table)
-    click.echo("inferred: number of settings that were never published. --show-recipe NAME lists them and all others.")
+    say_table(table)
+    say("inferred: number of settings that were never published. --show-recipe NAME lists them and all others.")
     context.exit()
 
 
@@ -39,10 +38,10 @@ def show_recipe(context: click.Context, parameter: click.Parameter, name: str | 
     recipe = RECIPES[name]
     table = Table.grid(padding=(0, 2))
     for title, text in _story(name, recipe).items():
-        table.add_row(title, Text(text))
-    console().print(table)
-    click.echo()
-    click.echo("\n".join(_settings(recipe)))
+        table.add_row(title, text)
+    say_table(table)
+    say()
+    say("\n".join(_settings(recipe)))
     context.exit()
 
 

@@ -9,6 +9,7 @@ from lgcoamix.cli.options import FILE, FOLDER
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.settings import network_failures
 from lgcoamix.settings.options import DEVICES
+from preprocess.terminal import say
 
 
 @click.command(short_help="Recreate what a run was trained on at one step.", context_settings=CONTEXT)
@@ -53,4 +54,4 @@ def replay(
         else:
             lines = replay_step(run, epoch, step, out or folder / f"replay-e{epoch}-s{step}")
     for line in lines:
-        click.echo(line)
+        say(line)

@@ -9,6 +9,7 @@ from lgcoamix.cli.compare import METRIC, print_comparison
 from lgcoamix.cli.options import PATH, SHARDS
 from lgcoamix.errors import RunError
 from lgcoamix.settings.mixers import METHOD_OPTIONS
+from preprocess.terminal import say
 
 
 @click.command(short_help="Train several methods with several seeds, and compare them.", context_settings=CONTEXT)
@@ -57,14 +58,14 @@ def sweep(
     check_train_options(options)
     todo = make_cells(shards, parse_variants(mixers, cells), parse_seeds(seeds), out, options)
     check_writable(out, own=True)
-    failures = run_cells(todo, jobs, click.echo)
+    failures = run_cells(todo, jobs, say)
     failed = {failure.cell for failure in failures}
     finished = [cell.folder for cell in todo if cell not in failed]
     if finished:
         # Cells may have different protocols on purpose: show them side by side instead of refusing.
         comparison = compare(finished, metric, across_protocols=True)
         print_comparison(comparison)
-        click.echo("wrote " + ", ".join(map(str, write(comparison, out))))
+        say("wrote " + ", ".join(map(str, write(comparison, out))))
     if failures:
         lines = "".join(f"\n  {failure}" for failure in failures)
         raise RunError(

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from lgcoamix.cli.common import CONTEXT, console, friendly
+from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import PATH, options_in, options_of
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.recipes import list_recipes, show_recipe
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
+from preprocess.terminal import Command, say, say_table
 
 if TYPE_CHECKING:
     from preprocess.store import Store
 
 
-@click.command(short_help="Train and evaluate from a store.", context_settings=CONTEXT)
+@click.command(cls=Command, short_help="Train and evaluate from a store.", context_settings=CONTEXT)
 @settings_options
 @click.option(
     "--weights", metavar="pretrained|none|FILE", help="Initial weights of the backbone.  [default: the recipe's]"
@@ -61,12 +62,12 @@ def train(shards: Path, superpixels: str | None, out: Path | None, **given: Any)
     options = RunOptions(out or _run_folder(given["resume"], name), recipe, **options_in(given, RunOptions))
     checked = preflight(store, settings, options)
     if checked.results is not None:
-        click.echo(f"{options.out} is already finished and left unchanged", err=True)
+        say(f"{options.out} is already finished and left unchanged", err=True)
     results = checked.results or _train(store, settings, options, checked.identity)
     if results:  # only rank 0 has them
         _print_results({options.out.name: results})
         names = ("curves.png", "mixed.png", "last.pt", "best.pt")
-        click.echo("wrote " + ", ".join(str(options.out / name) for name in names if (options.out / name).exists()))
+        say("wrote " + ", ".join(str(options.out / name) for name in names if (options.out / name).exists()))
 
 
 def _run_folder(resume: str | None, name: str) -> Path:
@@ -97,4 +98,4 @@ def _print_results(results: dict[str, dict]) -> None:
                 f"{result['images_per_second']:.0f}",
                 f"{100 * result['waiting']:.0f} %",
             )
-    console().print(table)
+    say_table(table)

@@ -18,7 +18,7 @@ from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import make_statistics, to_inputs
 from lgcoamix.settings.options import PredictOptions
 from preprocess.files import try_writing, write_whole
-from preprocess.text import listed, shown_name
+from preprocess.text import cells, listed, shown_name
 
 _SHOWN = 10  # images in the summary
 
@@ -83,8 +83,8 @@ def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int],
     advance = start("classifying", len(paths))
     for batch in _predictions(exported, paths, options, top, device):
         for found in batch:
-            cells = [cell for name, share in found.classes for cell in (name, f"{share:.6f}")]
-            writer.writerow([found.path, *(cells or [""] * 2 * top), found.error])
+            answers = [cell for name, share in found.classes for cell in (name, f"{share:.6f}")]
+            writer.writerow(cells([str(found.path), *(answers or [""] * 2 * top), found.error]))
             if found.error:
                 failed.append(found)
             elif len(first) < _SHOWN:

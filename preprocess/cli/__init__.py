@@ -15,11 +15,12 @@ from preprocess.cli.pack import pack
 from preprocess.cli.report import report
 from preprocess.cli.show import show
 from preprocess.cli.verify import verify
+from preprocess.terminal import Group
 
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Compute superpixel maps once and store them with the images."""
 

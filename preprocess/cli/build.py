@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.filesize import decimal
 
 from preprocess.build.backends import BACKENDS, CLUSTERS, choose_backend
@@ -18,6 +17,7 @@ from preprocess.datasets import DATASETS, Adapter, Listing
 from preprocess.errors import BuildError, StoreError
 from preprocess.images import CODECS, RESIZES
 from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, describe_counts, parse_segments
+from preprocess.terminal import say, say_table, status
 
 if TYPE_CHECKING:
     from preprocess.build.plan import Plan
@@ -156,7 +156,7 @@ def build(
     images = sum(map(len, listing.splits.values()))
     workers = Workers(jobs, backend or choose_backend(algorithm, jobs, settings.size, images), scheduler)
     while not _build_once(out, listing, settings, workers, skip_bad, update):
-        click.echo(f"another build changed {out} in the meantime; continuing from its result")
+        say(f"another build changed {out} in the meantime; continuing from its result")
 
 
 @dataclass(frozen=True)
@@ -183,9 +183,9 @@ def _build_once(
     if plan.complete:
         omitted = sum(len(base.document["splits"][split]["failed"]) for split in listing.splits)
         note = f" (without {omitted} unusable images, see inspect)" if omitted else ""
-        click.echo(f"{out} is complete{note}; nothing to do")
+        say(f"{out} is complete{note}; nothing to do")
         return True
-    with Console(stderr=True).status(f"preparing {settings.algorithm} (compiling takes about 20 s on first use)"):
+    with status(f"preparing {settings.algorithm} (compiling takes about 20 s on first use)"):
         prepare(settings)
     begin = time.perf_counter()
     with progress_bars("images") as add_bar:
@@ -194,10 +194,10 @@ def _build_once(
     if reports is None:
         return False
     seconds, computed = time.perf_counter() - begin, sum(report.maps_computed for report in reports)
-    tables.show(tables.splits(Store(out)))
-    click.echo(f"wrote {out} in {seconds:.1f} s: {computed} maps computed, {computed / seconds:.1f} maps/s")
+    say_table(tables.splits(Store(out)))
+    say(f"wrote {out} in {seconds:.1f} s: {computed} maps computed, {computed / seconds:.1f} maps/s")
     if sets and name not in sets:
-        click.echo(f"added the superpixels {name}: train.py --superpixels {name}  (the default is still {sets[0]})")
+        say(f"added the superpixels {name}: train.py --superpixels {name}  (the default is still {sets[0]})")
     return True
 
 
@@ -228,7 +228,7 @@ def _plan(
         before, now = base.document["splits"][split], left_out_of(listing, split)
         if not same_selection(now, before):
             stored, wanted = describe_selection(before), describe_selection(now)
-            click.echo(f"{split}: stored {stored}; the update stores {wanted}", err=True)
+            say(f"{split}: stored {stored}; the update stores {wanted}", err=True)
     total = sum(len(samples) for split, samples in listing.splits.items() if split in base.document["splits"])
     with progress_bars("images") as add_bar:
         return plan_update(out, listing, settings, base, jobs, add_bar("compare images", total))
@@ -255,7 +255,7 @@ def _codec(codec: str, resize: str, size: int, listing: Listing, out: Path) -> s
     total = 3 * size * size * images
     chosen = "raw" if resize == "squash" and total <= _MOST_RAW_BYTES else "jpeg"
     why = f"{images} raw images take {decimal(total)}" if resize == "squash" else "the images differ in size"
-    click.echo(f"--codec auto: {chosen}, because {why}", err=True)
+    say(f"--codec auto: {chosen}, because {why}", err=True)
     return chosen
 
 
@@ -295,8 +295,8 @@ def _forecast(plan: "Plan", jobs: int) -> None:
 
     prepare(plan.settings)
     found = forecast(plan)
-    tables.show(tables.forecast(found, jobs))
+    say_table(tables.forecast(found, jobs))
     home = next(folder for folder in (plan.home, *plan.home.absolute().parents) if folder.is_dir())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    click.echo(f"recommended: {advise(found, shutil.disk_usage(home).free, memory)}")
-    click.echo("nothing was written")
+    say(f"recommended: {advise(found, shutil.disk_usage(home).free, memory)}")
+    say("nothing was written")

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from preprocess.datasets import DATASETS, Listing
 from preprocess.errors import PreprocessError, Terminated, ThreadsInterrupted
 from preprocess.machine import cores
+from preprocess.terminal import Rate, Terminal, Words, say
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 store_argument = click.argument("store", type=FILE)
@@ -44,7 +43,7 @@ def friendly(command: Callable) -> Callable:
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}") from None
         except KeyboardInterrupt as interrupt:
-            click.echo("\ninterrupted; finished work is kept: run the same command to continue", err=True)
+            say("\ninterrupted; finished work is kept: run the same command to continue", err=True)
             code = 143 if isinstance(interrupt.__cause__ or interrupt, Terminated) else 130
             if isinstance(interrupt, ThreadsInterrupted):
                 sys.stdout.flush()
@@ -60,23 +59,11 @@ def _terminate(number: int, frame: object) -> None:
     raise Terminated
 
 
-class _Rate(ProgressColumn):
-    """Finished units per second."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self.unit = unit
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f} {self.unit}/s" if speed else "")
-
-
 @contextlib.contextmanager
 def progress_bars(unit: str) -> Iterator[Callable[[str, int | None], Callable]]:
     """Show bars with a count and a speed; yield a function that adds a bar and returns its ``advance``."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    columns = (Words("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(unit), TimeRemainingColumn())
+    with Progress(*columns, console=Terminal(stderr=True)) as progress:
         yield lambda name, total: functools.partial(progress.advance, progress.add_task(name, total=total))
 
 

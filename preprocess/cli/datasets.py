@@ -1,10 +1,10 @@
 """``datasets``: the known data sets and their local state."""
 
 import click
-from rich.console import Console
 
 from preprocess.cli.common import friendly
 from preprocess.datasets import DATASETS
+from preprocess.terminal import say_table, status
 
 
 @click.command(short_help="List the known data sets and whether they are available locally.")
@@ -16,6 +16,6 @@ def datasets(names: tuple[str, ...]) -> None:
     from preprocess.raw.catalogue import describe, local_state
     from preprocess.raw.find import RAW
 
-    with Console(stderr=True).status("searching data/raw"):
+    with status("searching data/raw"):
         rows = [(name, describe(name), local_state(name, RAW / name)) for name in names or DATASETS]
-    tables.show(tables.datasets(rows))
+    say_table(tables.datasets(rows))

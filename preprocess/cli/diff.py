@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from preprocess.cli.common import FILE, friendly
+from preprocess.terminal import say
 
 
 @click.command(short_help="Compare the content of two stores.")
@@ -18,8 +19,8 @@ def diff(left: Path, right: Path) -> None:
 
     found = False
     for line in differences(left, right):
-        click.echo(line)
+        say(line)
         found = True
     if found:
         sys.exit(1)
-    click.echo(f"{left} and {right} hold the same content")
+    say(f"{left} and {right} hold the same content")

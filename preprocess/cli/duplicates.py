@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from preprocess.cli.common import friendly, jobs_option, progress_bars, store_argument
+from preprocess.terminal import say, say_table
 
 if TYPE_CHECKING:
     from preprocess.inspect.duplicates import Duplicates
@@ -39,20 +40,19 @@ def duplicates(store: Path, exact: bool, threshold: float | None, out: Path | No
     _print_copies(opened, found, out)
     if out is not None:
         write_whole(out, "".join(f"{line}\n" for line in exclude_lines(found.groups)).encode())
-        click.echo(f"wrote {out}; leave out the copies with build --exclude {out}")
+        say(f"wrote {out}; leave out the copies with build --exclude {out}")
 
 
 def _print_copies(store: "Store", found: "Duplicates", out: Path | None) -> None:
-    from preprocess.inspect import tables
     from preprocess.inspect.duplicates import SHOWN, copies, summary
 
     count = sum(len(group.copies) for group in found.groups)
     if not count:
-        click.echo(f"{store.path} has no duplicate images")
+        say(f"{store.path} has no duplicate images")
         return
-    tables.show(summary(store, found))
-    tables.show(copies(store, found.groups))
+    say_table(summary(store, found))
+    say_table(copies(store, found.groups))
     if count > SHOWN:
-        click.echo(f"... and {count - SHOWN} more" + ("" if out else "; --out FILE writes all of them"))
+        say(f"... and {count - SHOWN} more" + ("" if out else "; --out FILE writes all of them"))
     differ = sum(group.labels_differ for group in found.groups)
-    click.echo(f"{count} copies of {len(found.groups)} images; {differ} of these groups have different labels")
+    say(f"{count} copies of {len(found.groups)} images; {differ} of these groups have different labels")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from preprocess.cli.common import friendly, progress_bars, store_argument
+from preprocess.terminal import say
 
 
 @click.command(short_help="Write images and maps as PNG files, with a table of labels.")
@@ -21,4 +22,4 @@ def export(store: Path, folder: Path) -> None:
     with progress_bars("images") as add_bar:
         write_files(opened, folder, add_bar(f"{store} -> {folder}", total))
     maps = sum((len(split.paths) - 1) * len(split) for split in opened.splits.values())
-    click.echo(f"wrote {total} images and {maps} maps to {folder}")
+    say(f"wrote {total} images and {maps} maps to {folder}")

@@ -1,11 +1,11 @@
 """``inspect``: describe a store."""
 
-import json
 from pathlib import Path
 
 import click
 
 from preprocess.cli.common import friendly, store_argument
+from preprocess.terminal import say, say_json, say_table
 
 
 @click.command(short_help="Describe a store.")
@@ -19,10 +19,10 @@ def inspect(store: Path, as_json: bool) -> None:
 
     opened = Store(store)
     if as_json:
-        click.echo(json.dumps(opened.document, indent=2, ensure_ascii=False))
+        say_json(opened.document)
         return
     for line in tables.describe(opened):
-        click.echo(line)
-    tables.show(tables.columns(opened))
+        say(line)
+    say_table(tables.columns(opened))
     if any(len(each.scales) > 1 for each in opened.superpixel_sets.values()):
-        click.echo(f"agreement: mean adjusted Rand index of two scales over up to {tables.COMPARED} images per split")
+        say(f"agreement: mean adjusted Rand index of two scales over up to {tables.COMPARED} images per split")

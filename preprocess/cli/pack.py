@@ -6,6 +6,7 @@ import click
 from rich.filesize import decimal
 
 from preprocess.cli.common import check_ending, friendly, progress_bars, store_argument
+from preprocess.terminal import say
 
 
 @click.command(short_help="Copy a store into one file.")
@@ -22,4 +23,4 @@ def pack(store: Path, out: Path) -> None:
     opened = Store(store)
     with progress_bars("shards") as add_bar:
         write_pack(opened, out, add_bar(f"{store} -> {out}", count_files(opened)))
-    click.echo(f"wrote {out}: {decimal(out.stat().st_size)}")
+    say(f"wrote {out}: {decimal(out.stat().st_size)}")

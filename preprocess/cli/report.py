@@ -6,6 +6,7 @@ import click
 
 from preprocess.cli.common import check_ending, friendly, progress_bars, store_argument, superpixels_option
 from preprocess.machine import cores
+from preprocess.terminal import say
 
 
 @click.command(short_help="Write a page about a store: failures, counts, balance, images, timings.")
@@ -41,7 +42,7 @@ def report(store: Path, out: Path, superpixels: str | None, count: int, samples:
         found = gather(opened, count, samples, cores(), add_bar)
     write_whole(out, render(found))
     for trouble in found.troubles:
-        click.echo(trouble, err=True)
+        say(trouble, err=True)
     if found.troubles:
-        click.echo(f"{store} is damaged, see above; the page omits the damaged parts", err=True)
-    click.echo(f"wrote {out}")
+        say(f"{store} is damaged, see above; the page omits the damaged parts", err=True)
+    say(f"wrote {out}")

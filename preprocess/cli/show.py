@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from preprocess.cli.common import friendly, store_argument, superpixels_option
+from preprocess.terminal import say
 
 
 @click.command(short_help="Draw images with superpixel boundaries on a contact sheet.")
@@ -28,4 +29,4 @@ def show(store: Path, out: Path, count: int, split: str | None, superpixels: str
     if not len(opened.splits[split]):
         raise click.BadParameter(f"split {split!r} of {store} has no images", param_hint="--split")
     contact_sheet(opened, split, count, out)
-    click.echo(f"wrote {out}")
+    say(f"wrote {out}")

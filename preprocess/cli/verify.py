@@ -6,6 +6,7 @@ import click
 
 from preprocess.cli.common import find_listing, friendly, jobs_option, progress_bars, store_argument
 from preprocess.errors import BuildError
+from preprocess.terminal import say
 
 
 @click.command(short_help="Check every file against its digest, and repair damage on request.")
@@ -30,10 +31,10 @@ def verify(store: Path, jobs: int, repair: bool, root: Path | None) -> None:
 
     faults = find_faults()
     for line in (line for fault in faults for line in fault.lines):
-        click.echo(line, err=True)
+        say(line, err=True)
     if faults and repair:
         _repair(store, {fault.path for fault in faults}, root, jobs)
-        click.echo(f"rebuilt {len(faults)} shards of {store}")
+        say(f"rebuilt {len(faults)} shards of {store}")
         faults = find_faults()
     if faults:
         repair_it = f"repair it with python -m preprocess verify {store} --repair"
@@ -41,7 +42,7 @@ def verify(store: Path, jobs: int, repair: bool, root: Path | None) -> None:
         raise click.ClickException(f"{store} is damaged, see above; {remedy}")
     opened = Store(store)
     files = "it matches its digest" if opened.packed else f"{inspection.count_files(opened)} shards match their digests"
-    click.echo(f"{store} is intact: {files}")
+    say(f"{store} is intact: {files}")
 
 
 def _repair(out: Path, damaged: set[str], root: Path | None, jobs: int) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from preprocess.errors import StoreError
 from preprocess.store import Store
 from preprocess.store.index import IMAGES
+from preprocess.text import cells
 
 _BATCH = 64
 
@@ -47,7 +48,7 @@ def _export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
         for split in store.splits:
             keys, labels = store.keys(split), store.labels(split)
             for key, label in zip(keys, labels, strict=True):
-                table.writerow([split, key, label, store.classes[label]])
+                table.writerow(cells([split, key, label, store.classes[label]]))
             for start in range(0, len(keys), _BATCH):
                 rows = range(start, min(start + _BATCH, len(keys)))
                 _write(folder / "images", [keys[row] for row in rows], store.images(split, rows))
@@ -58,7 +59,7 @@ def _export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
     boxes = [row for split in store.splits for row in _boxes(store, split)]
     if boxes:
         with (folder / "boxes.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([["split", "key", "x0", "y0", "x1", "y1"], *boxes])
+            csv.writer(file).writerows([["split", "key", "x0", "y0", "x1", "y1"], *map(cells, boxes)])
 
 
 def _boxes(store: Store, split: str) -> Iterator[list]:

@@ -1,10 +1,8 @@
 """The tables that the commands print: of a store, a build, a forecast."""
 
-import sys
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
@@ -86,11 +84,6 @@ def splits(store: Store) -> Table:
         maps = ", ".join(sorted(name for name, column in entry["columns"].items() if "recipe" in column))
         table.add_row(split, str(len(layout)), str(len(entry["failed"])), maps, decimal(size))
     return table
-
-
-def show(table: Table) -> None:
-    """Print a table, 160 columns wide if the output is not a terminal."""
-    (Console() if sys.stdout.isatty() else Console(width=160)).print(table)
 
 
 def _by_count(item: tuple[str, dict]) -> tuple:

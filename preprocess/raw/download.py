@@ -12,9 +12,8 @@ from pathlib import Path
 
 import requests
 from requests import Response
-from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 from urllib3.exceptions import HTTPError
 
@@ -22,6 +21,7 @@ from preprocess.datasets.base import Archive, locate
 from preprocess.errors import DatasetError, MissingDataError, UnavailableError
 from preprocess.files import lock
 from preprocess.raw.unpack import is_archive, unpack
+from preprocess.terminal import Terminal, Words, status
 
 try:
     import fcntl
@@ -61,7 +61,7 @@ def fetch(archives: tuple[Archive, ...], root: Path, download: bool) -> None:
     if not (root / _LOCK).exists():
         _check_obtainable(archives, root, download)  # before creating a folder needlessly
     root.mkdir(parents=True, exist_ok=True)
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    console = Terminal(stderr=True, soft_wrap=True)
     with _alone(root, console):
         _check_obtainable(archives, root, download)
         for archive in archives:
@@ -105,7 +105,7 @@ def _place(archive: Archive, root: Path) -> str:
 
 
 @contextlib.contextmanager
-def _alone(root: Path, console: Console) -> Iterator[None]:
+def _alone(root: Path, console: Terminal) -> Iterator[None]:
     """Lock a root against other processes, if the file system supports locks."""
     with (root / _LOCK).open("ab") as file:
         try:
@@ -126,7 +126,7 @@ def _is_there(archive: Archive, root: Path) -> bool:
     return False
 
 
-def _bring(archive: Archive, root: Path, console: Console) -> None:
+def _bring(archive: Archive, root: Path, console: Terminal) -> None:
     path, marker = root / archive.name, _marker(archive, root)
     if archive.holds and not marker.is_dir() and _is_there(archive, root):
         return
@@ -146,8 +146,8 @@ def _bring(archive: Archive, root: Path, console: Console) -> None:
         console.print(f"{path} was unpacked and kept; you may remove it")
 
 
-def _check_placed(archive: Archive, path: Path, console: Console) -> None:
-    with console.status(f"checking {archive.name}"):
+def _check_placed(archive: Archive, path: Path, console: Terminal) -> None:
+    with status(f"checking {archive.name}"):
         difference = _difference(archive, path)
     if difference:
         raise DatasetError(f"{path} is not the published file: {difference}; remove it and rerun the command")
@@ -165,9 +165,9 @@ def _difference(archive: Archive, path: Path) -> str | None:
     return None if found == expected.lower() else f"expected {kind} {expected}, found {found}"
 
 
-def _unpack(path: Path, marker: Path, console: Console) -> None:
+def _unpack(path: Path, marker: Path, console: Terminal) -> None:
     aside = marker.with_name(f"{marker.name}.tmp")
-    with console.status(f"unpacking {path.name}"):
+    with status(f"unpacking {path.name}"):
         if aside.exists():
             shutil.rmtree(aside)
         unpack(path, aside)
@@ -196,7 +196,7 @@ class _SetbackError(Exception):
 class _Download:
     """The download of one archive. Every attempt appends to ``root/NAME.part``, which finally becomes ``root/NAME``."""
 
-    def __init__(self, archive: Archive, root: Path, console: Console) -> None:
+    def __init__(self, archive: Archive, root: Path, console: Terminal) -> None:
         self.archive = archive
         self.path = root / archive.name
         self.part = root / f"{archive.name}.part"
@@ -204,7 +204,7 @@ class _Download:
         self.furthest = self.length  # greatest length so far
         self.pieced = False  # whether several attempts contributed
         self.progress = Progress(
-            TextColumn("{task.description}", markup=False),
+            Words("{task.description}"),
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),

@@ -1,0 +1,101 @@
+"""The one door to the terminal: what is printed is data, so controls are replaced and nothing is markup."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import ProgressColumn, Task, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from preprocess.text import CONTROLS, shown
+
+_WIDTH = 160  # columns of a table in a file or a pipe
+
+
+def say(text: object = "", err: bool = False) -> None:
+    """Print lines of text."""
+    click.echo(shown(str(text)), err=err)
+
+
+def say_json(document: object) -> None:
+    """Print JSON for other programs; controls are escaped, so that it stays exact."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    click.echo(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}" if found[0] != "\n" else "\n", text))
+
+
+def say_table(table: Table) -> None:
+    """Print a table, 160 columns wide if the output is not a terminal."""
+    Terminal(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+
+
+@contextlib.contextmanager
+def status(text: str = "") -> Iterator[Callable[[str], None]]:
+    """Show on standard error what happens; yield a function that replaces the text."""
+    with Terminal(stderr=True).status(Text(shown(text))) as line:
+        yield lambda other: line.update(Text(shown(other)))
+
+
+class Terminal(Console):
+    """A console that takes every string as plain data, table cells included."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make a text of a string; rich does it here for all strings that it prints."""
+        return super().render_str(shown(text), **options)
+
+
+class Words(TextColumn):
+    """Text beside a progress bar, for example ``{task.description}``."""
+
+    def render(self, task: Task) -> Text:
+        """Format the text for a task."""
+        return Text(shown(self.text_format.format(task=task)))
+
+
+class Rate(ProgressColumn):
+    """Finished units per second beside a progress bar."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Format the speed of a task."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.0f} {self.unit}/s" if speed else "")
+
+
+class _Clean:
+    """Replaces controls in messages of errors: they hold what was typed, and names of files."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _clean_messages():
+            return super().make_context(*args, **options)
+
+    def invoke(self, context: click.Context) -> Any:
+        with _clean_messages():
+            return super().invoke(context)
+
+
+class Command(_Clean, click.Command):
+    """A command that stands alone."""
+
+
+class Group(_Clean, click.Group):
+    """A group of commands."""
+
+
+@contextlib.contextmanager
+def _clean_messages() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = shown(error.message)
+        raise

@@ -3,17 +3,48 @@
 All special cases of image files are handled here.
 """
 
+import contextlib
+import ctypes
 import io
+import logging
 import warnings
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from preprocess.errors import ImageError
+from preprocess.inputs import open_regular
+from preprocess.text import shown_name
 
+# The formats of data sets, by Pillow's names; JPEG includes MPO. Others start a program (EPS), open an image of any
+# format inside (IPTC), or are stubs. The one without magic bytes comes last.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA")
+LARGEST_FILE = 1 << 30  # bytes: more than the largest image within Pillow's limit of pixels takes uncompressed
 RESIZES = ("squash", "short", "none")
 CODECS = ("raw", "jpeg", "png")
 _LONGEST_JPEG = 65500
+_MOST_SCANS = 100  # of a progressive JPEG: encoders write up to 20, and a file of a megabyte can ask for 10,000
+_OTHERS = {  # first bytes of files that are often called images -> their format
+    b"%!PS": "EPS",
+    b"\xc5\xd0\xd3\xc6": "EPS",
+    b"%PDF": "PDF",
+    b"<": "HTML, XML or SVG",
+    b"8BPS": "PSD",
+    b"DDS ": "DDS",
+    b"qoif": "QOI",
+    b"\x00\x00\x01\x00": "ICO",
+    b"\x89HDF": "HDF5",
+    b"\xd7\xcd\xc6\x9a": "WMF",
+    b"PK\x03\x04": "ZIP",
+}
+_HEIF = (b"ftyphe", b"ftypmif1", b"ftypmsf1")  # from byte 4
+
+# What Pillow and libtiff have to say about a damaged file quotes it, and would go to the terminal.
+warnings.filterwarnings("ignore", module=r"PIL\.")  # not in ``decode``: filters belong to all threads
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+with contextlib.suppress(AttributeError, OSError):  # where libtiff is linked otherwise
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -25,12 +56,28 @@ _TURNS = {
 }
 
 
+def read_image_file(path: Path) -> bytes:
+    """Read one source file.
+
+    Raises
+    ------
+    OSError : the file cannot be read, or is not a regular file.
+    ImageError : it is too large to be an image.
+    """
+    with open_regular(path) as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise ImageError(f"too large: expected at most {LARGEST_FILE:,} bytes")
+    return data
+
+
 def decode(data: bytes) -> Image.Image:
     """Decode one image file to upright RGB.
 
     Parameters
     ----------
-    data : the bytes of the file. Its magic bytes decide the format, not its name.
+    data : the bytes of the file, of one of ``FORMATS``. Its magic bytes decide the format, not its name. Of animations
+        and pages, the first is taken.
 
     Returns
     -------
@@ -38,22 +85,27 @@ def decode(data: bytes) -> Image.Image:
 
     Raises
     ------
-    ImageError : empty, truncated, not an image, or above Pillow's decompression bomb limit.
+    ImageError : empty, truncated, not an image, of another format, or above Pillow's decompression bomb limit.
     """
     if not data:
         raise ImageError("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                image.load()
-                return _to_rgb(_upright(image))
+        with _open(data) as image:
+            width, height = image.size
+            if width * height > Image.MAX_IMAGE_PIXELS:
+                raise ImageError(f"too many pixels: {width}x{height}, at most {Image.MAX_IMAGE_PIXELS:,} are read")
+            if image.info.get("progressive") and data.count(b"\xff\xda") > _MOST_SCANS:
+                raise ImageError(f"damaged: a progressive JPEG of more than {_MOST_SCANS} scans")
+            image.load()
+            return _to_rgb(_upright(image))
+    except ImageError:
+        raise
     except UnidentifiedImageError:
-        raise ImageError("not an image file that Pillow knows") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(_unknown(data)) from None
+    except Image.DecompressionBombError as error:
         raise ImageError(f"too many pixels: {error}") from None
     except Exception as error:  # decoders of damaged files raise OSError, struct.error, TypeError, RuntimeError, ...
-        raise ImageError(f"damaged: {error}") from None
+        raise ImageError(f"damaged: {shown_name(str(error))}") from None
 
 
 def decode_without_banner(data: bytes, banner: int) -> Image.Image:
@@ -148,8 +200,22 @@ def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 
+def _open(data: bytes) -> Image.Image:
+    Image.init()
+    return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+def _unknown(data: bytes) -> str:
+    """Say why no format fits, with the name of the format if its first bytes are known."""
+    found = next((name for magic, name in _OTHERS.items() if data[:64].lstrip().startswith(magic)), None)
+    if data[4:12].startswith(_HEIF):
+        found = "HEIF"
+    what = f"{found} is not read" if found else "not an image file, or damaged in its first bytes"
+    return f"{what}; formats: {', '.join(FORMATS)}"
+
+
 def _is_jpeg(data: bytes) -> bool:
-    with Image.open(io.BytesIO(data)) as image:
+    with _open(data) as image:
         return image.format == "JPEG"
 
 
@@ -162,8 +228,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow clips 16-bit values at 255; a 16-bit PNG or TIFF opens as I;16 or I.
-        values = np.asarray(image).astype(np.int64)
-        grey = (np.clip(values, 0, 65535) // 257).astype(np.uint8)
+        values = np.asarray(image)
+        grey = (np.clip(values, 0, 65535).astype(np.uint16) // 257).astype(np.uint8)
         grey[values == image.info.get("transparency", -1)] = 255  # the one transparent value, on white
         image = Image.fromarray(grey)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

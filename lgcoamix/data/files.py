@@ -1,7 +1,6 @@
 """Image files as inputs of a network, prepared exactly like the test images of its store."""
 
 import os
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from lgcoamix.data.windows import fixed_windows
 from lgcoamix.settings.sections import DataSettings
 from preprocess.datasets.folder import images_in
 from preprocess.errors import ImageError
-from preprocess.images import decode, decode_without_banner, encode, fit
+from preprocess.images import decode, decode_without_banner, encode, fit, read_image_file
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,9 @@ def stored_pixels(path: Path, images: Mapping[str, Any]) -> np.ndarray:
     Raises
     ------
     ImageError : the file is not a usable image.
-    OSError : the file cannot be read.
+    OSError : the file cannot be read, or is not a regular file.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ImageError("not a regular file")  # reading a pipe or a device may never end
-    data, banner = path.read_bytes(), images.get("banner", 0)
+    data, banner = read_image_file(path), images.get("banner", 0)
     image = decode_without_banner(data, banner)
     size, resize = images["size"], images["resize"]
     if images["codec"] != "jpeg":  # raw pixels and PNG are lossless

@@ -1,13 +1,13 @@
 """The interface of a data set: adapter, listing, sample."""
 
 import hashlib
-import stat
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from preprocess.errors import DatasetError, ImageError, MissingDataError
+from preprocess.errors import DatasetError, MissingDataError
+from preprocess.images import read_image_file
 
 Box = tuple[float, float, float, float]
 
@@ -37,12 +37,10 @@ class Sample:
 
         Raises
         ------
-        OSError : the file cannot be read.
-        ImageError : it is not a regular file.
+        OSError : the file cannot be read, or is not a regular file.
+        ImageError : it is too large to be an image.
         """
-        if not stat.S_ISREG(self.path.stat().st_mode):
-            raise ImageError("not a regular file")  # reading a pipe would block
-        return self.path.read_bytes()
+        return read_image_file(self.path)
 
     def digest(self, data: bytes) -> bytes:
         """SHA-256 of the bytes from ``read``; if the sample has boxes, of that digest and the boxes."""

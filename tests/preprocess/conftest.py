@@ -1,6 +1,7 @@
 """Small stores of noisy pictures: 16 pixels, several shards in each split, built within a second."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import traceback
@@ -41,6 +42,19 @@ def shard_files(store: Store, split: str, column: str) -> list[Path]:
 def open_plain(path: Path) -> h5py.File:
     """Open a shard without the store's reader. HDF5 wants the same lock setting of all who share a file."""
     return h5py.File(path, locking=False)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def ghostscript(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a program ``gs`` first on the path; return the file that it leaves when it is started."""
+    mark, program = home / "gs was here", home / "programs" / "gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch '{mark}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    return mark
 
 
 def flip(path: Path, offset: int, bit: int = 0) -> None:

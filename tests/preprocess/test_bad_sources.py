@@ -20,7 +20,7 @@ from skimage.segmentation import slic
 
 from preprocess.store import Store
 from tests.conftest import PROOF, ROOT
-from tests.preprocess.conftest import QUICK, build_command, here, open_plain, shard_files
+from tests.preprocess.conftest import EPS, QUICK, build_command, ghostscript, here, open_plain, shard_files
 
 SIDE, COUNTS = 16, (4, 9)
 FORMS = [("raw", "squash"), ("png", "squash"), ("jpeg", "squash"), ("png", "none"), ("jpeg", "none")]
@@ -120,6 +120,8 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
         "b/nothing but zeros.jpg": (bytes(900), "not an image"),
         "b/bomb.png": (bomb(60_000, 60_000), "too many pixels"),
         "c/lesser bomb.png": (bomb(10_000, 10_000), "too many pixels"),
+        "c/drawing.jpg": (EPS, "EPS is not read; formats: JPEG, PNG"),
+        "c/phone.jpg": (b"\0\0\0\x18ftypheic" + bytes(16), "HEIF is not read"),
     }
     return {f"train/{name}": entry for name, entry in files.items()}
 
@@ -257,6 +259,25 @@ def test_every_good_file_has_the_maps_that_scikit_image_gives(store):
 def test_the_store_is_sound(outcome, store):
     done = here("verify", outcome.out, "--jobs", "1")
     assert done.exit_code == 0, done.stderr
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_no_image_starts_a_program(tmp_path, monkeypatch, jobs):
+    mark = ghostscript(tmp_path, monkeypatch)
+    save_in(tmp_path, "drawing.jpg", EPS)
+    save_in(tmp_path, "inside.tif", EPS[:4] + bytes(60) + EPS)
+    done = build_one(tmp_path, "--jobs", jobs)
+    assert done.exit_code == 1
+    assert "drawing.jpg: EPS is not read" in done.stderr
+    assert not mark.exists()
+
+
+def test_a_pipe_among_the_images_is_named_at_once(tmp_path):
+    save_in(tmp_path, "good.png", coded(noise(20, 12), "PNG"))
+    os.mkfifo(tmp_path / "raw/train/a/pipe.jpg")
+    done = build_one(tmp_path, "--size", SIDE)
+    assert done.exit_code == 1
+    assert "train/a/pipe.jpg: cannot be read: expected a regular file, it is a FIFO" in done.stderr
 
 
 def save_in(root: Path, name: str, data: bytes) -> None:

@@ -1,14 +1,18 @@
 """The traps of image files, one small file each."""
 
 import io
+import os
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image, features
 
 from preprocess.errors import ImageError
-from preprocess.images import decode, fit
+from preprocess.images import FORMATS, decode, fit, read_image_file
+from tests.conftest import ROOT
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 ORIENTATION, RESOLUTION = 0x0112, 0x011A
@@ -114,8 +118,7 @@ def test_unusable_bytes_are_refused_with_a_reason(data, reason):
         decode(data)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP", "DDS", "AVIF"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP", "TGA", "AVIF"])
 def test_no_damage_in_a_header_escapes_as_another_error(form):
     if form in ("AVIF", "WEBP") and not features.check(form.lower()):
         pytest.skip(f"this Pillow has no {form}")
@@ -150,6 +153,49 @@ def test_a_picture_larger_than_pillows_limit_is_refused(monkeypatch):
     assert decode(coded(noise(10, 10))).size == (10, 10)
     with pytest.raises(ImageError, match="too many pixels"):
         decode(coded(noise(11, 10)))
+
+
+def test_a_progressive_jpeg_of_a_thousand_scans_is_not_decoded():
+    data = coded(noise(), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]  # before the end mark
+    assert decode(data[:-2] + last * 80 + data[-2:]).size == (20, 24)
+    with pytest.raises(ImageError, match="more than 100 scans"):
+        decode(data[:-2] + last * 1000 + data[-2:])
+
+
+def test_a_file_larger_than_any_image_is_not_read(tmp_path):
+    path = tmp_path / "sparse.png"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    with pytest.raises(ImageError, match="too large: expected at most 1,073,741,824 bytes"):
+        read_image_file(path)
+
+
+HOSTILE = """
+import io, sys
+from PIL import Image
+from preprocess.images import decode
+from preprocess.errors import ImageError
+buffer = io.BytesIO()
+Image.effect_noise((64, 64), 90).save(buffer, "TIFF", compression="tiff_lzw")
+for offset in range(len(buffer.getvalue()) - 160, len(buffer.getvalue())):
+    for value in (0, 255):
+        data = bytearray(buffer.getvalue())
+        data[offset] = value
+        try:
+            decode(bytes(data))
+        except ImageError:
+            pass
+"""
+
+
+def test_nothing_of_what_the_decoders_say_reaches_the_terminal():
+    done = subprocess.run([sys.executable, "-c", HOSTILE], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_the_guide_names_the_formats():
+    assert f"({', '.join(FORMATS)})" in (ROOT / "preprocess" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("shape", [(40, 31), (9, 50), (16, 16)])

@@ -26,7 +26,7 @@ from preprocess.build.settings import BuildSettings
 from preprocess.store import Store
 from preprocess.superpixels import Scale
 from tests.lgcoamix.runs.checkpoints import random_state, write_checkpoint
-from tests.preprocess.conftest import build_here
+from tests.preprocess.conftest import EPS, build_here, ghostscript
 
 CLASSES = ("a", "b")
 STORES = {  # how images are stored, and the protocol of the test
@@ -165,8 +165,8 @@ def test_bad_images_are_listed_and_have_a_row_with_the_reason(model, mixed, tmp_
         "cut.jpg": "damaged: ",
         "empty.jpg": "the file is empty",
         "gone.jpg": "cannot be read: No such file or directory",
-        "null.jpg": "not a regular file",
-        "text.jpg": "not an image file that Pillow knows",
+        "null.jpg": "cannot be read: expected a regular file, it is a device",
+        "text.jpg": "not an image file",
     }
     assert found.keys() == {"0.png", "deep/1.JPG", "deep/x.jpg/2.png", *bad}
     for name, row in found.items():
@@ -186,12 +186,21 @@ def test_bad_images_are_listed_and_have_a_row_with_the_reason(model, mixed, tmp_
     assert "[red]" in done.stdout  # a name is shown as it is
 
 
+def test_no_image_starts_a_program(model, tmp_path, monkeypatch):
+    mark = ghostscript(tmp_path, monkeypatch)
+    (tmp_path / "drawing.jpg").write_bytes(EPS)
+    (row,), _ = _predict(model, tmp_path / "out.csv", tmp_path / "drawing.jpg", code=1)
+    assert row["error"].startswith("EPS is not read")
+    assert not mark.exists()
+
+
 def test_a_path_that_is_missing_stops_no_other(model, mixed, tmp_path):
     names = ("0.png", "nowhere.png", "gone.jpg", "x" * 300)
     given = (*(mixed / name for name in names), os.devnull)
     rows, done = _predict(model, tmp_path / "out.csv", *given)
     missing = "cannot be read: No such file or directory"
-    wanted = ["", missing, missing, "cannot be read: File name too long", "not a regular file"]
+    device = "cannot be read: expected a regular file, it is a device"
+    wanted = ["", missing, missing, "cannot be read: File name too long", device]
     assert [row["error"] for row in rows] == wanted
     assert rows[0]["class_1"] in NAMES
     assert f"not usable: {mixed / 'nowhere.png'}: cannot be read" in done.stderr

@@ -76,13 +76,15 @@ def check_ending(out: Path, ending: str, parameter: str) -> None:
 def find_listing(dataset: str, root: Path | None, download: bool, partial: bool) -> Listing:
     """List a data set for a command: download it if needed, and compare its counts with the official ones."""
     from preprocess.raw.find import RAW, find_raw_data
-    from preprocess.raw.selection import check_counts, check_keys
+    from preprocess.raw.selection import check_counts, check_names, look_alikes
 
     adapter = DATASETS[dataset]
     if root is not None and not root.is_dir() and adapter.create is None:
         raise click.BadParameter(f"folder {root} does not exist", param_hint="--root")
     listing = find_raw_data(dataset, root or RAW / dataset, download)
-    check_keys(listing)
+    check_names(listing)
+    for warning in look_alikes(listing):
+        say(warning, err=True)
     if not partial:
         check_counts(dataset, adapter, listing)
     return listing

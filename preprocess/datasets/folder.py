@@ -1,6 +1,7 @@
 """Any folder of images: ``train/<class>/...`` next to ``test/<class>/...`` or ``val/<class>/...``."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 from PIL import Image
@@ -10,6 +11,7 @@ from preprocess.errors import DatasetError
 from preprocess.text import listed
 
 SPLITS = ("train", "val", "test")
+_DEEPEST = 100  # folders: os.walk calls itself for each
 _LAYOUT = "expected ROOT/train/<class>/<images> and ROOT/test/<class>/<images> (or val/)"
 
 
@@ -17,8 +19,8 @@ def find_folder(root: Path, names: tuple[str, ...] = SPLITS) -> Listing:
     """List an image folder.
 
     ``root`` is the folder with ``train/`` and optionally ``val/`` and ``test/``, or a folder up to two levels above it.
-    Each split has one folder per class, in which images may be nested. Classes are sorted by name; hidden files are
-    skipped.
+    Each split has one folder per class, in which images may be nested. Class names are in Unicode form NFC; folders
+    that differ only by the form are one class. Classes are sorted by name; hidden files are skipped.
 
     Raises
     ------
@@ -26,29 +28,34 @@ def find_folder(root: Path, names: tuple[str, ...] = SPLITS) -> Listing:
     """
     root = locate(root, "train").parent
     folders = {split: root / split for split in names if (root / split).is_dir()}
-    classes = {split: _class_names(folder) for split, folder in folders.items()}
+    classes = {split: _class_folders(folder) for split, folder in folders.items()}
     for split, found in classes.items():
-        if found != classes["train"]:
-            odd = listed(sorted(set(found) ^ set(classes["train"])), 5)
+        if found.keys() != classes["train"].keys():
+            odd = listed(sorted(found.keys() ^ classes["train"].keys()), 5)
             raise DatasetError(f"{root}: {split}/ and train/ need the same class folders, they differ in: {odd}")
     if not classes["train"]:
         raise DatasetError(f"{root / 'train'} has no class folders; {_LAYOUT}")
     splits = {}
-    for split, folder in folders.items():
+    for split in folders:
         samples: list[Sample] = []
-        for label, name in enumerate(classes[split]):
-            found = images_in(folder / name)
+        for label, (name, homes) in enumerate(classes[split].items()):
+            found = [path for home in homes for path in images_in(home)]
             if not found:
                 raise DatasetError(
-                    f"class {name!r} of {split}/ has no images in {folder / name}; add images or remove the folder"
+                    f"class {name!r} of {split}/ has no images in {homes[0]}; add images or remove the folder"
                 )
             samples += (Sample(path.relative_to(root).as_posix(), label, path) for path in found)
         splits[split] = tuple(samples)
     return Listing(tuple(classes["train"]), splits)
 
 
-def _class_names(folder: Path) -> list[str]:
-    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+def _class_folders(folder: Path) -> dict[str, list[Path]]:
+    """Folders by class name, sorted; a Mac and a Linux machine may have written one name in two Unicode forms."""
+    found: dict[str, list[Path]] = {}
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and not child.name.startswith("."):
+            found.setdefault(unicodedata.normalize("NFC", child.name), []).append(child)
+    return dict(sorted(found.items()))
 
 
 def _raise(error: OSError) -> None:
@@ -56,11 +63,21 @@ def _raise(error: OSError) -> None:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """All image files below a folder, recognised by their suffix, sorted."""
+    """All image files below a folder, recognised by their suffix, sorted.
+
+    Raises
+    ------
+    OSError : a folder cannot be read.
+    DatasetError : folders are nested too deeply.
+    """
     suffixes = tuple(Image.registered_extensions())
     found = []
     for home, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        if folders and home.count(os.sep) - str(folder).count(os.sep) >= _DEEPEST:
+            raise DatasetError(
+                f"{folder} has folders more than {_DEEPEST} deep inside each other; move their images up"
+            )
         # A dangling link counts as a file, so that it is reported as a failed image.
         images = [name for name in files if name.lower().endswith(suffixes) and not name.startswith(".")]
         found += (Path(home, name) for name in images)

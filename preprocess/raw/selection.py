@@ -1,17 +1,19 @@
 """Check a listing against the official counts, and select the images to store."""
 
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from preprocess.datasets import Adapter, Listing, Sample
 from preprocess.errors import DatasetError
-from preprocess.text import listed
+from preprocess.inputs import check_relative
+from preprocess.text import listed, shown_name
 
 _SHOWN = 5
-_NO_PART = frozenset(("", ".", ".."))  # not allowed in a key
+_LONGEST_SHOWN = 300  # characters of a key
 _MOST_COMPARED = 20_000  # keys searched for a suggestion
 
 
@@ -46,16 +48,65 @@ def count_differences(adapter: Adapter, listing: Listing) -> Iterator[str]:
         yield f"expected {adapter.classes} classes, found {len(listing.classes)}"
 
 
-def check_keys(listing: Listing) -> None:
-    """Refuse duplicate keys within a split and keys that are not a path inside the data set folder."""
+def check_names(listing: Listing) -> None:
+    """Refuse names that no store may hold.
+
+    Raises
+    ------
+    DatasetError : a class name is empty, not printable or there twice; a key is there twice in a split, or is not a
+        printable path inside the data set folder.
+    """
+    for name in listing.classes:
+        if not name.strip() or shown_name(name) != name:
+            raise DatasetError(f"the class name {name!r} is not printable UTF-8; rename the class or its folder")
+    if repeated := [name for name, count in Counter(listing.classes).items() if count > 1]:
+        raise DatasetError(f"the class names {listed(repeated, _SHOWN)} are listed twice; rename or merge the classes")
     for split, samples in listing.splits.items():
         seen: set[str] = set()
         for sample in samples:
             if sample.key in seen:
                 raise DatasetError(f"{split}: the image {sample.key} is listed twice")
-            if not _NO_PART.isdisjoint(sample.key.split("/")) or "\0" in sample.key:
-                raise DatasetError(f"{split}: the key {sample.key!r} is not a path inside the data set folder")
+            try:
+                check_relative(sample.key)
+            except ValueError as error:
+                raise DatasetError(
+                    f"{split}: the key {sample.key[:_LONGEST_SHOWN]!r} is not a path inside the data set folder: "
+                    f"{error}; rename the file"
+                ) from None
             seen.add(sample.key)
+
+
+def look_alikes(listing: Listing) -> Iterator[str]:
+    """Yield warnings: classes, and keys of a split, that look the same to a reader."""
+    if alike := _groups(listing.classes, _bare):
+        shown = listed([" and ".join(map(repr, names)) for names in alike], _SHOWN)
+        yield (
+            f"warning: classes that differ only by case, spaces or Unicode form: {shown}; if they are one class, merge "
+            "their folders"
+        )
+    for split, samples in listing.splits.items():
+        if alike := _groups((sample.key for sample in samples if not sample.key.isascii()), _composed):
+            yield (
+                f"warning: {split}: {len(alike):,} images have names that differ only by Unicode form, the first is "
+                f"{alike[0][0]}; a Mac would take them for one file"
+            )
+
+
+def _groups(names: Iterable[str], form: Callable[[str], str]) -> list[list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(form(name), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _bare(name: str) -> str:
+    """Return a name without case, spaces at the ends and between words, Unicode form and invisible characters."""
+    seen = (letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
+    return " ".join("".join(seen).casefold().split())
 
 
 def read_exclude_list(path: Path) -> tuple[str, ...]:

@@ -73,3 +73,29 @@ def test_train_alone_is_enough(tmp_path):
 def test_a_train_folder_without_classes_is_told_the_layout(tmp_path):
     with pytest.raises(DatasetError, match=r"no class folders; expected ROOT/train/<class>"):
         DATASETS["folder"].find(tree(tmp_path, "train/0.png"))
+
+
+def test_two_unicode_forms_of_a_name_are_one_class(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    tree(tmp_path, f"train/{composed}/1.png", f"train/{apart}/2.png", "train/z/0.png", f"test/{apart}/3.png")
+    tree(tmp_path, "test/z/0.png")
+    listing = DATASETS["folder"].find(tmp_path)
+    assert listing.classes == (composed, "z")
+    found = {sample.key: sample.label for samples in listing.splits.values() for sample in samples}
+    assert found == {  # keys stay the names on the disk
+        f"train/{composed}/1.png": 0,
+        f"train/{apart}/2.png": 0,
+        "train/z/0.png": 1,
+        f"test/{apart}/3.png": 0,
+        "test/z/0.png": 1,
+    }
+
+
+def test_folders_without_an_end_are_named(tmp_path):
+    here = tmp_path / "train" / "a"
+    here.mkdir(parents=True)
+    for _ in range(110):
+        here /= "x"
+        here.mkdir()
+    with pytest.raises(DatasetError, match="more than 100 deep"):
+        DATASETS["folder"].find(tmp_path)

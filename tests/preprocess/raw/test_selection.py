@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,14 @@ import pytest
 
 from preprocess.datasets import DATASETS, Listing, Sample
 from preprocess.errors import DatasetError
-from preprocess.raw.selection import check_counts, check_keys, read_exclude_list, refuse_unknown_keys, select
+from preprocess.raw.selection import (
+    check_counts,
+    check_names,
+    look_alikes,
+    read_exclude_list,
+    refuse_unknown_keys,
+    select,
+)
 from preprocess.store import Store
 from tests.conftest import paint
 from tests.preprocess.conftest import QUICK, build_command, here
@@ -178,16 +186,54 @@ def test_repair_makes_images_of_a_limited_store_again(noisy, tmp_path, exclude):
 
 
 def test_a_key_may_come_once_in_a_split():
-    check_keys(listing(train="ab", test="ab"))
+    check_names(listing(train="ab", test="ab"))
     twice = listing(train="a").splits["train"] * 2
     with pytest.raises(DatasetError, match="train: the image train0a is listed twice"):
-        check_keys(Listing(("a",), {"train": twice}))
+        check_names(Listing(("a",), {"train": twice}))
 
 
-@pytest.mark.parametrize("key", ["../a.png", "/etc/passwd", "a/../../b", "a//b", "a/./b", "a\0b"])
+ODD_KEYS = ("../a.png", "/etc/passwd", "a/../../b", "a//b", "a/./b", "a\0b", "a\nb", "caf\udce9.png", "x" * 256)
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
 def test_a_key_that_leads_out_of_the_folder_is_refused(key):
     with pytest.raises(DatasetError, match="is not a path inside the data set folder"):
-        check_keys(Listing(("a",), {"train": (Sample(key, 0, Path("x")),)}))
+        check_names(Listing(("a",), {"train": (Sample(key, 0, Path("x")),)}))
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\x1b[31m", "a\nb", "caf\udce9", "a\u202eb"])
+def test_a_class_name_that_no_terminal_shows_is_refused(name):
+    with pytest.raises(DatasetError, match="is not printable UTF-8; rename the class or its folder"):
+        check_names(Listing(("a", name), {}))
+
+
+def test_a_class_name_may_come_once():
+    with pytest.raises(DatasetError, match="the class names b are listed twice"):
+        check_names(Listing(("b", "a", "b"), {}))
+
+
+def test_classes_that_look_the_same_are_named():
+    names = ("cat", "Cat", "cat ", "dog", "do\u200bg", "\ufb01sh", "fish", "a b", "a  b", "cow", "crow")
+    (warning,) = look_alikes(Listing(names, {}))
+    for pair in ("'cat' and 'Cat' and 'cat '", "'dog' and 'do\\u200bg'", "'\ufb01sh' and 'fish'", "'a b' and 'a  b'"):
+        assert pair in warning
+    assert "crow" not in warning
+
+
+def test_files_that_differ_only_by_unicode_form_are_named():
+    keys = ("caf\u00e9.png", "cafe\u0301.png", "cafe.png")
+    samples = tuple(Sample(key, 0, Path(key)) for key in keys)
+    (warning,) = look_alikes(Listing(("a",), {"train": samples, "test": samples[:1]}))
+    assert "train: 1 images have names that differ only by Unicode form, the first is caf\u00e9.png" in warning
+
+
+def test_a_build_warns_of_alike_classes_once(noisy, tmp_path):
+    shutil.copytree(noisy, tmp_path / "raw")
+    for split in ("train", "test"):
+        shutil.copytree(noisy / split / "a", tmp_path / "raw" / split / "A")
+    done = here(*build_command(tmp_path / "raw", tmp_path / "x.h5", *QUICK)[2:])
+    assert done.exit_code == 0
+    assert done.stderr.count("'A' and 'a'; if they are one class, merge their folders") == 1
 
 
 def test_images_that_a_table_lists_and_the_disk_lacks_are_counted(tmp_path):

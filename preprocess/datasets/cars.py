@@ -39,7 +39,9 @@ def _rows(variables: dict) -> list[tuple[str, int, tuple[Box, ...]]]:
     """File, class and box of every image. MATLAB boxes count pixels from 1 and include the last one."""
     rows = []
     for row in np.atleast_1d(variables["annotations"]):
-        x0, y0, x1, y1 = (float(row[name]) for name in _BOX)
+        x0, y0, x1, y1 = edges = [float(row[name]) for name in _BOX]
+        if not np.isfinite(edges).all():
+            raise ValueError(f"expected boxes of numbers, got {edges}")
         rows.append((str(row["fname"]), int(row["class"]), ((x0 - 1, y0 - 1, x1, y1),)))
     return rows
 

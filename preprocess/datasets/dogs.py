@@ -7,10 +7,11 @@ from xml.etree import ElementTree
 import numpy as np
 
 from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample, locate
-from preprocess.datasets.metadata import REMEDY, check_classes, read_mat, read_numbers
+from preprocess.datasets.metadata import REMEDY, check_classes, read_bytes, read_mat, read_numbers
 from preprocess.errors import DatasetError, MissingDataError
 
 _CLASSES = 120
+_LARGEST = 1 << 20  # bytes of an annotation
 _PATH = r"[^./\0][^/\0]*/[^./\0][^/\0]*"
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -60,8 +61,8 @@ def _rows(variables: dict) -> list[tuple[str, int]]:
 
 def _boxes(path: Path) -> tuple[Box, ...]:
     try:
-        objects = ElementTree.parse(path).getroot().findall("object/bndbox")
-    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:  # last two: unknown encodings
+        objects = ElementTree.fromstring(read_bytes(path, _LARGEST)).findall("object/bndbox")
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # last two: unknown encodings
         raise DatasetError(f"{path} is not a published annotation ({error}); {REMEDY}") from None
     texts = (" ".join(each.findtext(edge, "?") for edge in _EDGES) for each in objects)
     return tuple(tuple(read_numbers(path, text, len(_EDGES))) for text in texts)

@@ -38,9 +38,9 @@ def find_flowers102(root: Path) -> Listing:
     """
     images = locate(root, "jpg")
     table, ids = (locate(root, name) for name in ("imagelabels.mat", "setid.mat"))
-    labels = read_mat(table, lambda found: np.atleast_1d(found["labels"]).astype(int))
+    labels = read_mat(table, lambda found: np.ravel(found["labels"]).astype(int))
     check_classes(table, labels, len(CLASSES))
-    chosen = read_mat(ids, lambda found: {name: np.atleast_1d(found[key]).astype(int) for name, key in _SPLITS.items()})
+    chosen = read_mat(ids, lambda found: {name: np.ravel(found[key]).astype(int) for name, key in _SPLITS.items()})
     splits = {}
     for split, numbers in chosen.items():
         odd = numbers[(numbers < 1) | (numbers > len(labels))]

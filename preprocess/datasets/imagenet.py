@@ -37,6 +37,8 @@ def find_tiny_imagenet(root: Path) -> Listing:
     """
     home = locate(root, "wnids.txt").parent
     ids = sorted(read_names(home / "wnids.txt"))
+    if odd := [wnid for wnid in ids if not re.fullmatch(_WNID, wnid)]:  # they become folders
+        raise DatasetError(f"{home / 'wnids.txt'}: expected ids like n01440764, got {odd[0][:20]!r}; {REMEDY}")
     label_of = {wnid: label for label, wnid in enumerate(ids)}
     train = tuple(sample for wnid in ids for sample in _train_class(home, wnid, label_of[wnid]))
     val = tuple(_val(home, label_of))

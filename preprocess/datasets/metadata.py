@@ -1,6 +1,10 @@
 """Read the metadata files of data sets, text tables and MATLAB files. Invalid files raise DatasetError."""
 
+import io
 import re
+import struct
+import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,17 +13,36 @@ import numpy as np
 
 from preprocess.datasets.base import Box
 from preprocess.errors import DatasetError
+from preprocess.inputs import open_regular
 
 REMEDY = "unpack the archive again"
 NUMBER = r"[0-9]{1,9}"
+LARGEST = 1 << 26  # bytes of a file: ten times the largest published table
+_MAT_HEADER, _COMPRESSED = 128, 15  # of MATLAB files, version 5: bytes; type of an element
+_SHOWN = 200  # characters of a line or a reason
+
+
+def read_bytes(path: Path, most: int = LARGEST) -> bytes:
+    """Read a file of a data set that is no image.
+
+    Raises
+    ------
+    DatasetError : the file cannot be read, is not a regular file or is larger than ``most`` bytes.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror or error}; {REMEDY}") from None
+    if len(data) > most:
+        raise DatasetError(f"{path} is too large: expected at most {most:,} bytes; {REMEDY}")
+    return data
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number (from 1) and text of every non-empty line."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}; {REMEDY}") from None
+        text = read_bytes(path).decode("utf-8")
     except UnicodeDecodeError:
         raise DatasetError(f"{path} is not UTF-8 text; {REMEDY}") from None
     if "\0" in text:
@@ -35,7 +58,7 @@ def read_table(path: Path, identity: str = NUMBER) -> dict[str, str]:
     for number, line in read_lines(path):
         key, value = (*line.split(maxsplit=1), "")[:2]
         if not value or not re.fullmatch(identity, key):
-            raise DatasetError(f"{path}, line {number}: expected 'id value', got {line!r}; {REMEDY}")
+            raise DatasetError(f"{path}, line {number}: expected 'id value', got {line[:_SHOWN]!r}; {REMEDY}")
         if key in table:
             raise DatasetError(f"{path}, line {number}: duplicate id {key}; {REMEDY}")
         table[key] = value
@@ -44,12 +67,12 @@ def read_table(path: Path, identity: str = NUMBER) -> dict[str, str]:
 
 def read_names(path: Path) -> list[str]:
     """Read unique class names, one per line."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for number, line in read_lines(path):
         if line in names:
-            raise DatasetError(f"{path}, line {number}: duplicate name {line}; {REMEDY}")
-        names.append(line)
-    return names
+            raise DatasetError(f"{path}, line {number}: duplicate name {line[:_SHOWN]!r}; {REMEDY}")
+        names[line] = None
+    return list(names)
 
 
 def read_numbers(path: Path, text: str, count: int) -> list[float]:
@@ -59,7 +82,7 @@ def read_numbers(path: Path, text: str, count: int) -> list[float]:
     except ValueError:
         numbers = []
     if len(numbers) != count or not np.isfinite(numbers).all():
-        raise DatasetError(f"{path}: expected {count} numbers, got {text!r}; {REMEDY}")
+        raise DatasetError(f"{path}: expected {count} numbers, got {text[:_SHOWN]!r}; {REMEDY}")
     return numbers
 
 
@@ -75,12 +98,27 @@ def read_mat(path: Path, read: Callable[[dict[str, Any]], Any]) -> Any:
     """Read a MATLAB file with a function of its variables by name, with dimensions of size one dropped."""
     from scipy.io import loadmat
 
+    data = read_bytes(path)
     try:
-        return read(loadmat(path, squeeze_me=True))
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}; {REMEDY}") from None
+        _check_unpacked(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they quote the file
+            return read(loadmat(io.BytesIO(data), squeeze_me=True))
     except Exception as error:  # SciPy raises many types on damaged files
-        raise DatasetError(f"{path} does not have the published layout ({error!r}); {REMEDY}") from None
+        raise DatasetError(f"{path} does not have the published layout ({repr(error)[:_SHOWN]}); {REMEDY}") from None
+
+
+def _check_unpacked(data: bytes) -> None:
+    """Refuse a MATLAB file whose variables unpack to too many bytes, before SciPy unpacks them."""
+    place, total = _MAT_HEADER, 0
+    order = ">" if data[_MAT_HEADER - 2 : _MAT_HEADER] == b"MI" else "<"
+    while place + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}2I", data, place)
+        if kind == _COMPRESSED:
+            total += len(zlib.decompressobj().decompress(data[place + 8 : place + 8 + size], LARGEST + 1))
+        if total > LARGEST:
+            raise ValueError(f"it unpacks to more than {LARGEST:,} bytes")
+        place += 8 + size
 
 
 def check_classes(path: Path, numbers: np.ndarray, count: int) -> None:

@@ -4,16 +4,18 @@ No name in a pickle is looked up, and no pickled state reaches numpy, whose dtyp
 as memory addresses. The classes here rebuild arrays from plain numbers, and have no attributes that a pickle could set.
 """
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from preprocess.datasets.metadata import REMEDY
+from preprocess.datasets.metadata import REMEDY, read_bytes
 from preprocess.errors import DatasetError
 
 _NUMBERS = {"b1", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"}
+_LARGEST = 1 << 28  # bytes: the largest published one has 155 MB
 _ORDERS = {"|", "=", "<", ">"}
 
 
@@ -24,16 +26,14 @@ def load_pickle(path: Path) -> dict[str, Any]:
     ------
     DatasetError : the file cannot be read, is damaged, is not such a dictionary, or requests a function or class.
     """
+    data = read_bytes(path, _LARGEST)
     try:
-        with path.open("rb") as file:
-            found = _Plain(file, encoding="bytes").load()
+        found = _Plain(io.BytesIO(data), encoding="bytes").load()
         if not isinstance(found, dict):
             raise pickle.UnpicklingError(f"expected a dictionary, got {type(found).__name__}")
         return {as_text(name): value.values if isinstance(value, _Array) else value for name, value in found.items()}
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}; {REMEDY}") from None
     except Exception as error:  # pickle raises many types on damaged files
-        raise DatasetError(f"{path} cannot be used: {error or type(error).__name__}; {REMEDY}") from None
+        raise DatasetError(f"{path} cannot be used: {str(error)[:200] or type(error).__name__}; {REMEDY}") from None
 
 
 def as_text(name: bytes | str) -> str:

@@ -108,6 +108,38 @@ def decode(data: bytes) -> Image.Image:
         raise ImageError(f"damaged: {shown_name(str(error))}") from None
 
 
+def decode_stored(code: bytes, codec: str, size: tuple[int, int]) -> np.ndarray:
+    """Decode an image of a store. Its header is compared with what the store says before any pixel is decoded.
+
+    Parameters
+    ----------
+    code : an image file.
+    codec : ``jpeg`` or ``png``.
+    size : its (H, W).
+
+    Returns
+    -------
+    (H, W, 3) uint8 array.
+
+    Raises
+    ------
+    ImageError : another format or size, or damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(code), formats=[codec.upper()]) as image:
+                if sorted(image.size) != sorted(size):  # a JPEG that was kept may lie on its side
+                    raise ImageError(f"expected {size[1]}x{size[0]} pixels, got {image.width}x{image.height}")
+                image.load()
+                pixels = np.asarray(_to_rgb(_upright(image)))
+    except Exception as error:
+        raise error if isinstance(error, ImageError) else ImageError(f"damaged: {error}") from None
+    if pixels.shape[:2] != size:
+        raise ImageError(f"expected {size[1]}x{size[0]} pixels, got {pixels.shape[1]}x{pixels.shape[0]}")
+    return pixels
+
+
 def decode_without_banner(data: bytes, banner: int) -> Image.Image:
     """Decode an image file with :func:`decode`, then crop ``banner`` rows of pixels off its bottom.
 

@@ -30,7 +30,7 @@ from lgcoamix.settings.sections import to_plain
 from preprocess.errors import PreprocessError
 from preprocess.files import digest_of
 from preprocess.store import Store
-from preprocess.store.index import IMAGES
+from preprocess.store.format import IMAGES
 from preprocess.text import listed
 
 _FILES = {CONFIG, WEIGHTS, CARD, ONNX, f"{ONNX}.data"}

@@ -36,7 +36,7 @@ from lgcoamix.training.throughput import Waiting
 from preprocess.images import decode
 from preprocess.machine import cores
 from preprocess.store import Store
-from preprocess.store.index import IMAGES
+from preprocess.store.format import IMAGES
 
 _SPLIT = "train"
 _STEPS, _LEAST, _WARM_UP = 40, 3, 5  # steps: measured, minimum, warm-up
@@ -183,11 +183,7 @@ def _read(dataset: SuperpixelDataset, draws: Draws) -> tuple[Any, list[np.ndarra
     ids = dataset.read_maps(draws) if dataset.with_maps else None
     if _is_raw(store):
         return store.images(_SPLIT, samples), ids
-    layout, codes = store.splits[_SPLIT], [b""] * len(samples)
-    numbers, rows = layout.find(samples)
-    for place in np.lexsort((rows, numbers)).tolist():
-        codes[place] = store.open_shard(layout.paths[IMAGES][numbers[place]]).read_code(int(rows[place]))
-    return codes, ids
+    return store.codes(_SPLIT, samples), ids
 
 
 def _decode(codes: Sequence[bytes], uniform: bool) -> np.ndarray | list[np.ndarray]:
@@ -309,7 +305,7 @@ def _files(store: Store, maps: bool) -> list[Path]:
     if store.packed:
         return [store.path]
     paths, columns = store.splits[_SPLIT].paths, store.superpixels.columns if maps else ()
-    return [store.path.parent / path for column in (IMAGES, *columns) for path in paths[column]]
+    return [store.home / path for column in (IMAGES, *columns) for path in paths[column]]
 
 
 def _resident_bytes(store: Store, settings: Settings, train: SuperpixelDataset) -> int | None:

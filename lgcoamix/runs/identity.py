@@ -8,7 +8,7 @@ from lgcoamix.errors import RunError
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings, to_plain
 from lgcoamix.settings.text import flatten
-from preprocess.store.index import IMAGES
+from preprocess.store.format import IMAGES
 from preprocess.store.reader import Store
 
 _NONE = "not set"

@@ -14,7 +14,7 @@ from preprocess.build.plan import Plan, Task
 from preprocess.build.task import run_task
 from preprocess.errors import BuildError
 from preprocess.images import encode_jpeg
-from preprocess.store.index import IMAGES
+from preprocess.store.format import IMAGES
 from preprocess.store.shard import Shard
 
 _MEASURED = 32
@@ -57,7 +57,7 @@ def forecast(plan: Plan) -> Forecast:
                 f"none of {len(places)} images is usable; the first is {failure['key']}: {failure['reason']}"
             )
         maps = sum(record["bytes"] for name, record in report.records.items() if name != IMAGES) / report.rows
-        with closing(Shard.open(home / report.records[IMAGES]["path"])) as shard:
+        with closing(Shard.open(home / report.records[IMAGES]["path"], settings.form())) as shard:
             images = [shard.read_image(row) for row in range(report.rows)]
         stored = report.records[IMAGES]["bytes"] / report.rows
     jpeg = stored

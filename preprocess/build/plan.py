@@ -14,8 +14,9 @@ from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError
 from preprocess.files import bytes_of
 from preprocess.raw.selection import describe_selection, left_out_of, same_selection
-from preprocess.store.format import canonical, key_of
-from preprocess.store.index import IMAGES, Index
+from preprocess.store.format import IMAGES, canonical, key_of
+from preprocess.store.index import Index
+from preprocess.store.place import real_index
 from preprocess.text import listed
 
 _SHOWN = 10
@@ -84,6 +85,7 @@ def make_plan(out: Path, listing: Listing, settings: BuildSettings, base: Index 
     ------
     BuildError : the existing store has other images; the message lists the differences.
     """
+    out = real_index(out)
     home, stem = out.parent, out.with_suffix("").name
     layouts, tasks = {}, []
     if base is not None:
@@ -91,7 +93,7 @@ def make_plan(out: Path, listing: Listing, settings: BuildSettings, base: Index 
     for split, samples in listing.splits.items():
         if base is not None and split in base.document["splits"]:
             layout = layout_in_place(base, split)
-            _refuse_edited(out, layout, samples)
+            _refuse_edited(out, layout, samples, settings)
             tasks += list(_missing(home, split, samples, layout, settings, base, split in base.places))
         else:
             if base is not None:
@@ -240,11 +242,11 @@ def _missing(
             yield Task(split, number, part, shard_key(known[IMAGES]["path"]), (*again, *wanted), known)
 
 
-def _refuse_edited(out: Path, layout: Layout, samples: tuple[Sample, ...]) -> None:
+def _refuse_edited(out: Path, layout: Layout, samples: tuple[Sample, ...], settings: BuildSettings) -> None:
     """Refuse a store whose source files were edited since, even if names and sizes are unchanged."""
     oldest = min((published_at(out.parent / known[IMAGES]["path"]) for known in layout.known), default=0)
     touched = [sample for sample in samples if touched_at(sample.path) >= oldest]
-    known = stored_images(out.parent, layout.known, layout.homes) if touched else {}
+    known = stored_images(out.parent, layout.known, layout.homes, settings.form()) if touched else {}
     edited = [sample.key for sample in touched if sample.key in known and known[sample.key].source != source_of(sample)]
     if edited:
         raise BuildError(

@@ -18,7 +18,9 @@ from preprocess.build.run import run_tasks
 from preprocess.build.settings import BuildSettings
 from preprocess.datasets import Listing
 from preprocess.errors import BuildError
-from preprocess.store.index import IMAGES, Index, replace_index
+from preprocess.store.format import IMAGES
+from preprocess.store.index import Index, replace_index
+from preprocess.store.place import real_index
 
 
 def needs_sources(index: Index, damaged: set[str]) -> bool:
@@ -48,6 +50,7 @@ def repair(
     ------
     BuildError : the raw data or the libraries differ from those that the store was built with.
     """
+    out = real_index(out)
     layouts = {split: layout_in_place(index, split) for split in index.document["splits"]}
     tasks = [task for split, layout in layouts.items() for task in _tasks(index, split, layout, damaged, listing, out)]
     plan = Plan(

@@ -5,7 +5,6 @@ are already published. The index is published last, so it exists only once the s
 """
 
 import glob
-import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -22,8 +21,10 @@ from preprocess.datasets import Sample
 from preprocess.errors import BuildError
 from preprocess.files import sweep
 from preprocess.raw.selection import left_out_of
-from preprocess.store.format import canonical, key_of
-from preprocess.store.index import IMAGES, Index, replace_index
+from preprocess.store.content import column_keys, count_regions, sources_key
+from preprocess.store.format import IMAGES
+from preprocess.store.index import Index, replace_index
+from preprocess.store.place import real_index, shard_path
 from preprocess.store.shard import Shard
 from preprocess.superpixels import ALGORITHMS
 
@@ -40,8 +41,9 @@ def prepare(settings: BuildSettings) -> None:
 
 def tidy(out: Path) -> None:
     """Remove half-written files that killed builds of a store left behind."""
+    out = real_index(out)
     stem = out.with_suffix("").name
-    sweep((out.parent / f"{stem}.shards").rglob(".*.tmp"))
+    sweep(shard_path(out.parent, f"{stem}.shards").rglob(".*.tmp"))
     sweep(out.parent.glob(f".{glob.escape(stem)}.h5.*.tmp"))
 
 
@@ -155,10 +157,8 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
     images = [record[IMAGES] for record in records]
     same = before is not None and _same_images(plan, split, images, places)
     image_recipe = plan.base.document["images"] if plan.base else settings.image_recipe()
-    sources = before["sources"] if same else _sources_key(plan.home, images, rows, places)
-    content = {"sources": sources, "images": _content(image_recipe)}
-    packing = {"codec": image_recipe["codec"], "shard_size": layout.shard_size}
-    columns = {IMAGES: _column(images, content, packing)}
+    sources = before["sources"] if same else _sources_key(plan, images, rows, places)
+    columns = {IMAGES: column_keys(sources, image_recipe, layout.shard_size, None) | {"files": images}}
     for column in with_others(settings.columns, columns_of(plan.base, split) if before else ()):
         files = [record[column.name] for record in records]
         if same and column.name in before["columns"]:
@@ -166,10 +166,11 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
             continue
         stored = before["columns"].get(column.name) if before else None
         recipe = stored["recipe"] if stored else column.recipe()
-        columns[column.name] = _column(files, {**content, "maps": recipe}, {**packing, "codec": "gzip"}) | {
+        columns[column.name] = column_keys(sources, image_recipe, layout.shard_size, recipe) | {
+            "files": files,
             "recipe": recipe,
             "dtype": column.dtype,
-            **_count(_regions(plan.home, column, files, reports), rows, places),
+            **_count(_regions(plan, column, files, reports), rows, places),
         }
     return {
         "samples": layout.samples,
@@ -195,34 +196,22 @@ def _same_images(plan: Plan, split: str, images: list[dict], places: np.ndarray 
     return places is None or np.array_equal(places, before)
 
 
-def _content(image_recipe: dict) -> dict:
-    """Return the part of a recipe that decides pixels; raw and PNG give the same ones."""
-    return {name: value for name, value in image_recipe.items() if name != "codec" or value == "jpeg"}
-
-
-def _column(files: list[dict], content: dict, packing: dict) -> dict:
-    return {"content_key": key_of(content), "encoding_key": key_of(packing), "files": files}
-
-
-def _sources_key(home: Path, images: list[dict], rows: list[int], places: np.ndarray | None) -> str:
+def _sources_key(plan: Plan, images: list[dict], rows: list[int], places: np.ndarray | None) -> str:
     """Return a key of the names, labels and source digests of all samples, in order."""
     everything = []
     for record in images:
-        with closing(Shard.open(home / record["path"])) as shard:
+        with closing(Shard.open(shard_path(plan.home, record["path"]), plan.settings.form())) as shard:
             everything += zip(shard.keys, shard.labels.tolist(), shard.sources, strict=True)
     if places is not None:
         starts = np.cumsum([0, *rows])
         everything = [everything[starts[shard] + row] for shard, row in places.tolist()]
-    digest = hashlib.sha256()
-    for key, label, source in everything:
-        digest.update(canonical([key, label, source.hex()]).encode())
-    return digest.hexdigest()[:16]
+    return sources_key(*zip(*everything, strict=True)) if everything else sources_key((), (), ())
 
 
-def _regions(home: Path, column: MapColumn, files: list[dict], reports: list[Report | None]) -> Iterator[np.ndarray]:
+def _regions(plan: Plan, column: MapColumn, files: list[dict], reports: list[Report | None]) -> Iterator[np.ndarray]:
     for file, report in zip(files, reports, strict=True):
         known = report.regions.get(column.name) if report else None
-        yield regions_of(home / file["path"]) if known is None else known
+        yield regions_of(plan.home, file["path"], plan.settings.form(column)) if known is None else known
 
 
 def _count(regions: Iterable[np.ndarray], rows: list[int], places: np.ndarray | None) -> dict[str, int]:
@@ -230,11 +219,7 @@ def _count(regions: Iterable[np.ndarray], rows: list[int], places: np.ndarray | 
     counts = np.concatenate([np.empty(0, np.int64), *regions]).astype(np.int64)
     if places is not None:
         counts = counts[np.cumsum([0, *rows])[places[:, 0]] + places[:, 1]]
-    return {
-        "largest_id": int(counts.max(initial=0)) - 1,
-        "least_regions": int(counts.min()) if counts.size else 0,
-        "regions": int(counts.sum()),
-    }
+    return count_regions(counts)
 
 
 def _images_in(plan: Plan, task: Task) -> int:

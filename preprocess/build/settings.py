@@ -6,8 +6,9 @@ from importlib.metadata import version
 import numpy as np
 
 from preprocess.errors import BuildError
+from preprocess.store.shard import Form
 from preprocess.superpixels import ALGORITHMS
-from preprocess.superpixels.scales import Scale
+from preprocess.superpixels.scales import Scale, column_name, superpixels_name
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class MapColumn:
     @property
     def name(self) -> str:
         """For example ``slic-c10-36``."""
-        return f"{superpixels_name(self.algorithm, self.compactness)}-{self.segments}"
+        return column_name(self.algorithm, self.compactness, self.segments)
 
     def recipe(self) -> dict:
         """Return what identical maps share, including the scikit-image version, which may change labels."""
@@ -73,6 +74,11 @@ class BuildSettings:
             )
         return "uint8" if bound < np.iinfo(np.uint8).max else "uint16"
 
+    def form(self, column: MapColumn | None = None) -> Form:
+        """Return the form of a shard of images, or of the maps of a column."""
+        size = self.size if self.uniform else None
+        return Form(self.codec, size) if column is None else Form(None, size, column.dtype)
+
     def image_recipe(self) -> dict:
         """Return everything that decides the stored pixels, apart from the source files."""
         jpeg = {"quality": self.quality} if self.codec == "jpeg" else {}
@@ -98,10 +104,3 @@ class BuildSettings:
                 for scale, column in zip(self.scales, self.columns, strict=True)
             ],
         }
-
-
-def superpixels_name(algorithm: str, compactness: float | None) -> str:
-    """Return a name such as ``slic-c10``."""
-    if compactness is None:
-        return algorithm
-    return f"{algorithm}-c{int(compactness) if compactness == int(compactness) else compactness}"

@@ -10,9 +10,9 @@ import numpy as np
 
 from preprocess.datasets import Sample
 from preprocess.errors import DatasetError, ImageError, StoreError
-from preprocess.store.format import check_file
-from preprocess.store.index import IMAGES
-from preprocess.store.shard import Shard
+from preprocess.store.format import IMAGES, check_file
+from preprocess.store.place import shard_path
+from preprocess.store.shard import Form, Shard
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Stored:
 
 
 def stored_images(
-    home: Path, shards: tuple[dict[str, dict], ...], places: np.ndarray | None, checked: bool = False
+    home: Path, shards: tuple[dict[str, dict], ...], places: np.ndarray | None, form: Form, checked: bool = False
 ) -> dict[str, Stored]:
     """Return the images of a split by key; skip unreadable shards.
 
@@ -34,16 +34,18 @@ def stored_images(
     ----------
     shards : for each shard, column name -> record.
     places : (n, 2) int array, shard and row of every sample; None if all rows are in use.
+    form : the form of a shard of images.
     checked : also compare the digest of every shard, which reads all of it.
     """
     found: dict[str, Stored] = {}
     current = None if places is None else {tuple(place) for place in places.tolist()}
     for number, known in enumerate(shards):
-        path, record = home / known[IMAGES]["path"], known[IMAGES]
+        record = known[IMAGES]
         try:
+            path = shard_path(home, record["path"])
             if checked and check_file(path, "shard") != (record["bytes"], record["sha256"]):
                 continue
-            shard = Shard.open(path)
+            shard = Shard.open(path, form)
         except StoreError:
             continue
         with contextlib.closing(shard), contextlib.suppress(StoreError):
@@ -54,20 +56,20 @@ def stored_images(
     return found
 
 
-def edited(samples: Iterable[Sample], shard: Path) -> list[str]:
+def edited(samples: Iterable[Sample], shard: Path, form: Form) -> list[str]:
     """Return the keys of images whose source files changed after the shard was built.
 
     Only files touched since the shard was published are read. A change of content always updates ctime, and no copying
     tool sets it back.
     """
     touched = [sample for sample in samples if touched_at(sample.path) >= published_at(shard)]
-    known = sources_of(shard) if touched else {}
+    known = sources_of(shard, form) if touched else {}
     return [sample.key for sample in touched if sample.key in known and known[sample.key] != source_of(sample)]
 
 
-def sources_of(shard: Path) -> dict[str, bytes]:
+def sources_of(shard: Path, form: Form) -> dict[str, bytes]:
     """Return the source digest of every image in a shard, by key."""
-    with contextlib.closing(Shard.open(shard)) as opened:
+    with contextlib.closing(Shard.open(shard, form)) as opened:
         return dict(zip(opened.keys, opened.sources, strict=True))
 
 

@@ -15,11 +15,12 @@ from preprocess.build.sources import edited
 from preprocess.datasets import Box, Sample
 from preprocess.errors import BuildError, ImageError, StoreError
 from preprocess.images import decode_without_banner, encode, fit
-from preprocess.store.format import check_file, key_of
-from preprocess.store.index import IMAGES
-from preprocess.store.shard import Shard
+from preprocess.store.format import IMAGES, check_file, key_of
+from preprocess.store.place import own_shard, shard_path
+from preprocess.store.shard import Form, Shard
 from preprocess.store.writer import ImageShard, MapShard, Sealed
 from preprocess.superpixels import ALGORITHMS
+from preprocess.text import listed
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,13 @@ def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Repo
         if kept is not None:
             records[column.name] = kept
     missing = [column for column in task.columns if column.name not in records]
-    with closing(Shard.open(home / images["path"])) as shard:
+    with closing(Shard.open(shard_path(home, images["path"]), settings.form())) as shard:
         for column, sealed in _cut(shard, missing, settings):
-            records[column.name] = _published(home, paths[column.name], sealed)
-        regions = {column.name: regions_of(home / records[column.name]["path"]) for column in task.columns}
+            records[column.name] = _published(home, stem, paths[column.name], sealed)
+        regions = {
+            column.name: regions_of(home, records[column.name]["path"], settings.form(column))
+            for column in task.columns
+        }
         return Report(
             (task.split, task.number), records, len(shard), shard.failed(), regions, len(missing) * len(shard)
         )
@@ -67,7 +71,7 @@ def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) ->
     known = task.known.get(IMAGES)
     path = known["path"] if known else place(stem, task, IMAGES, task.key)
     images = _kept(home, path, known)
-    changed = known is None and images is not None and bool(edited(task.samples, home / path))
+    changed = known is None and images is not None and bool(edited(task.samples, home / path, settings.form()))
     if images is not None and not changed:
         return images
     if known is not None and not task.samples:
@@ -89,7 +93,7 @@ def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) ->
             f"{home / path} cannot be rebuilt bit for bit: its source images were edited, or other versions of Pillow "
             "or HDF5 are installed; store the current images with build --update"
         )
-    return _published(home, path, sealed)
+    return _published(home, stem, path, sealed)
 
 
 def _read_sources(samples: Sequence[Sample], settings: BuildSettings) -> tuple[ImageShard, list[dict[str, str]]]:
@@ -130,6 +134,8 @@ def _cut(shard: Shard, columns: list[MapColumn], settings: BuildSettings) -> lis
     """Segment every image of a shard, as training will see it, at every requested scale."""
     if not columns:
         return []
+    if unknown := {column.algorithm for column in columns} - ALGORITHMS.keys():
+        raise BuildError(f"this program has no superpixel algorithm {listed(sorted(unknown))}, which the store names")
     varied = not settings.uniform
     shape = shard.sizes.max(axis=0, initial=1) if varied else (settings.size, settings.size)
     shards = {column.name: MapShard(len(shard), tuple(map(int, shape)), column.dtype, varied) for column in columns}
@@ -159,7 +165,7 @@ def _check_ids(column: MapColumn, ids: np.ndarray) -> None:
 def _kept(home: Path, path: str, known: dict | None) -> dict | None:
     """Return the record of an intact published shard; None if it is missing, damaged or not the indexed one."""
     try:
-        size, digest = check_file(home / path, "shard")
+        size, digest = check_file(shard_path(home, path), "shard")
     except StoreError:
         return None
     if known is not None and digest != known["sha256"]:
@@ -167,11 +173,11 @@ def _kept(home: Path, path: str, known: dict | None) -> dict | None:
     return {"path": path, "bytes": size, "sha256": digest}
 
 
-def _published(home: Path, path: str, sealed: Sealed) -> dict:
-    return {"path": path, "bytes": sealed.publish(home / path), "sha256": sealed.digest}
+def _published(home: Path, stem: str, path: str, sealed: Sealed) -> dict:
+    return {"path": path, "bytes": sealed.publish(own_shard(home, stem, path)), "sha256": sealed.digest}
 
 
-def regions_of(path: Path) -> np.ndarray:
+def regions_of(home: Path, path: str, form: Form) -> np.ndarray:
     """Return the number of superpixels in every map of a shard, a (rows,) array."""
-    with closing(Shard.open(path)) as shard:
+    with closing(Shard.open(shard_path(home, path), form)) as shard:
         return shard.regions

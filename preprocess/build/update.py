@@ -26,8 +26,8 @@ from preprocess.build.settings import BuildSettings
 from preprocess.build.sources import source_of, stored_images
 from preprocess.datasets import Listing, Sample
 from preprocess.files import bytes_of
-from preprocess.store.format import key_of
-from preprocess.store.index import IMAGES, Index
+from preprocess.store.format import IMAGES, key_of
+from preprocess.store.index import Index
 
 
 def plan_update(
@@ -49,7 +49,7 @@ def plan_update(
     layouts, tasks = dict(plan.layouts), list(plan.tasks)
     for split, samples in listing.splits.items():
         if split not in fresh:
-            layouts[split], more = _update_split(out.parent, split, samples, settings, base, jobs, advance)
+            layouts[split], more = _update_split(plan.home, split, samples, settings, base, jobs, advance)
             tasks += more
     ordered = {split: layouts[split] for split in listing.splits}
     return replace(plan, listing=listing, layouts=ordered, tasks=tuple(tasks))
@@ -65,7 +65,7 @@ def _update_split(
     advance: Callable[[int], None],
 ) -> tuple[Layout, list[Task]]:
     layout = layout_in_place(base, split)
-    stored = stored_images(home, layout.known, layout.homes, checked=True)
+    stored = stored_images(home, layout.known, layout.homes, settings.form(), checked=True)
     digests = _digests(samples, jobs, advance)
     bad = {failure["key"]: failure for failure in layout.failed}
     kept, failed, changed = {}, {}, []

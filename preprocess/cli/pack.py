@@ -15,12 +15,11 @@ from preprocess.terminal import say
 @friendly
 def pack(store: Path, out: Path) -> None:
     """Copy STORE into the single file OUT, which opens like a store. Nothing is recompressed."""
-    from preprocess.inspect.verify import count_files
     from preprocess.store import Store
     from preprocess.store.pack import pack as write_pack
 
     check_ending(out, ".h5", "OUT")
     opened = Store(store)
     with progress_bars("shards") as add_bar:
-        write_pack(opened, out, add_bar(f"{store} -> {out}", count_files(opened)))
+        write_pack(opened, out, add_bar(f"{store} -> {out}", sum(1 for _ in opened.shards())))
     say(f"wrote {out}: {decimal(out.stat().st_size)}")

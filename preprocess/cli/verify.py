@@ -5,11 +5,12 @@ from pathlib import Path
 import click
 
 from preprocess.cli.common import find_listing, friendly, jobs_option, progress_bars, store_argument
+from preprocess.datasets import DATASETS
 from preprocess.errors import BuildError
 from preprocess.terminal import say
 
 
-@click.command(short_help="Check every file against its digest, and repair damage on request.")
+@click.command(short_help="Check every file and every sample, and repair damage on request.")
 @store_argument
 @jobs_option
 @click.option("--repair", is_flag=True, help="Rebuild the damaged shards, and nothing else.")
@@ -20,7 +21,7 @@ from preprocess.terminal import say
 )
 @friendly
 def verify(store: Path, jobs: int, repair: bool, root: Path | None) -> None:
-    """Read all of STORE and list every damaged shard and sample. Exit code 1 if there is damage."""
+    """Read all of STORE, decode every sample, and list what is damaged or odd. Exit code 1 if anything is."""
     from preprocess.inspect import verify as inspection
     from preprocess.store import Store
 
@@ -32,10 +33,15 @@ def verify(store: Path, jobs: int, repair: bool, root: Path | None) -> None:
     faults = find_faults()
     for line in (line for fault in faults for line in fault.lines):
         say(line, err=True)
-    if faults and repair:
-        _repair(store, {fault.path for fault in faults}, root, jobs)
-        say(f"rebuilt {len(faults)} shards of {store}")
+    if repair and (damaged := {fault.path for fault in faults if fault.damaged}):
+        _repair(store, damaged, root, jobs)
+        say(f"rebuilt {len(damaged)} shards of {store}")
         faults = find_faults()
+    if not all(fault.damaged for fault in faults):
+        raise click.ClickException(
+            f"{store} is not sound, see above: its digests are right, so it was written so, and --repair cannot help; "
+            "do not use it, get another copy or build it again under another name"
+        )
     if faults:
         repair_it = f"repair it with python -m preprocess verify {store} --repair"
         remedy = "replace it with an intact copy" if Store(store).packed else repair_it
@@ -55,6 +61,8 @@ def _repair(out: Path, damaged: set[str], root: Path | None, jobs: int) -> None:
         raise BuildError(f"{out} is a packed store, which cannot be changed; pack the original store again")
     listing = None
     if needs_sources(store.index, damaged):
+        if store.dataset not in DATASETS:
+            raise BuildError(f"{out} was built from {store.dataset!r}, a data set that this program does not know")
         listing = find_listing(store.dataset, root, download=False, partial=True)
         listing = select_as_stored(listing, store.document["splits"])
     with progress_bars("images") as add_bar:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from preprocess.store import Store, SuperpixelSet
-from preprocess.store.index import IMAGES
+from preprocess.store.format import IMAGES
 from preprocess.text import listed
 
 _BATCH, _SHOWN = 64, 5
@@ -15,7 +15,8 @@ _BATCH, _SHOWN = 64, 5
 def differences(left: Path, right: Path) -> Iterator[str]:
     """Yield a line for each difference between the content of two stores.
 
-    Columns with equal content keys are equal and not read. Codec, shard size and format version are ignored.
+    All images and maps are read: the content keys of an index are what its writer says. Codec, shard size and format
+    version are ignored.
     """
     stores = Store(left), Store(right)
     for what in ("classes", "splits", "size", "resize", "superpixel_sets"):
@@ -55,13 +56,13 @@ def _split_differences(left: Store, right: Store, split: str) -> Iterator[str]:
         yield f"{split}: boxes differ: {listed(unlike, _SHOWN)}"
     if (left.size, left.resize) != (right.size, right.resize):
         return
-    yield from _column_differences(left, right, split, IMAGES, keys, lambda store, rows: store.images(split, rows))
+    yield from _column_differences(split, IMAGES, keys, lambda rows: _equal_images(left, right, split, rows))
     mine, theirs = (store.splits[split].paths.keys() - {IMAGES} for store in (left, right))
     if mine != theirs:
         yield f"{split}: maps {', '.join(sorted(mine)) or 'none'} vs. {', '.join(sorted(theirs)) or 'none'}"
     for column in sorted(mine & theirs):
         yield from _column_differences(
-            left, right, split, column, keys, lambda store, rows, name=column: store.column_maps(split, name, rows)
+            split, column, keys, lambda rows, name=column: _equal_maps(left, right, split, name, rows)
         )
 
 
@@ -70,22 +71,32 @@ def _boxes(store: Store, split: str) -> list[np.ndarray]:
     return [boxes[~np.isnan(boxes[:, 0])] for boxes in store.boxes(split)]
 
 
+def _equal_images(left: Store, right: Store, split: str, rows: range) -> list[bool]:
+    codecs = {store.document["images"]["codec"] for store in (left, right)}
+    if "raw" in codecs or len(codecs) > 1:
+        return _equal(left.images(split, rows), right.images(split, rows))
+    files = zip(rows, left.codes(split, rows), right.codes(split, rows), strict=True)  # decoded only if they differ
+    return [mine == theirs or _equal_images_at(left, right, split, row) for row, mine, theirs in files]
+
+
+def _equal_images_at(left: Store, right: Store, split: str, row: int) -> bool:
+    return _equal(left.images(split, [row]), right.images(split, [row]))[0]
+
+
+def _equal_maps(left: Store, right: Store, split: str, column: str, rows: range) -> list[bool]:
+    return _equal(left.column_maps(split, column, rows), right.column_maps(split, column, rows))
+
+
+def _equal(mine: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> list[bool]:
+    return [np.array_equal(*pair) for pair in zip(mine, theirs, strict=True)]
+
+
 def _column_differences(
-    left: Store,
-    right: Store,
-    split: str,
-    column: str,
-    keys: list[str],
-    read: Callable[[Store, range], Sequence[np.ndarray]],
+    split: str, column: str, keys: list[str], equal: Callable[[range], list[bool]]
 ) -> Iterator[str]:
-    name = f"{split}/{column}"
-    keys_of = [store.document["splits"][split]["columns"][column]["content_key"] for store in (left, right)]
-    if keys_of[0] == keys_of[1]:
-        return
     unlike = []
     for start in range(0, len(keys), _BATCH):
         rows = range(start, min(start + _BATCH, len(keys)))
-        same = [np.array_equal(*pair) for pair in zip(read(left, rows), read(right, rows), strict=True)]
-        unlike += [keys[row] for row, equal in zip(rows, same, strict=True) if not equal]
+        unlike += [keys[row] for row, same in zip(rows, equal(rows), strict=True) if not same]
     if unlike:
-        yield f"{name}: {len(unlike)} of {len(keys)} differ: {listed(unlike, _SHOWN)}"
+        yield f"{split}/{column}: {len(unlike)} of {len(keys)} differ: {listed(unlike, _SHOWN)}"

@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from preprocess.errors import StoreError
+from preprocess.inputs import open_regular
 
 FORMAT_VERSION = 2
 HEADER_BYTES = 512
+TILE = 256  # pixels: maps of varied sizes are stored in tiles, so that padding takes no space
+IMAGES = "images"  # name of the column of images
 _MAGIC = "LGCOAMix store"
 
 
@@ -75,7 +78,7 @@ def check_header(header: bytes, kind: str, path: Path) -> str:
 def kind_of(path: Path) -> str:
     """Kind of a store file; empty if the file is missing or not from a store."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             first = file.readline(HEADER_BYTES).decode("ascii", "replace").rstrip("\n")
     except OSError:
         return ""
@@ -94,7 +97,7 @@ def check_file(path: Path, kind: str) -> tuple[int, str]:
     StoreError : missing, not from a store, or damaged.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             stated = check_header(file.read(HEADER_BYTES), kind, path)
             found = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()

@@ -15,10 +15,17 @@ import numpy as np
 
 from preprocess.errors import StoreError
 from preprocess.files import lock, publish
+from preprocess.inputs import open_regular
+from preprocess.schema import SchemaError, parse_json
 from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_header, seal
+from preprocess.store.links import dataset_in, group_in, names_in, open_hdf5
+from preprocess.store.schema import check_document, check_places
 from preprocess.store.writer import memory_file
+from preprocess.text import listed
 
-IMAGES = "images"
+PLACES = "places"
+_MOST_NAMES = 2
+_MOST_BYTES = 1 << 30  # of an index; a million samples take 2 MB
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,11 @@ def read_index(path: Path) -> Index:
 
     Raises
     ------
-    StoreError : missing, not an index, damaged, or of another format version.
+    StoreError : missing, not an index, damaged, of another format version, or with odd contents.
     """
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            data = file.read(_MOST_BYTES)
     except OSError as error:
         raise StoreError(
             f"{path} cannot be opened: {error.strerror}; build a store with: python -m preprocess build"
@@ -52,13 +60,87 @@ def parse_index(data: bytes, path: Path) -> Index:
     digest = check_header(data[:HEADER_BYTES], "index", path)
     if hashlib.sha256(memoryview(data)[HEADER_BYTES:]).hexdigest() != digest:
         raise StoreError(f"{path} is damaged: its bytes do not match their digest; rebuild the store")
-    with h5py.File(io.BytesIO(data[HEADER_BYTES:]), "r") as file:
-        places = {name: file["places"][name][()] for name in file.get("places", ())}
-        return Index(json.loads(file["document"][()]), places, digest)
+    try:
+        with h5py.File(io.BytesIO(data[HEADER_BYTES:]), "r") as file:
+            return _read(file, digest)
+    except Exception as error:  # h5py raises many types; the digest is right, so it was written so
+        raise StoreError(
+            f"{path} is not an index that this program writes: {error}; do not use this store, get another copy or "
+            "build it again"
+        ) from None
+
+
+def _read(file: h5py.File, digest: str) -> Index:
+    """Check and read the contents of an index."""
+    names = names_in(file, _MOST_NAMES)
+    if names - {PLACES} != {"document"}:
+        raise ValueError(f"expected a document, got {', '.join(sorted(names))}")
+    document = check_document(parse_json(dataset_in(file, "document", "S", ())[()]))
+    if PLACES not in names:
+        return Index(document, {}, digest)
+    group, splits, places = group_in(file, PLACES), document["splits"], {}
+    if odd := names_in(group, len(splits)) - splits.keys():
+        raise ValueError(f"{PLACES}: expected splits, got {', '.join(sorted(odd))}")
+    for name in group:
+        places[name] = dataset_in(group, name, "int32", (None, 2))[()]
+        check_places(name, places[name], splits[name]["rows"])
+    return Index(document, places, digest)
+
+
+def packed_index(path: Path) -> Index:
+    """Read the index of a packed store, and check that the pack holds its shards and nothing else.
+
+    Raises
+    ------
+    StoreError : damaged, of another format version, or with odd contents.
+    """
+    try:
+        with open_regular(path) as file:
+            check_header(file.read(HEADER_BYTES), "pack", path)
+        with open_hdf5(path) as file:
+            data = dataset_in(file, "index", "uint8", (None,))[()].tobytes()
+            index = parse_index(data, path)
+            _check_tree(file, [record["path"] for record in records_of(index.document)])
+            return index
+    except Exception as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path} cannot be read ({error}); run: python -m preprocess verify") from None
+
+
+def records_of(document: dict) -> Iterator[dict]:
+    """Index record (path, bytes, sha256) of every shard."""
+    for entry in document["splits"].values():
+        for column in entry["columns"].values():
+            yield from column["files"]
+
+
+def _check_tree(pack: h5py.File, paths: list[str]) -> None:
+    """Compare the groups of a pack, down to its shards, with their paths; a shard is checked when it is opened."""
+    entries: dict[str, set[str]] = {"": {"index"}}
+    for path in paths:
+        parts = path.split("/")
+        for depth, name in enumerate(parts):
+            entries.setdefault("/".join(parts[:depth]), set()).add(name)
+    for path, expected in entries.items():  # a folder comes before what it holds
+        group = pack
+        for name in path.split("/") if path else ():
+            group = group_in(group, name)
+        if names_in(group, len(expected)) != expected:
+            raise ValueError(f"{path or 'the pack'}: expected {listed(sorted(expected))}")
 
 
 def index_bytes(index: Index) -> bytes:
-    """The bytes of an index file: user block and HDF5."""
+    """The bytes of an index file: user block and HDF5.
+
+    Raises
+    ------
+    StoreError : it could not be read again.
+    """
+    try:
+        check_document(index.document)
+    except SchemaError as error:
+        raise StoreError(f"this store cannot have an index: {error}") from None
     with memory_file() as file:
         file.attrs["format"] = np.bytes_("lgcoamix-index")
         file.attrs["version"] = FORMAT_VERSION
@@ -66,7 +148,7 @@ def index_bytes(index: Index) -> bytes:
         text = json.dumps(index.document, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
         file.create_dataset("document", data=np.asarray(text, h5py.string_dtype("utf-8", len(text))))
         for name, places in index.places.items():
-            file.create_dataset(f"places/{name}", data=places)
+            file.create_dataset(f"{PLACES}/{name}", data=places)
         file.flush()
         payload = file.id.get_file_image()
     return seal(payload, "index")[0] + payload

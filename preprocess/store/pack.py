@@ -1,5 +1,6 @@
 """Pack a store into one file."""
 
+import contextlib
 import glob
 import hashlib
 import io
@@ -15,7 +16,8 @@ from preprocess.files import sweep, writing_aside
 from preprocess.store import Store
 from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_file, header_of
 from preprocess.store.index import index_bytes
-from preprocess.store.shard import open_hdf5
+from preprocess.store.place import shard_path
+from preprocess.store.shard import Form, Shard, form_of
 
 _BLOCK = 1 << 22
 
@@ -43,10 +45,11 @@ def pack(store: Store, out: Path, advance: Callable[[int], None]) -> None:
             packed.attrs["format"] = np.bytes_("lgcoamix-pack")
             packed.attrs["version"] = FORMAT_VERSION
             packed.create_dataset("index", data=np.frombuffer(index_bytes(store.index), np.uint8))
-            for path, record in store.records():
+            for place in store.shards():
                 if view.failure is not None:
                     break
-                _copy(store.path.parent / path, record, packed)
+                record = store.record(*place)
+                _copy(shard_path(store.home, record["path"]), record, form_of(store.document, *place), packed)
                 advance(1)
         if view.failure is not None:
             raise view.failure
@@ -56,11 +59,15 @@ def pack(store: Store, out: Path, advance: Callable[[int], None]) -> None:
         file.write(header_of("pack", digest))
 
 
-def _copy(path: Path, record: dict, packed: h5py.File) -> None:
+def _copy(path: Path, record: dict, form: Form, packed: h5py.File) -> None:
     if check_file(path, "shard") != (record["bytes"], record["sha256"]):
         raise StoreError(f"{path} is not the shard that the index lists")
-    with open_hdf5(path) as shard:
-        shard.copy("/", packed, record["path"])
+    with contextlib.closing(Shard.open(path, form)) as shard:
+        shard.check_listing()
+        group = packed.create_group(record["path"])
+        group.attrs.update({"format": np.bytes_("lgcoamix-shard"), "version": FORMAT_VERSION})
+        for name in sorted(shard.names):
+            shard.group.copy(name, group, without_attrs=True)
 
 
 class _Behind(io.RawIOBase):

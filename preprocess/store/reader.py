@@ -1,9 +1,8 @@
 """Read a store: lazily, in batches, from any process, checking every sample."""
 
-import contextlib
 import os
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,11 @@ import numpy as np
 
 from preprocess.errors import StoreError
 from preprocess.files import bytes_of
-from preprocess.store.format import HEADER_BYTES, check_header, kind_of, padded_boxes
-from preprocess.store.index import IMAGES, Index, parse_index, read_index
-from preprocess.store.shard import VERIFY, Shard, open_hdf5
+from preprocess.store.format import IMAGES, kind_of, padded_boxes
+from preprocess.store.index import Index, packed_index, read_index, records_of
+from preprocess.store.links import open_hdf5
+from preprocess.store.place import real_index, shard_path
+from preprocess.store.shard import VERIFY, Shard, form_of
 from preprocess.superpixels.scales import Scale
 
 try:
@@ -37,6 +38,12 @@ class Split:
 
     def __len__(self) -> int:
         return int(self.starts[-1]) if self.places is None else len(self.places)
+
+    def rows_in_use(self, shard: int) -> np.ndarray:
+        """Rows of a shard that hold a sample: integer array."""
+        if self.places is not None:
+            return self.places[self.places[:, 0] == shard, 1]
+        return np.arange(self.starts[shard + 1] - self.starts[shard])
 
     def find(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Shard and row of the samples: two (n,) integer arrays."""
@@ -97,7 +104,8 @@ class Store:
     def __init__(self, path: str | os.PathLike[str], superpixels: str | None = None) -> None:
         self.path = Path(path)
         self.packed = kind_of(self.path) == "pack"
-        self.index = _packed_index(self.path) if self.packed else read_index(self.path)
+        self.index = packed_index(self.path) if self.packed else read_index(self.path)
+        self.home = real_index(self.path).parent
         self.splits = {name: _lay_out(self.index, name) for name in self.document["splits"]}
         sets = self.superpixel_sets
         if superpixels is not None and superpixels not in sets:
@@ -192,14 +200,21 @@ class Store:
         """Relative paths of shards that are missing or differ in size from the index; empty for a complete store."""
         if self.packed:
             return []
-        return [path for path, record in self.records() if bytes_of(self.path.parent / path) != record["bytes"]]
+        return [path for path, record in self.records() if bytes_of(self.home / path) != record["bytes"]]
+
+    def shards(self) -> Iterator[tuple[str, str, int]]:
+        """Split, column and number of every shard."""
+        for split, layout in self.splits.items():
+            for column, paths in layout.paths.items():
+                yield from ((split, column, number) for number in range(len(paths)))
+
+    def record(self, split: str, column: str, number: int) -> dict:
+        """Index record (path, bytes, sha256) of a shard."""
+        return self.document["splits"][split]["columns"][column]["files"][number]
 
     def records(self) -> Iterator[tuple[str, dict]]:
         """Relative path and index record (path, bytes, sha256) of every shard."""
-        for entry in self.document["splits"].values():
-            for column in entry["columns"].values():
-                for record in column["files"]:
-                    yield record["path"], record
+        return ((record["path"], record) for record in records_of(self.document))
 
     def images(self, split: str, indices: Sequence[int]) -> np.ndarray | list[np.ndarray]:
         """Read images.
@@ -219,6 +234,10 @@ class Store:
         """
         out = np.empty((len(indices), self.size, self.size, 3), np.uint8) if self.uniform else [None] * len(indices)
         return self._fill(out, split, IMAGES, indices, Shard.read_image)
+
+    def codes(self, split: str, indices: Sequence[int]) -> list[bytes]:
+        """Read the image files of a store whose images are encoded, without decoding them."""
+        return self._fill([b""] * len(indices), split, IMAGES, indices, Shard.read_code)
 
     def maps(self, split: str, segments: int, indices: Sequence[int]) -> np.ndarray | list[np.ndarray]:
         """Read the superpixel maps of one segment count.
@@ -244,13 +263,37 @@ class Store:
 
     def labels(self, split: str) -> np.ndarray:
         """All labels of a split: (n,) int64 array."""
-        parts = [shard.labels for shard in self._image_shards(split)]
-        return self._ordered(split, np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64))
+        parts = [shard.labels for shard in self._shards_of(split)]
+        labels = self._ordered(split, np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64))
+        self.check_labels(split, labels)
+        return labels
+
+    def check_labels(self, split: str, labels: np.ndarray) -> None:
+        """Refuse labels that no class has. Rows that are no longer in use may have them."""
+        if labels.max(initial=0) >= len(self.classes):
+            raise StoreError(
+                f"{split} of {self.path}: expected labels below {len(self.classes)}, the number of classes, got "
+                f"{labels.max()}; {VERIFY}"
+            )
 
     def keys(self, split: str) -> list[str]:
         """All sample keys of a split, for example ``train/daisy/image_0801.jpg``."""
-        keys = [key for shard in self._image_shards(split) for key in shard.keys]
-        return self._ordered(split, np.asarray(keys, dtype=object)).tolist()
+        keys = [key for shard in self._shards_of(split) for key in shard.keys]
+        ordered = self._ordered(split, np.asarray(keys, dtype=object)).tolist()
+        if len(set(ordered)) != len(ordered):
+            twice = next(key for key, count in Counter(ordered).items() if count > 1)
+            raise StoreError(f"{split} of {self.path}: expected different keys, got {twice} twice; {VERIFY}")
+        return ordered
+
+    def sources(self, split: str) -> list[bytes]:
+        """Digest of the source of every image of a split."""
+        sources = [source for shard in self._shards_of(split) for source in shard.sources]
+        return self._ordered(split, np.asarray(sources, dtype=object)).tolist()
+
+    def regions(self, split: str, column: str) -> np.ndarray:
+        """Number of superpixels in every map of a column: (n,) int64 array."""
+        parts = [shard.regions for shard in self._shards_of(split, column)]
+        return self._ordered(split, np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64))
 
     def boxes(self, split: str) -> np.ndarray:
         """All bounding boxes of a split.
@@ -260,7 +303,7 @@ class Store:
         (n, m, 4) float32 array: edges x0, y0, x1, y1 as fractions of the image's width and height. m is the largest
         number of boxes in an image (0 if the data set has none); images with fewer boxes are padded with NaN.
         """
-        boxes = [mine for shard in self._image_shards(split) for mine in shard.boxes]
+        boxes = [mine for shard in self._shards_of(split) for mine in shard.boxes]
         return self._ordered(split, padded_boxes(boxes))
 
     def close(self) -> None:
@@ -273,7 +316,7 @@ class Store:
                 self._pack = None
 
     def __getstate__(self) -> dict:
-        kept = ("path", "packed", "index", "splits", "superpixels")
+        kept = ("path", "packed", "home", "index", "splits", "superpixels")
         return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict) -> None:
@@ -281,7 +324,7 @@ class Store:
         self._forget_shards()
 
     def _forget_shards(self) -> None:
-        self._shards: OrderedDict[str, Shard] = OrderedDict()
+        self._shards: OrderedDict[tuple[str, str, int], Shard] = OrderedDict()
         self._pack: h5py.File | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -318,13 +361,13 @@ class Store:
         numbers, rows = layout.find(wanted)
         with self._lock:
             for place in np.lexsort((rows, numbers)).tolist():
-                out[place] = read(self.open_shard(layout.paths[column][numbers[place]]), int(rows[place]))
+                out[place] = read(self.open_shard(split, column, int(numbers[place])), int(rows[place]))
         return out
 
-    def _image_shards(self, split: str) -> Iterator[Shard]:
+    def _shards_of(self, split: str, column: str = IMAGES) -> Iterator[Shard]:
         with self._lock:
-            for path in self._layout(split).paths[IMAGES]:
-                yield self.open_shard(path)
+            for number in range(len(self._layout(split).paths[column])):
+                yield self.open_shard(split, column, number)
 
     def _ordered(self, split: str, stored: np.ndarray) -> np.ndarray:
         """Reorder values from shard order to sample order."""
@@ -333,49 +376,34 @@ class Store:
             return stored
         return stored[layout.starts[layout.places[:, 0]] + layout.places[:, 1]]
 
-    def open_shard(self, relative: str) -> Shard:
-        """Open a shard by its path in the index; reuses an open one."""
+    def open_shard(self, split: str, column: str, number: int) -> Shard:
+        """Open a shard of a column; reuses an open one."""
         if self._pid != os.getpid():
             _inherited.append((self._shards, self._pack))
             self._forget_shards()
-        shard = self._shards.pop(relative, None)
+        place = split, column, number
+        shard = self._shards.pop(place, None)
         if shard is None:
             while len(self._shards) >= _open_shards():
                 self._shards.popitem(last=False)[1].close()
-            shard = self._packed_shard(relative) if self.packed else Shard.open(self.path.parent / relative)
-        self._shards[relative] = shard
+            shard = self._open(*place)
+        self._shards[place] = shard
         return shard
 
-    def _packed_shard(self, relative: str) -> Shard:
+    def _open(self, split: str, column: str, number: int) -> Shard:
+        relative = self.splits[split].paths[column][number]
+        form = form_of(self.document, split, column, number)
+        if not self.packed:
+            return Shard.open(shard_path(self.home, relative), form)
         if self._pack is None:
             self._pack = open_hdf5(self.path)
-        return Shard.within(self._pack, relative, self.path)
+        return Shard.within(self._pack, relative, self.path, form)
 
 
 def _open_shards() -> int:
     """Largest number of open shards: at most a quarter of the process's limit on open files."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1
     return _MOST_OPEN_SHARDS if limit < 0 else max(1, min(_MOST_OPEN_SHARDS, limit // 4))
-
-
-def packed_shards(store: Store) -> Iterator[Shard]:
-    """All shards of a packed store that can be opened."""
-    for path, _ in store.records():
-        with contextlib.suppress(StoreError):
-            yield store.open_shard(path)
-
-
-def _packed_index(path: Path) -> Index:
-    try:
-        with path.open("rb") as file:
-            check_header(file.read(HEADER_BYTES), "pack", path)
-        with open_hdf5(path) as file:
-            data = file["index"][()].tobytes()
-    except Exception as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"{path} cannot be read ({error}); {VERIFY}") from None
-    return parse_index(data, path)
 
 
 def _lay_out(index: Index, split: str) -> Split:

@@ -16,6 +16,7 @@ import numpy as np
 from preprocess.files import publish
 from preprocess.store.format import (
     FORMAT_VERSION,
+    TILE,
     canonical,
     image_checksum,
     listing_checksum,
@@ -26,7 +27,6 @@ from preprocess.store.format import (
 
 _GZIP_LEVEL = 6  # a quarter smaller than level 4 and faster to read, for 0.3 ms per map; see `make bench ARGS=store`
 _NO_BOXES = np.empty((0, 4), np.float32)
-_TILE = 256  # pixels: maps of varied sizes are stored in tiles, so that padding takes no space
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class MapShard(_Shard):
     def __init__(self, count: int, shape: tuple[int, int], dtype: str, varied: bool) -> None:
         super().__init__(varied)
         self.regions: list[int] = []
-        packing = {"chunks": (1, *(min(side, _TILE) if varied else side for side in shape)), "compression": "gzip"}
+        packing = {"chunks": (1, *(min(side, TILE) if varied else side for side in shape)), "compression": "gzip"}
         self.maps = self.file.create_dataset(
             "maps",
             (count, *shape),

@@ -102,3 +102,15 @@ def seed_grid(shape: tuple[int, int], count: int) -> tuple[tuple[int, int], ...]
     from skimage.util import regular_grid
 
     return tuple((int(axis.start or 0), int(axis.step or 1)) for axis in regular_grid((1, *shape), count)[1:])
+
+
+def superpixels_name(algorithm: str, compactness: float | None) -> str:
+    """Return a name such as ``slic-c10``."""
+    if compactness is None:
+        return algorithm
+    return f"{algorithm}-c{int(compactness) if compactness == int(compactness) else compactness}"
+
+
+def column_name(algorithm: str, compactness: float | None, segments: int) -> str:
+    """Return the name of a column of maps, such as ``slic-c10-36``."""
+    return f"{superpixels_name(algorithm, compactness)}-{segments}"

@@ -21,7 +21,7 @@ from preprocess.build.task import run_task
 from preprocess.datasets import Sample
 from preprocess.images import CODECS
 from preprocess.store import Store
-from preprocess.store.index import IMAGES
+from preprocess.store.format import IMAGES
 from preprocess.store.shard import Shard
 from preprocess.superpixels import slic_multiscale
 from tests.benchmarks.common import median_seconds, photographs
@@ -58,7 +58,7 @@ def _codecs(home: Path) -> Table:
             records.update(run_task(task, home / "codecs", "c", chosen).records)
 
         writing = median_seconds(write, 3) - decoding
-        shard = Shard.open(home / "codecs" / records[IMAGES]["path"])
+        shard = Shard.open(home / "codecs" / records[IMAGES]["path"], chosen.form())
         reading = median_seconds(lambda shard=shard: [shard.read_image(row) for row in range(_IMAGES)])
         shard.close()
         name = f"{codec}, quality {quality}" if codec == "jpeg" else codec

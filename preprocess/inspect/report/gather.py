@@ -14,7 +14,7 @@ import numpy as np
 from preprocess.errors import PreprocessError
 from preprocess.inspect.sheet import Panel, found_title, outlined, spread
 from preprocess.store import Store
-from preprocess.store.index import IMAGES
+from preprocess.store.format import IMAGES
 from preprocess.store.shard import Shard
 from preprocess.superpixels import ALGORITHMS, Scale
 
@@ -105,7 +105,7 @@ def _written(store: Store) -> list[Written]:
     found = []
     for split, entry in store.document["splits"].items():
         for name, column in entry["columns"].items():
-            paths = [store.path.parent / record["path"] for record in column["files"]]
+            paths = [store.home / record["path"] for record in column["files"]]
             times = [path.stat().st_mtime for path in paths if path.is_file()]
             found += [Written(split, name, min(times), max(times))] if times else []
     return found
@@ -117,18 +117,17 @@ class _Reading:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._lost = set(store.missing())
-        home = f"{store.path.parent}{os.sep}"
+        home = f"{store.home}{os.sep}"
         self._home = "" if home == f".{os.sep}" else home
         self.troubles = dict.fromkeys(f"shard {path} is missing or has the wrong size" for path in sorted(self._lost))
 
     def shards(self, split: str, column: str, samples: Sequence[int]) -> Iterator[tuple[Shard, np.ndarray]]:
         """Yield every readable shard that contains some of these samples, with their rows in it."""
-        layout = self.store.splits[split]
-        numbers, rows = layout.find(np.asarray(samples, np.int64))
+        numbers, rows = self.store.splits[split].find(np.asarray(samples, np.int64))
         order = np.argsort(numbers, kind="stable")
         for group in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
             if len(group):
-                shard = self.attempt(self._open, layout.paths[column][numbers[group[0]]])
+                shard = self.attempt(self._open, split, column, int(numbers[group[0]]))
                 if shard is not None:
                     yield shard, rows[group]
 
@@ -143,16 +142,19 @@ class _Reading:
 
     def values(self, split: str, column: str, read: Callable[[Shard], np.ndarray], advance: Advance) -> np.ndarray:
         """One row of integers for every sample of a split in a readable shard: (n, k) array."""
-        found = []
-        for shard, rows in self.shards(split, column, range(len(self.store.splits[split]))):
-            numbers = self.attempt(read, shard)
-            if numbers is not None:
-                found.append(numbers[rows].astype(np.int64))
+        found, layout = [], self.store.splits[split]
+        for number in range(len(layout.paths[column])):
+            # The shard first: how many rows it has is only known once it is open.
+            shard = self.attempt(self._open, split, column, number)
+            values = None if shard is None else self.attempt(read, shard)
+            if values is not None:
+                found.append(values[layout.rows_in_use(number)].astype(np.int64))
             advance()
         return np.concatenate(found) if found else np.empty((0, 4), np.int64)
 
-    def _open(self, path: str) -> Shard | None:
-        return None if path in self._lost else self.store.open_shard(path)
+    def _open(self, split: str, column: str, number: int) -> Shard | None:
+        lost = self.store.record(split, column, number)["path"] in self._lost
+        return None if lost else self.store.open_shard(split, column, number)
 
 
 def _read_split(reading: _Reading, name: str, count: int, samples: int, stage: Stage) -> SplitReport:
@@ -162,6 +164,8 @@ def _read_split(reading: _Reading, name: str, count: int, samples: int, stage: S
     shards = sum(len(layout.paths[column]) for column in (IMAGES, *columns))
     advance = stage(name, shards + (1 + len(columns)) * len(chosen))
     listed = reading.values(name, IMAGES, _listed, advance)
+    reading.attempt(store.check_labels, name, listed[:, 0])
+    listed = listed[listed[:, 0] < len(store.classes)]
     _check_images(reading, name, chosen, advance)
     scales = tuple(
         _read_scale(reading, name, *each, chosen, advance) for each in zip(store.scales, columns, strict=False)
@@ -212,7 +216,7 @@ def _sheet(reading: _Reading, split: str, chosen: list[int], columns: tuple[str,
     for sample in chosen:
         image = _one(reading, split, IMAGES, sample, Shard.read_image)
         label = _one(reading, split, IMAGES, sample, lambda shard, row: shard.labels[row])
-        if image is None or label is None:
+        if image is None or label is None or label >= len(store.classes):
             continue
         step = max(1, max(image.shape) // _MOST_PIXELS)
         title = f"{sample}: {store.classes[label]}"

@@ -11,8 +11,7 @@ from rich.filesize import decimal
 from preprocess.inspect.report.gather import ScaleReport, SplitReport, StoreReport
 from preprocess.inspect.report.plots import balance_address, shapes_address, sheet_address, spread_address
 from preprocess.store import Store
-from preprocess.store.format import FORMAT_VERSION
-from preprocess.store.index import IMAGES
+from preprocess.store.format import FORMAT_VERSION, IMAGES
 
 _SHOWN = 200  # most rows in a table of failures
 _EXTREMES = 10  # classes shown at either end if there are many

@@ -11,6 +11,14 @@ from preprocess.store.writer import ImageShard, MapShard
 from tests.conftest import PROOF
 
 ROWS = 512  # in a shard
+KEY = "0" * 16
+MAPS = {
+    "recipe": {"algorithm": "grid", "compactness": None, "segments": 4, "scikit-image": "0"},
+    "dtype": "uint8",
+    "largest_id": 2,
+    "least_regions": 1,
+    "regions": 2,
+}
 SHARDS = 1954 if PROOF else 20
 
 READER = """
@@ -46,7 +54,7 @@ print(json.dumps({"samples": number, "open": opened, "read": sorted(seconds)[5],
 
 
 def column(files: list[dict], **more: object) -> dict:
-    return {"content_key": "k", "encoding_key": "k", "files": files, **more}
+    return {"content_key": KEY, "encoding_key": KEY, "files": files, **more}
 
 
 def published(home: Path, path: str, shard: ImageShard | MapShard) -> dict:
@@ -65,8 +73,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = np.full((4, 4, 3), sample % 251, np.uint8)
             image.add(pixels, (4, 4), sample % 10, f"train/{sample % 10}/{sample:08d}.png", bytes(32))
             ids.add(np.full((4, 4), sample % 3, np.uint8))
-        images.append(published(home, f"m.shards/train/images/{number:05d}-k.h5", image))
-        maps.append(published(home, f"m.shards/train/grid-4/{number:05d}-k.h5", ids))
+        images.append(published(home, f"m.shards/train/images/{number:05d}-{KEY}.h5", image))
+        maps.append(published(home, f"m.shards/train/grid-4/{number:05d}-{KEY}.h5", ids))
     document = {
         "name": "m",
         "dataset": "folder",
@@ -82,12 +90,12 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
         "splits": {
             "train": {
-                "samples": "k",
-                "sources": "k",
+                "samples": KEY,
+                "sources": KEY,
                 "shard_size": ROWS,
                 "rows": [ROWS] * SHARDS,
                 "failed": [],
-                "columns": {"images": column(images), "grid-4": column(maps, dtype="uint8", largest_id=2)},
+                "columns": {"images": column(images), "grid-4": column(maps, **MAPS)},
             }
         },
     }

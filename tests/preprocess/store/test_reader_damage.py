@@ -96,7 +96,8 @@ index, step, odd = Path(sys.argv[1]), int(sys.argv[2]), {}
 expected = read(Store(index))
 for shard in map(Path, sys.argv[3:]):
     sound = shard.read_bytes()
-    (this,) = [record for path, record in Store(index).records() if index.parent / path == shard]
+    store = Store(index)
+    (this,) = [place for place in store.shards() if index.parent / store.record(*place)["path"] == shard]
     for offset in range(0, len(sound), step):
         where = f"{shard.parent.name}, byte {offset}"
         damaged = bytearray(sound)
@@ -110,7 +111,7 @@ for shard in map(Path, sys.argv[3:]):
         except Exception as error:
             odd[f"reading, {where}"] = repr(error)
         try:
-            if not any(shard.name in line for line in check_shard(index.parent, this).lines):
+            if not any(shard.name in line for line in check_shard(Store(index), this).lines):
                 odd[f"verify, {where}"] = "damage was not found"
         except Exception as error:
             odd[f"verify, {where}"] = repr(error)

@@ -1,0 +1,106 @@
+"""Which HDF5 objects are read: plain data sets that hold all of their bytes in the file itself.
+
+HDF5 can take data from any file on the machine (soft and external links, external storage, virtual data sets), load
+plugins (filters), and state terabytes in a small file. So everything here is checked before HDF5 reads or allocates.
+"""
+
+import math
+from pathlib import Path
+
+import h5py
+from h5py import h5d, h5i, h5l, h5s, h5t, h5z
+
+from preprocess.inputs import require_regular
+
+_PLAIN = (h5t.INTEGER, h5t.FLOAT, h5t.STRING)
+Shape = tuple[int | None, ...]  # None is any length
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open a published file without chunk cache (a chunk is one sample) and without lock (the file never changes)."""
+    require_regular(path)
+    return h5py.File(path, "r", rdcc_nbytes=0, locking=False)
+
+
+def names_in(group: h5py.Group, most: int) -> set[str]:
+    """Names of the entries of a group, without following them.
+
+    Raises
+    ------
+    ValueError : more than ``most``, or a soft or external link.
+    """
+    count = group.id.get_num_objs()
+    if count > most:
+        raise ValueError(f"expected at most {most} entries in {group.name}, got {count}")
+    names = list(group.id)
+    for name in names:
+        _refuse_link(group, name)
+    return {name.decode() for name in names}
+
+
+def group_in(group: h5py.Group, name: str) -> h5py.Group:
+    """Open a group inside a group.
+
+    Raises
+    ------
+    ValueError : it is a link.
+    """
+    _refuse_link(group, name.encode())
+    return h5py.Group(h5py.h5g.open(group.id, name.encode()))
+
+
+def dataset_in(
+    group: h5py.Group, name: str, dtype: str, shape: Shape, chunk: tuple[int, ...] | None = None, gzip: bool = False
+) -> h5py.Dataset:
+    """Open a data set of a group, without reading it.
+
+    Parameters
+    ----------
+    dtype : its dtype; ``S`` for strings of any fixed length.
+    shape : its shape.
+    chunk : shape of its chunks; None if it is stored in one piece.
+    gzip : whether its chunks are compressed.
+
+    Raises
+    ------
+    ValueError : a link, data in another file, another dtype, shape, chunk or filter, or fewer bytes than the shape.
+    """
+    _refuse_link(group, name.encode())
+    data = h5d.open(group.id, name.encode())
+    plan = data.get_create_plist()
+    layout, kind = plan.get_layout(), data.get_type()
+    if layout == h5d.VIRTUAL or plan.get_external_count():
+        raise ValueError(f"{name} takes its data from another file")
+    filters = [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
+    if filters != ([h5z.FILTER_DEFLATE] if gzip else []):
+        raise ValueError(f"{name}: expected {'gzip' if gzip else 'no filter'}, got the HDF5 filters {filters}")
+    if kind.get_class() not in _PLAIN or kind.committed() or (dtype == "S" and kind.is_variable_str()):
+        raise ValueError(f"{name}: expected plain numbers or strings of fixed length")
+    if (data.dtype.kind if dtype == "S" else data.dtype) != dtype:
+        raise ValueError(f"{name}: expected dtype {dtype}, got {data.dtype}")
+    found = data.shape
+    fits = len(found) == len(shape) and all(length in (None, n) for length, n in zip(shape, found, strict=True))
+    if not fits or data.get_space().get_simple_extent_type() == h5s.NULL:
+        raise ValueError(f"{name}: expected shape {_text(shape)}, got {found}")
+    chunked = plan.get_chunk() if layout == h5d.CHUNKED else None
+    if chunked != chunk:
+        raise ValueError(f"{name}: expected chunks {chunk}, got {chunked}")
+    if chunk is None:
+        _refuse_absent_bytes(data, name, math.prod(found) * data.dtype.itemsize, layout)
+    return h5py.Dataset(data)
+
+
+def _refuse_link(group: h5py.Group, name: bytes) -> None:
+    if group.id.links.get_info(name).type != h5l.TYPE_HARD:
+        raise ValueError(f"{name.decode(errors='replace')!r} is a soft or external link; expected the data itself")
+
+
+def _refuse_absent_bytes(data: h5d.DatasetID, name: str, size: int, layout: int) -> None:
+    """HDF5 fills in what was never written, so a small file can state any shape."""
+    end = size if layout == h5d.COMPACT or not size else (data.get_offset() or math.inf) + size
+    if data.get_storage_size() != size or end > h5i.get_file_id(data).get_filesize():
+        raise ValueError(f"{name}: the file does not hold the {size} bytes of its shape {data.shape}")
+
+
+def _text(shape: Shape) -> str:
+    return "(" + ", ".join("any" if length is None else str(length) for length in shape) + ")"

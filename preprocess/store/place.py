@@ -1,0 +1,46 @@
+"""Where the files of a store lie: below the folder of its index, in ``STEM.shards``.
+
+The whole folder may be reached through a link, and so may the index: then its shards lie beside the real index. Within
+the folder no link may leave it, so that a store from somebody else neither shows nor overwrites other files.
+"""
+
+from pathlib import Path
+
+from preprocess.errors import StoreError
+from preprocess.inputs import confined
+
+
+def real_index(index: Path) -> Path:
+    """Return the index itself, if ``index`` is a link to it."""
+    return index.resolve() if index.is_symlink() else index
+
+
+def shard_path(home: Path, relative: str) -> Path:
+    """Path of a shard, or of a folder of shards, from the folder of the index and a relative path.
+
+    Raises
+    ------
+    StoreError : a link leaves the folder.
+    """
+    try:
+        return confined(home, relative)
+    except (ValueError, OSError, RuntimeError) as error:  # also of links in a circle
+        raise StoreError(
+            f"{home / relative}: {error}; put the shards beside their index, or link the index and open the link"
+        ) from None
+
+
+def own_shard(home: Path, stem: str, relative: str) -> Path:
+    """Path of a shard that may be written: one of the store's own.
+
+    Raises
+    ------
+    StoreError : it belongs to another store, or a link leaves the folder.
+    """
+    if not relative.startswith(f"{stem}.shards/"):
+        other = relative.split(".shards/")[0]
+        raise StoreError(
+            f"{home / stem}.h5 writes into {stem}.shards alone, but {relative} is to be written; if the store was "
+            f"called {other}.h5, rename it back"
+        )
+    return shard_path(home, relative)

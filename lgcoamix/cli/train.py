@@ -11,8 +11,10 @@ from lgcoamix.cli.options import PATH, options_in, options_of
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.recipes import list_recipes, show_recipe
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
+from lgcoamix.errors import SettingsError
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
+from preprocess.inputs import confined
 from preprocess.terminal import Command, say, say_table
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def train(shards: Path, superpixels: str | None, out: Path | None, **given: Any)
 
     store = Store(shards, superpixels)
     recipe, settings = choose_settings(store, given)
-    name = f"{store.name}-{settings.method}-{Path(settings.model.backbone).name}-s{given['seed']}"
+    name = f"{store.name}-{settings.method}-{settings.model.backbone}-s{given['seed']}"
     options = RunOptions(out or _run_folder(given["resume"], name), recipe, **options_in(given, RunOptions))
     checked = preflight(store, settings, options)
     if checked.results is not None:
@@ -72,7 +74,12 @@ def train(shards: Path, superpixels: str | None, out: Path | None, **given: Any)
 
 def _run_folder(resume: str | None, name: str) -> Path:
     """Default run folder: the folder of the checkpoint to resume, or one named after what is trained."""
-    return Path("runs") / name if resume in (None, "auto") else Path(resume).parent
+    if resume not in (None, "auto"):
+        return Path(resume).parent
+    try:  # the store, which may be from somebody else, names it
+        return confined(Path("runs"), name)
+    except ValueError as error:
+        raise SettingsError(f"{error}; choose a run folder with --out") from None
 
 
 def _train(store: "Store", settings: Settings, options: RunOptions, identity: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import Statistics, to_inputs
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.runs.checks import refuse_incomplete
+from lgcoamix.runs.documents import read_document
 from lgcoamix.runs.load import Trained, checkpoint_file, make_network, read_trained
 from lgcoamix.settings.options import EvaluationOptions
 from lgcoamix.settings.sections import Settings
@@ -91,9 +92,9 @@ def _check_folder(options: EvaluationOptions, checkpoint: Path, store: Store) ->
     if not options.force or not out.is_dir():
         raise RunError(f"{out} exists; choose another --out, or pass --force to replace the evaluation in it")
     try:
-        there = json.loads((out / "evaluation.json").read_bytes())
+        there = read_document(out / "evaluation.json")
         found = (there["checkpoint"]["path"], there["store"]["name"], there["split"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, RunError, LookupError, TypeError):
         raise RunError(f"{out} contains no evaluation to replace with --force; choose another --out") from None
     if found != (str(checkpoint.resolve()), store.name, options.split):
         raise RunError(

@@ -12,8 +12,10 @@ from typing import Any
 import timm
 from jinja2 import Environment, StrictUndefined
 
+from lgcoamix.errors import RunError
 from lgcoamix.evaluation.metrics import METRICS
 from lgcoamix.recipes import RECIPES
+from lgcoamix.runs.documents import read_document
 from lgcoamix.runs.load import SECTION, Trained
 from lgcoamix.settings.text import flatten
 from preprocess.files import digest_of
@@ -155,7 +157,7 @@ def _results_beside(trained: Trained) -> dict[str, Any]:
     """Read ``results.json`` next to the checkpoint; empty if it belongs to another run or the run is unfinished."""
     folder = trained.path.parent
     config, results = _read_json(folder / "config.json"), _read_json(folder / "results.json")
-    mine = json.loads(json.dumps(trained.config))
+    mine = trained.config
     same = config and all(config.get(name) == mine.get(name) for name in _RUN)
     same = same and _part(config, "store").get("keys") == _part(mine, "store").get("keys")
     sound = all(isinstance(results.get(name), int) for name in ("best_epoch", "epochs")) and "best_chosen_on" in results
@@ -183,10 +185,9 @@ def _of_evaluations(trained: Trained) -> Iterator[dict[str, Any]]:
 def _read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; empty if missing or damaged."""
     try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read_document(path)
+    except (OSError, RunError):
         return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _facts(trained: Trained, section: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lgcoamix.errors import RunError
 from lgcoamix.export.card import make_card
-from lgcoamix.export.folder import CARD, FORMAT, ONNX, WEIGHTS, read_exported
+from lgcoamix.export.folder import CARD, FORMAT, ONNX, WEIGHTS, creation_options, read_exported
 from lgcoamix.export.onnx import write_onnx
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.normalise import to_inputs
@@ -99,7 +99,7 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
         if options.onnx:
             say("writing model.onnx, which may take a minute")
             difference = write_onnx(net, size, folder / ONNX)
-        card = make_card(trained, config, _creation_options(config), out.name, difference)
+        card = make_card(trained, config, creation_options(config), out.name, difference)
         (folder / CARD).write_text(card, encoding="utf-8")
         files = tuple(sorted(path.name for path in folder.iterdir()))
         _publish(folder, out, say)
@@ -229,13 +229,6 @@ def _without_paths(value: Any) -> Any:
     return PurePath(value.replace("\\", "/")).name if isinstance(value, str) and value else value
 
 
-def _creation_options(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of ``timm.create_model`` besides the architecture, if it does not read ``config.json``."""
-    given = config.get("model_args", {})
-    size = {"img_size": config["pretrained_cfg"]["input_size"][1]} if given.get("img_size") else {}
-    return {"num_classes": config["num_classes"], **size}
-
-
 @torch.no_grad()
 def _check_with_timm(net: nn.Module, trained: Trained, folder: Path, config: dict[str, Any]) -> None:
     """Load the folder in both ways and compare the logits with the checkpoint's, bit for bit."""
@@ -245,12 +238,14 @@ def _check_with_timm(net: nn.Module, trained: Trained, folder: Path, config: dic
     wanted = net(images)
     if not wanted.isfinite().all():
         raise RunError(f"logits of {trained.path} are not finite: its training diverged; use an earlier checkpoint")
-    name, options = config["architecture"], _creation_options(config)
+    name, options = config["architecture"], creation_options(config)
     try:
         other = timm.create_model(name, checkpoint_path=str(folder / WEIGHTS), **options).eval()
+        local = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     except Exception as error:  # what timm raises has no common type
         raise RunError(f"timm {timm.__version__} cannot load {name} with {options}: {error}") from None
-    for form, loaded in (("local-dir:", read_exported(folder).net), ("checkpoint_path=", other)):
+    forms = {"predict": read_exported(folder).net, "local-dir:": local, "checkpoint_path=": other}
+    for form, loaded in forms.items():
         logits = loaded(images)
         if not torch.equal(logits, wanted):
             raise RunError(

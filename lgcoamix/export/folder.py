@@ -1,26 +1,99 @@
 """Read a folder written by ``export``."""
 
-import json
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Required
 
 import timm
+import torch
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from safetensors.torch import load_file
 from torch import nn
+from typing_extensions import TypedDict
 
 import lgcoamix.models  # noqa: F401 - registers the modified backbones with timm
 from lgcoamix.errors import RunError
-from lgcoamix.runs.load import CONFIG, SECTION, exported_config
-from lgcoamix.settings.sections import DataSettings
+from lgcoamix.models.backbone import refuse_misfits
+from lgcoamix.ops.torch_files import check_weights
+from lgcoamix.runs.documents import CONFIG, Classes, Digest, StoredImages, Values
+from lgcoamix.runs.load import SECTION, exported_config
+from lgcoamix.settings.checks import LARGEST_SIDE
+from lgcoamix.settings.sections import DataSettings, Settings
 from preprocess.files import digest_of
-from preprocess.images import CODECS, RESIZES
+from preprocess.inputs import confined, require_regular
+from preprocess.schema import check
 
 WEIGHTS, CARD, ONNX = "model.safetensors", "README.md", "model.onnx"
 FORMAT = 1
-_HUGE = 1e6  # far above any mean or deviation of inputs in [0, 1]
 _REMEDY = "export or copy it again"
+
+
+def _known(name: str) -> str:
+    if not timm.is_model(name):
+        raise ValueError("expected the name of a network in timm")
+    return name
+
+
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Size = Annotated[list[Side], Field(min_length=2, max_length=3)]
+_Three = Field(min_length=3, max_length=3)
+_HUGE = 1e6  # far above any mean or deviation of inputs in [0, 1]
+
+
+class _ModelArgs(TypedDict, total=False):
+    """Arguments that timm's own reader passes on to the network: these alone, lest it builds another one than we do."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    num_classes: int
+    in_chans: Literal[3]
+    img_size: Side | Size
+    global_pool: str
+
+
+class _PretrainedCfg(TypedDict, total=False):
+    """timm's description of weights, without other sources of them, such as ``url`` and ``hf_hub_id``."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    architecture: str
+    num_classes: int
+    input_size: Required[Annotated[Size, _Three]]
+    min_input_size: Size | None
+    test_input_size: Size | None
+    fixed_input_size: bool
+    pool_size: Size | None
+    first_conv: str | list[str] | None
+    classifier: str | list[str] | None
+    crop_mode: str
+    crop_pct: float
+    interpolation: str
+    mean: Required[Annotated[list[Annotated[float, Field(gt=-_HUGE, lt=_HUGE)]], _Three]]
+    std: Required[Annotated[list[Annotated[float, Field(gt=0, lt=_HUGE)]], _Three]]
+    custom_load: Literal[False]
+
+
+class _Section(TypedDict, total=False):
+    format: Required[int]
+    sha256: Digest | None
+    images: Required[StoredImages]
+    data: Required[Values]
+
+
+class _Config(TypedDict, total=False):
+    architecture: Required[Annotated[str, Field(max_length=200), AfterValidator(_known)]]
+    num_classes: Required[int]
+    label_names: Required[Classes]
+    model_args: _ModelArgs
+    pretrained_cfg: Required[_PretrainedCfg]
+    lgcoamix: Required[_Section]
+
+
+def _named(config: _Config) -> _Config:
+    if len(config["label_names"]) != config["num_classes"]:
+        raise ValueError(f"label_names has {len(config['label_names'])} names, num_classes is {config['num_classes']}")
+    return config
+
+
+_FORM = TypeAdapter(Annotated[_Config, AfterValidator(_named)])
 
 
 @dataclass(frozen=True)
@@ -45,7 +118,7 @@ class Exported:
 
 
 def read_exported(folder: Path) -> Exported:
-    """Read a folder, and its network with timm.
+    """Read a folder: its configuration and its weights, no other file, and nothing from the network.
 
     Raises
     ------
@@ -57,85 +130,45 @@ def read_exported(folder: Path) -> Exported:
     section = config[SECTION]
     if section["format"] != FORMAT:
         raise RunError(f"{folder} has export format {section['format']}, this program reads {FORMAT}")
-    faults = list(_faults(config))
-    if faults:
-        raise RunError(f"{folder / CONFIG} is damaged: {'; '.join(faults)}; {_REMEDY}")
-    _check_weights(folder, section)
     try:
-        data = {name: tuple(value) if isinstance(value, list) else value for name, value in section["data"].items()}
-        net = timm.create_model(f"local-dir:{folder}", pretrained=True)
-        if net.num_classes != len(config["label_names"]):
-            raise ValueError(f"{len(config['label_names'])} class names, but the network has {net.num_classes} logits")
-        cfg = config["pretrained_cfg"]
-        return Exported(
-            net.eval().requires_grad_(False),
-            tuple(config["label_names"]),
-            section["images"],
-            DataSettings(**data),
-            tuple(cfg["mean"]),
-            tuple(cfg["std"]),
-        )
+        check(_FORM, config)
+        data = Settings().with_plain("data", section["data"]).data
+    except ValueError as error:
+        raise RunError(f"{folder / CONFIG} is damaged: {error}; {_REMEDY}") from None
+    cfg, classes = config["pretrained_cfg"], tuple(config["label_names"])
+    net = _read_net(folder, config["architecture"], creation_options(config), section.get("sha256"))
+    return Exported(net, classes, section["images"], data, tuple(cfg["mean"]), tuple(cfg["std"]))
+
+
+def creation_options(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``timm.create_model`` besides the architecture, if it does not read ``config.json``."""
+    given = config.get("model_args", {})
+    size = {"img_size": config["pretrained_cfg"]["input_size"][1]} if given.get("img_size") else {}
+    return {"num_classes": config["num_classes"], **size}
+
+
+def _read_net(folder: Path, name: str, options: dict[str, Any], digest: str | None) -> nn.Module:
+    try:
+        path = confined(folder, WEIGHTS)
+        require_regular(path)
+        is_damaged = digest not in (None, digest_of(path))  # exports of earlier versions have no digest
+    except OSError as error:
+        raise RunError(f"{folder / WEIGHTS} cannot be read: {error.strerror}; {_REMEDY}") from None
+    except ValueError as error:
+        raise RunError(f"{folder / WEIGHTS} cannot be read: {error}; {_REMEDY}") from None
+    if is_damaged:
+        raise RunError(f"{path} is damaged: its bytes do not match the sha256 in {CONFIG}; {_REMEDY}")
+    try:
+        with torch.device("meta"):
+            wanted = timm.create_model(name, **options).state_dict()
+        state = check_weights(load_file(path))
+        refuse_misfits(state, wanted)
+        net = timm.create_model(name, **options)
+        net.load_state_dict(state)
+        return net.eval().requires_grad_(False)
     except Exception as error:  # exceptions of timm and safetensors have no common type
         reason = " ".join(str(error).split())[:300]
         raise RunError(f"{folder} cannot be loaded: {type(error).__name__}: {reason}; {_REMEDY}") from None
-
-
-def _faults(config: dict[str, Any]) -> Iterator[str]:
-    """Describe every invalid field, so that no later step fails on it."""
-    names, count, cfg = (config.get(name) for name in ("label_names", "num_classes", "pretrained_cfg"))
-    mean, std = (cfg.get(name) if isinstance(cfg, dict) else None for name in ("mean", "std"))
-    data, images = (config[SECTION].get(name) for name in ("data", "images"))
-    are_names = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
-    fields = [  # name, value, whether it is valid, what it must be
-        ("label_names", names, are_names, "list the names of the classes"),
-        ("mean", mean, _three_numbers(mean, -_HUGE), "be three numbers"),
-        ("std", std, _three_numbers(std, 0), "be three numbers, above 0"),
-        ("data", data, isinstance(data, dict), "contain the settings of the images"),
-        ("images", images, isinstance(images, dict), "describe how the images were stored"),
-    ]
-    if are_names and len(names) != count:
-        yield f"label_names has {len(names)} names, num_classes is {_shown(count)}"
-    missing = [name for name in ("size", "resize", "codec") if isinstance(images, dict) and name not in images]
-    if missing:
-        yield f"images has no {', '.join(missing)}"
-    elif isinstance(images, dict):
-        size, resize, codec, quality = (images.get(name) for name in ("size", "resize", "codec", "quality"))
-        sized = size is None if resize == "none" else _is_count(size, 1)
-        fields += [
-            ("images.resize", resize, resize in RESIZES, f"be one of {', '.join(RESIZES)}"),
-            ("images.size", size, sized, "be a number of pixels (null for resize none)"),
-            ("images.codec", codec, codec in CODECS, f"be one of {', '.join(CODECS)}"),
-            ("images.quality", quality, codec != "jpeg" or _is_count(quality, 1, 100), "lie between 1 and 100"),
-            ("images.banner", images.get("banner"), _is_count(images.get("banner", 0), 0), "be a number of rows"),
-        ]
-    yield from (f"{name} must {rule}, it is {_shown(value)}" for name, value, valid, rule in fields if not valid)
-
-
-def _three_numbers(values: object, least: float) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) == 3
-        and all(isinstance(value, int | float) and least < value < _HUGE for value in values)  # no NaN either
-    )
-
-
-def _is_count(value: object, least: int, most: float = math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def _check_weights(folder: Path, section: dict[str, Any]) -> None:
-    """Check the weights against their digest. Exports of earlier versions have none."""
-    try:
-        if section.get("sha256") in (None, digest_of(folder / WEIGHTS)):
-            return
-    except OSError as error:
-        raise RunError(f"{folder / WEIGHTS} cannot be read: {error.strerror}; {_REMEDY}") from None
-    raise RunError(f"{folder / WEIGHTS} is damaged: its bytes do not match the sha256 in {CONFIG}; {_REMEDY}")
 
 
 def _no_export(folder: Path) -> str:

@@ -2,12 +2,17 @@
 
 import difflib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models import clean_state_dict
 from torch import Tensor, nn
+
+from lgcoamix.ops.torch_files import check_weights, read_torch
 
 _REMEDY = "check the network connection, or use --weights FILE or --weights none"
 
@@ -108,7 +113,7 @@ def create_net(name: str, num_classes: int, weights: str, image_size: int, remed
     if cfg is not None and cfg.fixed_input_size:
         options["img_size"] = image_size
     from_file = weights not in ("none", "pretrained")
-    if from_file and not Path(weights).is_file():
+    if from_file and not Path(weights).exists():
         raise WeightsError(
             f"expected 'pretrained' or a checkpoint file for {name}, there is no file {weights!r}; {remedy}"
         )
@@ -124,6 +129,29 @@ def create_net(name: str, num_classes: int, weights: str, image_size: int, remed
     return net
 
 
+def refuse_misfits(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Compare weights with those of a network, such as one on the device ``meta``, which takes no memory.
+
+    Raises
+    ------
+    ValueError : tensors are missing, unknown, or of other shapes or types.
+    """
+    for kind, names in (("missing", wanted.keys() - state.keys()), ("unknown", state.keys() - wanted.keys())):
+        if names:
+            raise ValueError(f"{len(names)} tensors are {kind}, for example {min(names)[:200]!r}")
+    for key, value in state.items():
+        if _misfit(value, wanted[key]):
+            raise ValueError(f"{key}: expected {_described(wanted[key])}, got {_described(value)}")
+
+
+def _misfit(value: Tensor, wanted: Tensor) -> bool:
+    return value.shape != wanted.shape or value.is_floating_point() != wanted.is_floating_point()
+
+
+def _described(value: Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+
+
 def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
     """Load a checkpoint of timm, of torch, or of a run (``last.pt``, ``best.pt``) into a network.
 
@@ -131,7 +159,7 @@ def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
     A classifier of another size keeps its initial values; all other tensors must match.
     """
     try:
-        state = timm.models.load_state_dict(str(path), use_ema=True)
+        state = _read_file(path)
         inner = {key.removeprefix("backbone.net."): v for key, v in state.items() if key.startswith("backbone.net.")}
         state = inner or state
         convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
@@ -139,16 +167,37 @@ def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
             state = convert(state, net)
     except Exception as error:  # other files raise many types: zip, pickle, key and type errors
         raise WeightsError(f"cannot load {str(path)!r} into {name} ({_first_line(error)}); {remedy}") from error
+    state = {key: v for key, v in state.items() if isinstance(v, Tensor)}
     wanted = net.state_dict()
     classifier = {key for key in wanted if any(key.startswith(f"{head}.") for head in _classifiers(net))}
-    fitting = {key: v for key, v in state.items() if key in wanted and v.shape == wanted[key].shape}
+    fitting = {key: v for key, v in state.items() if key in wanted and not _misfit(v, wanted[key])}
     missing = wanted.keys() - fitting.keys() - classifier
     if missing:
         raise WeightsError(
             f"{str(path)!r} does not match {name}: {len(missing)} of {len(wanted)} tensors are missing or have another "
             f"shape, for example {min(missing)!r}; {remedy}"
         )
-    net.load_state_dict(fitting, strict=False)
+    try:
+        net.load_state_dict(check_weights(fitting), strict=False)
+    except ValueError as error:
+        raise WeightsError(f"cannot load {str(path)!r} into {name}: {error}; {remedy}") from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """The state dict in a file, averaged weights first, as timm chooses it."""
+    if path.suffix == ".safetensors":
+        from preprocess.inputs import require_regular
+
+        require_regular(path)
+        return timm.models.load_state_dict(str(path))
+    content = read_torch(path, legacy=True)
+    if not isinstance(content, dict):
+        raise ValueError("it holds no state dict")
+    named = (content.get(name) for name in ("state_dict_ema", "model_ema", "state_dict", "model"))
+    state = next((part for part in named if part is not None), content)
+    if not isinstance(state, dict):
+        raise ValueError("it holds no state dict")
+    return clean_state_dict(state)
 
 
 def _classifiers(net: nn.Module) -> tuple[str, ...]:

@@ -1,17 +1,79 @@
 """Checkpoint files: written to a temporary file, fsynced and renamed; read with ``weights_only=True``."""
 
 import io
-import zipfile
+import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Required
 
 import torch
+from pydantic import AfterValidator, Field, TypeAdapter
+from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
 from lgcoamix.errors import RunError
+from lgcoamix.ops.torch_files import check_weights, read_torch
+from lgcoamix.runs.documents import Config, Count, Figure, Name
 from preprocess.files import write_whole
+from preprocess.schema import SchemaError, check, parse_json
 
 FORMAT = 1
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Row = dict[Name, float]
+
+
+def _with_figures(row: Row) -> Row:
+    if not {"epoch", "lr", "loss"} <= row.keys():
+        raise ValueError("expected epoch, lr and loss")
+    return row
+
+
+class _Position(TypedDict, total=False):
+    epoch: Required[Annotated[int, Field(ge=0, le=1_000_000)]]
+    step: Required[Count]
+    seconds: Seconds
+    waited: Seconds
+
+
+class _Timing(TypedDict):
+    epoch: Count
+    train_seconds: Seconds
+    images_per_second: Seconds
+    waiting: Seconds
+
+
+class _Means(TypedDict):
+    sums: Row
+    weights: Row
+
+
+class _Optimiser(TypedDict):
+    state: dict[Count, dict[str, Any]]
+    param_groups: list[dict[str, Any]]
+
+
+class _Checkpoint(TypedDict, total=False):
+    """What every checkpoint holds, besides weights."""
+
+    config: Required[Config]
+    epoch: Annotated[int, Field(ge=-1, le=1_000_000)]
+    metrics: Row
+    chosen_on: Name
+    position: _Position
+
+
+class _Resumable(TypedDict):
+    """What continues a run."""
+
+    optimiser: _Optimiser
+    scaler: dict[str, Figure]
+    means: _Means
+    rows: list[Annotated[Row, AfterValidator(_with_figures)]]
+    timings: list[_Timing]
+    lambda_bytes: Count
+    epoch: int
+
+
+_CHECKPOINT, _RESUMABLE = TypeAdapter(_Checkpoint), TypeAdapter(_Resumable)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], keep: int = 1) -> None:
@@ -61,27 +123,48 @@ def _has_age(path: Path) -> bool:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.
+    """Read and check a checkpoint onto the CPU.
 
     Raises
     ------
     RunError : the file is missing, damaged, of another program, or not only tensors and plain data.
     """
     try:
-        with zipfile.ZipFile(path) as archive:  # torch writes checksums but never verifies them
-            damaged = archive.testzip()
-        if damaged:
-            raise RunError(f"checkpoint {path} is damaged: {damaged} does not match its checksum")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_torch(path)
     except OSError as error:
         raise RunError(f"checkpoint {path} cannot be opened: {error.strerror}") from None
-    except RunError:
-        raise
-    except Exception as error:  # zip, zlib, pickle, runtime errors
-        reason = str(error).strip().split("\n")[0]
-        raise RunError(f"{path} is damaged, or not a checkpoint of this program: {reason}") from None
+    except ValueError as error:
+        raise RunError(f"{path} is damaged, or not a checkpoint of this program: {error}") from None
     if not isinstance(state, dict) or not {"format", "model", "config"} <= state.keys():
         raise RunError(f"{path} is not a checkpoint of this program: it has no format, model and config")
     if state["format"] != FORMAT:
         raise RunError(f"{path} has checkpoint format {state['format']}, this program reads {FORMAT}")
+    try:
+        # As in config.json: lists, not tuples.
+        state["config"] = parse_json(json.dumps(state["config"], allow_nan=False))
+        check(_CHECKPOINT, state)
+        for name in ("model", "model_ema"):
+            if state.get(name) is not None:
+                check_weights(state[name])
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{path} cannot be used: {error}") from None
+    return state
+
+
+def load_resumable(path: Path) -> dict[str, Any]:
+    """Read a checkpoint that a run can continue from.
+
+    Raises
+    ------
+    RunError : as of :func:`load_checkpoint`, or the file holds weights alone.
+    """
+    state = load_checkpoint(path)
+    if "position" not in state:
+        raise RunError(f"{path} holds weights, not the state of a run: use last.pt or last-1.pt")
+    try:
+        check(_RESUMABLE, state)
+        if not len(state["rows"]) == len(state["timings"]) == state["position"]["epoch"]:
+            raise SchemaError(f"expected {state['position']['epoch']} rows and timings, one for each finished epoch")
+    except SchemaError as error:
+        raise RunError(f"{path} is damaged: {error}") from None
     return state

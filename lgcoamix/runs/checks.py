@@ -1,11 +1,11 @@
 """Checks that run before torch is imported and before anything is written."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError, SettingsError
+from lgcoamix.runs.documents import RESULTS, read_config, read_results
 from lgcoamix.runs.identity import identity, refuse_other_run
 from lgcoamix.settings.launch import launched
 from lgcoamix.settings.options import RunOptions
@@ -44,11 +44,10 @@ def preflight(store: Store, settings: Settings, options: RunOptions) -> Checked:
         raise RunError(f"{store.path} has neither a test nor a val split; give --val-fraction 0.2")
     check_training(store, settings)
     decisive = identity(store, settings, options)
-    finished = options.out / "results.json"
-    if options.resume is None or not finished.exists():
+    if options.resume is None or not (options.out / RESULTS).exists():
         return Checked(decisive, None)
-    refuse_other_run(decisive, json.loads((options.out / "config.json").read_text()), options.out)
-    return Checked(decisive, json.loads(finished.read_text()))
+    refuse_other_run(decisive, read_config(options.out), options.out)
+    return Checked(decisive, read_results(options.out))
 
 
 def check_training(store: Store, settings: Settings) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lgcoamix.errors import RunError
 from lgcoamix.runs.compare import Comparison, Group
+from lgcoamix.runs.documents import read_document
 from lgcoamix.runs.finished import SUMMARIES, Run
 from preprocess.files import write_whole
 from preprocess.text import listed, to_csv
@@ -58,10 +59,9 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
 
 def _is_comparison(path: Path) -> bool:
     try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        return {"metric", "groups"} <= read_document(path).keys()
+    except (OSError, RunError):
         return False
-    return isinstance(document, dict) and {"metric", "groups"} <= document.keys()
 
 
 def _document(comparison: Comparison) -> dict[str, Any]:

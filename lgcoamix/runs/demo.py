@@ -1,12 +1,12 @@
 """``make demo``: the complete pipeline on a generated data set, in a few minutes on a CPU."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from lgcoamix.errors import RunError
+from lgcoamix.runs.documents import read_results
 
 METHODS = ("none", "lgcoamix")
 
@@ -39,7 +39,7 @@ def run_demo(data: Path, runs: Path, say: Callable[[str], None]) -> tuple[dict[s
             say(f"training {method} -> {out}")
             options = ("--device", "cpu", "--workers", "0", "--resume", "auto")
             _command("lgcoamix", "train", "--shards", str(store), "--mixer", method, "--out", str(out), *options)
-        results[method] = json.loads((out / "results.json").read_text())
+        results[method] = read_results(out)
         figures += [out / "curves.png", out / "mixed.png"]
     return results, figures
 

@@ -3,14 +3,13 @@
 Does not import torch.
 """
 
-import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError
+from lgcoamix.runs.documents import read_config, read_results, with_digests
 from lgcoamix.settings.text import flatten
 
 SUMMARIES = ("last", "best", "median_of_last_10")
@@ -74,7 +73,7 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
         else:
             try:
                 runs.append(_read(folder))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (RunError, KeyError) as error:
                 reason = f"no {error}" if isinstance(error, KeyError) else str(error)
                 unreadable.append(f"{folder} ({reason})")
     warnings = [f"left out, not finished: {', '.join(unfinished)}"] if unfinished else []
@@ -102,37 +101,23 @@ def _folders(paths: Iterable[Path]) -> list[Path]:
 
 
 def _read(folder: Path) -> Run:
-    config, results = (json.loads((folder / name).read_text("utf-8")) for name in ("config.json", "results.json"))
-    settings, store = config["settings"], config["store"]
-    flat = flatten(results)
-    _check_figures(flat)
-    if not isinstance(config["seed"], int):
-        raise ValueError(f"seed is {config['seed']!r}, expected an integer")
+    config, results = read_config(folder), read_results(folder, whole=False)
+    settings, store = with_digests(config, config.get("digests", ())), config["store"]
     return Run(
         folder,
         config["recipe"],
         settings["method"],
-        dict(settings["mixer"]),
+        settings["mixer"],
         store.get("superpixels"),
         config["seed"],
-        _protocol(config, results),
+        _protocol(config, settings, results),
         _surroundings(config),
         {name: key for name, key in store["keys"].items() if not name.endswith("/images")},
-        flat,
+        flatten(results),
     )
 
 
-def _check_figures(flat: Mapping[str, Any]) -> None:
-    splits = [name.removesuffix(".last") for name in flat if name.endswith("_top1.last")]
-    if not splits:
-        raise ValueError("results.json has no top-1")
-    for path in (f"{split}.{metric}" for split in splits for metric in SUMMARIES):
-        value = flat[path]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{path} is {value!r}, expected a number")
-
-
-def _protocol(config: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+def _protocol(config: Mapping[str, Any], settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
     keys, test_split = config["store"]["keys"], config["test_split"]
     protocol = {
         "training images": keys["train/images"],
@@ -143,7 +128,7 @@ def _protocol(config: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str
         "best_chosen_on": results["best_chosen_on"],
     }
     for section in _SECTIONS:
-        protocol |= flatten(config["settings"].get(section, {}), f"{section}.")
+        protocol |= flatten(settings.get(section, {}), f"{section}.")
     return protocol
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import statistics
 from itertools import takewhile
@@ -36,6 +37,7 @@ class RunFolder:
         self.timings: list[dict[str, float]] = []
         self.lambda_bytes = 0
         path.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(path)
         self._lock = (path / ".lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,7 +67,7 @@ class RunFolder:
         """
         newer = list(takewhile(lambda path: not path.samefile(checkpoint), checkpoints_in(self.path)))
         best = self.path / "best.pt"
-        if newer and best.exists() and load_checkpoint(best)["epoch"] >= epochs:
+        if newer and best.exists() and load_checkpoint(best).get("epoch", -1) >= epochs:
             newer.append(best)
         for path in newer:
             path.replace(path.with_suffix(".pt.set-aside"))
@@ -88,8 +90,12 @@ class RunFolder:
 
         Raises
         ------
-        RunError : ``lambdas.csv`` is shorter than at the checkpoint.
+        RunError : ``lambdas.csv`` is shorter than at the checkpoint, or a row lacks what chooses the best epoch.
         """
+        if not all(math.isfinite(row.get(f"{self.chosen_on}_top1", math.nan)) for row in state["rows"]):
+            raise RunError(
+                f"the checkpoint in {self.path} lacks {self.chosen_on}_top1 of an epoch; choose another --out"
+            )
         self.rows, self.timings = list(state["rows"]), list(state["timings"])
         self.lambda_bytes = state["lambda_bytes"]
         lambdas = self.path / "lambdas.csv"
@@ -150,3 +156,13 @@ class RunFolder:
             "waiting": statistics.median(row["waiting"] for row in self.timings),
             "lam_difference": self.rows[-1].get("lam_difference"),
         }
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder from which writing would go elsewhere: into a FIFO, or through a link that leaves."""
+    home = folder.resolve()
+    for path in folder.iterdir():
+        leaves = path.is_symlink() and not path.resolve().is_relative_to(home)
+        if leaves or (path.exists() and not path.is_file() and not path.is_dir()):
+            what = "a link that leaves the folder" if leaves else "no regular file"
+            raise RunError(f"{path} is {what}; remove it, or choose another --out")

@@ -5,17 +5,29 @@ from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError
+from lgcoamix.runs.documents import with_digests
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings, to_plain
 from lgcoamix.settings.text import flatten
+from preprocess.files import digest_of
 from preprocess.store.format import IMAGES
 from preprocess.store.reader import Store
 
 _NONE = "not set"
 
 
-def identity(store: Store, settings: Settings, options: RunOptions) -> dict[str, Any]:
-    """Return everything that determines the outcome of a run. Equal identities mean the same run."""
+def identity(store: Store, settings: Settings, options: RunOptions, home: Path = Path()) -> dict[str, Any]:
+    """Return everything that determines the outcome of a run. Equal identities mean the same run.
+
+    Parameters
+    ----------
+    home : folder in which relative paths of the settings start.
+
+    Notes
+    -----
+    A file of weights counts by its bytes, not by its path. Weights from the hub count by their name; ``config.json``
+    records the version of timm, which decides what that name means.
+    """
     superpixels, keys = store.superpixels.name, store.content_keys
     if options.maps == "live":  # no stored maps are read
         superpixels += ", live"
@@ -28,6 +40,7 @@ def identity(store: Store, settings: Settings, options: RunOptions) -> dict[str,
         "test_split": store.test_split,  # called "test" in the tables
         "store": {"superpixels": superpixels, "keys": keys},
         "classes": list(store.classes),
+        "digests": _digests(settings, home),
     }
 
 
@@ -47,10 +60,36 @@ def refuse_other_run(mine: dict[str, Any], config: dict[str, Any], folder: Path)
 
 def compare_runs(mine: dict[str, Any], config: dict[str, Any]) -> str:
     """Describe how this run's identity differs from the configuration of another; empty if equal."""
-    mine, config = json.loads(json.dumps([mine, config]))  # turns tuples into lists
-    here = flatten(mine)
+    mine = json.loads(json.dumps(mine))  # turns tuples into lists
+    known = mine["digests"].keys() & config.get("digests", {}).keys()
     store = config.get("store") or {}
-    there = flatten({key: config.get(key) for key in mine} | {"store": {key: store.get(key) for key in mine["store"]}})
+    theirs = {key: config.get(key) for key in mine} | {"store": {key: store.get(key) for key in mine["store"]}}
+    here, there = (
+        flatten({**document, "settings": with_digests(document, known), "digests": {}}) for document in (mine, theirs)
+    )
     differ = [name for name in here | there if here.get(name, _NONE) != there.get(name, _NONE)]
     lines = [f"{name} is {here.get(name, _NONE)} here, {there.get(name, _NONE)} in the run" for name in differ[:5]]
     return "; ".join(lines) + (f" (and {len(differ) - 5} more)" if len(differ) > 5 else "")
+
+
+def unknown_digests(mine: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """Notes about files that an earlier version recorded by their paths alone."""
+    return [
+        f"note: the run does not record the digest of the file in {name}; it may have started from other bytes"
+        for name in mine["digests"].keys() - config.get("digests", {}).keys()
+    ]
+
+
+def outside_files(settings: Settings) -> dict[str, str]:
+    """The files of weights that settings name, by setting; such as ``model.weights``."""
+    named = {
+        "model.weights": settings.model.weights,
+        "mixer.extractor_weights": getattr(settings.mixer, "extractor_weights", "none"),
+    }
+    return {name: path for name, path in named.items() if path not in ("none", "pretrained")}
+
+
+def _digests(settings: Settings, home: Path) -> dict[str, str]:
+    # Without a file there is no digest, and no training either: building the network reports it.
+    paths = {name: home / path for name, path in outside_files(settings).items()}
+    return {name: digest_of(path) for name, path in paths.items() if path.is_file()}

@@ -1,20 +1,22 @@
 """Read a checkpoint, and build its network for inference."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lgcoamix.errors import RunError
 from lgcoamix.mixing import make_mixer
-from lgcoamix.models import BackboneError, LocalGlobalNet
+from lgcoamix.models import LocalGlobalNet
+from lgcoamix.models.backbone import create_net, refuse_misfits
 from lgcoamix.runs.checkpoint import load_checkpoint
-from lgcoamix.settings.sections import Settings, from_plain
+from lgcoamix.runs.documents import CONFIG, read_document, settings_of
+from lgcoamix.settings.sections import Settings
 
-CONFIG = "config.json"  # of a run, and of an exported folder
 SECTION = "lgcoamix"  # of an exported config.json; timm ignores unknown keys
+_BACKBONE = "backbone.net."
 _PARTS = ("backbone.", "mid_branch.")  # parts of the network that inference needs
 
 
@@ -55,9 +57,9 @@ def checkpoint_file(path: Path) -> Path:
 def exported_config(folder: Path) -> dict[str, Any] | None:
     """Read ``config.json`` of an exported folder; None for anything else."""
     try:
-        config = json.loads((folder / CONFIG).read_bytes())
+        config = read_document(folder / CONFIG)
         return config if isinstance(config[SECTION]["format"], int) else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, RunError, LookupError, TypeError):
         return None
 
 
@@ -68,29 +70,21 @@ def read_trained(path: Path) -> Trained:
     ------
     RunError : the file is missing, damaged, or written by another program or version.
     """
-    if exported_config(path.parent) is not None and (not path.is_file() or path.suffix in (".safetensors", ".onnx")):
+    if exported_config(path.parent) is not None and (not path.exists() or path.suffix in (".safetensors", ".onnx")):
         raise RunError(
             f"{path.parent} is already an export, expected a run folder or its best.pt or last.pt; to classify "
             f"images with it: python -m lgcoamix predict --model {path.parent}"
         )
-    if not path.is_file():
+    if not path.exists():
         last = path.with_name("last.pt")
         if last.is_file():
             raise RunError(f"{path.parent} has no {path.name}, but a last.pt: use --checkpoint {last}")
         raise RunError(f"expected a checkpoint file, or a run folder with best.pt; there is no {path}")
     content = load_checkpoint(path)
     weights = "model_ema" if content.get("model_ema") else "model"
-    config = content["config"]
-    try:
-        settings = from_plain(config["settings"])
-        config["classes"][0]
-    except (LookupError, TypeError, ValueError) as error:
-        raise RunError(
-            f"{path} was written by another version of this program; its configuration cannot be read: "
-            f"{type(error).__name__}: {error}"
-        ) from None
     figures = {} if _within_epoch(content) else content.get("metrics") or {}
-    return Trained(path, config, settings, _when(content), weights, content[weights], figures)
+    settings = settings_of(content["config"], path)
+    return Trained(path, content["config"], settings, _when(content), weights, content[weights], figures)
 
 
 def make_network(trained: Trained) -> LocalGlobalNet:
@@ -104,10 +98,14 @@ def make_network(trained: Trained) -> LocalGlobalNet:
     N, size = len(trained.classes), settings.data.image_size
     state = {name: value for name, value in trained.state.items() if name.startswith(_PARTS)}
     mixer = make_mixer(settings.method, **asdict(settings.mixer))
+    inner = {name.removeprefix(_BACKBONE): v for name, v in state.items() if name.startswith(_BACKBONE)}
     try:
+        with torch.device("meta"):
+            wanted = create_net(settings.model.backbone, N, "none", size).state_dict()
+        refuse_misfits(inner, wanted)
         model = LocalGlobalNet(settings.model.backbone, N, "none", size, local=False, mid=mixer.needs_mid)
         model.load_state_dict(state)
-    except (BackboneError, RuntimeError) as error:
+    except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise RunError(
             f"{trained.path} does not match the network {settings.model.backbone} of its configuration: {reason}; it "

@@ -6,7 +6,7 @@ Each method in ``lgcoamix/mixing/`` inherits its options from here, so ``CutMix(
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lgcoamix.settings.checks import Checked, number, word
+from lgcoamix.settings.checks import LARGEST_SIDE, Checked, number, timm_name, word
 
 
 class MixerOptions(Checked):
@@ -93,9 +93,9 @@ class AttentiveCutMixOptions(MixerOptions):
     mix_prob: float = number(1.0, 0, 1)
     top_cells: int = number(6, 1, 49)
     draw_cells: float = number(0.0, 0, 1e3)
-    extractor: str = "resnet50"
+    extractor: str = timm_name("resnet50")
     extractor_weights: str = "pretrained"
-    extractor_size: int = number(224, 1, 100_000)
+    extractor_size: int = number(224, 1, LARGEST_SIDE)
     extractor_normalise: str = word("backbone", "backbone", "none")
 
     def __post_init__(self) -> None:

@@ -1,18 +1,20 @@
 """All settings of a run as frozen dataclasses, and ``section.key=value`` on the command line. Works without torch."""
 
 import dataclasses
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from lgcoamix.errors import SettingsError
-from lgcoamix.settings.checks import Checked, number, positive, word
+from lgcoamix.settings.checks import LARGEST_FLOAT, LARGEST_SIDE, Checked, number, pair, shown, timm_name, word
 from lgcoamix.settings.mixers import METHOD_OPTIONS, LGCOAMixOptions
 from lgcoamix.settings.schedules import SCHEDULES
 from lgcoamix.settings.text import suggest
 
-_FLOAT32 = 3.4e38  # the largest
+_SMALLEST = 1e-30  # of what must be above 0
+_BELOW_1 = 0.999999
+_MOST = 1_000_000  # epochs, images of a batch
 
 
 @dataclass(frozen=True)
@@ -39,24 +41,14 @@ class DataSettings(Checked):
     ValueError: crop must be one of random, pad, resized, got 'middle'
     """
 
-    image_size: int = 224
+    image_size: int = number(224, 1, LARGEST_SIDE)
     crop: str = word("resized", "random", "pad", "resized")
-    padding: int = 4
-    scale: tuple[float, float] = (0.35, 1.0)
-    ratio: tuple[float, float] = (0.75, 1.3333)
+    padding: int = number(4, 0, LARGEST_SIDE)
+    scale: tuple[float, float] = pair(0.35, 1.0, 1e-6, 1)
+    ratio: tuple[float, float] = pair(0.75, 1.3333, 0.01, 100)
     flip: float = number(0.5, 0, 1)
     test: str = word("resize", "resize", "center")
     normalise: str = word("backbone", "none", "backbone")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self, "image_size")
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale must be LOW,HIGH with 0 < LOW <= HIGH <= 1, got {self.scale}")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(f"ratio must be LOW,HIGH with 0 < LOW <= HIGH, got {self.ratio}")
-        if self.padding < 0:
-            raise ValueError(f"padding must not be negative, got {self.padding}")
 
 
 @dataclass(frozen=True)
@@ -70,15 +62,11 @@ class ModelSettings(Checked):
     width, skip, pool_stem : of the decoder; see ``lgcoamix.models``.
     """
 
-    backbone: str = "resnet18"
+    backbone: str = timm_name("resnet18")
     weights: str = "pretrained"
-    width: int = 64
+    width: int = number(64, 1, 4096)
     skip: str = word("concat", "concat", "add")
     pool_stem: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self, "width")
 
 
 @dataclass(frozen=True)
@@ -104,37 +92,26 @@ class OptimSettings(Checked):
     plain_epochs : number of last epochs in which nothing is mixed.
     """
 
-    epochs: int = 100
-    batch_size: int = 32
+    epochs: int = number(100, 1, _MOST)
+    batch_size: int = number(32, 2, _MOST)
     optimiser: str = "sgd"
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    lr: float = number(0.01, _SMALLEST, LARGEST_FLOAT)
+    momentum: float = number(0.9, 0, _BELOW_1)
+    weight_decay: float = number(5e-4, 0, LARGEST_FLOAT)
     nesterov: bool = False
     decay: str = word("all", "all", "weights")
-    new_layers: float = 1.0
+    new_layers: float = number(1.0, _SMALLEST, LARGEST_FLOAT)
     schedule: str = word("cosine", *SCHEDULES)
-    warmup: int | None = None
-    clip: float = 0.0
-    accumulate: int = 1
-    ema: float = 0.0
-    plain_epochs: int = 0
+    warmup: int | None = number(None, 0, _MOST)
+    clip: float = number(0.0, 0, LARGEST_FLOAT)
+    accumulate: int = number(1, 1, _MOST)
+    ema: float = number(0.0, 0, _BELOW_1)
+    plain_epochs: int = number(0, 0, _MOST)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self, "epochs", "batch_size", "lr", "new_layers", "accumulate")
-        if self.lr > _FLOAT32:
-            raise ValueError(f"lr must fit in float32, got {self.lr}")
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
-        for name in ("momentum", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov requires a momentum above 0, got 0")
-        for name in ("weight_decay", "clip", "warmup", "plain_epochs"):
-            if not 0 <= (getattr(self, name) or 0) < math.inf:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
     def mixes_in(self, epoch: int) -> bool:
         """Whether batches of an epoch, counted from 0, may be mixed."""
@@ -201,9 +178,26 @@ class Settings:
         ------
         SettingsError : invalid value.
         """
-        given = {name: value for name, value in values.items() if value is not None}
+        return self._replaced(section, {name: value for name, value in values.items() if value is not None})
+
+    def with_plain(self, section: str, values: object) -> "Settings":
+        """Change values of one section to those of :func:`to_plain`; lists become tuples again.
+
+        Raises
+        ------
+        SettingsError : an unknown name, or an invalid value.
+        """
+        if not isinstance(values, Mapping):
+            raise SettingsError(f"{section}: expected settings by name, got {shown(values)}")
+        unknown = values.keys() - {part.name for part in fields(getattr(self, section))}
+        if unknown:
+            raise SettingsError(f"{section}: this version knows no {', '.join(map(shown, list(unknown)[:3]))}")
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return self._replaced(section, given)
+
+    def _replaced(self, section: str, values: Mapping[str, Any]) -> "Settings":
         try:
-            return replace(self, **{section: replace(getattr(self, section), **given)})
+            return replace(self, **{section: replace(getattr(self, section), **values)})
         except ValueError as error:
             raise SettingsError(f"{section}: {error}") from None
 
@@ -236,12 +230,19 @@ def to_plain(settings: Settings) -> dict[str, Any]:
     return dataclasses.asdict(settings)
 
 
-def from_plain(document: dict[str, Any]) -> Settings:
-    """Invert :func:`to_plain`; JSON lists become tuples again."""
-    settings = Settings(document["method"], METHOD_OPTIONS[document["method"]]())
+def from_plain(document: Mapping[str, Any]) -> Settings:
+    """Invert :func:`to_plain`; lists become tuples again. What is missing keeps its default.
+
+    Raises
+    ------
+    SettingsError : a section is missing, a name is unknown, or a value is invalid.
+    """
+    method = document.get("method")
+    if not isinstance(method, str) or method not in METHOD_OPTIONS:
+        raise SettingsError(f"method: expected one of {', '.join(METHOD_OPTIONS)}, got {shown(method)}")
+    settings = Settings(method, METHOD_OPTIONS[method]())
     for section in SECTIONS:
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in document[section].items()}
-        settings = replace(settings, **{section: type(getattr(settings, section))(**values)})
+        settings = settings.with_plain(section, document.get(section))
     return settings
 
 

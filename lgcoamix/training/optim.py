@@ -1,11 +1,12 @@
 """Optimisers and weight averaging from timm, as a recipe sets them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
 from timm.utils import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
 
 from lgcoamix.errors import SettingsError
 from lgcoamix.ops.class_activation import timm_net
@@ -14,6 +15,7 @@ from lgcoamix.settings.sections import OptimSettings
 from lgcoamix.settings.text import suggest
 
 _FUSED = ("sgd", "adam", "adamw")
+_SHAPED = ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg")  # state like the weights
 
 
 def make_optimiser(model: nn.Module, settings: OptimSettings, scaled: bool = False) -> torch.optim.Optimizer:
@@ -76,6 +78,37 @@ def set_rate(optimiser: torch.optim.Optimizer, settings: OptimSettings, epoch: i
     for group in optimiser.param_groups:
         group["lr"] = rate * group["lr_scale"]
     return rate
+
+
+def refuse_other_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Check the state of an optimiser from a checkpoint: torch would find out in the first step, if at all.
+
+    Raises
+    ------
+    ValueError : it has other groups, or values that are no numbers, or moments of other shapes.
+    """
+    mine = optimiser.state_dict()["param_groups"]
+    theirs = state["param_groups"]
+    if [group["params"] for group in mine] != [group.get("params") for group in theirs]:
+        raise ValueError("its optimiser has other groups of parameters")
+    for place, (group, other) in enumerate(zip(mine, theirs, strict=True)):
+        for name in group.keys() & other.keys() | {"lr", "lr_scale"}:
+            if not _is_alike(group[name], other.get(name)):
+                raise ValueError(f"optimiser.param_groups.{place}.{name}: expected one like {group[name]!r}")
+    parameters = [part for group in optimiser.param_groups for part in group["params"]]
+    for number, moments in state["state"].items():
+        shape = parameters[number].shape if number < len(parameters) else None
+        for name, value in moments.items():
+            if name in _SHAPED and (not isinstance(value, Tensor) or value.shape != shape):
+                raise ValueError(f"optimiser.state.{number}.{name}: expected a tensor of shape {shape}")
+
+
+def _is_alike(mine: object, other: object) -> bool:
+    if isinstance(mine, bool) or mine is None or isinstance(mine, str):
+        return other is None or isinstance(other, bool | str)
+    if isinstance(mine, tuple | list):
+        return isinstance(other, tuple | list) and len(mine) == len(other) and all(map(_is_alike, mine, other))
+    return isinstance(other, int | float | Tensor) and not isinstance(other, bool)
 
 
 def make_average(model: nn.Module, settings: OptimSettings) -> ModelEmaV3 | None:

@@ -4,7 +4,6 @@ Order, windows, scales, gates and plans are functions of (seed, epoch, step), so
 with an attention pass also need the weights at that step: training is repeated from the newest earlier checkpoint.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,12 +22,13 @@ from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
 from lgcoamix.ops.seeding import derive_seed
-from lgcoamix.runs.checkpoint import checkpoints_in, load_checkpoint
+from lgcoamix.runs.checkpoint import checkpoints_in, load_resumable
 from lgcoamix.runs.checks import check_training
-from lgcoamix.runs.identity import compare_runs, identity
+from lgcoamix.runs.documents import CONFIG, read_config, read_document, settings_of
+from lgcoamix.runs.identity import compare_runs, identity, outside_files, unknown_digests
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report
-from lgcoamix.settings.sections import Settings, from_plain
+from lgcoamix.settings.sections import Settings
 from lgcoamix.training.epoch import Progress, train_one_epoch
 from lgcoamix.training.optim import set_rate
 from lgcoamix.training.run import make_step
@@ -79,15 +79,19 @@ class Replay:
     def __init__(self, folder: Path, shards: Path | None, device: str | None, report: Report) -> None:
         self.folder, self.report = folder, report
         self.config = _read_config(folder)
-        self.settings = _read_settings(self.config, folder)
+        self.settings = settings_of(self.config, folder / CONFIG)
         self.world: int = self.config["world"]
         self.store = _open_store(self.config, shards)
         self.options = _options(self.config, folder, device)
-        differences = compare_runs(identity(self.store, self.settings, self.options), self.config)
+        mine = identity(self.store, self.settings, self.options, Path(self.config.get("folder", "")))
+        differences = compare_runs(mine, self.config)
         if differences:
             raise RunError(
-                f"{folder} was not trained on {self.store.path}: {differences}; pass the right store with --shards"
+                f"{folder} was not trained on {self.store.path}, or with other files of weights: {differences}; pass "
+                "the right store with --shards, and restore the files"
             )
+        for note in unknown_digests(mine, self.config):
+            report.say(note)
         check_training(self.store, self.settings)
         self.device = pick_device(self.options.device)
         if self.device.type != self.config["device"]:
@@ -212,7 +216,7 @@ class Replay:
         """State of the newest intact checkpoint at or before a step."""
         for path in checkpoints_in(self.folder):  # the newest first
             try:
-                state = load_checkpoint(path)
+                state = load_resumable(path)
             except RunError as error:  # damaged, or just removed by the running training
                 self.report.say(f"note: {error}; trying an older one")
                 continue
@@ -275,35 +279,22 @@ def _threads(count: int) -> Iterator[None]:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        if "architecture" in read_document(folder / CONFIG):
+            raise RunError(f"expected a run folder, but {folder} is an exported model")
+        config = read_config(folder)
     except FileNotFoundError:
-        raise RunError(f"expected a run folder, but {folder} has no config.json") from None
-    except ValueError as error:
-        raise RunError(f"{folder / 'config.json'} is damaged: {error}") from None
-    if isinstance(config, dict) and "architecture" in config:
-        raise RunError(f"expected a run folder, but {folder} is an exported model")
-    missing = [name for name in _NEEDED if not isinstance(config, dict) or name not in config]
+        raise RunError(f"expected a run folder, but {folder} has no {CONFIG}") from None
+    missing = [name for name in _NEEDED if name not in config]
     if missing:
-        raise RunError(f"expected a run folder, but {folder / 'config.json'} lacks {', '.join(missing)}")
+        raise RunError(f"expected a run folder, but {folder / CONFIG} lacks {', '.join(missing)}")
     return config
-
-
-def _read_settings(config: dict[str, Any], folder: Path) -> Settings:
-    try:
-        return from_plain(config["settings"])
-    except (LookupError, TypeError, ValueError) as error:
-        raise RunError(
-            f"{folder} was trained by another version of this program; its settings cannot be read: "
-            f"{type(error).__name__}: {error}"
-        ) from None
 
 
 def _with_absolute_paths(settings: Settings, config: dict[str, Any]) -> Settings:
     """Resolve relative paths of weights against the folder in which the run was started."""
-    for section, name in (("model", "weights"), ("mixer", "extractor_weights")):
-        path = getattr(getattr(settings, section), name, None)
-        if path not in (None, "none", "pretrained"):
-            settings = settings.with_values(section, **{name: str(Path(config.get("folder", ""), path))})
+    for setting, path in outside_files(settings).items():
+        section, name = setting.split(".")
+        settings = settings.with_values(section, **{name: str(Path(config.get("folder", ""), path))})
     return settings
 
 

@@ -33,10 +33,20 @@ class TrainingState:
         self.clock = Clock(self.ranks.device, seconds, waited)
         self.progress = Progress(epoch, number, means or Means(), self.clock.waiting)
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Continue from the content of a checkpoint."""
-        self.step.restore(state)
+    def load(self, state: dict[str, Any], epochs: int) -> None:
+        """Continue from the content of a checkpoint, of a run of so many epochs.
+
+        Raises
+        ------
+        ValueError : the checkpoint is not of this network and optimiser, or its position is outside of the run.
+        """
         position, means = state["position"], state["means"]
+        if position["epoch"] > epochs or position["step"] >= len(self.batches):
+            raise ValueError(
+                f"position: expected at most epoch {epochs} and a step below {len(self.batches)}, got epoch "
+                f"{position['epoch']}, step {position['step']}"
+            )
+        self.step.restore(state)
         means = self._on_rank_0(means["sums"], means["weights"])
         self.enter(position["epoch"], position["step"], means, position["seconds"], position["waited"])
 

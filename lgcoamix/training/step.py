@@ -17,6 +17,7 @@ from lgcoamix.ops.normalise import to_inputs
 from lgcoamix.ops.output import Output
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.settings.sections import ComputeSettings
+from lgcoamix.training.optim import refuse_other_optimiser
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _FLOAT32 = ComputeSettings()
@@ -87,12 +88,21 @@ class Step:
         return {"model": self.network.state_dict(), "model_ema": average}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Load network, optimiser, scaler and average from the state in a checkpoint."""
-        self.network.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
-        if self.average is not None:
-            self.average.module.load_state_dict(state["model_ema"])
+        """Load network, optimiser, scaler and average from the state in a checkpoint.
+
+        Raises
+        ------
+        ValueError : it is of another network or optimiser.
+        """
+        refuse_other_optimiser(self.optimiser, state["optimiser"])
+        try:
+            self.network.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.scaler.load_state_dict(state["scaler"])
+            if self.average is not None:
+                self.average.module.load_state_dict(state["model_ema"] or {})
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:  # no common type
+            raise ValueError(" ".join(str(error).split())[:300]) from None
 
     def autocast(self) -> AbstractContextManager:
         """Half precision, if the settings ask for it."""

@@ -1,6 +1,5 @@
 """The epochs of a run: steps, evaluation, checkpoints, logs."""
 
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 from lgcoamix.data.build import Loaders
 from lgcoamix.errors import Interrupted, RunError
 from lgcoamix.evaluation.loop import evaluate
-from lgcoamix.runs.checkpoint import checkpoints_in, load_checkpoint
+from lgcoamix.runs.checkpoint import checkpoints_in, load_resumable
+from lgcoamix.runs.documents import CONFIG, read_config
 from lgcoamix.runs.folder import RunFolder
-from lgcoamix.runs.identity import refuse_other_run
+from lgcoamix.runs.identity import refuse_other_run, unknown_digests
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report
 from lgcoamix.settings.sections import Settings
@@ -91,8 +91,8 @@ class Trainer:
             newest = Path(self.options.resume)
         if newest is not None:
             return str(newest)
-        if (out / "config.json").exists():  # killed before its first checkpoint
-            refuse_other_run(self.identity, json.loads((out / "config.json").read_text()), out)
+        if (out / CONFIG).exists():  # killed before its first checkpoint
+            refuse_other_run(self.identity, read_config(out), out)
         self.folder.begin(self.config)
         return None
 
@@ -100,13 +100,16 @@ class Trainer:
         if path is None:
             return
         try:
-            state = load_checkpoint(Path(path))
+            state = load_resumable(Path(path))
         except RunError as error:
             raise RunError(f"{error}; {_remedy_for(Path(path))}") from None
         refuse_other_run(self.identity, state["config"], self.options.out)
-        if "position" not in state:
-            raise RunError(f"{path} holds weights, not the state of a run: use last.pt or last-1.pt")
-        self.state.load(state)
+        try:
+            self.state.load(state, self.settings.optim.epochs)
+        except ValueError as error:
+            raise RunError(f"{path} does not fit this run: {error}; {_remedy_for(Path(path))}") from None
+        for note in unknown_digests(self.identity, state["config"]):
+            self.report.say(note)
         if self.folder:
             self.folder.set_aside_newer_than(Path(path), len(state["rows"]))
             self.folder.restore(state)

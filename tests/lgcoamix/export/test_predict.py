@@ -135,7 +135,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _export(tmp_path_factory.mktemp("model"), _settings(), NAMES)
 
 
-NAMES = ("plain", 'a, "quoted"', "Blüte 🌼", "two\nlines [red]")
+NAMES = ("plain", 'a, "quoted"', "Blüte 🌼", "two lines [red]")
 
 
 @pytest.fixture
@@ -350,22 +350,43 @@ def _change(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 DAMAGE = {  # what becomes of config.json: what is said
-    "no images": (lambda c: c["lgcoamix"].update(images={}), r"images has no size, resize, codec"),
-    "images a list": (lambda c: c["lgcoamix"].update(images=[]), r"images must describe how .*, it is \[\]"),
-    "no size": (lambda c: c["lgcoamix"]["images"].update(size=None), r"images.size must be .*, it is null"),
-    "a size": (lambda c: c["lgcoamix"]["images"].update(resize="none"), r"images.size must be .*, it is 64"),
-    "resize": (lambda c: c["lgcoamix"]["images"].update(resize="long"), r"one of squash, short, none, it is .long"),
-    "codec": (lambda c: c["lgcoamix"]["images"].update(codec="gif"), r"one of raw, jpeg, png, it is .gif"),
-    "quality": (lambda c: c["lgcoamix"]["images"].update(codec="jpeg"), r"images.quality .* 1 and 100, it is null"),
-    "banner": (lambda c: c["lgcoamix"]["images"].update(banner=-1), r"images.banner .* it is -1"),
-    "no data": (lambda c: c["lgcoamix"].pop("data"), r"data must contain the settings of the images, it is null"),
-    "odd data": (lambda c: c["lgcoamix"]["data"].update(colour=1), r"cannot be loaded: TypeError: .*colour"),
-    "no names": (lambda c: c.pop("label_names"), r"label_names must list .* it is null"),
+    "no images": (lambda c: c["lgcoamix"].update(images={}), r"images.size: field required; .*images.codec: field"),
+    "images a list": (lambda c: c["lgcoamix"].update(images=[]), r"lgcoamix.images: input should be .* dictionary"),
+    "no size": (lambda c: c["lgcoamix"]["images"].update(size=None), r"images: .*expected a size, or null for resize"),
+    "a size": (
+        lambda c: c["lgcoamix"]["images"].update(resize="none"),
+        r"images: .*expected a size, or null for resize",
+    ),
+    "large": (lambda c: c["lgcoamix"]["images"].update(size=10**6), r"images.size: .* less than or equal to 16384"),
+    "resize": (lambda c: c["lgcoamix"]["images"].update(resize="long"), r"'squash', 'short' or 'none', got 'long'"),
+    "codec": (lambda c: c["lgcoamix"]["images"].update(codec="gif"), r"'raw', 'jpeg' or 'png', got 'gif'"),
+    "quality": (lambda c: c["lgcoamix"]["images"].update(codec="jpeg"), r"images: .*expected the quality of JPEG"),
+    "banner": (lambda c: c["lgcoamix"]["images"].update(banner=-1), r"images.banner: .* equal to 0, got -1"),
+    "no data": (lambda c: c["lgcoamix"].pop("data"), r"lgcoamix.data: field required"),
+    "odd data": (lambda c: c["lgcoamix"]["data"].update(colour=1), r"is damaged: data: this version knows no 'colour'"),
+    "huge inputs": (
+        lambda c: c["lgcoamix"]["data"].update(image_size=10**6),
+        r"data: image_size must lie in \[1, 4096\]",
+    ),
+    "no names": (lambda c: c.pop("label_names"), r"label_names: field required"),
     "few names": (lambda c: c["label_names"].pop(), r"label_names has 3 names, num_classes is 4"),
-    "few classes": (lambda c: c.update(num_classes=3, label_names=["x"] * 3), r"model cannot be loaded: "),
-    "one mean": (lambda c: c["pretrained_cfg"].update(mean=[0.5]), r"mean must be three numbers, it is \[0.5\]"),
-    "no mean": (lambda c: c["pretrained_cfg"].update(mean=[float("nan")] * 3), r"mean must be three numbers"),
-    "zero std": (lambda c: c["pretrained_cfg"].update(std=[0, 1, 1]), r"std must be three numbers, above 0, it is"),
+    "a name twice": (lambda c: c.update(label_names=["x"] * 4), r"label_names: .*expected different names"),
+    "a name with a bell": (lambda c: c["label_names"].__setitem__(2, "x\a"), r"label_names.2: .*no control characters"),
+    "no name": (lambda c: c["label_names"].__setitem__(2, ""), r"label_names.2: .*at least 1 character"),
+    "few classes": (
+        lambda c: c.update(num_classes=3, label_names=[*"xyz"]),
+        r"cannot be loaded: .*fc.(bias|weight): expected float32 of shape \(3,.*, got float32 of shape \(4,",
+    ),
+    "a path for a network": (lambda c: c.update(architecture="local-dir:/tmp"), r"architecture: .*a network in timm"),
+    "the hub for a network": (lambda c: c.update(architecture="hf-hub:timm/resnet18"), r"architecture: .*in timm"),
+    "another network": (lambda c: c.update(architecture="vit_giant_patch14_224"), r"cannot be loaded: .*are missing"),
+    "depth": (lambda c: c["model_args"].update(depth=10**6), r"model_args.depth: extra inputs are not permitted"),
+    "side": (lambda c: c["model_args"].update(img_size=[10**6] * 2), r"img_size.*: .* less than or equal to 4096"),
+    "an address": (lambda c: c["pretrained_cfg"].update(url="http://x/y"), r"pretrained_cfg.url: extra inputs are not"),
+    "foreign weights": (lambda c: c["pretrained_cfg"].update(custom_load=True), r"custom_load: input should be False"),
+    "one mean": (lambda c: c["pretrained_cfg"].update(mean=[0.5]), r"mean: list should have at least 3 items"),
+    "no mean": (lambda c: c["pretrained_cfg"].update(mean=[None] * 3), r"mean.0: input should be a valid number"),
+    "zero std": (lambda c: c["pretrained_cfg"].update(std=[0, 1, 1]), r"std.0: input should be greater than 0, got 0"),
 }
 
 
@@ -390,10 +411,12 @@ def _fails(model: Path, mixed: Path, *options: object) -> str:
 def test_logits_that_are_not_finite_are_no_answer(model, mixed, tmp_path):
     shutil.copytree(model, tmp_path / "model")
     weights = load_file(tmp_path / "model" / "model.safetensors")
-    weights["fc.bias"][1] = torch.inf
-    save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
     _change(tmp_path / "model", lambda config: config["lgcoamix"].pop("sha256"))
-    assert "not finite for" in _fails(tmp_path / "model", mixed, "--workers", 0)
+    for value, said in ((3e38, "not finite for"), (torch.inf, "fc.bias is not finite: its training diverged")):
+        weights["fc.bias"][1] = value
+        weights["fc.weight"][1] = 3e38  # its products overflow
+        save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+        assert said in _fails(tmp_path / "model", mixed, "--workers", 0)
 
 
 def test_too_little_memory_names_the_option(model, mixed, monkeypatch):

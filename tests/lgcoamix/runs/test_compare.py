@@ -274,7 +274,7 @@ def test_unfinished_and_foreign_folders_are_left_out_aloud(runs):
     assert foreign.startswith("warning: left out, not a run: ")
     assert f"{runs / 'notes'} (no config.json)" in foreign
     assert f"{runs / 'none-s2'} (" in foreign
-    assert f"{runs / 'lgcoamix-s2'} (test_top1.last is nan, expected a number)" in foreign
+    assert f"{runs / 'lgcoamix-s2'} ({runs / 'lgcoamix-s2' / 'results.json'} is damaged: it is not JSON: NaN" in foreign
 
 
 CONFIGS = {

@@ -1,0 +1,202 @@
+"""The documents of a run: what they must hold, and the one way to read them. Does not import torch."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Required
+
+from pydantic import AfterValidator, Field, TypeAdapter
+from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
+
+from lgcoamix.errors import RunError, SettingsError
+from lgcoamix.settings.sections import Settings, from_plain
+from preprocess.inputs import open_regular
+from preprocess.schema import SchemaError, check, parse_json
+from preprocess.text import shown_name
+
+CONFIG, RESULTS = "config.json", "results.json"
+_LARGEST = 32 * 2**20  # bytes; the configuration of a run with 100,000 classes has 2 MB
+
+
+def _printable(text: str) -> str:
+    if shown_name(text) != text:
+        raise ValueError("expected no control characters")
+    return text
+
+
+def _unique(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("expected different names")
+    return names
+
+
+Name = Annotated[str, Field(min_length=1, max_length=10_000), AfterValidator(_printable)]
+Classes = Annotated[list[Name], Field(min_length=1, max_length=1_000_000), AfterValidator(_unique)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Figure = Annotated[float, Field(allow_inf_nan=False)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Keys = dict[Name, Annotated[str, Field(max_length=200)]]
+
+
+def _simple(value: Any) -> Any:
+    parts = value if isinstance(value, list) and len(value) <= 10 else [value]
+    if not all(part is None or isinstance(part, str | int | float) for part in parts):
+        raise ValueError("expected a number, a text or a few of them")
+    return value
+
+
+Values = dict[Name, Annotated[Any, AfterValidator(_simple)]]
+
+
+class SettingsConfig(TypedDict, total=False):
+    """Settings of a run, perhaps of another version; :func:`settings_of` checks them for this one."""
+
+    method: Required[Name]
+    mixer: Required[Values]
+    data: Values
+    model: Values
+    optim: Values
+    compute: Values
+
+
+class Images(TypedDict, total=False):
+    """How the images of a store were made, as in its index."""
+
+    size: Required[Annotated[int, Field(ge=1, le=16_384)] | None]
+    resize: Required[Literal["squash", "short", "none"]]
+    codec: Required[Literal["raw", "jpeg", "png"]]
+    quality: Annotated[int, Field(ge=1, le=100)] | None
+    banner: Annotated[int, Field(ge=0, le=100_000)]
+    pillow: Name
+
+
+def _consistent(images: Images) -> Images:
+    if (images["size"] is None) != (images["resize"] == "none"):
+        raise ValueError("expected a size, or null for resize none")
+    if images["codec"] == "jpeg" and images.get("quality") is None:
+        raise ValueError("expected the quality of JPEG")
+    return images
+
+
+StoredImages = Annotated[Images, AfterValidator(_consistent)]
+
+
+class StoreConfig(TypedDict, total=False):
+    """The store of a run."""
+
+    path: str
+    name: Name
+    dataset: Name | None
+    images: StoredImages
+    samples: dict[Name, Count]
+    superpixels: Name | None
+    keys: Required[Keys]
+
+
+class Config(TypedDict, total=False):
+    """``config.json``, and ``config`` of a checkpoint. Earlier versions wrote fewer fields."""
+
+    recipe: Name
+    settings: Required[SettingsConfig]
+    seed: Count
+    val_fraction: Annotated[float, Field(ge=0, lt=1)]
+    test_split: Name | None
+    store: Required[StoreConfig]
+    classes: Required[Classes]
+    digests: dict[Literal["model.weights", "mixer.extractor_weights"], Digest]  # of files outside of the run
+    folder: str
+    workers: Count
+    device: Name
+    hardware: str
+    world: Annotated[int, Field(ge=1, le=100_000)]
+    threads: Annotated[int, Field(ge=1, le=100_000)]
+    versions: dict[Name, str | None]
+    commit: str | None
+
+
+class _Results(TypedDict, total=False):
+    best_chosen_on: Required[Name]
+
+
+class _WholeResults(TypedDict):
+    best_epoch: Count
+    best_chosen_on: Name
+    epochs: Annotated[int, Field(ge=1)]
+    images_per_second: Figure
+    waiting: Figure
+
+
+class _Summaries(TypedDict):
+    last: Figure
+    best: Figure
+    median_of_last_10: Figure
+
+
+CONFIG_FORM = TypeAdapter(Config)
+_OBJECT, _RESULTS, _WHOLE_RESULTS = TypeAdapter(dict[str, Any]), TypeAdapter(_Results), TypeAdapter(_WholeResults)
+_TOPS, _VALUES = TypeAdapter(Annotated[dict[Name, _Summaries], Field(min_length=1)]), TypeAdapter(Values)
+
+
+def read_document(path: Path, form: TypeAdapter = _OBJECT) -> dict[str, Any]:
+    """Read a JSON file of a run.
+
+    Raises
+    ------
+    OSError : the file cannot be opened, or is a folder, FIFO, device or socket.
+    RunError : it is too large, damaged, or does not fit its form.
+    """
+    with open_regular(path) as file:
+        data = file.read(_LARGEST + 1)
+    try:
+        if len(data) > _LARGEST:
+            raise SchemaError(f"it has more than {_LARGEST:,} bytes")
+        document = parse_json(data)
+        check(form, document)
+        return document
+    except SchemaError as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read ``config.json`` of a run folder; see :func:`read_document`."""
+    return read_document(folder / CONFIG, CONFIG_FORM)
+
+
+def read_results(folder: Path, whole: bool = True) -> dict[str, Any]:
+    """Read ``results.json`` of a run folder; see :func:`read_document`. The accuracies suffice if not ``whole``."""
+    results = read_document(folder / RESULTS, _WHOLE_RESULTS if whole else _RESULTS)
+    try:
+        tops = {name: value for name, value in results.items() if name.endswith("_top1")}
+        check(_TOPS, tops)
+        check(_VALUES, {name: value for name, value in results.items() if name not in tops})
+    except SchemaError as error:
+        raise RunError(f"{folder / RESULTS} is damaged: {error}") from None
+    return results
+
+
+def with_digests(config: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """Return the settings in a configuration, with the digests of outside files in the place of their paths.
+
+    Parameters
+    ----------
+    known : the settings that name these files, such as ``model.weights``.
+    """
+    settings = dict(config["settings"])
+    for path in known:
+        section, name = path.split(".")
+        settings[section] = {**settings[section], name: f"sha256 {config['digests'][path]}"}
+    return settings
+
+
+def settings_of(config: Mapping[str, Any], path: Path) -> Settings:
+    """Return the settings in a configuration.
+
+    Raises
+    ------
+    RunError : they are not valid in this version; the message names ``path`` and the setting.
+    """
+    try:
+        return from_plain(config["settings"])
+    except SettingsError as error:
+        raise RunError(
+            f"{path} was written by another version of this program, or is damaged: settings.{error}"
+        ) from None

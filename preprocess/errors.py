@@ -33,5 +33,9 @@ class ThreadsInterrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM arrived while threads were running: as they cannot be stopped, the process must exit."""
 
 
+class OutputError(PreprocessError):
+    """An output would replace an input, or a file that the command did not write: a usage error."""
+
+
 class BuildError(PreprocessError):
     """A build ended without publishing its index."""

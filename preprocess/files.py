@@ -1,10 +1,14 @@
 """Atomic writing for both packages: files are written aside, synced and renamed."""
 
 import contextlib
+import errno
+import glob
 import hashlib
+import io
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -14,21 +18,29 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+# What to do about a failure to write or read, by its number. The others have no remedy but their own text.
+_REMEDIES = {
+    errno.ENOSPC: "free space there and run the same command again",
+    errno.EDQUOT: "free space within your quota and run the same command again",
+    errno.EFBIG: "raise the limit of the size of files (ulimit -f) or write to another file system",
+    errno.EROFS: "write to another file system",
+    errno.EACCES: "allow it, or choose another path",
+    errno.EPERM: "allow it, or choose another path",
+    errno.EIO: "the disk may be failing: check it, or choose another path",
+}
+
+
+def describe(error: OSError) -> str:
+    """Say which file failed, how, and what to do."""
+    where = f"{error.filename}: " if error.filename else ""
+    remedy = f"; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else ""
+    return f"{where}{error.strerror or error}{remedy}"
+
 
 def write_whole(path: Path, data: bytes | memoryview, before_naming: Callable[[], None] = lambda: None) -> None:
     """Write a file atomically: see :func:`writing_aside`."""
     with writing_aside(path, before_naming=before_naming) as file:
         file.write(data)
-
-
-def try_writing(path: Path) -> None:
-    """Raise early any OSError that writing would raise after the work, such as for a name that is too long."""
-
-    def stop() -> None:
-        raise _TriedError
-
-    with contextlib.suppress(_TriedError), writing_aside(path, before_naming=stop):
-        pass
 
 
 def publish(path: Path, header: bytes, payload: bytes, new: bool = False) -> bool:
@@ -69,23 +81,72 @@ def writing_aside(
     NameTakenError : ``new`` is set and the file exists.
     OSError : the file cannot be written; the error names ``path``.
     """
-    with named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    aside = _hidden(path)
+    with _folder_for(path), _told_as(aside, path):
         try:
-            with aside.open("w+b") as file:
+            with io.BufferedRandom(_NamedFile(aside, "x+")) as file:
                 lock(file)
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
-                if fcntl is None:  # Windows renames only closed files
-                    file.close()
-                before_naming()
-                _name(aside, path, new)
+                with named(path):
+                    file.flush()
+                    os.fsync(file.fileno())
+                    if fcntl is None:  # Windows renames only closed files
+                        file.close()
+                    before_naming()
+                    _name(aside, path, new)
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def making_aside(folder: Path, name: Callable[[Path, Path], None] = Path.replace) -> Iterator[Path]:
+    """Make a hidden folder beside ``folder`` that takes its name once complete. Failure removes it.
+
+    Files at its top are synced. Those in folders below are not: there may be a million.
+
+    Parameters
+    ----------
+    folder : final name.
+    name : called with the hidden folder and ``folder`` to give it its name.
+
+    Raises
+    ------
+    OSError : the folder cannot be made or named.
+    """
+    aside = _hidden(folder)
+    with _folder_for(folder), _told_as(aside, folder):
+        aside.mkdir()
+        descriptor = os.open(aside, os.O_RDONLY)
+        try:
+            lock(descriptor)
+            yield aside
+            for path in filter(Path.is_file, aside.iterdir()):
+                with path.open("rb") as file:
+                    os.fsync(file)
+            name(aside, folder)
+        finally:
+            os.close(descriptor)
+            shutil.rmtree(aside, ignore_errors=True)
+        sync_folder(folder.parent)
+
+
+def exchange(aside: Path, folder: Path) -> None:
+    """Give a folder the name of another one, which is removed, or stays if that fails.
+
+    A kill in between leaves the earlier folder under a hidden name that ends in ``.before``.
+    """
+    before = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.before")
+    try:
+        folder.replace(before)
+        aside.replace(folder)
+    except BaseException:  # Ctrl-C too
+        if before.exists() and not folder.exists():
+            before.replace(folder)
+        raise
+    for old in folder.parent.glob(f".{glob.escape(folder.name)}.*.before"):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def sync_folder(path: Path) -> None:
@@ -121,7 +182,7 @@ def bytes_of(path: Path) -> int:
         return -1
 
 
-def lock(file: BinaryIO) -> None:
+def lock(file: BinaryIO | int) -> None:
     """Wait for an exclusive lock on a file. Does nothing on a file system without locks."""
     if fcntl is not None:
         with contextlib.suppress(OSError):
@@ -129,33 +190,79 @@ def lock(file: BinaryIO) -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file was left behind by a process killed while writing."""
+    """Whether a file or folder was left behind by a process killed while writing."""
     return re.fullmatch(r"\..+\.(\d+-)?[0-9a-f]{8}\.tmp", path.name) is not None
 
 
+def leftovers_of(path: Path) -> Iterator[Path]:
+    """What killed processes left behind while they wrote one file or folder."""
+    return filter(is_leftover, path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+
+
 def sweep(leftovers: Iterable[Path]) -> None:
-    """Remove half-written files of killed processes, but not those of running ones, which hold a lock.
+    """Remove what killed processes left half-written, but not the work of running ones, which hold a lock.
 
     Correctness does not depend on the lock: a builder whose file is removed anyway writes it again.
     """
     if fcntl is None:
         return
     for aside in leftovers:
-        with contextlib.suppress(OSError), aside.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            aside.unlink()
+        with contextlib.suppress(OSError):
+            is_folder = aside.is_dir()
+            descriptor = os.open(aside, os.O_RDONLY if is_folder else os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(aside) if is_folder else aside.unlink()
+            finally:
+                os.close(descriptor)
 
 
 class NameTakenError(Exception):
     """Another process published a file of this name first."""
 
 
-class _TriedError(Exception):
-    """Stops :func:`try_writing` just before the rename."""
-
-
-class _SweptAwayError(Exception):
+class _SweptAwayError(FileNotFoundError):
     """Another process removed the file before it was renamed."""
+
+
+class _NamedFile(io.FileIO):
+    """A file whose failures to write name it."""
+
+    def write(self, data: bytes | memoryview) -> int:
+        with named(Path(self.name)):
+            return super().write(data)
+
+
+@contextlib.contextmanager
+def _told_as(aside: Path, path: Path) -> Iterator[None]:
+    """Let an OSError about something hidden name what it was to become."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error.filename, str | Path) and Path(error.filename).is_relative_to(aside):
+            error.filename = str(path / Path(error.filename).relative_to(aside))
+        raise
+
+
+@contextlib.contextmanager
+def _folder_for(path: Path) -> Iterator[None]:
+    """Create the folder of a file or folder; failure removes what was created."""
+    missing = []
+    with named(path):
+        if not path.parent.is_dir():
+            missing = [folder for folder in path.parents if not folder.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # somebody else may have put something there
+            for folder in missing:
+                folder.rmdir()
+        raise
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def _name(aside: Path, path: Path, new: bool) -> None:
@@ -165,7 +272,7 @@ def _name(aside: Path, path: Path, new: bool) -> None:
         else:
             aside.replace(path)
     except FileNotFoundError:
-        raise _SweptAwayError from None
+        raise _SweptAwayError(errno.ENOENT, "it was removed while it was written", str(path)) from None
 
 
 def _link(aside: Path, path: Path) -> bool:

@@ -30,6 +30,7 @@ FLOORS = (
     {"preprocess.datasets", "preprocess.store"},
     {"preprocess.superpixels"},
     {"preprocess.images", "preprocess.schema"},
+    {"preprocess.outputs"},
     {"preprocess.files", "preprocess.inputs", "preprocess.machine", "preprocess.terminal"},
     {"preprocess.errors", "preprocess.text"},
 )

@@ -18,23 +18,23 @@ def friendly(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def wrapped(*args: object, **kwargs: object) -> object:
-        from preprocess.errors import PreprocessError
+        from preprocess.errors import OutputError, PreprocessError
+        from preprocess.files import describe
 
         try:
             return command(*args, **kwargs)
-        except SettingsError as error:
+        except (SettingsError, OutputError) as error:
             raise click.UsageError(str(error)) from None
         except (RunError, PreprocessError) as error:
             raise click.ClickException(_message(error)) from None
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}") from None
+            raise click.ClickException(describe(error)) from None
         except Interrupted as stop:
             if launched()[0] == 0:  # all ranks stop, one reports
                 say(f"\n{stop}", err=True)
             sys.exit(128 + stop.signal)
-        except KeyboardInterrupt:
-            say("\ninterrupted", err=True)
+        except KeyboardInterrupt as stop:
+            say("\n" + "; ".join(["interrupted", *getattr(stop, "__notes__", [])]), err=True)
             sys.exit(130)
 
     return wrapped

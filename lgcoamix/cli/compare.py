@@ -7,7 +7,8 @@ import click
 from rich.table import Column, Table
 
 from lgcoamix.cli.common import CONTEXT, friendly
-from lgcoamix.cli.options import PATH
+from lgcoamix.cli.options import FORCE, PATH
+from preprocess.outputs import COMPARISON, check_output
 from preprocess.terminal import say, say_table
 from preprocess.text import listed
 
@@ -28,8 +29,9 @@ METRIC = click.option(
 @METRIC
 @click.option("--out", type=PATH, help="Write comparison.csv, comparison.json, compare.png here.")
 @click.option("--across-protocols", is_flag=True, help="Show runs of different protocols side by side, never merged.")
+@FORCE
 @friendly
-def compare(runs: tuple[Path, ...], metric: str, out: Path | None, across_protocols: bool) -> None:
+def compare(runs: tuple[Path, ...], metric: str, out: Path | None, across_protocols: bool, force: bool) -> None:
     """Group finished runs by recipe, method and options, and compare them over seeds.
 
     RUNS are run folders, or folders that contain them. Runs that cannot be compared (other images, classes, data, model
@@ -41,10 +43,11 @@ def compare(runs: tuple[Path, ...], metric: str, out: Path | None, across_protoc
       python -m lgcoamix compare runs/sweep --metric median_of_last_10 --out comparison
     """
     from lgcoamix.runs.compare import compare as compare_runs
-    from lgcoamix.runs.compare_files import check_writable, write
+    from lgcoamix.runs.compare_files import write
+    from lgcoamix.runs.finished import run_folders
 
     if out:
-        check_writable(out)
+        check_output(out, COMPARISON, force, runs=run_folders(runs))
     comparison = compare_runs(runs, metric, across_protocols)
     print_comparison(comparison)
     if out:

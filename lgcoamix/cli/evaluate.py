@@ -1,5 +1,6 @@
 """``python -m lgcoamix evaluate``."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import click
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, friendly
-from lgcoamix.cli.options import CHECKPOINT, PATH, SHARDS, options_of
+from lgcoamix.cli.options import CHECKPOINT, FORCE, PATH, SHARDS, options_of
 from lgcoamix.cli.progress import passes
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.settings.options import EvaluationOptions
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 @click.option("--out", type=PATH, help="[default: evaluation-SPLIT beside the checkpoint]")
 @click.option("--split", metavar="NAME", help="[default: test, or val if there is no test]")
 @options_of(EvaluationOptions)
+@FORCE
 @friendly
-def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None, **given: Any) -> None:
+def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None, force: bool, **given: Any) -> None:
     """Measure a trained network: top-1 and top-5, accuracy per class, calibration, robustness.
 
     Writes evaluation.json, tables and plots to --out. Input size and test protocol are those of the training. If the
@@ -36,12 +38,20 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
       python -m lgcoamix evaluate --checkpoint runs/try --shards data/cub.h5
       python -m lgcoamix evaluate --checkpoint runs/try/last.pt --shards data/cub.h5 --fgsm none --out try-last
     """
+    from preprocess.inputs import confined
+    from preprocess.outputs import EVALUATION, check_output, store_files
     from preprocess.store import Store
 
     store = Store(shards)
     split = _choose_split(store, split)
-    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
-    out = out or folder / f"evaluation-{split}"
+    folder, file = (checkpoint, checkpoint / "best.pt") if checkpoint.is_dir() else (checkpoint.parent, checkpoint)
+    try:
+        out = out or confined(folder, f"evaluation-{split}")
+    except ValueError as error:
+        raise SettingsError(f"the split {split!r} gives no name of a folder: {error}; give --out") from None
+    check_output(out, EVALUATION, force, [file, *store_files(shards)], [folder])
+    if not force:
+        _refuse_other(out, file, store, split)
 
     from lgcoamix.evaluation.evaluate import evaluate_checkpoint
 
@@ -60,6 +70,20 @@ def _choose_split(store: "Store", wanted: str | None) -> str:
     if wanted not in store.splits:
         raise SettingsError(f"{store.path} has no split {wanted!r}; {suggest(wanted, store.splits)}")
     return wanted
+
+
+def _refuse_other(out: Path, checkpoint: Path, store: "Store", split: str) -> None:
+    """Refuse to replace the evaluation of another checkpoint, which took as long."""
+    try:
+        there = json.loads((out / "evaluation.json").read_bytes())
+        found = there["checkpoint"]["path"], there["store"]["name"], there["split"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return
+    if found != (str(checkpoint.resolve()), store.name, split):
+        raise SettingsError(
+            f"{out} contains the evaluation of {found[0]} on {found[1]}, split {found[2]}; choose another --out, or "
+            "pass --force to replace it"
+        )
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import click
 
 from lgcoamix.cli.common import CONTEXT, friendly
-from lgcoamix.cli.options import CHECKPOINT, PATH, options_of
+from lgcoamix.cli.options import CHECKPOINT, FORCE, PATH, options_of
 from lgcoamix.errors import SettingsError
 from lgcoamix.settings.options import ExportOptions
+from preprocess.outputs import MODEL, check_output
 from preprocess.terminal import say
 
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -18,8 +19,9 @@ _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 @CHECKPOINT
 @click.option("--out", type=PATH, required=True, help="Folder to create.")
 @options_of(ExportOptions)
+@FORCE
 @friendly
-def export(checkpoint: Path, out: Path, **given: bool) -> None:
+def export(checkpoint: Path, out: Path, force: bool, **given: bool) -> None:
     """Write a trained backbone for timm: model.safetensors, config.json and a model card, README.md.
 
     timm.create_model("local-dir:OUT", pretrained=True) loads the folder. Its logits are compared with those of the
@@ -33,6 +35,8 @@ def export(checkpoint: Path, out: Path, **given: bool) -> None:
     missing = [name for name in _ONNX_PACKAGES if given["onnx"] and find_spec(name) is None]
     if missing:
         raise SettingsError(f"--onnx needs {', '.join(missing)}: pip install 'lgcoamix[onnx]'")
+    folder, file = (checkpoint, checkpoint / "best.pt") if checkpoint.is_dir() else (checkpoint.parent, checkpoint)
+    check_output(out, MODEL, force, [file], [folder])
 
     from lgcoamix.export.export import export as run
 

@@ -22,6 +22,7 @@ CHECKPOINT = click.option(
     help="last.pt or best.pt of a run, or a run folder for its best.pt.",
 )
 DEVICE = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+FORCE = click.option("--force", is_flag=True, help="Replace what is no earlier output of this command, but no input.")
 WORKERS = click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="DataLoader workers.")
 
 

@@ -9,10 +9,11 @@ import click
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, friendly
-from lgcoamix.cli.options import FOLDER, PATH, options_of
+from lgcoamix.cli.options import FOLDER, FORCE, PATH, options_of
 from lgcoamix.cli.progress import passes
 from lgcoamix.errors import SettingsError
 from lgcoamix.settings.options import PredictOptions
+from preprocess.outputs import PREDICTIONS, check_output
 from preprocess.terminal import say, say_table
 from preprocess.text import listed, shown_name
 
@@ -44,11 +45,12 @@ def _csv(context: click.Context, option: click.Parameter, out: Path) -> Path:
     default=Path("predictions.csv"),
     show_default=True,
     callback=_csv,
-    help="Table to write; an existing one is replaced.",
+    help="Table to write; an earlier one is replaced.",
 )
 @options_of(PredictOptions)
+@FORCE
 @friendly
-def predict(model: Path, images: tuple[Path, ...], out: Path, **given: Any) -> None:
+def predict(model: Path, images: tuple[Path, ...], out: Path, force: bool, **given: Any) -> None:
     """Classify IMAGES (files or folders) and write a table of classes and probabilities, most likely first.
 
     Images are preprocessed like the test images of the training. Unusable images are listed, and get a row with the
@@ -59,7 +61,8 @@ def predict(model: Path, images: tuple[Path, ...], out: Path, **given: Any) -> N
       python -m lgcoamix predict --model models/try photo.jpg
       python -m lgcoamix predict --model models/try holiday/ garden/ --top 3 --out flowers.csv
     """
-    _check_paths(images, out)
+    _check_paths(images)
+    check_output(out, PREDICTIONS, force, [model, *images])
 
     from lgcoamix.export.predict import predict as run
 
@@ -72,14 +75,11 @@ def predict(model: Path, images: tuple[Path, ...], out: Path, **given: Any) -> N
         sys.exit(1)
 
 
-def _check_paths(images: tuple[Path, ...], out: Path) -> None:
+def _check_paths(images: tuple[Path, ...]) -> None:
     """Usage errors that need no torch. One missing path among several gets a row with the reason instead."""
     if not any(map(_exists, images)):
         names = listed([repr(str(path)) for path in images], 5)  # repr: no name reaches the terminal raw
         raise SettingsError(f"expected images or folders of images, but found no {names}")
-    for image in images:
-        if out.absolute() == image.absolute() or (_exists(out) and _exists(image) and out.samefile(image)):
-            raise SettingsError(f"--out {str(out)!r} is one of the images and would be overwritten; give another name")
 
 
 def _print(summary: "Summary") -> None:

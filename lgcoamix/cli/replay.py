@@ -5,10 +5,12 @@ from pathlib import Path
 import click
 
 from lgcoamix.cli.common import CONTEXT, friendly
-from lgcoamix.cli.options import FILE, FOLDER
+from lgcoamix.cli.options import FILE, FOLDER, FORCE
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.settings import network_failures
 from lgcoamix.settings.options import DEVICES
+from preprocess.inputs import confined
+from preprocess.outputs import REPLAY, check_output, refuse_inputs, store_files
 from preprocess.terminal import say
 
 
@@ -22,6 +24,7 @@ from preprocess.terminal import say
     "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/replay-eEPOCH-sSTEP, or -KEY]"
 )
 @click.option("--device", type=click.Choice(DEVICES), help="[default: that of the run]")
+@FORCE
 @friendly
 def replay(
     folder: Path,
@@ -31,6 +34,7 @@ def replay(
     shards: Path | None,
     out: Path | None,
     device: str | None,
+    force: bool,
 ) -> None:
     """Recreate, bit for bit, what a run was trained on.
 
@@ -40,18 +44,22 @@ def replay(
     \b
     Examples:
       python -m lgcoamix replay --run runs/try --epoch 3 --step 10 --out look
-      python -m lgcoamix replay --run runs/try --epoch 3 --sample train/daisy/image_0801.jpg --out look
+      python -m lgcoamix replay --run runs/try --epoch 3 --sample train/daisy/image_0801.jpg --out sample
     """
     if (step is None) == (sample is None):
         raise click.UsageError("expected either --step or --sample KEY")
+    part = f"s{step}" if sample is None else sample.replace("/", "-")
+    try:
+        out = out or confined(folder, f"replay-e{epoch}-{part}")
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; give --out", param_hint="--sample") from None
+    check_output(out, REPLAY, force, runs=[folder])
     from lgcoamix.training.replay import Replay
     from lgcoamix.training.replay_files import replay_sample, replay_step
 
     with network_failures(), training_report() as report:
         run = Replay(folder, shards, device, report)
-        if sample is not None:
-            lines = replay_sample(run, sample, epoch, out or folder / f"replay-e{epoch}-{sample.replace('/', '-')}")
-        else:
-            lines = replay_step(run, epoch, step, out or folder / f"replay-e{epoch}-s{step}")
+        refuse_inputs(out, store_files(run.store.path))
+        lines = replay_step(run, epoch, step, out) if sample is None else replay_sample(run, sample, epoch, out)
     for line in lines:
         say(line)

@@ -9,6 +9,7 @@ from lgcoamix.cli.compare import METRIC, print_comparison
 from lgcoamix.cli.options import PATH, SHARDS
 from lgcoamix.errors import RunError
 from lgcoamix.settings.mixers import METHOD_OPTIONS
+from preprocess.outputs import COMPARISON, check_output, store_files
 from preprocess.terminal import say
 
 
@@ -52,12 +53,12 @@ def sweep(
           --cell sum="--mixer lgcoamix" --cell pre="--mixer lgcoamix --set mixer.score=pre_norm" -- --epochs 50
     """
     from lgcoamix.runs.compare import compare
-    from lgcoamix.runs.compare_files import check_writable, write
+    from lgcoamix.runs.compare_files import write
     from lgcoamix.runs.sweep import check_train_options, make_cells, parse_seeds, parse_variants, run_cells
 
     check_train_options(options)
     todo = make_cells(shards, parse_variants(mixers, cells), parse_seeds(seeds), out, options)
-    check_writable(out, own=True)
+    check_output(out, COMPARISON, None, store_files(shards), beside_others=True)
     failures = run_cells(todo, jobs, say)
     failed = {failure.cell for failure in failures}
     finished = [cell.folder for cell in todo if cell not in failed]

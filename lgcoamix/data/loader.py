@@ -1,12 +1,16 @@
 """DataLoaders: workers, signals, transfer to the device."""
 
+import errno
+import re
 import signal
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lgcoamix.data.order import EpochBatches
+from lgcoamix.errors import RunError
 from lgcoamix.ops.batch import Batch
 
 _GRACE = 20  # seconds that a worker keeps running after SIGTERM
@@ -49,6 +53,30 @@ def end_workers(loader: DataLoader) -> None:
     iterator = getattr(loader, "_iterator", None)  # torch has no public way to end persistent workers
     if iterator is not None and hasattr(iterator, "_shutdown_workers"):
         iterator._shutdown_workers()
+
+
+@contextmanager
+def worker_failures(remedy: str = "rerun with --workers 0") -> Iterator[None]:
+    """Say what to do where a DataLoader worker died, or could not hand over its batch.
+
+    Parameters
+    ----------
+    remedy : how to go on.
+
+    Raises
+    ------
+    RunError : a worker died, or ``/dev/shm``, through which workers hand over batches, is full.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        shared = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
+        if not (shared or re.search(r"DataLoader worker \(pid|unable to (write to file|open shared)", str(error))):
+            raise
+        reason = str(error).strip().splitlines()[-1]
+        raise RunError(
+            f"a DataLoader worker died ({reason}), perhaps for lack of memory or because /dev/shm is full: {remedy}"
+        ) from error
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:

@@ -3,7 +3,6 @@
 import json
 import platform
 import re
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from itertools import zip_longest
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader, on_device
+from lgcoamix.data.loader import worker_failures
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.evaluation import plots
 from lgcoamix.evaluation.metrics import Figures, confidences, measure, mistakes, to_plain
@@ -24,11 +24,11 @@ from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import Statistics, to_inputs
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.runs.checks import refuse_incomplete
-from lgcoamix.runs.documents import read_document
 from lgcoamix.runs.load import Trained, checkpoint_file, make_network, read_trained
 from lgcoamix.settings.options import EvaluationOptions
 from lgcoamix.settings.sections import Settings
 from preprocess.files import digest_of, write_whole
+from preprocess.outputs import EVALUATION, making
 from preprocess.store import Store
 from preprocess.text import to_csv
 
@@ -63,44 +63,25 @@ def evaluate_checkpoint(
     ------
     SettingsError : the device is missing, or the grid is finer than the inputs.
     RunError : the checkpoint is unusable, does not match the store, or returns non-finite logits; the split is empty;
-        the store is incomplete; the output folder is in use.
+        the store is incomplete.
     """
     path = checkpoint_file(options.checkpoint)
-    _check_folder(options, path, store)
     device = pick_device(options.device)
     trained = read_trained(path)
     _check_store(store, options, trained)
     model = make_network(trained).to(device)
     loader = _loader(store, options, trained.settings, device)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=f".{options.out.name}.") as aside:
+    with making(options.out, EVALUATION) as aside:
         advance = start(f"{store.name} {options.split}", len(loader.dataset))
-        logits, labels = _classify(model, loader, statistics_of(trained.settings, device), options, device, advance)
+        with worker_failures():
+            logits, labels = _classify(model, loader, statistics_of(trained.settings, device), options, device, advance)
         figures = {condition: measure(values, labels) for condition, values in logits.items()}
         document = _document(store, options, trained, figures, device)
-        _write_tables(Path(aside), store, options, figures[_CLEAN], logits[_CLEAN], labels)
+        _write_tables(aside, store, options, figures[_CLEAN], logits[_CLEAN], labels)
         wrong = _mistakes(loader.dataset, store.classes, logits[_CLEAN], labels)
-        _draw(Path(aside), store.classes, options, figures, wrong, _title(store, options, trained))
-        _publish(Path(aside), options.out, document)
+        _draw(aside, store.classes, options, figures, wrong, _title(store, options, trained))
+        write_whole(aside / "evaluation.json", _to_text(document).encode())
     return document
-
-
-def _check_folder(options: EvaluationOptions, checkpoint: Path, store: Store) -> None:
-    out = options.out
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not options.force or not out.is_dir():
-        raise RunError(f"{out} exists; choose another --out, or pass --force to replace the evaluation in it")
-    try:
-        there = read_document(out / "evaluation.json")
-        found = (there["checkpoint"]["path"], there["store"]["name"], there["split"])
-    except (OSError, RunError, LookupError, TypeError):
-        raise RunError(f"{out} contains no evaluation to replace with --force; choose another --out") from None
-    if found != (str(checkpoint.resolve()), store.name, options.split):
-        raise RunError(
-            f"{out} contains the evaluation of {found[0]} on {found[1]}, split {found[2]}; --force only replaces an "
-            "evaluation of the same checkpoint and split; choose another --out"
-        )
 
 
 def _check_store(store: Store, options: EvaluationOptions, trained: Trained) -> None:
@@ -222,7 +203,7 @@ def _write_tables(
     }
     for name, columns in tables.items():
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        (folder / f"{name}.csv").write_bytes(to_csv(rows, end="\r\n").encode())
+        write_whole(folder / f"{name}.csv", to_csv(rows, end="\r\n").encode())
 
 
 def _mistakes(dataset: Dataset, classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> list[plots.Mistake]:
@@ -290,14 +271,7 @@ def _title(store: Store, options: EvaluationOptions, trained: Trained) -> str:
     return f"{path.parent.name}/{path.name}, {trained.when}\non {store.name}, split {options.split}"
 
 
-def _publish(aside: Path, out: Path, document: dict[str, Any]) -> None:
-    """Move finished files into the folder. ``evaluation.json`` comes last and marks the others as complete."""
-    out.mkdir(exist_ok=True)
-    if not (aside / "robustness.png").exists():
-        (out / "robustness.png").unlink(missing_ok=True)  # left by the evaluation being replaced
-    for path in sorted(aside.iterdir()):
-        path.replace(out / path.name)
+def _to_text(document: dict[str, Any]) -> str:
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     # One line per innermost list of numbers. JSON strings never contain the line breaks this matches.
-    text = re.sub(r"\[\n\s+([^\[\]{}\"]*?)\n\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
-    write_whole(out / "evaluation.json", f"{text}\n".encode())
+    return re.sub(r"\[\n\s+([^\[\]{}\"]*?)\n\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"

@@ -9,7 +9,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
 from lgcoamix.evaluation.metrics import METRICS, Figures
-from lgcoamix.runs.drawing import DPI, new_figure, plain, tiled_figure
+from lgcoamix.runs.drawing import new_figure, plain, save_figure, tiled_figure
 
 _MOST_NAMES = 30  # with more classes, names along an axis become unreadable
 _MOST_NUMBERS = 12  # with more classes, numbers in the cells of a confusion matrix become unreadable
@@ -89,7 +89,7 @@ def draw_reliability(figures: Figures, out: Path, title: str = "") -> None:
     figure.legend(fontsize=8, loc="outside lower center", ncols=3, frameon=False)
     for axis in (upper, lower):
         plain(axis)
-    figure.savefig(out, dpi=DPI)
+    save_figure(figure, out)
 
 
 def draw_confusion(figures: Figures, classes: Sequence[str], out: Path, title: str = "") -> None:
@@ -127,7 +127,7 @@ def draw_confusion(figures: Figures, classes: Sequence[str], out: Path, title: s
             axis.text(column, row, number, ha="center", va="center", fontsize=9, color=colour)
         title = f"{title}\nnumbers of images".strip()
     axis.set_title(title, fontsize=10, parse_math=False)
-    figure.savefig(out, dpi=DPI)
+    save_figure(figure, out)
 
 
 def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: str = "") -> None:
@@ -169,7 +169,7 @@ def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: s
         text = "\n".join([f"the {len(worst)} worst (their images)", "", *worst])
         axis.text(1.02, 1, text, transform=axis.transAxes, va="top", fontsize=8, parse_math=False)
     plain(axis)
-    figure.savefig(out, dpi=DPI)
+    save_figure(figure, out)
 
 
 def draw_mistakes(shown: Sequence[Mistake], out: Path, title: str = "") -> None:
@@ -187,7 +187,7 @@ def draw_mistakes(shown: Sequence[Mistake], out: Path, title: str = "") -> None:
     else:
         figure = new_figure(5, 2, title)
         figure.text(0.5, 0.45, "no mistakes: every image is classified correctly", ha="center", va="center")
-    figure.savefig(out, dpi=DPI)
+    save_figure(figure, out)
 
 
 def draw_robustness(clean: Figures, curves: Sequence[Curve], out: Path, title: str = "") -> None:
@@ -214,7 +214,7 @@ def draw_robustness(clean: Figures, curves: Sequence[Curve], out: Path, title: s
         axis.set_ylabel("accuracy (%)")
         axis.legend(fontsize=8)
         plain(axis)
-    figure.savefig(out, dpi=DPI)
+    save_figure(figure, out)
 
 
 def _short(name: str) -> str:

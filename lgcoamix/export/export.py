@@ -2,10 +2,6 @@
 
 import json
 import math
-import os
-import secrets
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -14,7 +10,7 @@ from typing import Any
 
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
@@ -24,16 +20,15 @@ from lgcoamix.export.folder import CARD, FORMAT, ONNX, WEIGHTS, creation_options
 from lgcoamix.export.onnx import write_onnx
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.normalise import to_inputs
-from lgcoamix.runs.load import CONFIG, SECTION, Trained, checkpoint_file, exported_config, make_network, read_trained
+from lgcoamix.runs.load import CONFIG, SECTION, Trained, checkpoint_file, make_network, read_trained
 from lgcoamix.settings.options import ExportOptions
 from lgcoamix.settings.sections import to_plain
 from preprocess.errors import PreprocessError
-from preprocess.files import digest_of
+from preprocess.files import digest_of, named, write_whole
+from preprocess.outputs import MODEL, making
 from preprocess.store import Store
 from preprocess.store.format import IMAGES
-from preprocess.text import listed
 
-_FILES = {CONFIG, WEIGHTS, CARD, ONNX, f"{ONNX}.data"}
 # Entries of timm's configuration that describe the architecture. The rest describes timm's own weights.
 _ARCHITECTURE = (
     "architecture",
@@ -79,19 +74,15 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
 
     Raises
     ------
-    RunError : the checkpoint is unusable or lacks what ``predict`` needs, the folder is in use, timm's logits differ
-        from the checkpoint's, or the ONNX export fails. Nothing is published then.
+    RunError : the checkpoint is unusable or lacks what ``predict`` needs, the logits of timm differ from its own, or
+        the ONNX export fails. Nothing is published then.
     """
     out = options.out.absolute()
-    _check_folder(out, options.force)
     trained = read_trained(checkpoint_file(options.checkpoint))
     images = _stored_images(trained)
     net = make_network(trained).backbone.net
     size = trained.settings.data.image_size
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside:
-        folder = Path(aside) / out.name  # the temporary folder itself is private to this user
-        folder.mkdir()
+    with making(out, MODEL) as folder:
         _write_weights(net, folder / WEIGHTS)
         config = _write_config(net, trained, images, digest_of(folder / WEIGHTS), folder / CONFIG)
         _check_with_timm(net, trained, folder, config)
@@ -100,9 +91,8 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
             say("writing model.onnx, which may take a minute")
             difference = write_onnx(net, size, folder / ONNX)
         card = make_card(trained, config, creation_options(config), out.name, difference)
-        (folder / CARD).write_text(card, encoding="utf-8")
+        write_whole(folder / CARD, card.encode())
         files = tuple(sorted(path.name for path in folder.iterdir()))
-        _publish(folder, out, say)
     averaged = ", averaged weights" if trained.weights == "model_ema" else ""
     return Summary(
         config["architecture"],
@@ -112,24 +102,6 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
         files,
         difference,
     )
-
-
-def _check_folder(out: Path, force: bool) -> None:
-    if out.is_symlink() and not out.exists():
-        raise RunError(
-            f"{out} is a link to {out.readlink()}, which does not exist; remove the link, or choose another --out"
-        )
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if exported_config(out) is None:
-        raise RunError(f"{out} exists and is not an export, so --force cannot replace it; choose another --out")
-    if not force:
-        raise RunError(f"{out} exists; choose another --out, or pass --force to replace the export in it")
-    others = sorted(path.name for path in out.iterdir() if path.name not in _FILES)
-    if others:
-        raise RunError(
-            f"{out} also contains {listed(others)}, which --force would remove; move it away, or choose another --out"
-        )
 
 
 def _stored_images(trained: Trained) -> dict[str, Any]:
@@ -161,7 +133,7 @@ def _write_weights(net: nn.Module, path: Path) -> None:
     # safetensors refuses tensors that share memory or are not contiguous.
     dense = torch.contiguous_format
     tensors = {name: value.detach().clone(memory_format=dense) for name, value in net.state_dict().items()}
-    save_file(tensors, path, metadata={"format": "pt"})
+    write_whole(path, save(tensors, metadata={"format": "pt"}))
 
 
 def _write_config(net: nn.Module, trained: Trained, images: dict[str, Any], digest: str, path: Path) -> dict[str, Any]:
@@ -171,18 +143,19 @@ def _write_config(net: nn.Module, trained: Trained, images: dict[str, Any], dige
     mode, share = _crop(settings.data.test, size, images["size"], images["resize"])
     crop = {"crop_mode": mode, "crop_pct": share, "interpolation": "bilinear"}
     mean, std = (_shortest(values) for values in statistics_of(settings))
-    save_config_for_hf(
-        net,
-        path,
-        model_config={
-            "label_names": list(trained.classes),
-            "pretrained_cfg": crop,
-            SECTION: _section(trained, images, digest),
-        },
-        data_config={"input_size": (3, size, size), "mean": mean, "std": std, **crop},
-    )
+    with named(path):
+        save_config_for_hf(
+            net,
+            path,
+            model_config={
+                "label_names": list(trained.classes),
+                "pretrained_cfg": crop,
+                SECTION: _section(trained, images, digest),
+            },
+            data_config={"input_size": (3, size, size), "mean": mean, "std": std, **crop},
+        )
     config = json.loads(path.read_bytes())
-    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
     return config
 
 
@@ -252,28 +225,3 @@ def _check_with_timm(net: nn.Module, trained: Trained, folder: Path, config: dic
                 f"logits of {name} in timm {timm.__version__}, loaded with {form}, differ from those of {trained.path} "
                 f"(by up to {(logits - wanted).abs().max():.1e}); nothing was written"
             )
-
-
-def _publish(folder: Path, out: Path, say: Callable[[str], None]) -> None:
-    """Rename the finished folder to ``out``. An earlier export is removed once the new one is in place."""
-    for path in folder.iterdir():
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    if not out.exists():
-        folder.replace(out)
-        return
-    before = out.with_name(f".{out.name}.{secrets.token_hex(4)}.before")
-    try:
-        out.replace(before)
-        folder.replace(out)
-    except BaseException:  # Ctrl-C too
-        if before.exists() and not out.exists():
-            before.replace(out)
-        raise
-    try:
-        before.unlink() if before.is_symlink() else shutil.rmtree(before)
-    except OSError as error:
-        say(f"the earlier export could not be removed: {before}: {error.strerror}")

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from lgcoamix.data import EpochBatches, make_loader
 from lgcoamix.data.files import FileBatch, ImageFiles, find_images
-from lgcoamix.data.loader import end_workers
+from lgcoamix.data.loader import end_workers, worker_failures
 from lgcoamix.errors import RunError
 from lgcoamix.export.folder import Exported, read_exported
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import make_statistics, to_inputs
 from lgcoamix.settings.options import PredictOptions
-from preprocess.files import try_writing, write_whole
+from preprocess.outputs import writing
 from preprocess.text import cells, listed, shown_name
 
 _SHOWN = 10  # images in the summary
@@ -74,25 +74,35 @@ def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int],
     if not paths:
         raise RunError(_nothing_found(options.images))
     exported = read_exported(options.model)
-    try_writing(options.out)
-    table, first, failed = io.StringIO(newline=""), [], []
-    writer = csv.writer(table)
+    first, failed, done = [], [], 0
     top = min(options.top, len(exported.classes))
     ranks = range(1, top + 1)
-    writer.writerow(["image", *(f"{name}_{rank}" for rank in ranks for name in ("class", "probability")), "error"])
-    advance = start("classifying", len(paths))
-    for batch in _predictions(exported, paths, options, top, device):
-        for found in batch:
-            answers = [cell for name, share in found.classes for cell in (name, f"{share:.6f}")]
-            writer.writerow(cells([str(found.path), *(answers or [""] * 2 * top), found.error]))
-            if found.error:
-                failed.append(found)
-            elif len(first) < _SHOWN:
-                first.append(found)
-        advance(len(batch))
-    # File names may be invalid UTF-8: write their bytes unchanged.
-    write_whole(options.out, table.getvalue().encode("utf-8", "surrogateescape"))
+    names = ["image", *(f"{name}_{rank}" for rank in ranks for name in ("class", "probability")), "error"]
+    with writing(options.out) as table:
+        table.write(_lines([names]))
+        advance = start("classifying", len(paths))
+        try:
+            for batch in _predictions(exported, paths, options, top, device):
+                table.write(_lines([_row(found, top) for found in batch]))
+                failed += [found for found in batch if found.error]
+                first += [found for found in batch if not found.error][: _SHOWN - len(first)]
+                done += len(batch)
+                advance(len(batch))
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"{done} of {len(paths)} images were classified")
+            raise
     return Summary(len(paths), tuple(first), tuple(failed))
+
+
+def _row(found: Prediction, top: int) -> list[object]:
+    answers = [cell for name, share in found.classes for cell in (name, f"{share:.6f}")]
+    return cells([str(found.path), *(answers or [""] * 2 * top), found.error])
+
+
+def _lines(rows: list[list[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")  # bytes of file names that are not UTF-8 stay unchanged
 
 
 def _nothing_found(given: tuple[Path, ...]) -> str:
@@ -114,20 +124,17 @@ def _predictions(
     try:
         net = exported.net.to(device)
         mean, std = make_statistics(exported.mean, exported.std, device)
-        for batch in loader:
-            logits = torch.empty(0, len(exported.classes))
-            if len(batch.images):
-                logits = net(to_inputs(batch.images.to(device), mean, std)).float().cpu()
-            yield _answers(paths, batch, logits, exported.classes, top)
+        with worker_failures():
+            for batch in loader:
+                logits = torch.empty(0, len(exported.classes))
+                if len(batch.images):
+                    logits = net(to_inputs(batch.images.to(device), mean, std)).float().cpu()
+                yield _answers(paths, batch, logits, exported.classes, top)
     except torch.OutOfMemoryError:
         raise RunError(
             f"{device} ran out of memory with {options.batch_size} images per batch: use a smaller --batch-size, or "
             "--device cpu"
         ) from None
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise RunError("a DataLoader worker died, perhaps for lack of memory: use fewer --workers, or 0") from None
     finally:
         end_workers(loader)
 

@@ -10,7 +10,9 @@ from lgcoamix.runs.identity import identity, refuse_other_run
 from lgcoamix.settings.launch import launched
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
+from preprocess.errors import OutputError
 from preprocess.files import is_leftover
+from preprocess.outputs import refuse_inputs, store_files
 from preprocess.store import Store
 
 
@@ -38,6 +40,7 @@ def preflight(store: Store, settings: Settings, options: RunOptions) -> Checked:
     """
     if options.maps == "live" and options.loader == "resident":
         raise SettingsError("--maps live segments in the DataLoader workers: use --loader streaming or auto")
+    refuse_inputs(options.out, store_files(store.path))
     if launched()[0] == 0:  # other ranks would see the folder made by rank 0
         _refuse_folder(options)
     if options.val_fraction == 0 and not store.test_split:
@@ -106,6 +109,6 @@ def _refuse_folder(options: RunOptions) -> None:
     names = {path.name for path in held if path.name != ".lock" and not is_leftover(path)}
     if out.exists() and resume is None:
         remedy = "; to continue the run in it, add --resume auto" if "config.json" in names else ""
-        raise RunError(f"the run folder {out} exists; choose another --out, or remove it{remedy}")
+        raise OutputError(f"the run folder {out} exists; choose another --out, or remove it{remedy}")
     if resume and names and "config.json" not in names:
-        raise RunError(f"{out} is not a run folder (it has no config.json); choose another --out")
+        raise OutputError(f"{out} is not a run folder (it has no config.json); choose another --out")

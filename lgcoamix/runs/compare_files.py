@@ -4,41 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lgcoamix.errors import RunError
 from lgcoamix.runs.compare import Comparison, Group
-from lgcoamix.runs.documents import read_document
 from lgcoamix.runs.finished import SUMMARIES, Run
 from preprocess.files import write_whole
-from preprocess.text import listed, to_csv
+from preprocess.outputs import COMPARISON, making
+from preprocess.text import to_csv
 
 FILES = ("comparison.csv", "comparison.json", "compare.png")
 
 
-def check_writable(out: Path, own: bool = False) -> None:
-    """Refuse a folder where a comparison would mix with or overwrite other files.
-
-    Parameters
-    ----------
-    out : output folder; it may be missing.
-    own : whether the caller owns the folder, so that it may contain other files.
-
-    Raises
-    ------
-    RunError : the folder contains files, but no comparison.
-    """
-    if not out.exists() or _is_comparison(out / "comparison.json"):
-        return
-    if not out.is_dir():
-        raise RunError(f"{out} is a file, expected a folder; choose another --out")
-    in_the_way = sorted(path.name for path in out.iterdir() if not own or path.name in FILES)
-    if in_the_way:
-        raise RunError(f"{out} contains {listed(in_the_way)} but no comparison; choose an empty or a new folder")
-
-
 def write(comparison: Comparison, out: Path) -> list[Path]:
     """Write ``comparison.csv`` (one row per run), ``comparison.json`` (groups) and ``compare.png``.
-
-    The JSON file, which marks the folder as a comparison, is written first. Call :func:`check_writable` before.
 
     Returns
     -------
@@ -51,17 +27,10 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
         "comparison.csv": _table(comparison).encode(),
         "compare.png": plot_comparison(comparison),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_whole(out / name, content)
+    with making(out, COMPARISON) as aside:
+        for name, content in contents.items():
+            write_whole(aside / name, content)
     return [out / name for name in FILES]
-
-
-def _is_comparison(path: Path) -> bool:
-    try:
-        return {"metric", "groups"} <= read_document(path).keys()
-    except (OSError, RunError):
-        return False
 
 
 def _document(comparison: Comparison) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """Plot of a comparison: every seed as a point, mean and spread of every group."""
 
-import io
 import textwrap
 
 from matplotlib.axes import Axes
 
 from lgcoamix.runs.compare import Comparison, Group
-from lgcoamix.runs.drawing import DPI, new_figure
+from lgcoamix.runs.drawing import new_figure, png
 
 _NAMES = {"last": "last epoch", "best": "best epoch", "median_of_last_10": "median of the last 10 epochs"}
 _LABEL = 44  # characters per line of a group's name
@@ -42,9 +41,7 @@ def plot_comparison(comparison: Comparison) -> bytes:
         axis.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(groups)), labels, fontsize=9)
     axes[0].set_ylim(len(groups) - 0.5, -0.5)  # best on top
-    file = io.BytesIO()
-    figure.savefig(file, dpi=DPI, format="png")
-    return file.getvalue()
+    return png(figure)
 
 
 def _label(group: Group, comparison: Comparison) -> str:

@@ -29,7 +29,7 @@ def run_demo(data: Path, runs: Path, say: Callable[[str], None]) -> tuple[dict[s
     if not root.exists():
         say(f"generating the demo set in {root}")
     _command("preprocess", "build", "demo", "--root", str(root), "--out", str(store))
-    _command("preprocess", "show", str(store), "--count", "8", "--out", str(sheet))
+    _command("preprocess", "show", str(store), "--count", "8", "--out", str(sheet), "--force")
     figures, results = [sheet], {}
     for method in METHODS:
         out = runs / f"demo-{method}"

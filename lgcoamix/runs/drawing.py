@@ -1,13 +1,29 @@
 """Helpers that the figures of runs, evaluations and trainings share."""
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from preprocess.files import write_whole
+
 DPI = 110
 _MARGIN = 0.1  # inches, above and below
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, completely or not at all."""
+    write_whole(path, png(figure))
+
+
+def png(figure: Figure, dpi: int = DPI) -> bytes:
+    """Draw a figure as PNG in memory: in a file, Pillow and Matplotlib hide a full disk."""
+    data = io.BytesIO()
+    figure.savefig(data, dpi=dpi, format="png")
+    return data.getvalue()
 
 
 def new_figure(width: float, height: float, title: str = "") -> Figure:

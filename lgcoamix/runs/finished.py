@@ -65,7 +65,7 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
     RunError : there is no finished run.
     """
     runs, unfinished, unreadable = [], [], []
-    for folder in _folders(paths):
+    for folder in run_folders(paths):
         if not (folder / "config.json").is_file():
             unreadable.append(f"{folder} (no config.json)")
         elif not (folder / "results.json").is_file():
@@ -87,7 +87,7 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
     return runs, warnings
 
 
-def _folders(paths: Iterable[Path]) -> list[Path]:
+def run_folders(paths: Iterable[Path]) -> list[Path]:
     """List the given folders once each; a folder of runs stands for its children."""
     found: dict[Path, Path] = {}
     for path in paths:

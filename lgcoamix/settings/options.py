@@ -104,7 +104,6 @@ class EvaluationOptions(Options):
     )
     drop_grid: int = option(7, "Patches per side, for --drop.", low=1)
     seed: int = option(0, "Decides which patches are dropped.", low=0)
-    force: bool = option(False, "Replace an evaluation of the same checkpoint and split in --out.")
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,6 @@ class ExportOptions(Options):
     checkpoint: Path
     out: Path
     onnx: bool = option(False, "Write model.onnx as well, checked against PyTorch.")
-    force: bool = option(False, "Replace an earlier export in --out.")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lgcoamix.errors import RunError
 from lgcoamix.settings.options import RunOptions
+from preprocess.files import named, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +32,9 @@ class Logs:
         if options.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(options.out / "tensorboard"), purge_step=epoch)
+            self._folder = options.out / "tensorboard"
+            with named(self._folder):
+                self._board = SummaryWriter(str(self._folder), purge_step=epoch)
         if options.wandb:
             self._wandb = _start_wandb(options.wandb, options.out, config)
 
@@ -45,23 +48,26 @@ class Logs:
         epoch = int(row["epoch"])
         values = {name: value for name, value in {**row, **timing}.items() if name != "epoch"}
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, epoch)
-            self._board.flush()
+            with named(self._folder):
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, epoch)
+                self._board.flush()
         if self._wandb is not None:
             self._wandb.log(values, step=epoch)
 
     def add_figure(self, name: str, figure: "Figure", epoch: int) -> None:
         """Log one figure."""
         if self._board is not None:
-            self._board.add_figure(name, figure, epoch)
+            with named(self._folder):
+                self._board.add_figure(name, figure, epoch)
         if self._wandb is not None:
             self._wandb.log({name: sys.modules["wandb"].Image(figure)}, step=epoch)
 
     def close(self, results: dict[str, Any]) -> None:
         """Flush the logs, and add the results."""
         if self._board is not None:
-            self._board.close()
+            with named(self._folder):
+                self._board.close()
         if self._wandb is not None:
             self._wandb.summary.update(results)
             self._wandb.finish()
@@ -74,7 +80,7 @@ def _start_wandb(project: str, out: Path, config: dict[str, Any]) -> Any:
         raise RunError("--wandb needs Weights & Biases: pip install 'lgcoamix[wandb]'") from None
     name = out / ".wandb-id"
     if not name.exists():  # a resumed run keeps its id
-        name.write_text(secrets.token_hex(4))
+        write_whole(name, secrets.token_hex(4).encode())
     try:
         return wandb.init(
             project=project, name=out.name, id=name.read_text().strip(), dir=out, config=config, resume="allow"

@@ -1,7 +1,5 @@
 """The files of a replay: tensors, a table and an image of one step, or of one sample."""
 
-import io
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,15 @@ from matplotlib.figure import Figure
 from safetensors.torch import save
 from torch import Tensor
 
+from lgcoamix.runs.drawing import png
 from lgcoamix.training.plots import pairs_figure, sample_figure, unmixed_figure
 from lgcoamix.training.replay import Part, Replay
 from preprocess.files import write_whole
+from preprocess.outputs import REPLAY, making
 from preprocess.text import to_csv
 
 _DRAWN = 32  # images in batch.png
+_DPI = 80
 
 
 def replay_step(replay: Replay, epoch: int, number: int, out: Path) -> list[str]:
@@ -33,18 +34,16 @@ def replay_step(replay: Replay, epoch: int, number: int, out: Path) -> list[str]
     """
     parts = list(replay.parts(epoch, number))
     lines, rows = replay.progress_notes(epoch, number), []
-    out.mkdir(parents=True, exist_ok=True)
-    for old in filter(_is_batch_file, out.iterdir()):  # left from another step, which may have had more parts
-        old.unlink()
-    for part in parts:
-        suffix = "" if len(parts) == 1 else f"-rank{part.rank}-part{part.number}"
-        names = f"batch{suffix}.safetensors", f"batch{suffix}.png"
-        write_whole(out / names[0], _tensor_bytes(replay, part, epoch, number))
-        write_whole(out / names[1], _png(_draw(replay, part, epoch, number)))
-        rows += _rows(replay, part, epoch)
-        mixed = "not mixed" if part.plan is None else f"mixed by {replay.settings.method}"
-        lines.append(f"{len(part.batch.labels)} images, {mixed}: {out / names[0]}, {out / names[1]}")
-    write_whole(out / "samples.csv", to_csv(rows).encode())
+    with making(out, REPLAY) as aside:
+        for part in parts:
+            suffix = "" if len(parts) == 1 else f"-rank{part.rank}-part{part.number}"
+            names = f"batch{suffix}.safetensors", f"batch{suffix}.png"
+            write_whole(aside / names[0], _tensor_bytes(replay, part, epoch, number))
+            write_whole(aside / names[1], png(_draw(replay, part, epoch, number), _DPI))
+            rows += _rows(replay, part, epoch)
+            mixed = "not mixed" if part.plan is None else f"mixed by {replay.settings.method}"
+            lines.append(f"{len(part.batch.labels)} images, {mixed}: {out / names[0]}, {out / names[1]}")
+        write_whole(aside / "samples.csv", to_csv(rows).encode())
     return [*lines, f"keys, labels and windows: {out / 'samples.csv'}"]
 
 
@@ -81,9 +80,10 @@ def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
     label = store.classes[int(shown.labels[0])]
     title = f"{key}, {label}; epoch {epoch}" + ("" if shown_map is None else f"; {scale} segments requested")
     pixels = shown.images[0].permute(1, 2, 0).numpy()
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "sample.safetensors", save(_plain(tensors), {"key": key, "epoch": str(epoch)}))
-    write_whole(out / "sample.png", _png(sample_figure((stored, stored_map), window, (pixels, shown_map), title)))
+    figure = sample_figure((stored, stored_map), window, (pixels, shown_map), title)
+    with making(out, REPLAY) as aside:
+        write_whole(aside / "sample.safetensors", save(_plain(tensors), {"key": key, "epoch": str(epoch)}))
+        write_whole(aside / "sample.png", png(figure, _DPI))
     top, left, height, width, flip = window
     return [
         *replay.progress_notes(epoch, number),
@@ -92,16 +92,6 @@ def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
         f"its batch: --epoch {epoch} --step {number}",
         f"wrote {out / 'sample.safetensors'}, {out / 'sample.png'}",
     ]
-
-
-def _is_batch_file(path: Path) -> bool:
-    return re.fullmatch(r"batch(-rank\d+-part\d+)?\.(png|safetensors)", path.name) is not None
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=80, format="png")
-    return buffer.getvalue()
 
 
 def _tensor_bytes(replay: Replay, part: Part, epoch: int, number: int) -> bytes:

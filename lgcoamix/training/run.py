@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lgcoamix.data.build import make_loaders
-from lgcoamix.data.loader import make_loader
+from lgcoamix.data.loader import make_loader, worker_failures
 from lgcoamix.data.order import EpochBatches
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.evaluation.loop import predictions
@@ -20,6 +20,7 @@ from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.class_activation import classifier_weight, last_map
 from lgcoamix.ops.distributed import Ranks, joined
 from lgcoamix.ops.seeding import derive_seed
+from lgcoamix.runs.drawing import save_figure
 from lgcoamix.runs.folder import RunFolder
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report, silent
@@ -92,14 +93,15 @@ def _draw(trainer: Trainer, store: Store) -> None:
     }
     for name, figure in figures.items():
         if figure is not None:
-            figure.savefig(out / f"{name}.png", dpi=110)
+            save_figure(figure, out / f"{name}.png")
             trainer.logs.add_figure(name, figure, last)
     name, loader = list(loaders.tests.items())[-1]
     dataset = loader.dataset
     everything = EpochBatches(len(dataset), settings.optim.batch_size, None)  # of all ranks
     loader = make_loader(dataset, everything, loader.num_workers)
     found = predictions(step.evaluated, loader, step.statistics, step.device, step.autocast)
-    logits, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+    with worker_failures("rerun with --resume auto and --workers 0"):
+        logits, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
     draw_predictions(out, dataset, store.classes, logits, labels, f"{title}, {name}")
 
 

@@ -7,6 +7,7 @@ from signal import SIGTERM
 from typing import Any
 
 from lgcoamix.data.build import Loaders
+from lgcoamix.data.loader import worker_failures
 from lgcoamix.errors import Interrupted, RunError
 from lgcoamix.evaluation.loop import evaluate
 from lgcoamix.runs.checkpoint import checkpoints_in, load_resumable
@@ -69,20 +70,16 @@ class Trainer:
             self._start_logs()
         with listening(alone=self.ranks.world == 1) as self.stop:
             try:
-                for epoch in range(self.state.progress.epoch, self.settings.optim.epochs):
-                    self._run_epoch(epoch)
+                with worker_failures("rerun with --resume auto and --workers 0"):
+                    for epoch in range(self.state.progress.epoch, self.settings.optim.epochs):
+                        self._run_epoch(epoch)
             except _Stopped:
                 raise self._interrupted() from None
             except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                if self.stop.signal is not None and self.ranks.world == 1:
+                if "DataLoader worker" in str(error) and self.stop.signal is not None and self.ranks.world == 1:
                     # The worker received the signal before it could ignore it. No step is interrupted from here on.
                     raise self._interrupted() from None
-                raise RunError(
-                    f"a DataLoader worker died ({error}), perhaps out of memory: rerun with --resume auto and fewer "
-                    "--workers"
-                ) from error
+                raise
 
     def _checkpoint_to_resume(self) -> str | None:
         """On rank 0: the checkpoint to resume, or None after starting a new folder."""

@@ -16,6 +16,7 @@ from preprocess.cli.common import FILE, check_ending, find_listing, friendly, jo
 from preprocess.datasets import DATASETS, Adapter, Listing
 from preprocess.errors import BuildError, StoreError
 from preprocess.images import CODECS, RESIZES
+from preprocess.outputs import STORE, check_output
 from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, describe_counts, parse_segments
 from preprocess.terminal import say, say_table, status
 
@@ -128,6 +129,8 @@ def build(
     compactness = _compactness(algorithm, compactness, adapter)
     out = out or Path("data") / f"{dataset}.h5"
     check_ending(out, ".h5", "--out")
+    raw = root or Path("data") / "raw" / dataset
+    check_output(out, STORE, True, [raw, *([exclude] if exclude else [])])  # a store is grown, never replaced
     if resize == "none" and size is not None:
         raise click.BadParameter("has no effect with --resize none, which keeps image sizes", param_hint="--size")
     if resize != "squash" and codec == "raw":

@@ -12,7 +12,8 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from preprocess.datasets import DATASETS, Listing
-from preprocess.errors import PreprocessError, Terminated, ThreadsInterrupted
+from preprocess.errors import OutputError, PreprocessError, Terminated, ThreadsInterrupted
+from preprocess.files import describe
 from preprocess.machine import cores
 from preprocess.terminal import Rate, Terminal, Words, say
 
@@ -24,6 +25,7 @@ jobs_option = click.option(
     callback=lambda context, option, jobs: jobs or cores(),
     help="Number of workers.  [default: one per core]",
 )
+force_option = click.option("--force", is_flag=True, help="Replace a file that is no earlier output of this command.")
 superpixels_option = click.option(
     "--superpixels", metavar="NAME", help="Superpixel set, as listed by inspect.  [default: the first]"
 )
@@ -37,13 +39,15 @@ def friendly(command: Callable) -> Callable:
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
             return command(*args, **kwargs)
+        except OutputError as error:
+            raise click.UsageError(str(error)) from None
         except PreprocessError as error:
             raise click.ClickException(str(error)) from None
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}") from None
+            raise click.ClickException(describe(error)) from None
         except KeyboardInterrupt as interrupt:
-            say("\ninterrupted; finished work is kept: run the same command to continue", err=True)
+            lost = getattr(interrupt, "__notes__", ["finished work is kept: run the same command to continue"])
+            say("\n" + "; ".join(["interrupted", *lost]), err=True)
             code = 143 if isinstance(interrupt.__cause__ or interrupt, Terminated) else 130
             if isinstance(interrupt, ThreadsInterrupted):
                 sys.stdout.flush()

@@ -1,11 +1,12 @@
 """``duplicates``: find copies of images within a store."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from preprocess.cli.common import friendly, jobs_option, progress_bars, store_argument
+from preprocess.cli.common import force_option, friendly, jobs_option, progress_bars, store_argument
 from preprocess.terminal import say, say_table
 
 if TYPE_CHECKING:
@@ -24,22 +25,27 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the copies to this file, for build --exclude."
 )
+@force_option
 @jobs_option
 @friendly
-def duplicates(store: Path, exact: bool, threshold: float | None, out: Path | None, jobs: int) -> None:
+def duplicates(store: Path, exact: bool, threshold: float | None, out: Path | None, force: bool, jobs: int) -> None:
     """List images of STORE that are copies of others, exact or edited, within and across its splits."""
-    from preprocess.files import write_whole
     from preprocess.inspect.duplicates import THRESHOLD, exclude_lines, find_duplicates
+    from preprocess.outputs import COPIES, check_output, store_files, writing
     from preprocess.store import Store
 
     if exact and threshold is not None:
         raise click.BadParameter("has no effect with --exact", param_hint="--threshold")
+    if out is not None:
+        check_output(out, COPIES, force, store_files(store))
     opened = Store(store)
-    with progress_bars("images") as add_bar:
-        found = find_duplicates(opened, threshold or THRESHOLD, not exact, jobs, add_bar)
+    with nullcontext() if out is None else writing(out) as file:
+        with progress_bars("images") as add_bar:
+            found = find_duplicates(opened, threshold or THRESHOLD, not exact, jobs, add_bar)
+        if file is not None:
+            file.write("".join(f"{line}\n" for line in exclude_lines(found.groups)).encode())
     _print_copies(opened, found, out)
     if out is not None:
-        write_whole(out, "".join(f"{line}\n" for line in exclude_lines(found.groups)).encode())
         say(f"wrote {out}; leave out the copies with build --exclude {out}")
 
 

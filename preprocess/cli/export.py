@@ -4,19 +4,22 @@ from pathlib import Path
 
 import click
 
-from preprocess.cli.common import friendly, progress_bars, store_argument
+from preprocess.cli.common import force_option, friendly, progress_bars, store_argument
 from preprocess.terminal import say
 
 
 @click.command(short_help="Write images and maps as PNG files, with a table of labels.")
 @store_argument
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@force_option
 @friendly
-def export(store: Path, folder: Path) -> None:
+def export(store: Path, folder: Path, force: bool) -> None:
     """Write the images and label maps of STORE as PNG files to FOLDER, with labels.csv."""
     from preprocess.inspect.export import export as write_files
+    from preprocess.outputs import PLAIN_FILES, check_output, store_files
     from preprocess.store import Store
 
+    check_output(folder, PLAIN_FILES, force, store_files(store))
     opened = Store(store)
     total = sum(len(split) for split in opened.splits.values())
     with progress_bars("images") as add_bar:

@@ -5,20 +5,23 @@ from pathlib import Path
 import click
 from rich.filesize import decimal
 
-from preprocess.cli.common import check_ending, friendly, progress_bars, store_argument
+from preprocess.cli.common import check_ending, force_option, friendly, progress_bars, store_argument
 from preprocess.terminal import say
 
 
 @click.command(short_help="Copy a store into one file.")
 @store_argument
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@force_option
 @friendly
-def pack(store: Path, out: Path) -> None:
+def pack(store: Path, out: Path, force: bool) -> None:
     """Copy STORE into the single file OUT, which opens like a store. Nothing is recompressed."""
+    from preprocess.outputs import PACK, check_output, store_files
     from preprocess.store import Store
     from preprocess.store.pack import pack as write_pack
 
     check_ending(out, ".h5", "OUT")
+    check_output(out, PACK, force, store_files(store))
     opened = Store(store)
     with progress_bars("shards") as add_bar:
         write_pack(opened, out, add_bar(f"{store} -> {out}", sum(1 for _ in opened.shards())))

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from preprocess.cli.common import check_ending, friendly, progress_bars, store_argument, superpixels_option
+from preprocess.cli.common import (
+    check_ending,
+    force_option,
+    friendly,
+    progress_bars,
+    store_argument,
+    superpixels_option,
+)
 from preprocess.machine import cores
 from preprocess.terminal import say
 
@@ -23,8 +30,9 @@ from preprocess.terminal import say
     show_default=True,
     help="Images read per split to measure superpixel sizes.",
 )
+@force_option
 @friendly
-def report(store: Path, out: Path, superpixels: str | None, count: int, samples: int) -> None:
+def report(store: Path, out: Path, superpixels: str | None, count: int, samples: int, force: bool) -> None:
     """Write one self-contained HTML page about STORE.
 
     Damage does not stop the command: the page lists it at the top.
@@ -32,15 +40,17 @@ def report(store: Path, out: Path, superpixels: str | None, count: int, samples:
     check_ending(out, ".html", "--out")
     if not out.parent.is_dir():
         raise click.BadParameter(f"folder {out.parent} does not exist", param_hint="--out")
-    from preprocess.files import write_whole
     from preprocess.inspect.report.gather import gather
     from preprocess.inspect.report.page import render
+    from preprocess.outputs import PAGE, check_output, store_files, writing
     from preprocess.store import Store
 
+    check_output(out, PAGE, force, store_files(store))
     opened = Store(store, superpixels)
-    with progress_bars("steps") as add_bar:
-        found = gather(opened, count, samples, cores(), add_bar)
-    write_whole(out, render(found))
+    with writing(out) as file:
+        with progress_bars("steps") as add_bar:
+            found = gather(opened, count, samples, cores(), add_bar)
+        file.write(render(found))
     for trouble in found.troubles:
         say(trouble, err=True)
     if found.troubles:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from preprocess.cli.common import friendly, store_argument, superpixels_option
+from preprocess.cli.common import force_option, friendly, store_argument, superpixels_option
 from preprocess.terminal import say
 
 
@@ -14,12 +14,19 @@ from preprocess.terminal import say
 @click.option("--count", type=click.IntRange(1, 200), default=16, show_default=True, help="Number of images.")
 @click.option("--split", help="Split to show.  [default: the first]")
 @superpixels_option
+@force_option
 @friendly
-def show(store: Path, out: Path, count: int, split: str | None, superpixels: str | None) -> None:
+def show(store: Path, out: Path, count: int, split: str | None, superpixels: str | None, force: bool) -> None:
     """Draw images of STORE with the boundaries of their superpixels at each scale."""
-    from preprocess.inspect.sheet import contact_sheet
+    from preprocess.inspect.sheet import FORMATS, contact_sheet
+    from preprocess.outputs import SHEET, check_output, store_files, writing
     from preprocess.store import Store
 
+    if out.suffix not in FORMATS:
+        raise click.BadParameter(
+            f"expected a file name that ends in {', '.join(FORMATS)}, got {out}", param_hint="--out"
+        )
+    check_output(out, SHEET, force, store_files(store))
     opened = Store(store, superpixels)
     split = split or next(iter(opened.splits))
     if split not in opened.splits:
@@ -28,5 +35,6 @@ def show(store: Path, out: Path, count: int, split: str | None, superpixels: str
         )
     if not len(opened.splits[split]):
         raise click.BadParameter(f"split {split!r} of {store} has no images", param_hint="--split")
-    contact_sheet(opened, split, count, out)
+    with writing(out) as file:
+        file.write(contact_sheet(opened, split, count, out.suffix))
     say(f"wrote {out}")

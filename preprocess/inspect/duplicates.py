@@ -212,7 +212,7 @@ def exclude_lines(groups: Iterable[Group]) -> list[str]:
     Lines without line ends, by split, copies in the training split first.
     """
     copies = sorted(_copies(groups), key=lambda pair: -_rank(pair[1].image.split))
-    lines = []
+    lines = ["# python -m preprocess duplicates: copies to leave out, for build --exclude"]
     for split, members in groupby(copies, key=lambda pair: pair[1].image.split):
         members = list(members)
         lines.append(f"# {split}: {len(members)} copies")

@@ -1,9 +1,8 @@
 """Export a store as plain files: PNG images, PNG label maps, CSV tables."""
 
 import csv
+import io
 import math
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +10,9 @@ import numpy as np
 from PIL import Image
 
 from preprocess.errors import StoreError
+from preprocess.files import named
+from preprocess.inputs import check_relative
+from preprocess.outputs import PLAIN_FILES, making
 from preprocess.store import Store
 from preprocess.store.format import IMAGES
 from preprocess.text import cells
@@ -26,40 +28,28 @@ def export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
 
     Raises
     ------
-    StoreError : the folder is not empty, or the store is damaged.
+    StoreError : the store is damaged, or two keys give one file.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise StoreError(f"{folder} is not empty; choose a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    aside.mkdir()
-    try:
+    with making(folder, PLAIN_FILES) as aside:
         _export(store, aside, advance)
-        aside.replace(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
 
 
 def _export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
-    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["split", "key", "label", "class"])
-        for split in store.splits:
-            keys, labels = store.keys(split), store.labels(split)
-            for key, label in zip(keys, labels, strict=True):
-                table.writerow(cells([split, key, label, store.classes[label]]))
-            for start in range(0, len(keys), _BATCH):
-                rows = range(start, min(start + _BATCH, len(keys)))
-                _write(folder / "images", [keys[row] for row in rows], store.images(split, rows))
-                for column in store.splits[split].paths.keys() - {IMAGES}:
-                    maps = store.column_maps(split, column, rows)
-                    _write(folder / column, [keys[row] for row in rows], maps)
-                advance(len(rows))
+    rows = []
+    for split in store.splits:
+        keys, labels = store.keys(split), store.labels(split)
+        rows += [[split, key, label, store.classes[label]] for key, label in zip(keys, labels, strict=True)]
+        for start in range(0, len(keys), _BATCH):
+            batch = range(start, min(start + _BATCH, len(keys)))
+            names = [keys[row] for row in batch]
+            _write(folder, "images", names, store.images(split, batch))
+            for column in store.splits[split].paths.keys() - {IMAGES}:
+                _write(folder, column, names, store.column_maps(split, column, batch))
+            advance(len(batch))
+    _write_table(folder / "labels.csv", ["split", "key", "label", "class"], rows)
     boxes = [row for split in store.splits for row in _boxes(store, split)]
     if boxes:
-        with (folder / "boxes.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([["split", "key", "x0", "y0", "x1", "y1"], *map(cells, boxes)])
+        _write_table(folder / "boxes.csv", ["split", "key", "x0", "y0", "x1", "y1"], boxes)
 
 
 def _boxes(store: Store, split: str) -> Iterator[list]:
@@ -67,8 +57,23 @@ def _boxes(store: Store, split: str) -> Iterator[list]:
         yield from ([split, key, *box] for box in boxes.tolist() if not math.isnan(box[0]))
 
 
-def _write(folder: Path, keys: list[str], arrays: Sequence[np.ndarray]) -> None:
+def _write_table(path: Path, columns: list[str], rows: list[list]) -> None:
+    with named(path), path.open("x", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *map(cells, rows)])
+
+
+def _write(folder: Path, column: str, keys: list[str], arrays: Sequence[np.ndarray]) -> None:
     for key, pixels in zip(keys, arrays, strict=True):
-        out = folder / f"{key}.png"  # below the folder: keys are relative paths
-        out.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(out)
+        data = io.BytesIO()
+        Image.fromarray(pixels).save(data, "PNG")
+        name = f"{column}/{key}.png"
+        try:
+            check_relative(name)
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with named(path), path.open("xb") as file:  # x: another key may give this name, in another letter case
+                file.write(data.getbuffer())
+        except ValueError as error:
+            raise StoreError(f"the key {key!r} cannot be exported: {error}") from None
+        except (FileExistsError, NotADirectoryError):
+            raise StoreError(f"the key {key!r} cannot be exported: {name!r} is the name of another file here") from None

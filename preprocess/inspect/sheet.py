@@ -1,28 +1,30 @@
 """Contact sheets: images with their superpixel boundaries at every stored scale."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from skimage.segmentation import mark_boundaries
 
-from preprocess.errors import StoreError
-from preprocess.files import write_whole
 from preprocess.store import Store
 
 _LINE_SCALE = 384  # pixels: small images are enlarged to this side before boundaries are drawn
 
+_WRITER = "python -m preprocess show"
+FORMATS = {  # where each holds the name of its writer
+    ".png": {"metadata": {"Software": _WRITER}},
+    ".jpg": {"pil_kwargs": {"comment": _WRITER}},
+    ".pdf": {"metadata": {"Creator": _WRITER}},
+}
+
 Panel = tuple[str, np.ndarray | None]  # title and image; None leaves the panel empty
 
 
-def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
+def contact_sheet(store: Store, split: str, count: int, suffix: str) -> bytes:
     """Draw a sheet with one row per image: the image, then its boundaries at each scale.
 
-    The ``count`` images are evenly spaced through the split. The suffix of ``out`` chooses the format.
+    The ``count`` images are evenly spaced through the split. ``suffix``, one of ``FORMATS``, chooses the format.
     """
-    if out.suffix[1:] not in Figure().canvas.get_supported_filetypes():
-        raise StoreError(f"{out}: expected a file name that ends in .png, .jpg or .pdf")
     chosen = spread(len(store.splits[split]), count)
     images, labels = store.images(split, chosen), store.labels(split)[chosen]
     rows = [
@@ -33,8 +35,8 @@ def contact_sheet(store: Store, split: str, count: int, out: Path) -> None:
         for row, image, ids in zip(rows, images, store.maps(split, scale.segments, chosen), strict=True):
             row.append((found_title(scale.segments, ids), outlined(image, ids)))
     data = io.BytesIO()  # not the file: Matplotlib would hide a full disk
-    draw_sheet(rows).savefig(data, dpi=110, format=out.suffix[1:])
-    write_whole(out, data.getvalue())
+    draw_sheet(rows).savefig(data, dpi=110, format=suffix[1:], **FORMATS[suffix])
+    return data.getvalue()
 
 
 def spread(total: int, count: int) -> list[int]:

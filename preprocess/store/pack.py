@@ -1,7 +1,6 @@
 """Pack a store into one file."""
 
 import contextlib
-import glob
 import hashlib
 import io
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import h5py
 import numpy as np
 
 from preprocess.errors import StoreError
-from preprocess.files import sweep, writing_aside
+from preprocess.outputs import writing
 from preprocess.store import Store
 from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_file, header_of
 from preprocess.store.index import index_bytes
@@ -29,16 +28,13 @@ def pack(store: Store, out: Path, advance: Callable[[int], None]) -> None:
 
     Raises
     ------
-    StoreError : the store is already packed, misses shards or is damaged, or the file exists.
+    StoreError : the store is already packed, misses shards or is damaged.
     """
     if store.packed:
         raise StoreError(f"{store.path} is already packed")
-    if out.exists():
-        raise StoreError(f"{out} exists; remove it or choose another name")
     if lost := store.missing():
         raise StoreError(f"{store.path} is missing {len(lost)} shards, first {lost[0]}; rebuild it")
-    sweep(out.parent.glob(f".{glob.escape(out.name)}.*.tmp"))
-    with writing_aside(out) as file:
+    with writing(out) as file:
         file.write(bytes(HEADER_BYTES))
         view = _Behind(file)
         with h5py.File(view, "w") as packed:

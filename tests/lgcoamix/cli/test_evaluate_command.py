@@ -205,7 +205,7 @@ def test_a_checkpoint_from_the_middle_of_an_epoch_says_so(trained, flowers_store
     assert found["checkpoint"]["trained"] == "step 2 of epoch 2"
 
 
-def test_a_folder_in_use_is_refused_and_force_replaces_the_same_evaluation_alone(trained, flowers_store, tmp_path):
+def test_only_force_replaces_another_evaluation_or_writes_beside_other_files(trained, flowers_store, tmp_path):
     out, last = tmp_path / "out", trained / "last.pt"
     _evaluate(last, flowers_store, out)
     (out / "notes.txt").write_text("mine")
@@ -213,21 +213,16 @@ def test_a_folder_in_use_is_refused_and_force_replaces_the_same_evaluation_alone
     quick = ("--fgsm", "none", "--drop", "none")
     options = ("--shards", flowers_store, "--out", out, *HERE, *quick)
     done = _invoke("--checkpoint", last, *options)
-    assert (done.exit_code, _has(done, "out exists; choose another --out, or pass --force")) == (1, True)
+    assert (done.exit_code, _has(done, "out holds notes.txt, which is no part of an evaluation")) == (2, True)
+    (out / "notes.txt").unlink()
     for other in (("--checkpoint", trained / "best.pt"), ("--checkpoint", last, "--split", "train")):
-        done = _invoke(*other, *options, "--force")
-        assert (done.exit_code, _has(done, "contains the evaluation of .*last.pt on flowers, split test")) == (1, True)
+        done = _invoke(*other, *options)
+        assert (done.exit_code, _has(done, "contains the evaluation of .*last.pt on flowers, split test")) == (2, True)
+    (out / "notes.txt").write_text("mine")
     assert (out / "evaluation.json").read_bytes() == before
     _evaluate(last, flowers_store, out, *quick, "--force")
     assert (out / "evaluation.json").read_bytes() != before
     assert {path.name for path in out.iterdir()} == (PICTURES | TABLES | {"notes.txt"}) - {"robustness.png"}
-
-
-def test_force_replaces_nothing_but_evaluations(trained, flowers_store, tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    done = _invoke("--checkpoint", trained, "--shards", flowers_store, "--out", tmp_path, "--force", *HERE)
-    assert (done.exit_code, _has(done, "contains no evaluation to replace with --force")) == (1, True)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def _has(done: Result, pattern: str) -> bool:

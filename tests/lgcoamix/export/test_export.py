@@ -18,7 +18,7 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lgcoamix.cli import main
@@ -418,20 +418,21 @@ def test_a_folder_in_use_is_refused_and_force_replaces_an_export_alone(best, exp
     _export(best, out)  # an empty folder is taken
     assert sorted(path.name for path in out.iterdir()) == FILES
     assert oct(out.stat().st_mode & 0o777) == oct(0o777 & ~_umask())
-    _refused(best, out, r"out exists; choose another --out, or pass --force to replace the export in it")
     (out / "README.md").write_text("old")
-    _export(best, out, "--force")
+    _export(best, out)  # as is an earlier export
     assert (out / "model.safetensors").read_bytes() == (exported / "model.safetensors").read_bytes()
     assert (out / "README.md").read_text() != "old"
     assert list(tmp_path.iterdir()) == [out]
     (out / "notes.txt").write_text("mine")
-    _refused(best, out, r"also contains notes.txt, which --force would remove", "--force")
+    _refused(best, out, r"out holds notes.txt, which is no part of an exported model", code=2)
+    _export(best, out, "--force")
+    assert sorted(path.name for path in out.iterdir()) == sorted([*FILES, "notes.txt"])
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text('{"architecture": "resnet18"}')  # of another program
-    _refused(best, other, r"is not an export", "--force")
+    _refused(best, other, r"other holds config.json, which is no part of an exported model", code=2)
     (tmp_path / "file").write_text("")
-    _refused(best, tmp_path / "file", r"is not an export", "--force")
+    _refused(best, tmp_path / "file", r"expected a folder to write", "--force", code=2)
 
 
 def test_an_earlier_export_stays_where_the_new_one_cannot_take_its_name(best, exported, tmp_path, monkeypatch):
@@ -440,19 +441,19 @@ def test_an_earlier_export_stays_where_the_new_one_cannot_take_its_name(best, ex
     (out / "README.md").write_text("earlier")
 
     def failing(path: Path, target: Path) -> Path:
-        if target == out and path.name == out.name:
+        if target == out and path.suffix == ".tmp":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return real(path, target)
 
     monkeypatch.setattr(Path, "replace", failing)
-    _refused(best, out, "Input/output error", "--force")
+    _refused(best, out, "Input/output error")
     assert sorted(path.name for path in out.iterdir()) == FILES
     assert (out / "README.md").read_text() == "earlier"
 
 
 def test_a_link_to_nowhere_is_named(best, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    _refused(best, tmp_path / "link", r"link is a link to \S+nowhere, which does not exist; remove the link")
+    _refused(best, tmp_path / "link", r"link is a link to \S+nowhere, which does not exist; remove the link", code=2)
 
 
 def _umask() -> int:
@@ -462,10 +463,10 @@ def _umask() -> int:
 
 
 def test_a_folder_from_which_timm_gives_other_logits_is_not_published(best, exported, tmp_path, monkeypatch):
-    def changed(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-        save_file({**tensors, "fc.bias": tensors["fc.bias"] + 1e-6}, path, metadata)
+    def changed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+        return save({**tensors, "fc.bias": tensors["fc.bias"] + 1e-6}, metadata)
 
-    monkeypatch.setattr("lgcoamix.export.export.save_file", changed)
+    monkeypatch.setattr("lgcoamix.export.export.save", changed)
     _refused(best, tmp_path / "out", r"logits of test_resnet in timm .* differ from .* nothing was written")
 
 

@@ -435,13 +435,13 @@ def test_a_comparison_is_replaced_and_other_folders_are_not_touched(runs, tmp_pa
         foreign.mkdir()
         (foreign / name).write_text(text)
         done = _compare(runs, "--out", foreign)
-        assert done.exit_code == 1
+        assert done.exit_code == 2
         assert done.stdout == ""
-        assert f"contains {name} but no comparison" in _words(done.stderr)
+        assert f"holds {name}, which is no part of a comparison" in _words(done.stderr)
         assert [path.name for path in foreign.iterdir()] == [name]
         assert (foreign / name).read_text() == text
     done = _compare(runs, "--out", tmp_path / "foreign-notes.txt" / "notes.txt")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "is a file" in done.stderr
 
 

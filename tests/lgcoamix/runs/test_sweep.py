@@ -158,8 +158,8 @@ def test_a_foreign_comparison_is_not_overwritten(tmp_path):
     (tmp_path / "out" / "comparison.csv").write_text("mine")
     (tmp_path / "store.h5").touch()
     done = _sweep("--shards", tmp_path / "store.h5", "--out", tmp_path / "out", "--mixers", "none")
-    assert done.exit_code == 1
-    assert "contains comparison.csv but no comparison" in " ".join(done.stderr.split())
+    assert done.exit_code == 2
+    assert "holds comparison.csv, which is no part of a comparison" in " ".join(done.stderr.split())
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["comparison.csv"]
 
 

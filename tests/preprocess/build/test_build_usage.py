@@ -93,7 +93,7 @@ def test_a_folder_without_train_is_told_the_layout(tmp_path, run):
 
 def test_an_output_folder_that_cannot_be_is_one_message(noisy, tmp_path, run):
     (tmp_path / "file").write_text("in the way")
-    assert_message(run(*build_command(noisy, tmp_path / "file" / "x.h5")), 1, "Not a directory")
+    assert_message(run(*build_command(noisy, tmp_path / "file" / "x.h5")), 2, "file is a file, not a folder")
 
 
 def test_a_file_name_that_is_not_utf8_is_one_message_or_no_trouble(noisy, tmp_path, run):

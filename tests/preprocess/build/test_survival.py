@@ -429,7 +429,7 @@ def fail_then_write(command: list[str], small: Path, disk: Path, spares: Callabl
     again = ["-m", "preprocess", name, home / "x.h5", *out[:-1], written / out[-1]]
     for spare in spares(pages(aside)):
         fail_on_full_disk(disk, spare, again)
-        assert name == "export" or files_in(written) == {}, f"with {spare} pages"
+        assert files_in(written) == {}, f"with {spare} pages"
     assert_same(home, small)
     relieve(disk)
     succeed(*again)
@@ -447,6 +447,15 @@ def test_pack_on_a_full_disk_is_told_and_leaves_nothing(small, disk):
 
 def test_export_on_a_full_disk_is_told_and_the_same_command_finishes_when_there_is_room(small, disk):
     fail_then_write(["export", "plain"], small[0], disk, lambda needed: [needed // 2])
+
+
+def test_a_list_of_copies_on_a_full_disk_is_told_and_leaves_nothing(small, disk):
+    fail_then_write(["duplicates", "--exact", "--out", "copies.txt"], small[0], disk, lambda needed: [0])
+
+
+def test_a_page_on_a_full_disk_is_told_and_leaves_nothing(small, disk):
+    fail_on_full_disk(disk, 3, ["-m", "preprocess", "report", small[0] / "x.h5", "--out", disk / "page.html"])
+    assert [path.name for path in disk.iterdir()] == ["ballast"]
 
 
 def test_show_on_a_full_disk_is_told_and_leaves_nothing(small, disk):

@@ -99,8 +99,8 @@ def test_maps_of_many_ids_are_exported_with_16_bits(noisy, tmp_path):
 def test_export_leaves_a_folder_that_holds_something_alone(small_store, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     done = here("export", small_store.path, tmp_path)
-    assert done.exit_code == 1
-    assert "is not empty; choose a new folder" in done.stderr
+    assert done.exit_code == 2
+    assert "holds mine.txt, which is no part of an export of a store" in " ".join(done.stderr.split())
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -137,10 +137,10 @@ def assert_refused(done, message: str) -> None:
 def test_a_file_in_place_is_never_overwritten(built, tmp_path):
     out = tmp_path / "mine.h5"
     out.write_text("mine")
-    assert_refused(here("pack", built.out, out), f"{out} exists")
+    assert_refused(here("pack", built.out, out), f"{out} exists and is not a packed store")
     assert out.read_text() == "mine"
     before = built.out.read_bytes()
-    assert_refused(here("pack", built.out, built.out), f"{built.out} exists")
+    assert_refused(here("pack", built.out, built.out, "--force"), f"{built.out} is an input")
     assert built.out.read_bytes() == before
 
 

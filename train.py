@@ -1,6 +1,14 @@
 """Train from a store: ``python train.py --shards data/cub.h5``. The same command as ``lgcoamix train``."""
 
-from lgcoamix.cli import train
+from preprocess import interrupt
+
+
+def main() -> None:
+    """Run the command."""
+    from lgcoamix.cli import train
+
+    train()
+
 
 if __name__ == "__main__":
-    train()
+    interrupt.run(main)

@@ -1,6 +1,18 @@
-"""``python -m lgcoamix``."""
+"""Entry point of ``python -m lgcoamix`` and of the command ``lgcoamix``."""
 
-from lgcoamix.cli import main
+from preprocess import interrupt
+
+
+def main() -> None:
+    """Run the command line."""
+    interrupt.run(_main)
+
+
+def _main() -> None:
+    from lgcoamix.cli import main
+
+    main()
+
 
 if __name__ == "__main__":
-    main(prog_name="python -m lgcoamix")
+    main()

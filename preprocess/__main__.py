@@ -1,6 +1,18 @@
 """Entry point of ``python -m preprocess``."""
 
-from preprocess.cli import main
+from preprocess import interrupt
+
+
+def main() -> None:
+    """Run the command line."""
+    interrupt.run(_main)
+
+
+def _main() -> None:
+    from preprocess.cli import main
+
+    main()
+
 
 if __name__ == "__main__":
-    main(prog_name="python -m preprocess")
+    main()

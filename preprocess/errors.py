@@ -25,14 +25,6 @@ class StoreError(PreprocessError):
     """A store is missing, damaged or of another version, or lacks the requested content."""
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; handled like Ctrl-C, with another exit code."""
-
-
-class ThreadsInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM arrived while threads were running: as they cannot be stopped, the process must exit."""
-
-
 class OutputError(PreprocessError):
     """An output would replace an input, or a file that the command did not write: a usage error."""
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from preprocess import interrupt
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -84,7 +86,8 @@ def writing_aside(
     aside = _hidden(path)
     with _folder_for(path), _told_as(aside, path):
         try:
-            with io.BufferedRandom(_NamedFile(aside, "x+")) as file:
+            undo = interrupt.undoing(lambda: aside.unlink(missing_ok=True))
+            with undo, io.BufferedRandom(_NamedFile(aside, "x+")) as file:
                 lock(file)
                 yield file
                 with named(path):
@@ -120,12 +123,13 @@ def making_aside(folder: Path, name: Callable[[Path, Path], None] = Path.replace
         aside.mkdir()
         descriptor = os.open(aside, os.O_RDONLY)
         try:
-            lock(descriptor)
-            yield aside
-            for path in filter(Path.is_file, aside.iterdir()):
-                with path.open("rb") as file:
-                    os.fsync(file)
-            name(aside, folder)
+            with interrupt.undoing(lambda: shutil.rmtree(aside, ignore_errors=True)):
+                lock(descriptor)
+                yield aside
+                for path in filter(Path.is_file, aside.iterdir()):
+                    with path.open("rb") as file:
+                        os.fsync(file)
+                name(aside, folder)
         finally:
             os.close(descriptor)
             shutil.rmtree(aside, ignore_errors=True)
@@ -138,13 +142,18 @@ def exchange(aside: Path, folder: Path) -> None:
     A kill in between leaves the earlier folder under a hidden name that ends in ``.before``.
     """
     before = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.before")
-    try:
-        folder.replace(before)
-        aside.replace(folder)
-    except BaseException:  # Ctrl-C too
+
+    def put_back() -> None:
         if before.exists() and not folder.exists():
             before.replace(folder)
-        raise
+
+    with interrupt.undoing(put_back):
+        try:
+            folder.replace(before)
+            aside.replace(folder)
+        except BaseException:
+            put_back()
+            raise
     for old in folder.parent.glob(f".{glob.escape(folder.name)}.*.before"):
         shutil.rmtree(old, ignore_errors=True)
 

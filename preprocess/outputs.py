@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from preprocess import interrupt
 from preprocess.errors import OutputError
 from preprocess.files import exchange, leftovers_of, making_aside, named, sweep, writing_aside
 from preprocess.inputs import open_regular
-from preprocess.text import listed
+from preprocess.text import listed, shown
 
 _READ = 1 << 26  # bytes in which a mark is searched
 _MOST_LINKS = 40  # in a row
@@ -182,7 +183,7 @@ def writing(out: Path) -> Iterator[BinaryIO]:
         return
     target = _target(out)
     sweep(leftovers_of(target))
-    with _told_if_lost(out), writing_aside(target) as file:
+    with _telling(out), writing_aside(target) as file:
         yield file
 
 
@@ -207,7 +208,7 @@ def making(out: Path, kind: Kind) -> Iterator[Path]:
         else:
             exchange(aside, folder)
 
-    with _told_if_lost(out), making_aside(target, name) as aside:
+    with _telling(out), making_aside(target, name) as aside:
         yield aside
 
 
@@ -294,10 +295,5 @@ def _merge(aside: Path, folder: Path, kind: Kind) -> None:
         (aside / name).replace(folder / name)
 
 
-@contextlib.contextmanager
-def _told_if_lost(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        stop.add_note(f"{out} was not written")
-        raise
+def _telling(out: Path) -> interrupt.undoing:
+    return interrupt.undoing(lambda: interrupt.explain(shown(f"interrupted; {out} was not written")))

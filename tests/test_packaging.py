@@ -31,7 +31,7 @@ def test_the_unpacked_wheel_trains_from_its_console_command(wheel, tmp_path, flo
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
         (entry,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert "lgcoamix = lgcoamix.cli:main" in archive.read(entry).decode()
+        assert "lgcoamix = lgcoamix.__main__:main" in archive.read(entry).decode()
     code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from lgcoamix.cli import main; main()"
     options = ["--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--epochs", "1"]
     options += ["--workers", "0", "--no-tensorboard", "--no-pictures"]

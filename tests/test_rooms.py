@@ -32,7 +32,7 @@ FLOORS = (
     {"preprocess.images", "preprocess.schema"},
     {"preprocess.outputs"},
     {"preprocess.files", "preprocess.inputs", "preprocess.machine", "preprocess.terminal"},
-    {"preprocess.errors", "preprocess.text"},
+    {"preprocess.errors", "preprocess.interrupt", "preprocess.text"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = {

@@ -8,6 +8,7 @@ import click
 
 from lgcoamix.errors import Interrupted, RunError, SettingsError
 from lgcoamix.settings.launch import launched
+from preprocess import interrupt
 from preprocess.terminal import say
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -33,8 +34,8 @@ def friendly(command: Callable) -> Callable:
             if launched()[0] == 0:  # all ranks stop, one reports
                 say(f"\n{stop}", err=True)
             sys.exit(128 + stop.signal)
-        except KeyboardInterrupt as stop:
-            say("\n" + "; ".join(["interrupted", *getattr(stop, "__notes__", [])]), err=True)
+        except KeyboardInterrupt:  # of a caller that answers signals itself
+            say(interrupt.LINE, err=True)
             sys.exit(130)
 
     return wrapped

@@ -56,6 +56,7 @@ def train(shards: Path, superpixels: str | None, out: Path | None, **given: Any)
       torchrun --nproc-per-node 4 train.py --shards data/cub.h5 --amp bf16 --resume auto
     """
     from lgcoamix.runs.checks import preflight
+    from lgcoamix.training.signals import promise
     from preprocess.store import Store
 
     store = Store(shards, superpixels)
@@ -65,6 +66,8 @@ def train(shards: Path, superpixels: str | None, out: Path | None, **given: Any)
     checked = preflight(store, settings, options)
     if checked.results is not None:
         say(f"{options.out} is already finished and left unchanged", err=True)
+    if options.resume in (None, "auto"):
+        promise(options.out)
     results = checked.results or _train(store, settings, options, checked.identity)
     if results:  # only rank 0 has them
         _print_results({options.out.name: results})

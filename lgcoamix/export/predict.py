@@ -17,8 +17,9 @@ from lgcoamix.export.folder import Exported, read_exported
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import make_statistics, to_inputs
 from lgcoamix.settings.options import PredictOptions
+from preprocess import interrupt
 from preprocess.outputs import writing
-from preprocess.text import cells, listed, shown_name
+from preprocess.text import cells, listed, shown, shown_name
 
 _SHOWN = 10  # images in the summary
 
@@ -78,19 +79,19 @@ def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int],
     top = min(options.top, len(exported.classes))
     ranks = range(1, top + 1)
     names = ["image", *(f"{name}_{rank}" for rank in ranks for name in ("class", "probability")), "error"]
-    with writing(options.out) as table:
+
+    def tell() -> None:
+        interrupt.explain(shown(f"interrupted after {done} of {len(paths)} images; {options.out} was not written"))
+
+    with interrupt.undoing(tell), writing(options.out) as table:
         table.write(_lines([names]))
         advance = start("classifying", len(paths))
-        try:
-            for batch in _predictions(exported, paths, options, top, device):
-                table.write(_lines([_row(found, top) for found in batch]))
-                failed += [found for found in batch if found.error]
-                first += [found for found in batch if not found.error][: _SHOWN - len(first)]
-                done += len(batch)
-                advance(len(batch))
-        except KeyboardInterrupt as stop:
-            stop.add_note(f"{done} of {len(paths)} images were classified")
-            raise
+        for batch in _predictions(exported, paths, options, top, device):
+            table.write(_lines([_row(found, top) for found in batch]))
+            failed += [found for found in batch if found.error]
+            first += [found for found in batch if not found.error][: _SHOWN - len(first)]
+            done += len(batch)
+            advance(len(batch))
     return Summary(len(paths), tuple(first), tuple(failed))
 
 

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from preprocess import interrupt
+from preprocess.text import shown
+
 
 class Stop:
     """Whether this process was told to stop, and by which signal."""
@@ -19,7 +22,7 @@ class Stop:
     def note(self, number: int, _: FrameType | None) -> None:
         """Remember the first signal; a later Ctrl-C ends the process at once."""
         if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            interrupt.leave(number)
         self.signal = self.signal or number
         # A DataLoader worker that also received the signal must not interrupt a step: torch's handler raises anywhere.
         # The loader itself notices between two steps.
@@ -40,12 +43,13 @@ def listening(alone: bool) -> Iterator[Stop]:
         if alone or stop.signal is None:
             stop.note(number, frame)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with interrupt.answering(note):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+
+def promise(out: Path) -> None:
+    """Say how to continue a run that a signal ends at once."""
+    interrupt.explain(shown(f"interrupted; to continue from the last checkpoint: {command_to_continue(out)}"))
 
 
 def command_to_continue(out: Path) -> str:

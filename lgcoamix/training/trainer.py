@@ -21,7 +21,7 @@ from lgcoamix.training.epoch import refuse_infinite_weights, train_one_epoch
 from lgcoamix.training.loggers import Logs
 from lgcoamix.training.optim import set_rate
 from lgcoamix.training.progress_line import ProgressLine, speed
-from lgcoamix.training.signals import Stop, command_to_continue, listening
+from lgcoamix.training.signals import Stop, command_to_continue, listening, promise
 from lgcoamix.training.state import TrainingState
 from lgcoamix.training.step import Step
 
@@ -66,6 +66,7 @@ class Trainer:
         """Run the remaining epochs. ``folder`` is None on all ranks but the first."""
         self.folder = folder
         self._resume(self.ranks.from_first(self._checkpoint_to_resume() if folder else None))
+        promise(self.options.out)
         if folder:
             self._start_logs()
         with listening(alone=self.ranks.world == 1) as self.stop:
@@ -80,6 +81,8 @@ class Trainer:
                     # The worker received the signal before it could ignore it. No step is interrupted from here on.
                     raise self._interrupted() from None
                 raise
+        if self.ranks.any(self.stop.signal is not None):  # after the last step
+            raise self._interrupted()
 
     def _checkpoint_to_resume(self) -> str | None:
         """On rank 0: the checkpoint to resume, or None after starting a new folder."""
@@ -208,8 +211,9 @@ class Trainer:
     def _interrupted(self) -> Interrupted:
         self._save()
         self.ranks.any(False)  # wait for the first to write: torchrun ends all ranks once one exits
-        place = f"step {self.state.progress.number} of epoch {self.state.progress.epoch + 1}"
-        line = f"interrupted; saved after {place}, to continue:\n  {command_to_continue(self.options.out)}"
+        number, epoch = self.state.progress.number, self.state.progress.epoch
+        place = f"step {number} of epoch {epoch + 1}" if number or not epoch else f"epoch {epoch}"
+        line = f"interrupted; saved after {place}, to continue: {command_to_continue(self.options.out)}"
         return Interrupted(line, self.stop.signal or SIGTERM)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from typing import Any
 
-from preprocess.errors import BuildError, ThreadsInterrupted
+from preprocess.errors import BuildError
 from preprocess.superpixels import ALGORITHMS
 
 CLUSTERS = ("dask", "ray")
@@ -58,7 +59,6 @@ def run_parallel(
     Raises
     ------
     BuildError : a worker died, or the cluster cannot be reached.
-    ThreadsInterrupted : Ctrl-C or SIGTERM arrived while threads were running.
     """
     engines = {"loky": _in_processes, "threading": _in_threads, "dask": _on_dask, "ray": _on_ray}
 
@@ -66,6 +66,8 @@ def run_parallel(
         for result in engines[backend](work, calls, jobs, scheduler):
             done(result)
 
+    if backend != "threading" and hasattr(signal, "pthread_sigmask"):
+        _start_trackers()
     try:
         _away_from_signals(run_all)
     except BrokenProcessPool:
@@ -73,14 +75,6 @@ def run_parallel(
             "a worker process died: it was killed or ran out of memory (lower --jobs or --shard-size to use less). "
             "Finished shards are kept; run the same command to continue"
         ) from None
-    except KeyboardInterrupt as interrupt:
-        if backend != "loky" or jobs == 1:
-            raise ThreadsInterrupted from interrupt
-        from joblib.externals.loky import get_reusable_executor
-
-        logging.getLogger("concurrent.futures").disabled = True  # it would log the tasks of killed workers
-        get_reusable_executor(reuse=True).shutdown(kill_workers=True)
-        raise
 
 
 def _in_processes(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: None) -> Iterator:
@@ -166,7 +160,23 @@ def _away_from_signals(work: Callable[[], None]) -> None:
 
     def block() -> None:
         if hasattr(signal, "pthread_sigmask"):
-            resource_tracker.ensure_running()  # starting it later would unblock the signals
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
     ThreadPoolExecutor(1, initializer=block).submit(work).result()
+
+
+def _start_trackers() -> None:
+    """Start the processes that remove semaphores and folders when this one ends early, and have them do it in silence.
+
+    Started later, by libraries, they would report what they remove, and unblock the signals of a worker thread.
+    """
+    from joblib.externals.loky.backend import resource_tracker as lokys
+
+    name = "PYTHONWARNINGS"
+    before = os.environ.get(name)
+    os.environ[name] = "ignore:resource_tracker"
+    resource_tracker.ensure_running()
+    lokys.ensure_running()
+    del os.environ[name]
+    if before is not None:
+        os.environ[name] = before

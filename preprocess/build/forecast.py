@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from rich.filesize import decimal
 
+from preprocess import interrupt
 from preprocess.build.plan import Plan, Task
 from preprocess.build.task import run_task
 from preprocess.errors import BuildError
@@ -46,7 +47,8 @@ def forecast(plan: Plan) -> Forecast:
     places = sorted({round(place) for place in np.linspace(0, len(everything) - 1, _MEASURED)})
     chosen = tuple(everything[place] for place in places)
     task = Task("measured", 0, chosen, "measured", settings.columns)
-    with tempfile.TemporaryDirectory() as name:
+    folder = tempfile.TemporaryDirectory()
+    with interrupt.undoing(folder.cleanup), folder as name:
         home = Path(name)
         begin = time.perf_counter()
         report = run_task(task, home, plan.stem, settings)

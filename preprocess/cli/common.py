@@ -2,8 +2,6 @@
 
 import contextlib
 import functools
-import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +9,9 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from preprocess import interrupt
 from preprocess.datasets import DATASETS, Listing
-from preprocess.errors import OutputError, PreprocessError, Terminated, ThreadsInterrupted
+from preprocess.errors import OutputError, PreprocessError
 from preprocess.files import describe
 from preprocess.machine import cores
 from preprocess.terminal import Rate, Terminal, Words, say
@@ -32,11 +31,10 @@ superpixels_option = click.option(
 
 
 def friendly(command: Callable) -> Callable:
-    """Turn failures that a user can fix into one message and exit code 1; Ctrl-C into 130, SIGTERM into 143."""
+    """Turn failures that a user can fix into one message and exit code 1."""
 
     @functools.wraps(command)
     def wrapped(*args: object, **kwargs: object) -> object:
-        before = signal.signal(signal.SIGTERM, _terminate)
         try:
             return command(*args, **kwargs)
         except OutputError as error:
@@ -45,22 +43,11 @@ def friendly(command: Callable) -> Callable:
             raise click.ClickException(str(error)) from None
         except OSError as error:
             raise click.ClickException(describe(error)) from None
-        except KeyboardInterrupt as interrupt:
-            lost = getattr(interrupt, "__notes__", ["finished work is kept: run the same command to continue"])
-            say("\n" + "; ".join(["interrupted", *lost]), err=True)
-            code = 143 if isinstance(interrupt.__cause__ or interrupt, Terminated) else 130
-            if isinstance(interrupt, ThreadsInterrupted):
-                sys.stdout.flush()
-                os._exit(code)  # skip the exit handlers of Python and HDF5, which could clash with running threads
-            sys.exit(code)
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        except KeyboardInterrupt:  # of a caller that answers signals itself
+            say(interrupt.LINE, err=True)
+            sys.exit(130)
 
     return wrapped
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise Terminated
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from preprocess import interrupt
 from preprocess.datasets.base import Adapter
 from preprocess.datasets.folder import find_folder
 
@@ -28,15 +29,20 @@ _FINE = 2 * SIZE  # drawn at twice the size, then halved for smooth edges
 def create_demo(root: Path) -> None:
     """Write the set as PNG files under ``root/train`` and ``root/test``; an interrupted run leaves nothing behind."""
     aside = root.with_name(f".{root.name}.{os.getpid()}.tmp")
-    try:
-        for split, label, index in demo_samples():
-            path = aside / split / CLASSES[label] / f"{index:03d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(draw_beetle(split, label, index)).save(path)
-        root.parent.mkdir(parents=True, exist_ok=True)
-        aside.rename(root)
-    finally:
+
+    def remove() -> None:
         shutil.rmtree(aside, ignore_errors=True)
+
+    with interrupt.undoing(remove):
+        try:
+            for split, label, index in demo_samples():
+                path = aside / split / CLASSES[label] / f"{index:03d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(draw_beetle(split, label, index)).save(path)
+            root.parent.mkdir(parents=True, exist_ok=True)
+            aside.rename(root)
+        finally:
+            remove()
 
 
 def demo_samples() -> Iterator[tuple[str, int, int]]:

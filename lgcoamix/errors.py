@@ -9,6 +9,12 @@ class RunError(RuntimeError):
     """A run cannot start or continue: its data, files or machine are not as required."""
 
 
+class FolderTakenError(RunError):
+    """Another process is training in the run folder."""
+
+    CODE = 75  # exit code of a run that a sweep has started: try again later, as in sysexits.h
+
+
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
     """A signal stopped the run, after it saved a checkpoint."""
 

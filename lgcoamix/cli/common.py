@@ -1,13 +1,13 @@
 """What the commands share: error messages and tables."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 
 import click
 
-from lgcoamix.errors import Interrupted, RunError, SettingsError
-from lgcoamix.settings.launch import launched
+from lgcoamix.errors import FolderTakenError, Interrupted, RunError, SettingsError
 from preprocess import interrupt
 from preprocess.terminal import say
 
@@ -26,13 +26,18 @@ def friendly(command: Callable) -> Callable:
             return command(*args, **kwargs)
         except (SettingsError, OutputError) as error:
             raise click.UsageError(str(error)) from None
+        except FolderTakenError as error:
+            if interrupt.CHILD in os.environ:
+                sys.exit(error.CODE)
+            raise click.ClickException(str(error)) from None
         except (RunError, PreprocessError) as error:
             raise click.ClickException(_message(error)) from None
         except OSError as error:
             raise click.ClickException(describe(error)) from None
         except Interrupted as stop:
-            if launched()[0] == 0:  # all ranks stop, one reports
-                say(f"\n{stop}", err=True)
+            interrupt.explain("")  # this is the line
+            if interrupt.speaks():
+                say(stop, err=True)
             sys.exit(128 + stop.signal)
         except KeyboardInterrupt:  # of a caller that answers signals itself
             say(interrupt.LINE, err=True)

@@ -26,7 +26,7 @@ from preprocess.terminal import say
 @click.option("--seeds", default="0", show_default=True, metavar="N,N|LO:HI", help="0:3 means 0, 1 and 2.")
 @click.option("--out", type=PATH, required=True, help="Run folders go to OUT/NAME-sSEED.")
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs in parallel; they share the cores."
+    "--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Runs in parallel; they share the cores."
 )
 @METRIC
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- OPTIONS OF TRAIN]")

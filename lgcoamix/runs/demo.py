@@ -1,12 +1,13 @@
 """``make demo``: the complete pipeline on a generated data set, in a few minutes on a CPU."""
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lgcoamix.errors import RunError
+from lgcoamix.errors import Interrupted, RunError
+from lgcoamix.runs import children
 from lgcoamix.runs.documents import read_results
+from preprocess import interrupt
 
 METHODS = ("none", "lgcoamix")
 
@@ -45,8 +46,16 @@ def run_demo(data: Path, runs: Path, say: Callable[[str], None]) -> tuple[dict[s
 
 
 def _command(module: str, *arguments: str) -> None:
-    code = subprocess.run([sys.executable, "-m", module, *arguments]).returncode
-    if code == 130:
-        raise KeyboardInterrupt
+    process, stops = children.start([sys.executable, "-m", module, *arguments]), []
+
+    def forward(number: int, _: object) -> None:
+        stops.append(number)
+        process.send_signal(number)
+
+    with interrupt.undoing(lambda: children.kill(process)), interrupt.answering(forward):
+        process.wait()
+    code = children.exit_code(process)
+    if stops or code in (130, 143):
+        raise Interrupted(interrupt.LINE, stops[0] if stops else code - 128)
     if code:
         raise RunError(f"python -m {module} {' '.join(arguments)} failed with exit code {code}")

@@ -1,6 +1,5 @@
 """The files of a run: configuration, tables, checkpoints, results. Only rank 0 writes them."""
 
-import fcntl
 import json
 import math
 import os
@@ -11,6 +10,7 @@ from typing import Any, Self
 
 from lgcoamix.errors import RunError
 from lgcoamix.runs.checkpoint import checkpoints_in, load_checkpoint, save_checkpoint
+from lgcoamix.runs.lock import lock_folder
 from preprocess.files import is_leftover, named, write_whole
 from preprocess.text import to_csv
 
@@ -28,7 +28,7 @@ class RunFolder:
 
     Raises
     ------
-    RunError : another process is training in the folder.
+    FolderTakenError : another process is training in the folder.
     """
 
     def __init__(self, path: Path, chosen_on: str, keep: int = 2) -> None:
@@ -38,12 +38,7 @@ class RunFolder:
         self.lambda_bytes = 0
         path.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(path)
-        self._lock = (path / ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise RunError(f"another process is training in {path}; wait for it, or choose another --out") from None
+        self._lock = lock_folder(path)
         for leftover in filter(is_leftover, path.iterdir()):
             leftover.unlink()
 

@@ -1,29 +1,37 @@
 """Run the train command for every method and seed, each in a separate process and run folder."""
 
+import math
 import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
-from lgcoamix.errors import Interrupted, SettingsError
+from lgcoamix.errors import FolderTakenError, Interrupted, SettingsError
+from lgcoamix.runs import children
+from lgcoamix.runs.lock import is_taken
 from lgcoamix.settings.mixers import METHOD_OPTIONS
 from lgcoamix.settings.text import suggest
+from preprocess import interrupt
 from preprocess.machine import cores
+from preprocess.text import listed
 
 TRAIN = (sys.executable, "-m", "lgcoamix", "train")
 _OWN = ("--shards", "--seed", "--out", "--resume")  # train options that the sweep sets for every cell
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _HANG_UP = getattr(signal, "SIGHUP", None)  # terminal closed; Windows has none
+_PAUSE = 0.05  # seconds between two looks at the cells
+_PATIENCE = 1.25  # seconds that a cell has for its step and checkpoint after Ctrl-C
+_MOST = 10_000  # cells
+_SHOWN = 60  # characters of a wrong value
 
 
 @dataclass(frozen=True)
@@ -86,13 +94,15 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?::(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*([0-9]{1,19})(?::([0-9]{1,19}))?\s*", part)
         if not match:
-            raise SettingsError(f"--seeds takes numbers and ranges such as 0,1,2 or 0:3, got {text!r}")
-        low, high = int(match[1]), match[2]
-        seeds += [low] if high is None else range(low, int(high))
+            raise SettingsError(f"--seeds takes numbers and ranges such as 0,1,2 or 0:3, got {text[:_SHOWN]!r}")
+        low, high = int(match[1]), int(match[2] or match[1]) + (match[2] is None)
+        if len(seeds) + high - low > _MOST:
+            raise SettingsError(f"--seeds gives more than {_MOST:,} seeds, got {text[:_SHOWN]!r}")
+        seeds += range(low, high)
     if not seeds or len(set(seeds)) < len(seeds):
-        raise SettingsError(f"--seeds needs at least one seed, without duplicates, got {text!r}")
+        raise SettingsError(f"--seeds needs at least one seed, without duplicates, got {text[:_SHOWN]!r}")
     return tuple(seeds)
 
 
@@ -147,7 +157,15 @@ def make_cells(
     out : parent of the run folders.
     options : train options for every cell.
     command : start of every command line.
+
+    Raises
+    ------
+    SettingsError : too many cells.
     """
+    if len(variants) * len(seeds) > _MOST:
+        raise SettingsError(
+            f"a sweep has at most {_MOST:,} cells, got {len(variants)} variants with {len(seeds)} seeds each; use fewer"
+        )
     cells = []
     for seed in seeds:
         for variant in variants:
@@ -160,13 +178,13 @@ def make_cells(
 def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> tuple[Failure, ...]:
     """Run cells, ``jobs`` at a time. A failed cell does not stop the others.
 
-    Each cell has its own process group, so that Ctrl-C reaches it once, through this process. The train command decides
-    whether to start or resume a run, or to leave it unchanged.
+    The train command decides whether to start or resume a run, or to leave it unchanged. A cell that another sweep
+    trains now is left to it, and tried again once it is free.
 
     Parameters
     ----------
     jobs : if more than one, cells write their output to logs and share the cores.
-    say : shows a line of text; called from threads.
+    say : shows a line of text.
 
     Returns
     -------
@@ -177,87 +195,124 @@ def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> t
     Interrupted : Ctrl-C or SIGTERM reached this process or a cell. All cells have ended.
     """
     cells[0].folder.parent.mkdir(parents=True, exist_ok=True)
-    running = _Running(jobs, say)
-    failures = []
-    with _forwarding(running), ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(running.run, cell) for cell in cells]
-        for future in as_completed(futures):
-            failure = future.result()
-            if failure and not running.stopped_by:
-                say(f"{failure.cell.name}: failed, {failure.reason}")
-                failures.append(failure)
+    running = _Running(jobs, say, list(cells))
+    with interrupt.undoing(running.kill), _answering(running.note):
+        while running.stopped_by == 0 and (running.waiting or running.processes):
+            running.start()
+            time.sleep(_PAUSE)
+            running.collect()
+        killed = running.end()
     if running.stopped_by:
         done = sum(cell.finished for cell in cells)
+        lost = f"; {listed(killed)}: killed in a step, the last checkpoint is kept" if killed else ""
         raise Interrupted(
-            f"stopped with {done} of {len(cells)} cells finished; run the same command to continue", running.stopped_by
+            f"interrupted: stopped with {done} of {len(cells)} cells finished; run the same command to continue{lost}",
+            running.stopped_by,
         )
     order = {cell.name: number for number, cell in enumerate(cells)}
-    return tuple(sorted(failures, key=lambda failure: order[failure.cell.name]))
+    return tuple(sorted(running.failures, key=lambda failure: order[failure.cell.name]))
 
 
 @dataclass
 class _Running:
-    """Processes of the running cells, and whether to stop."""
+    """The cells that wait and that run, and whether to stop.
+
+    Parameters
+    ----------
+    taken : cells that another process trained in when they were tried.
+    unchanged : cells that were finished before they were started here.
+    stopped_by : a signal, or 0.
+    """
 
     jobs: int
     say: Callable[[str], None]
-    stopped_by: int = 0  # a signal
-    processes: set[subprocess.Popen] = field(default_factory=set)
-    lock: threading.RLock = field(default_factory=threading.RLock)  # a signal may arrive while another is handled
+    waiting: list[Cell]
+    processes: dict[subprocess.Popen, Cell] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    taken: set[Cell] = field(default_factory=set)
+    unchanged: set[Cell] = field(default_factory=set)
+    stopped_by: int = 0
 
-    def run(self, cell: Cell) -> Failure | None:
-        """Run a cell to its end. Called in a thread."""
-        was_finished = cell.finished
-        try:
-            code = self._code(cell, was_finished)
-        except OSError as error:
-            return Failure(cell, str(error))
-        if code is None:
-            return None
-        if code - 128 in _STOPS:
-            self.stop(code - 128, again=False)
-        if code or not cell.finished:
-            reason = f"exit code {code}" if code else "it ended without results.json"
-            return Failure(cell, f"{reason}, see {cell.log}" if self.jobs > 1 else reason)
-        self.say(f"{cell.name}: already finished, left unchanged" if was_finished else f"{cell.name}: done")
-        return None
+    def note(self, number: int, _: FrameType | None) -> None:
+        """Stop soon; at a second signal, now."""
+        if self.stopped_by:
+            interrupt.leave(number)
+        self.stopped_by = signal.SIGTERM if number == _HANG_UP else number
 
-    def stop(self, number: int, again: bool = True) -> None:
-        """Start no more cells, and forward the signal to the running ones; a second time only if ``again``."""
-        with self.lock:
-            if self.stopped_by and not again:
+    def start(self) -> None:
+        """Start cells that are free, while there is room."""
+        for cell in self.waiting[:]:
+            if self.stopped_by or len(self.processes) == self.jobs:
                 return
-            self.stopped_by = self.stopped_by or number
-            for process in self.processes:
-                process.send_signal(number)
+            if is_taken(cell.folder):
+                self._leave_to_others(cell)
+                continue
+            self.waiting.remove(cell)
+            try:
+                self._start(cell)
+            except OSError as error:
+                self._fail(cell, str(error))
 
-    def _code(self, cell: Cell, was_finished: bool) -> int | None:
-        """Return the exit code as a shell reports it; None for a cell that did not start."""
-        process = self._start(cell, was_finished)
-        if process is None:
-            return None
-        code = process.wait()
-        with self.lock:
-            self.processes.discard(process)
-        return 128 - code if code < 0 else code
+    def collect(self) -> None:
+        """Take in the cells that have ended."""
+        for process, cell in list(self.processes.items()):
+            if process.poll() is None:
+                continue
+            del self.processes[process]
+            code = children.exit_code(process)
+            if code == FolderTakenError.CODE:
+                self._leave_to_others(cell)
+                self.waiting.append(cell)
+            elif code - 128 in _STOPS:
+                self.stopped_by = self.stopped_by or code - 128
+            elif code or not cell.finished:
+                reason = f"exit code {code}" if code else "it ended without results.json"
+                self._fail(cell, f"{reason}, see {cell.log}" if self.jobs > 1 else reason)
+            else:
+                self.say(f"{cell.name}: {'already finished, left unchanged' if cell in self.unchanged else 'done'}")
 
-    def _start(self, cell: Cell, was_finished: bool) -> subprocess.Popen | None:
-        with self.lock:  # either the stop is seen here, or it sees the process
-            if self.stopped_by:
-                return None
-            if not was_finished:
-                self.say(f"{cell.name}: training -> {cell.folder}")
-            with self._output(cell) as output:
-                process = subprocess.Popen(
-                    cell.command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env=self._environment(),
-                    process_group=0,
-                )
-            self.processes.add(process)
-            return process
+    def end(self) -> list[str]:
+        """Forward the signal, and wait for the cells that still run. Ctrl-C waits for a moment, then kills.
+
+        Returns
+        -------
+        Names of the killed cells.
+        """
+        for process in self.processes:
+            process.send_signal(self.stopped_by)
+        last = time.monotonic() + (_PATIENCE if self.stopped_by == signal.SIGINT else math.inf)
+        while self.processes and time.monotonic() < last:
+            time.sleep(_PAUSE)
+            self.collect()
+        killed = [cell.name for cell in self.processes.values()]
+        self.kill()
+        for process in self.processes:
+            process.wait()
+            children.exit_code(process)
+        return killed
+
+    def kill(self) -> None:
+        """End all cells at once."""
+        for process in self.processes:
+            children.kill(process)
+
+    def _leave_to_others(self, cell: Cell) -> None:
+        if cell not in self.taken:
+            self.taken.add(cell)
+            self.say(f"{cell.name}: another process is training in {cell.folder}; waiting for it")
+
+    def _fail(self, cell: Cell, reason: str) -> None:
+        if not self.stopped_by:
+            self.say(f"{cell.name}: failed, {reason}")
+            self.failures.append(Failure(cell, reason))
+
+    def _start(self, cell: Cell) -> None:
+        if cell.finished:
+            self.unchanged.add(cell)
+        else:
+            self.say(f"{cell.name}: training -> {cell.folder}")
+        with self._output(cell) as output:
+            self.processes[children.start(cell.command, output, self._environment())] = cell
 
     @contextmanager
     def _output(self, cell: Cell) -> Iterator[int | None]:
@@ -273,26 +328,22 @@ class _Running:
 
 
 @contextmanager
-def _forwarding(running: _Running) -> Iterator[None]:
-    """Forward Ctrl-C and SIGTERM to the cells, and wait for them."""
-
-    def handle(number: int, _: FrameType | None) -> None:
-        running.stop(signal.SIGTERM if number == _HANG_UP else number)
-
-    # nohup ignores SIGHUP: leave it ignored.
-    hang_up = [_HANG_UP] if _HANG_UP and signal.getsignal(_HANG_UP) != signal.SIG_IGN else []
-    before = {number: signal.signal(number, handle) for number in (*_STOPS, *hang_up)}
+def _answering(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Answer a lost terminal as well; nohup ignores that, and it stays ignored."""
+    lost = _HANG_UP is not None and signal.getsignal(_HANG_UP) != signal.SIG_IGN
+    before = signal.signal(_HANG_UP, handler) if lost else None
     try:
-        yield
+        with interrupt.answering(handler):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if lost:
+            signal.signal(_HANG_UP, before)
 
 
 def _parse_cell(text: str) -> Variant:
     name, equals, options = text.partition("=")
     form = '--cell NAME="--mixer lgcoamix --set mixer.score=pre_norm"'
-    if not equals or not re.fullmatch(r"\w[\w.+-]*", name):
+    if not equals or not re.fullmatch(r"\w[\w.+-]{0,99}", name):
         raise SettingsError(f"expected {form}, got {text!r}")
     try:
         words = tuple(shlex.split(options))

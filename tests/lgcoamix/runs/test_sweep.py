@@ -22,21 +22,17 @@ from lgcoamix.errors import Interrupted, SettingsError
 from lgcoamix.runs.sweep import Cell, Variant, make_cells, parse_seeds, parse_variants, run_cells
 from tests.conftest import ROOT, Run
 
-# Takes the options of train. --fail CODE, --wait and --say are its own.
+# Takes the options of train. --fail CODE, --wait NAME, --hang NAME and --seconds are its own.
 STAND_IN = """
-import json, os, signal, sys, time
+import json, os, signal, subprocess, sys, time
 from pathlib import Path
+from lgcoamix.errors import FolderTakenError
+from lgcoamix.runs.lock import lock_folder
+from preprocess import interrupt
 
-given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-out = Path(given["--out"])
-out.mkdir(exist_ok=True)
-(out / "config.json").write_text("{}")
-with (out / "calls.jsonl").open("a") as file:
-    file.write(json.dumps([sys.argv[1:], os.environ.get("OMP_NUM_THREADS")]) + "\\n")
-print("I train", out.name, flush=True)
-if given.get("--wait") == out.name:
+def stop(out, seconds):
     def note(number, frame):
-        time.sleep(0.3)  # saves where it is; a second signal would end it here, as it does train
+        time.sleep(seconds)  # saves where it is; a second signal would end it here, as it does train
         (out / "told").write_text(str(number))
         sys.exit(128 + number)
     def first(number, frame):
@@ -45,20 +41,43 @@ if given.get("--wait") == out.name:
         note(number, frame)
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, first)
-    (out / "ready").touch()
-    time.sleep(60)
-name, _, code = given.get("--fail", "").partition(":")
-if name == out.name:
-    if code == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    sys.exit(int(code))
-(out / "results.json").write_text("{}")
+
+def train():
+    given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+    out = Path(given["--out"])
+    out.mkdir(exist_ok=True)
+    if (out / "results.json").exists():
+        return
+    try:
+        lock = lock_folder(out)
+    except FolderTakenError as error:
+        sys.exit(error.CODE)
+    (out / "config.json").write_text("{}")
+    with (out / "calls.jsonl").open("a") as file:
+        file.write(json.dumps([sys.argv[1:], os.environ.get("OMP_NUM_THREADS"), os.getppid()]) + "\\n")
+    print("I train", out.name, flush=True)
+    if out.name in (given.get("--wait"), given.get("--hang")):
+        if given.get("--hang"):
+            subprocess.Popen(["sleep", "60"], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+        stop(out, 60 if given.get("--hang") else 0.3)
+        (out / "ready").touch()
+        time.sleep(60)
+    time.sleep(float(given.get("--seconds", 0)))
+    name, _, code = given.get("--fail", "").partition(":")
+    if name == out.name:
+        if code == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        sys.exit(int(code))
+    (out / "results.json").write_text("{}")
+
+interrupt.run(train)
 """
 
 
 @pytest.fixture
-def cells(tmp_path: Path) -> Callable[..., tuple[Cell, ...]]:
+def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Cell, ...]]:
     """Cells of none and cutmix, whose command is the stand-in."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (tmp_path / "stand_in.py").write_text(STAND_IN)
 
     def make(*options: str, seeds: tuple[int, ...] = (0, 1)) -> tuple[Cell, ...]:
@@ -70,7 +89,7 @@ def cells(tmp_path: Path) -> Callable[..., tuple[Cell, ...]]:
     return make
 
 
-def _calls(cell: Cell) -> list[tuple[list[str], str | None]]:
+def _calls(cell: Cell) -> list[tuple[list[str], str | None, int]]:
     return [tuple(json.loads(line)) for line in (cell.folder / "calls.jsonl").read_text().splitlines()]
 
 
@@ -128,6 +147,14 @@ MISTAKES = {
     "no dashes": (("--mixers", "none", "--epochs", "3"), "No such option '--epochs'"),
     "a stray word": (("--mixers", "none", "--seeds", "0", "1"), "expected train options, such as -- --epochs 20"),
     "jobs": (("--mixers", "none", "--jobs", "0"), "--jobs"),
+    "too many jobs": (("--mixers", "none", "--jobs", "1000000"), "1000000 is not in the range 1<=x<=256"),
+    "too many seeds": (("--mixers", "none", "--seeds", "0:1000000000000"), "--seeds gives more than 10,000 seeds"),
+    "too many cells": (
+        ("--mixers", "none,mixup", "--seeds", "0:6000"),
+        "at most 10,000 cells, got 2 variants with 6000",
+    ),
+    "a seed of 5,000 digits": (("--mixers", "none", "--seeds", "1" * 5000), "--seeds takes numbers and ranges"),
+    "a name of 300 letters": (("--cell", f"{'a' * 300}=--mixer none"), "expected --cell NAME="),
     **{
         name: (("--mixers", "none", "--", "--epochs", "1", *words), f"{words[0][:6]}")
         for name, words in {
@@ -172,7 +199,7 @@ def test_cells_run_one_after_the_other_and_finished_ones_are_said_to_be(cells, m
     assert lines == [line for name in names for line in (f"{name}: training -> {out / name}", f"{name}: done")]
     assert capfd.readouterr().out.splitlines() == [f"I train {name}" for name in names]
     for cell in cells():
-        ((words, threads),) = _calls(cell)
+        ((words, threads, _),) = _calls(cell)
         assert words == list(cell.command[2:])
         assert threads is None
         assert not cell.log.exists()
@@ -213,7 +240,7 @@ def test_several_at_a_time_share_the_cores_and_write_logs(cells, monkeypatch, ca
     assert capfd.readouterr().out == ""
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert run_cells(cells(), 2, lambda line: None) == ()
-    assert _calls(cells()[0])[1][1] == "3"
+    assert _calls(cells()[2])[1][1] == "3"
     assert cells()[2].log.read_text() == "I train none-s1\n" * 2  # of the failed and of the good run
 
 
@@ -241,6 +268,7 @@ import sys
 from pathlib import Path
 from lgcoamix.cli.common import friendly
 from lgcoamix.runs.sweep import make_cells, parse_variants, run_cells
+from preprocess import interrupt
 
 home, jobs = Path(sys.argv[1]), int(sys.argv[2])
 
@@ -248,9 +276,12 @@ home, jobs = Path(sys.argv[1]), int(sys.argv[2])
 def main():
     command = (sys.executable, str(home / "stand_in.py"))
     variants = parse_variants("none,cutmix", ())
-    run_cells(make_cells(Path("s"), variants, (0, 1), home / "out", sys.argv[3:], command), jobs, print)
+    cells = make_cells(Path("s"), variants, (0, 1), home / "out", sys.argv[3:], command)
+    with (home / "said.txt").open("a") as said:
+        for failure in run_cells(cells, jobs, lambda line: print(line, file=said)):
+            sys.exit(str(failure))
 
-main()
+interrupt.run(main)
 """
 
 
@@ -263,7 +294,9 @@ def driven(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     def start(jobs: int, *options: str) -> subprocess.Popen:
         command = [sys.executable, "-c", textwrap.dedent(DRIVER), str(tmp_path), str(jobs), *options]
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes))
+        where = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "start_new_session": True}
+        ready = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+        started.append(subprocess.Popen(command, preexec_fn=ready, **where, **pipes))
         return started[-1]
 
     yield start
@@ -282,8 +315,7 @@ def _wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("jobs", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT)])
 def test_a_signal_reaches_every_running_cell_once_and_ends_the_sweep(number, jobs, driven, tmp_path):
     process = driven(jobs, "--wait", "cutmix-s0")
     _wait_for(tmp_path / "out" / "cutmix-s0" / "ready", process)
@@ -293,7 +325,9 @@ def test_a_signal_reaches_every_running_cell_once_and_ends_the_sweep(number, job
     stderr = process.communicate(timeout=30)[1]
     assert process.returncode == 128 + number, stderr
     done = 1 if jobs == 1 else 3
-    assert f"stopped with {done} of 4 cells finished; run the same command to continue" in stderr
+    line = f"interrupted: stopped with {done} of 4 cells finished; run the same command to continue\n"
+    assert stderr.count("interrupted") == 1
+    assert stderr.endswith(line)
     assert "Traceback" not in stderr
     assert (tmp_path / "out" / "cutmix-s0" / "told").read_text() == str(int(number))
     assert (tmp_path / "out" / "none-s1").exists() == (jobs == 2)
@@ -306,6 +340,65 @@ def test_a_lost_terminal_ends_the_cells_too(driven, tmp_path):
     process.communicate(timeout=30)
     assert process.returncode == 143
     assert (tmp_path / "out" / "none-s0" / "told").read_text() == "15"
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_kills_a_cell_that_does_not_end_within_two_seconds_or_at_once_when_repeated(presses, driven, tmp_path):
+    process = driven(1, "--hang", "none-s0")
+    _wait_for(tmp_path / "out" / "none-s0" / "ready", process)
+    (cell,) = _children(process.pid)
+    begin = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    if presses == 2:
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+    stderr = process.communicate(timeout=30)[1]
+    assert time.monotonic() - begin < (2 if presses == 1 else 1)
+    assert process.returncode == 130, stderr
+    kept = "none-s0: killed in a step, the last checkpoint is kept" if presses == 1 else "finished work is kept"
+    assert stderr.count("interrupted") == 1
+    assert kept in stderr.splitlines()[-1]
+    deadline = time.monotonic() + 5
+    while _living(cell):  # what the cell had started, too
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _living(group: int) -> list[str]:
+    stats = subprocess.run(["ps", "-eo", "pgid,stat"], capture_output=True, text=True, check=True).stdout
+    return [line for line in stats.splitlines() if line.split()[0] == str(group) and "Z" not in line]
+
+
+def test_a_killed_sweep_takes_its_cell_with_it(driven, tmp_path):
+    process = driven(1, "--wait", "none-s0")
+    cell = tmp_path / "out" / "none-s0"
+    _wait_for(cell / "ready", process)
+    process.kill()
+    process.communicate(timeout=30)
+    deadline = time.monotonic() + 20
+    while not (cell / "told").exists():
+        assert time.monotonic() < deadline, "the cell goes on"
+        time.sleep(0.02)
+    assert (cell / "told").read_text() == str(int(signal.SIGTERM))  # it saved
+    assert not (cell / "results.json").exists()
+
+
+def test_two_sweeps_over_one_folder_share_the_work_and_none_fails(driven, tmp_path):
+    sweeps = [driven(1, "--seconds", "0.7") for _ in range(2)]
+    for process in sweeps:
+        stderr = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, stderr
+        assert stderr == ""
+    told = (tmp_path / "said.txt").read_text()
+    assert "failed" not in told
+    assert "another process is training in" in told
+    calls = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*/calls.jsonl")]  # once each
+    assert len(calls) == 4
+    assert {parent for _, _, parent in calls} == {process.pid for process in sweeps}
 
 
 def test_failed_cells_end_with_1_their_commands_and_no_traceback(run: Run, tmp_path):

@@ -20,7 +20,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 store_argument = click.argument("store", type=FILE)
 jobs_option = click.option(
     "--jobs",
-    type=click.IntRange(1),
+    type=click.IntRange(1, max(64, 4 * cores())),
     callback=lambda context, option, jobs: jobs or cores(),
     help="Number of workers.  [default: one per core]",
 )
@@ -64,7 +64,9 @@ def check_ending(out: Path, ending: str, parameter: str) -> None:
         raise click.BadParameter(f"expected a file name ending in {ending}, got {out}", param_hint=parameter)
 
 
-def find_listing(dataset: str, root: Path | None, download: bool, partial: bool) -> Listing:
+def find_listing(
+    dataset: str, root: Path | None, download: bool, partial: bool, max_unpacked: int | None = None
+) -> Listing:
     """List a data set for a command: download it if needed, and compare its counts with the official ones."""
     from preprocess.raw.find import RAW, find_raw_data
     from preprocess.raw.selection import check_counts, check_names, look_alikes
@@ -72,7 +74,7 @@ def find_listing(dataset: str, root: Path | None, download: bool, partial: bool)
     adapter = DATASETS[dataset]
     if root is not None and not root.is_dir() and adapter.create is None:
         raise click.BadParameter(f"folder {root} does not exist", param_hint="--root")
-    listing = find_raw_data(dataset, root or RAW / dataset, download)
+    listing = find_raw_data(dataset, root or RAW / dataset, download, max_unpacked)
     check_names(listing)
     for warning in look_alikes(listing):
         say(warning, err=True)

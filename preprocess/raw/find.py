@@ -8,10 +8,11 @@ from preprocess.errors import DatasetError, MissingDataError, UnavailableError
 RAW = Path("data/raw")
 
 
-def find_raw_data(name: str, root: Path, download: bool = False) -> Listing:
+def find_raw_data(name: str, root: Path, download: bool = False, max_unpacked: int | None = None) -> Listing:
     """List a data set; generate or download it if it is not under its root.
 
-    Archives are downloaded only if ``download`` is set. Archives under the root are unpacked in any case.
+    Archives are downloaded only if ``download`` is set. Archives under the root are unpacked in any case, up to
+    ``max_unpacked`` bytes each (:func:`preprocess.raw.unpack.unpack`).
 
     Raises
     ------
@@ -21,7 +22,7 @@ def find_raw_data(name: str, root: Path, download: bool = False) -> Listing:
     if adapter.create is not None and not root.exists():
         adapter.create(root)
     try:
-        return _find(adapter, root, download)
+        return _find(adapter, root, download, max_unpacked)
     except UnavailableError as error:
         raise DatasetError(f"{error}\nexpected layout under {root}: {adapter.layout}") from None
     except MissingDataError as error:
@@ -31,7 +32,7 @@ def find_raw_data(name: str, root: Path, download: bool = False) -> Listing:
         ) from None
 
 
-def _find(adapter: Adapter, root: Path, download: bool) -> Listing:
+def _find(adapter: Adapter, root: Path, download: bool, max_unpacked: int | None) -> Listing:
     if not adapter.archives:
         return adapter.find(root)
     from preprocess.raw.download import fetch, unfinished
@@ -41,9 +42,9 @@ def _find(adapter: Adapter, root: Path, download: bool) -> Listing:
             return adapter.find(root)
     except MissingDataError as lacking:
         try:
-            fetch(adapter.archives, root, download)
+            fetch(adapter.archives, root, download, max_unpacked)
         except MissingDataError as error:
             raise MissingDataError(f"{lacking}\n{error}") from None
     else:
-        fetch(adapter.archives, root, download)
+        fetch(adapter.archives, root, download, max_unpacked)
     return adapter.find(root)

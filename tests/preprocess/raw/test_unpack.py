@@ -1,8 +1,11 @@
 """Tar and zip files, honest, damaged and malicious, and what they leave on the disk."""
 
+import gzip
 import io
+import os
 import random
 import stat
+import struct
 import tarfile
 import tracemalloc
 import zipfile
@@ -127,6 +130,10 @@ BAD_NAMES = {
     "..\\x": "outside its folder",
     "C:\\x": "outside its folder",
     "C:x": "outside its folder",
+    "a\x1b[31m": "no usable name",
+    "a\n": "no usable name",
+    "x" * 256: "no usable name",
+    "d/" * 40 + "x": "more than 32 folders deep",
     "": "no usable name",
     ".": "no usable name",
 }
@@ -269,3 +276,102 @@ def test_an_existing_folder_is_not_touched(tmp_path):
     with pytest.raises(FileExistsError):
         unpack(make_tar(tmp_path / "x.tar", ("a", b"1")), tmp_path / "out")
     assert content(tmp_path / "out") == {"mine": b""}
+
+
+def tar_info(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+    info = special(name, kind)
+    info.size = size
+    return info
+
+
+def gzipped_zeros(path: Path, header: tarfile.TarInfo, count: int) -> Path:
+    """A header and more zeros than it may be wise to unpack."""
+    with gzip.open(path, "wb", 1) as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(count // 1_000_000):
+            file.write(bytes(1_000_000))
+    return path
+
+
+def lying_zip(path: Path, size: int) -> Path:
+    """A zip of 8 MB of zeros that states another size."""
+    data = bytearray(make_zip(path, ("a", bytes(8_000_000))).read_bytes())
+    for place in (22, data.index(b"PK\x01\x02") + 24):
+        data[place : place + 4] = size.to_bytes(4, "little")
+    path.write_bytes(data)
+    return path
+
+
+def overlapping_zip(path: Path) -> Path:
+    """A thousand entries of a zip that share one content of 1 MB."""
+    file = make_zip(path, ("a", bytes(1_000_000))).read_bytes()
+    start = file.index(b"PK\x01\x02")
+    listed = file[start : file.index(b"PK\x05\x06")] * 1000
+    tail = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 1000, 1000, len(listed), start, 0)
+    path.write_bytes(file[:start] + listed + tail)
+    return path
+
+
+BOMBS = {
+    "zeros in a tgz": lambda path: gzipped_zeros(path / "x.tgz", tar_info("a", 9_000_000), 9_000_000),
+    "zeros in a zip": lambda path: make_zip(path / "x.zip", ("a", bytes(9_000_000))),
+    "a zip with a small size": lambda path: lying_zip(path / "x.zip", 100),
+    "a zip with a large size": lambda path: lying_zip(path / "x.zip", 0xFFFF_FFF0),
+    "entries that overlap": lambda path: overlapping_zip(path / "x.zip"),
+    "empty files": lambda path: make_tar(path / "x.tgz", *((str(number), b"") for number in range(300))),
+    "folders": lambda path: make_tar(path / "x.tgz", *(special(f"{n}/", tarfile.DIRTYPE) for n in range(300))),
+    "a size of 8 GB": lambda path: make_tar(path / "x.tar", tar_info("a", 8_000_000_000)),
+    "a size of 10^20": lambda path: make_tar(path / "x.tar", tar_info("a", 10**20)),
+    "zeros after the end": lambda path: gzipped_zeros(path / "x.tgz", special("a/", tarfile.DIRTYPE), 9_000_000),
+    "a long header": lambda path: gzipped_zeros(path / "x.tgz", tar_info("a", 9_000_000, tarfile.XHDTYPE), 9_000_000),
+    "a long name": lambda path: gzipped_zeros(
+        path / "x.tgz", tar_info("a", 9_000_000, tarfile.GNUTYPE_LONGNAME), 9_000_000
+    ),
+    "a sparse file": lambda path: make_tar(path / "x.tar", tar_info("a", 10**12, tarfile.GNUTYPE_SPARSE)),
+    "headers of headers": lambda path: make_tar(
+        path / "x.tgz", *[tar_info("a", 0, tarfile.XHDTYPE) for _ in range(3_000)], ("b", b"1")
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_an_archive_that_unpacks_to_too_much_is_stopped_on_its_way(tmp_path, kind):
+    archive = BOMBS[kind](tmp_path)
+    tracemalloc.start()
+    with pytest.raises(DatasetError) as caught:
+        unpack(archive, tmp_path / "out", 1_000_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    message = str(caught.value)
+    assert "--max-unpacked GB" in message or "is damaged" in message or "neither a file nor a folder" in message, (
+        message
+    )
+    assert peak < 4_000_000
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_bound_is_ten_times_the_archive_and_some(tmp_path, monkeypatch):
+    monkeypatch.setattr("preprocess.raw.unpack._SPARE", 200_000)
+    archive = make_tar(tmp_path / "x.tgz", ("a", bytes(1_000_000)))
+    with pytest.raises(
+        DatasetError, match=r"unpacks to more than 2\d\d\.\d kB.*allow more with build --max-unpacked GB"
+    ):
+        unpack(archive, tmp_path / "out")
+    unpack(archive, tmp_path / "out", 1_100_000)
+    assert (tmp_path / "out" / "a").stat().st_size == 1_000_000
+
+
+def test_a_negative_size_in_a_tar_does_not_lead_back(tmp_path, refused):
+    archive = make_tar(tmp_path / "x.tar", ("a", b"1"), ("b", b"2"))
+    data = bytearray(archive.read_bytes())
+    data[1024 + 124 : 1024 + 136] = (-1024).to_bytes(12, "big", signed=True)  # b leads back to a
+    data[1024 + 148 : 1024 + 156] = b" " * 8
+    data[1024 + 148 : 1024 + 156] = b"%06o\0 " % sum(data[1024:1536])
+    archive.write_bytes(data)
+    assert "is damaged" in refused(archive)
+
+
+def test_a_pipe_is_no_archive(tmp_path):
+    os.mkfifo(tmp_path / "x.tar")
+    with pytest.raises(OSError, match="expected a regular file, it is a FIFO"):
+        unpack(tmp_path / "x.tar", tmp_path / "out")

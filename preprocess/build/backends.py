@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import logging
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,7 @@ BACKENDS = ("loky", "threading", *CLUSTERS)
 _MOST_THREADS = 4
 _SMALL, _MANY = 64, 5_000  # pixels, images
 _REACH_SECONDS = 30
+_LAST_PORT = 65_535
 _IDLE_SECONDS = 20  # an orphaned worker exits after this time
 
 
@@ -110,10 +112,12 @@ def _on_dask(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str |
         raise BuildError("--backend dask needs Dask: pip install 'lgcoamix[dask]'") from None
     with contextlib.ExitStack() as stack:
         try:
+            if scheduler:
+                _knock(scheduler)  # Dask fails on odd addresses in many ways, after up to 30 s
             local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
             where = scheduler or stack.enter_context(LocalCluster(**local))
             stack.enter_context(Client(where, timeout=_REACH_SECONDS))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # no connection, a scheduler that asks for certificates, ...
             raise BuildError(f"the Dask scheduler {scheduler or ''} cannot be reached: {error}") from None
         stack.enter_context(joblib.parallel_config(backend="dask"))
         yield from joblib.Parallel(return_as="generator_unordered")(joblib.delayed(work)(*call) for call in calls)
@@ -132,7 +136,7 @@ def _on_ray(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | 
         if scheduler:
             _knock(scheduler)  # ray.init would retry for many minutes
         ray.init(address=scheduler or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:
         raise BuildError(f"the Ray head {scheduler or ''} cannot be reached: {error}") from None
     try:
         register_ray()
@@ -147,9 +151,11 @@ def _on_ray(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | 
 
 
 def _knock(address: str) -> None:
-    """Raise OSError or ValueError if nothing listens at ``HOST:PORT`` or ``ray://HOST:PORT``."""
+    """Raise OSError or ValueError if nothing listens at ``HOST:PORT``, ``tcp://HOST:PORT`` or ``ray://HOST:PORT``."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
-    socket.create_connection((host, int(port)), _REACH_SECONDS).close()
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > _LAST_PORT:
+        raise ValueError("expected an address such as 127.0.0.1:8786")
+    socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
 
 
 def _away_from_signals(work: Callable[[], None]) -> None:

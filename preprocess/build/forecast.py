@@ -79,6 +79,27 @@ def forecast(plan: Plan) -> Forecast:
     )
 
 
+def refuse_without_memory(plan: Plan, jobs: int, memory: int) -> None:
+    """Refuse a build whose workers cannot fit in so many bytes of memory, before they are killed for it.
+
+    Raises
+    ------
+    BuildError : they need more, for an image shard, one copy of it and all maps of one image.
+    """
+    settings, largest = plan.settings, max((len(task.samples) for task in plan.tasks), default=0)
+    if settings.size is None:
+        return
+    pixels = settings.size**2
+    shard = largest * 2 * 3 * pixels if settings.codec == "raw" else 0
+    worker = shard + len(settings.scales) * pixels * np.dtype(np.int64).itemsize
+    busy = min(jobs, len(plan.tasks))
+    if busy * worker > memory:
+        raise BuildError(
+            f"{busy} workers need at least {decimal(busy * worker)} of memory, and this machine has {decimal(memory)}: "
+            "lower --jobs, --shard-size, --size or the number of maps"
+        )
+
+
 def advise(found: Forecast, free: int, memory: int) -> str:
     """Recommend a codec, given the free bytes on the disk of the store and the bytes of main memory."""
     raw, jpeg = found.raw_bytes + found.map_bytes, found.jpeg_bytes + found.map_bytes

@@ -1,7 +1,8 @@
 """``build``: build a store from raw images."""
 
 import math
-import os
+import re
+import reprlib
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from preprocess.cli.common import FILE, check_ending, find_listing, friendly, jo
 from preprocess.datasets import DATASETS, Adapter, Listing
 from preprocess.errors import BuildError, StoreError
 from preprocess.images import CODECS, RESIZES
+from preprocess.machine import memory
 from preprocess.outputs import STORE, check_output
 from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, describe_counts, parse_segments
 from preprocess.terminal import say, say_table, status
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from preprocess.store.index import Index
 
 _MOST_RAW_BYTES = 8_000_000_000
+_MOST_SCALES = 256
+_GB = 1_000_000_000
 
 
 @click.command(short_help="Build a store of images and superpixel maps.")
@@ -50,9 +54,7 @@ _MOST_RAW_BYTES = 8_000_000_000
 @click.option(
     "--scales", default="4", show_default=True, metavar="K|all", help="Number of maps stored for a range LO:HI."
 )
-@click.option(
-    "--compactness", type=click.FloatRange(0, min_open=True), help="Larger is squarer.  [default: the data set's]"
-)
+@click.option("--compactness", type=click.FloatRange(1e-6, 1e6), help="Larger is squarer.  [default: the data set's]")
 @click.option("--algorithm", type=click.Choice(sorted(ALGORITHMS)), default="slic", show_default=True)
 @click.option(
     "--codec",
@@ -82,7 +84,15 @@ _MOST_RAW_BYTES = 8_000_000_000
 @click.option("--partial", is_flag=True, help="Accept an incomplete data set: do not check the official counts.")
 @click.option("--no-download", is_flag=True, help="Never download missing data.")
 @click.option(
-    "--shard-size", type=click.IntRange(1), help="Images per shard.  [default: 32 to 512, depending on the split]"
+    "--max-unpacked",
+    type=click.IntRange(1, 1_000_000),
+    metavar="GB",
+    help="Most that an archive may unpack to.  [default: 10 times its size and 0.1 GB]",
+)
+@click.option(
+    "--shard-size",
+    type=click.IntRange(1, 65_536),
+    help="Images per shard.  [default: 32 to 512, depending on the split]",
 )
 @click.option("--skip-bad", is_flag=True, help="Publish the store without unusable images.")
 @click.option("--update", is_flag=True, help="Apply changes of the source images to a finished store.")
@@ -108,6 +118,7 @@ def build(
     limit_per_class: int | None,
     partial: bool,
     no_download: bool,
+    max_unpacked: int | None,
     shard_size: int | None,
     skip_bad: bool,
     update: bool,
@@ -126,6 +137,8 @@ def build(
     resize = resize or adapter.resize
     if scheduler is not None and backend not in CLUSTERS:
         raise click.BadParameter("requires --backend dask or ray", param_hint="--scheduler")
+    if scheduler == "":
+        raise click.BadParameter("expected an address such as 127.0.0.1:8786, got nothing", param_hint="--scheduler")
     compactness = _compactness(algorithm, compactness, adapter)
     out = out or Path("data") / f"{dataset}.h5"
     check_ending(out, ".h5", "--out")
@@ -137,7 +150,8 @@ def build(
         raise click.BadParameter(f"--resize {resize} requires jpeg or png", param_hint="--codec")
     size = size or adapter.size
     counts, chosen = _scales(segments or adapter.segments, scales, size)
-    complete = find_listing(dataset, root, not (no_download or dry_run), partial)
+    most = None if max_unpacked is None else max_unpacked * _GB
+    complete = find_listing(dataset, root, not (no_download or dry_run), partial, most)
     listing = _chosen(complete, exclude, limit_per_class, splits)
     settings = BuildSettings(
         dataset=dataset,
@@ -175,6 +189,7 @@ def _build_once(
     out: Path, listing: Listing, settings: "BuildSettings", workers: Workers, skip_bad: bool, update: bool
 ) -> bool:
     """Plan, build, publish and report; False if another build changed the store in the meantime."""
+    from preprocess.build.forecast import refuse_without_memory
     from preprocess.build.run import build, images_to_do, prepare
     from preprocess.inspect import tables
     from preprocess.store import Store
@@ -188,6 +203,8 @@ def _build_once(
         note = f" (without {omitted} unusable images, see inspect)" if omitted else ""
         say(f"{out} is complete{note}; nothing to do")
         return True
+    if workers.scheduler is None:
+        refuse_without_memory(plan, workers.jobs, memory())
     with status(f"preparing {settings.algorithm} (compiling takes about 20 s on first use)"):
         prepare(settings)
     begin = time.perf_counter()
@@ -282,13 +299,21 @@ def _scales(segments: str, scales: str, size: int) -> tuple[range | tuple[int, .
         counts = parse_segments(segments)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--segments") from None
-    if max(counts) > size * size:
+    if counts[-1] > size * size:
         raise click.BadParameter(
-            f"{max(counts)} segments exceed the {size * size} pixels of an image", param_hint="--segments"
+            f"{counts[-1]} segments exceed the {size * size} pixels of an image", param_hint="--segments"
         )
-    if scales != "all" and not (scales.isdecimal() and int(scales) > 0):
-        raise click.BadParameter(f"expected a positive integer or 'all', got {scales!r}", param_hint="--scales")
-    return counts, choose_scales(counts, (size, size), None if scales == "all" else int(scales))
+    if scales != "all" and not re.fullmatch("[1-9][0-9]{0,8}", scales):
+        raise click.BadParameter(
+            f"expected a positive integer or 'all', got {reprlib.repr(scales)}", param_hint="--scales"
+        )
+    chosen = choose_scales(counts, (size, size), None if scales == "all" else int(scales))
+    if len(chosen) > _MOST_SCALES:
+        raise click.BadParameter(
+            f"{len(chosen)} maps for every image, at most {_MOST_SCALES} can be stored; ask for fewer",
+            param_hint="--scales" if isinstance(counts, range) else "--segments",
+        )
+    return counts, chosen
 
 
 def _forecast(plan: "Plan", jobs: int) -> None:
@@ -300,6 +325,5 @@ def _forecast(plan: "Plan", jobs: int) -> None:
     found = forecast(plan)
     say_table(tables.forecast(found, jobs))
     home = next(folder for folder in (plan.home, *plan.home.absolute().parents) if folder.is_dir())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    say(f"recommended: {advise(found, shutil.disk_usage(home).free, memory)}")
+    say(f"recommended: {advise(found, shutil.disk_usage(home).free, memory())}")
     say("nothing was written")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from preprocess.datasets import Adapter, Listing, Sample
 from preprocess.errors import DatasetError
-from preprocess.inputs import check_relative
+from preprocess.inputs import check_relative, open_regular
 from preprocess.text import listed, shown_name
 
 _SHOWN = 5
+_LARGEST_LIST = 1 << 28  # bytes: the keys of millions of images
 _LONGEST_SHOWN = 300  # characters of a key
 _MOST_COMPARED = 20_000  # keys searched for a suggestion
 
@@ -111,8 +112,12 @@ def _bare(name: str) -> str:
 
 def read_exclude_list(path: Path) -> tuple[str, ...]:
     """Read one key per line; skip empty lines and lines that start with ``#``."""
+    with open_regular(path) as file:
+        data = file.read(_LARGEST_LIST + 1)
+    if len(data) > _LARGEST_LIST:
+        raise DatasetError(f"{path} is too large: expected at most {_LARGEST_LIST:,} bytes, one key per line")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise DatasetError(f"{path} is not UTF-8 text; expected one key per line") from None
     stripped = (line.strip() for line in lines)
@@ -124,6 +129,7 @@ def refuse_unknown_keys(listing: Listing, keys: Iterable[str]) -> None:
     known = [sample.key for samples in listing.splits.values() for sample in samples]
     unknown = sorted(set(keys) - set(known))
     if unknown:
+        unknown = [key[:_LONGEST_SHOWN] for key in unknown]
         near = get_close_matches(unknown[0], known[:_MOST_COMPARED], n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; keys look like {known[0]}" if known else ""
         raise DatasetError(f"no image has the key {listed(unknown, _SHOWN)}{hint}")

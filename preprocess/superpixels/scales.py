@@ -5,8 +5,11 @@ rounded start and step give the same SLIC map, so a range contains only a few di
 and weight each one by the counts it represents.
 """
 
+import reprlib
 from dataclasses import dataclass
 from itertools import groupby
+
+MOST_SEGMENTS = 65_534  # ids have 16 bits, of which the highest value means none
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,20 @@ def parse_segments(text: str) -> range | tuple[int, ...]:
 
     Raises
     ------
-    ValueError : the text has another form, or a count is below 1.
+    ValueError : the text has another form, or a count is not from 1 to 65,534.
     """
     try:
-        if ":" in text:
-            low, high = (int(part) for part in text.split(":"))
-            counts: range | tuple[int, ...] = range(low, high + 1)
-        else:
-            counts = tuple(sorted({int(part) for part in text.split(",")}))
+        numbers = [int(part) for part in text.split(":" if ":" in text else ",")]
     except ValueError:
-        counts = ()
-    if not counts or min(counts) < 1:
-        raise ValueError(f"expected a count N, a range LO:HI or a list N,N,... of positive integers, got {text!r}")
-    return counts
+        numbers = []
+    if ":" in text and (len(numbers) != 2 or numbers[0] > numbers[1]):
+        numbers = []
+    if not numbers or not 1 <= min(numbers) <= max(numbers) <= MOST_SEGMENTS:
+        raise ValueError(
+            "expected a count N, a range LO:HI or a list N,N,... of positive integers up to "
+            f"{MOST_SEGMENTS}, got {reprlib.repr(text)}"
+        )
+    return range(numbers[0], numbers[1] + 1) if ":" in text else tuple(sorted(set(numbers)))
 
 
 def describe_counts(counts: range | tuple[int, ...], scales: tuple[Scale, ...]) -> str:

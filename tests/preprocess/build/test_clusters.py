@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from preprocess.build.backends import run_parallel
+from preprocess.errors import BuildError
 from tests.conftest import PROOF, ROOT, Run, run_command
 from tests.preprocess.conftest import build_command, run_here
 
@@ -184,3 +186,12 @@ def test_a_scheduler_without_a_cluster_is_a_usage_error(home, tmp_path, backend)
     done = run_here(*build_command(home / "raw", tmp_path / "x.h5", "--scheduler", "127.0.0.1:8786", *backend))
     assert_refused(done, 2, "--scheduler", "requires --backend dask or ray")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "address", ["ucx://a", "foo://x", "tcp://", "127.0.0.1:99999999", "inproc://1/2/3", "tls://127.0.0.1:1"]
+)
+def test_an_odd_address_is_one_message_at_once(address):
+    pytest.importorskip("distributed")
+    with pytest.raises(BuildError, match="cannot be reached: "):
+        run_parallel(print, [], print, 1, "dask", address)

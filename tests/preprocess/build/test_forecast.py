@@ -4,7 +4,12 @@ import re
 
 import pytest
 
-from preprocess.build.forecast import Forecast, advise
+from preprocess.build.forecast import Forecast, advise, refuse_without_memory
+from preprocess.build.plan import make_plan
+from preprocess.build.settings import BuildSettings
+from preprocess.datasets import DATASETS
+from preprocess.errors import BuildError
+from preprocess.superpixels import Scale
 from tests.conftest import paint
 from tests.preprocess.conftest import build_command
 
@@ -73,3 +78,15 @@ def test_bad_images_are_counted(many, tmp_path, run):
 def test_the_codec_that_suits(raw, jpeg, free, memory, says):
     found = Forecast(1, 1, 0, 1.0, raw * GB, jpeg * GB, GB, GB)
     assert advise(found, free * GB, memory * GB).startswith(says)
+
+
+def test_a_build_that_needs_more_memory_than_there_is_is_refused(many, tmp_path):
+    settings = BuildSettings("folder", (Scale(4, 1.0),), size=100, shard_size=50)
+    plan = make_plan(tmp_path / "x.h5", DATASETS["folder"].find(many), settings)  # 90 images: 2 full shards, 1 of 30
+    worker = 50 * 2 * 30_000 + 80_000  # a shard of 50 images and its copy, a map of 8 bytes a pixel
+    refuse_without_memory(plan, 2, 2 * worker)
+    with pytest.raises(
+        BuildError, match=r"2 workers need at least 6\.2 MB of memory, and this machine has 6\.2 MB: lower"
+    ):
+        refuse_without_memory(plan, 2, 2 * worker - 1)
+    refuse_without_memory(plan, 64, 3 * worker)  # as many as there are shards

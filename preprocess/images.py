@@ -8,6 +8,7 @@ import ctypes
 import io
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -87,25 +88,7 @@ def decode(data: bytes) -> Image.Image:
     ------
     ImageError : empty, truncated, not an image, of another format, or above Pillow's decompression bomb limit.
     """
-    if not data:
-        raise ImageError("the file is empty")
-    try:
-        with _open(data) as image:
-            width, height = image.size
-            if width * height > Image.MAX_IMAGE_PIXELS:
-                raise ImageError(f"too many pixels: {width}x{height}, at most {Image.MAX_IMAGE_PIXELS:,} are read")
-            if image.info.get("progressive") and data.count(b"\xff\xda") > _MOST_SCANS:
-                raise ImageError(f"damaged: a progressive JPEG of more than {_MOST_SCANS} scans")
-            image.load()
-            return _to_rgb(_upright(image))
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError(_unknown(data)) from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"too many pixels: {error}") from None
-    except Exception as error:  # decoders of damaged files raise OSError, struct.error, TypeError, RuntimeError, ...
-        raise ImageError(f"damaged: {shown_name(str(error))}") from None
+    return _decode(data, FORMATS)
 
 
 def decode_stored(code: bytes, codec: str, size: tuple[int, int]) -> np.ndarray:
@@ -125,16 +108,7 @@ def decode_stored(code: bytes, codec: str, size: tuple[int, int]) -> np.ndarray:
     ------
     ImageError : another format or size, or damaged.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(code), formats=[codec.upper()]) as image:
-                if sorted(image.size) != sorted(size):  # a JPEG that was kept may lie on its side
-                    raise ImageError(f"expected {size[1]}x{size[0]} pixels, got {image.width}x{image.height}")
-                image.load()
-                pixels = np.asarray(_to_rgb(_upright(image)))
-    except Exception as error:
-        raise error if isinstance(error, ImageError) else ImageError(f"damaged: {error}") from None
+    pixels = np.asarray(_decode(code, (codec.upper(),), size))
     if pixels.shape[:2] != size:
         raise ImageError(f"expected {size[1]}x{size[0]} pixels, got {pixels.shape[1]}x{pixels.shape[0]}")
     return pixels
@@ -232,9 +206,33 @@ def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 
-def _open(data: bytes) -> Image.Image:
+def _decode(data: bytes, formats: Sequence[str], size: tuple[int, int] | None = None) -> Image.Image:
+    if not data:
+        raise ImageError("the file is empty")
+    try:
+        with _open(data, formats) as image:
+            width, height = image.size
+            if size is not None and sorted(image.size) != sorted(size):  # a JPEG that was kept may lie on its side
+                raise ImageError(f"expected {size[1]}x{size[0]} pixels, got {width}x{height}")
+            if width * height > Image.MAX_IMAGE_PIXELS:
+                raise ImageError(f"too many pixels: {width}x{height}, at most {Image.MAX_IMAGE_PIXELS:,} are read")
+            if image.info.get("progressive") and data.count(b"\xff\xda") > _MOST_SCANS:
+                raise ImageError(f"damaged: a progressive JPEG of more than {_MOST_SCANS} scans")
+            image.load()
+            return _to_rgb(_upright(image))
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(_unknown(data)) from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"too many pixels: {error}") from None
+    except Exception as error:  # decoders of damaged files raise OSError, struct.error, TypeError, RuntimeError, ...
+        raise ImageError(f"damaged: {shown_name(str(error))}") from None
+
+
+def _open(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
     Image.init()
-    return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+    return Image.open(io.BytesIO(data), formats=[name for name in formats if name in Image.OPEN])
 
 
 def _unknown(data: bytes) -> str:

@@ -47,7 +47,9 @@ def read_index(path: Path) -> Index:
     """
     try:
         with open_regular(path) as file:
-            data = file.read(_MOST_BYTES)
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                raise StoreError(f"{path} is larger than any index: more than {_MOST_BYTES:,} bytes")
+            data = file.read()
     except OSError as error:
         raise StoreError(
             f"{path} cannot be opened: {error.strerror}; build a store with: python -m preprocess build"

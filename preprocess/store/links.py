@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 import h5py
-from h5py import h5d, h5i, h5l, h5s, h5t, h5z
+from h5py import h5d, h5i, h5l, h5t, h5z
 
 from preprocess.inputs import require_regular
 
@@ -78,9 +78,9 @@ def dataset_in(
         raise ValueError(f"{name}: expected plain numbers or strings of fixed length")
     if (data.dtype.kind if dtype == "S" else data.dtype) != dtype:
         raise ValueError(f"{name}: expected dtype {dtype}, got {data.dtype}")
-    found = data.shape
-    fits = len(found) == len(shape) and all(length in (None, n) for length, n in zip(shape, found, strict=True))
-    if not fits or data.get_space().get_simple_extent_type() == h5s.NULL:
+    found = data.shape  # None if it has no space
+    known = found is not None and len(found) == len(shape)
+    if not known or any(length not in (None, n) for length, n in zip(shape, found, strict=True)):
         raise ValueError(f"{name}: expected shape {_text(shape)}, got {found}")
     chunked = plan.get_chunk() if layout == h5d.CHUNKED else None
     if chunked != chunk:

@@ -1,0 +1,112 @@
+"""One command in a process that may do little: ``confined.py REPORT FOLDER SCRATCH PROGRAM WORDS``.
+
+What the command must not do goes to REPORT, a line each: files written outside of FOLDER and SCRATCH, processes, network. It has
+``MEMORY`` bytes more than it starts with, and ends when it starts a crowd of processes.
+"""
+
+import _posixsubprocess
+import atexit
+import os
+import resource
+import runpy
+import socket
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+
+MEMORY = 5 << 30
+CROWD = 12  # processes
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
+_STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "os.startfile"}
+_NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.bind"}
+_HARMLESS = ("/dev/null/", "/dev/shm/", "/proc/self/")
+
+
+def confine(report: Path, folders: tuple[str, ...]) -> None:
+    """Watch this process from now on."""
+    descriptor = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    started = 0
+
+    def tell(kind: str, what: object) -> None:
+        os.write(descriptor, f"{kind}: {what!r}\n".encode(errors="backslashreplace"))
+
+    def outside(path: object) -> bool:
+        if not isinstance(path, str | bytes | os.PathLike):
+            return False
+        whole = os.path.abspath(os.fsdecode(path))
+        return not f"{whole}/".startswith((*(f"{folder}/" for folder in folders), *_HARMLESS))
+
+    def start(what: object) -> None:
+        nonlocal started
+        started += 1
+        tell("process", what)
+        if started > CROWD:
+            tell("crowd", started)
+            os._exit(99)
+
+    def watch(event: str, given: tuple) -> None:
+        if event == "open" and isinstance(given[2], int) and given[2] & _WRITES and outside(given[0]):
+            tell("written", given[0])
+        elif event == "os.mkdir" and os.path.isdir(given[0]):
+            return
+        elif event in _CHANGES and any(map(outside, given[:2])):
+            tell("written", (event, given))
+        elif event in _STARTS:
+            start((event, given[:2]))
+        elif event in _NETWORK and not (hasattr(given[0], "family") and given[0].family == socket.AF_UNIX):
+            tell("network", (event, given))
+
+    fork_exec = _posixsubprocess.fork_exec
+
+    def counted(*given: object) -> int:
+        if b"resource_tracker" not in b"".join(map(os.fsencode, given[0])):  # Python's own
+            start(("fork_exec", given[0]))
+        return fork_exec(*given)
+
+    _posixsubprocess.fork_exec = counted
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
+    sys.addaudithook(watch)
+
+
+def run(program: str, words: list[str]) -> None:
+    """Run a command as ``python -m PROGRAM`` or ``python PROGRAM`` does."""
+    sys.argv = [program, *words]
+    if program.endswith(".py"):
+        runpy.run_path(program, run_name="__main__")
+    else:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+
+
+def leave(code: object) -> None:
+    """End as an interpreter does, but for the modules: to take torch apart costs a second."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code if isinstance(code, int) else bool(code))
+
+
+def main() -> None:
+    """Confine this process, and run the command in it."""
+    _, report, folder, scratch, program, *words = sys.argv
+    tempfile.tempdir = None  # the parent's
+    confine(Path(report), (folder, scratch))
+    try:
+        run(program, words)
+        code: object = 0
+    except SystemExit as stop:
+        code = stop.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    leave(code)
+
+
+main()

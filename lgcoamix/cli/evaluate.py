@@ -88,7 +88,7 @@ def _refuse_other(out: Path, checkpoint: Path, store: "Store", split: str) -> No
 
 def _print(document: dict[str, Any]) -> None:
     """One row for clean images, and one per attack."""
-    from lgcoamix.evaluation.metrics import METRICS
+    from lgcoamix.evaluation.metrics import METRICS, MOST_CONFUSED
 
     figures, checkpoint = document["figures"], document["checkpoint"]
     averaged = ", averaged weights" if checkpoint["weights"] == "model_ema" else ""
@@ -108,4 +108,6 @@ def _print(document: dict[str, Any]) -> None:
     pairs = zip(document["classes"], figures["per_class"], strict=True)
     known = sorted(((value, name) for name, value in pairs if value is not None), key=lambda pair: pair[0])
     (low, worst), (high, best) = known[0], known[-1]
+    if figures["confusion"] is None:
+        say(f"no confusion matrix: {len(document['classes']):,} classes, and it is made for at most {MOST_CONFUSED:,}")
     say(f"worst class: {worst}, {low:.2f} %; best class: {best}, {high:.2f} %")

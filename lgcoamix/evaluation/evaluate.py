@@ -243,7 +243,7 @@ def _draw(
 def draw_predictions(
     folder: Path, dataset: Dataset, classes: tuple[str, ...], logits: Tensor, labels: Tensor, title: str
 ) -> None:
-    """Draw ``confusion.png``, ``per_class.png`` and ``mistakes.png``.
+    """Draw ``confusion.png``, unless there are too many classes, ``per_class.png`` and ``mistakes.png``.
 
     Parameters
     ----------
@@ -260,7 +260,8 @@ def draw_predictions(
 def _draw_clean(
     folder: Path, classes: tuple[str, ...], figures: Figures, wrong: list[plots.Mistake], title: str
 ) -> None:
-    plots.draw_confusion(figures, classes, folder / "confusion.png", title)
+    if figures.confusion is not None:
+        plots.draw_confusion(figures, classes, folder / "confusion.png", title)
     plots.draw_per_class(figures, classes, folder / "per_class.png", title)
     below = "\nmost confident mistakes: true class above, predicted class below" if wrong else ""
     plots.draw_mistakes(wrong, folder / "mistakes.png", f"{title}{below}")

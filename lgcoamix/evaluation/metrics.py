@@ -12,6 +12,7 @@ from torch import Tensor
 from lgcoamix.errors import RunError
 
 BINS = 15  # for the calibration error, as in Guo et al. 2017
+MOST_CONFUSED = 4096  # classes of a confusion matrix: 128 MB; of 70,000 classes it would be 39 GB
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class Figures:
     reliability : bins of the calibration error, by increasing confidence.
     per_class : recall of each of the N classes, in percent; None for a class without samples.
     counts : number of samples of each class.
-    confusion : (N, N) int64 array; [i, j] counts samples of class i classified as class j.
+    confusion : (N, N) int64 array; [i, j] counts samples of class i classified as class j. None for more than
+        ``MOST_CONFUSED`` classes.
     """
 
     images: int
@@ -112,7 +114,7 @@ class Figures:
     reliability: tuple[Bin, ...]
     per_class: tuple[float | None, ...]
     counts: tuple[int, ...]
-    confusion: np.ndarray
+    confusion: np.ndarray | None
 
     def __getitem__(self, name: str) -> float | None:
         return self.values[name]
@@ -133,9 +135,9 @@ def measure(logits: Tensor, labels: Tensor) -> Figures:
     """
     _check(logits, labels)
     n, N = logits.shape
-    confusion = torch.bincount(labels * N + logits.argmax(dim=1), minlength=N * N).view(N, N)
-    counts = confusion.sum(dim=1)
-    recalls = 100 * confusion.diagonal().double() / counts.clamp(min=1)
+    predicted = logits.argmax(dim=1)
+    counts = torch.bincount(labels, minlength=N)
+    recalls = 100 * torch.bincount(labels[predicted == labels], minlength=N).double() / counts.clamp(min=1)
     per_class = zip(recalls.tolist(), counts.tolist(), strict=True)
     return Figures(
         images=n,
@@ -143,7 +145,7 @@ def measure(logits: Tensor, labels: Tensor) -> Figures:
         reliability=reliability(logits, labels),
         per_class=tuple(recall if count else None for recall, count in per_class),
         counts=tuple(counts.tolist()),
-        confusion=confusion.numpy(),
+        confusion=_confusion(labels, predicted, N) if N <= MOST_CONFUSED else None,
     )
 
 
@@ -179,8 +181,12 @@ def to_plain(figures: Figures) -> dict[str, Any]:
         name: [getattr(part, name) for part in figures.reliability]
         for name in ("low", "high", "count", "confidence", "accuracy")
     }
-    plain["confusion"] = figures.confusion.tolist()
+    plain["confusion"] = None if figures.confusion is None else figures.confusion.tolist()
     return plain
+
+
+def _confusion(labels: Tensor, predicted: Tensor, N: int) -> np.ndarray:
+    return torch.bincount(labels * N + predicted, minlength=N * N).view(N, N).numpy()
 
 
 def _check(logits: Tensor, labels: Tensor) -> None:

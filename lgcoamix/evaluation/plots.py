@@ -159,9 +159,9 @@ def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: s
         axis.set_xlabel("accuracy (%)")
         axis.set_ylabel("class (its images)")
     else:
-        axis.bar(places, values, color="tab:blue", width=1.0)
+        axis.stairs(values, fill=True, color="tab:blue")  # one shape: bars of 70,000 classes take minutes
         axis.axhline(figures["top1"], color="tab:red", linewidth=1)
-        axis.set_xlim(-0.5, len(order) - 0.5)
+        axis.set_xlim(0, len(order))
         axis.set_ylim(0, 100)
         axis.set_ylabel("accuracy (%)")
         axis.set_xlabel("classes, worst first")

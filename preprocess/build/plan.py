@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from preprocess.build.settings import BuildSettings, MapColumn
-from preprocess.build.sources import published_at, source_of, stored_images, touched_at
+from preprocess.build.sources import built_at, source_of, stored_images, touched_at
 from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError
 from preprocess.files import bytes_of
@@ -244,7 +244,7 @@ def _missing(
 
 def _refuse_edited(out: Path, layout: Layout, samples: tuple[Sample, ...], settings: BuildSettings) -> None:
     """Refuse a store whose source files were edited since, even if names and sizes are unchanged."""
-    oldest = min((published_at(out.parent / known[IMAGES]["path"]) for known in layout.known), default=0)
+    oldest = min((built_at(out.parent / known[IMAGES]["path"]) for known in layout.known), default=0)
     touched = [sample for sample in samples if touched_at(sample.path) >= oldest]
     known = stored_images(out.parent, layout.known, layout.homes, settings.form()) if touched else {}
     edited = [sample.key for sample in touched if sample.key in known and known[sample.key].source != source_of(sample)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from preprocess.errors import DatasetError, ImageError, StoreError
 from preprocess.store.format import IMAGES, check_file
 from preprocess.store.place import shard_path
 from preprocess.store.shard import Form, Shard
+
+_TICK = 20_000_000  # nanoseconds by which the clock of a file system may be behind
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,10 @@ def stored_images(
 def edited(samples: Iterable[Sample], shard: Path, form: Form) -> list[str]:
     """Return the keys of images whose source files changed after the shard was built.
 
-    Only files touched since the shard was published are read. A change of content always updates ctime, and no copying
+    Only files touched since the shard was built are read. A change of content always updates ctime, and no copying
     tool sets it back.
     """
-    touched = [sample for sample in samples if touched_at(sample.path) >= published_at(shard)]
+    touched = [sample for sample in samples if touched_at(sample.path) >= built_at(shard)]
     known = sources_of(shard, form) if touched else {}
     return [sample.key for sample in touched if sample.key in known and known[sample.key] != source_of(sample)]
 
@@ -86,9 +89,19 @@ def touched_at(path: Path) -> int:
     return getattr(_status(path), "st_ctime_ns", -1)
 
 
-def published_at(path: Path) -> int:
-    """Return the mtime of a shard in nanoseconds; -1 if it is missing."""
-    return getattr(_status(path), "st_mtime_ns", -1)
+def built_at(path: Path) -> int:
+    """Return the mtime of a shard in nanoseconds, when its sources were about to be read.
+
+    -1 if it is missing, or lies ahead: then the clock was set back, and every source counts as touched.
+    """
+    time_ns = getattr(_status(path), "st_mtime_ns", -1)
+    return time_ns if time_ns <= time.time_ns() else -1
+
+
+def set_built_at(path: Path, time_ns: int) -> None:
+    """Date a shard back to when its sources were about to be read: a change meanwhile is a change."""
+    with contextlib.suppress(OSError):  # another build may have removed it
+        os.utime(path, ns=(time_ns - _TICK, time_ns - _TICK))
 
 
 def _status(path: Path) -> os.stat_result | None:

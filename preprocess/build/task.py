@@ -1,5 +1,6 @@
 """The work of one worker: store the images and maps of one range."""
 
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from PIL import Image
 
 from preprocess.build.plan import Task, shard_key
 from preprocess.build.settings import BuildSettings, MapColumn
-from preprocess.build.sources import edited
+from preprocess.build.sources import edited, set_built_at
 from preprocess.datasets import Box, Sample
 from preprocess.errors import BuildError, ImageError, StoreError
 from preprocess.images import decode_without_banner, encode, fit
@@ -78,6 +79,7 @@ def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) ->
         raise BuildError(
             f"{home / path} is missing or damaged; rebuild its images with build --update or verify --repair"
         )
+    begin = time.time_ns()
     shard, failed = _read_sources(task.samples, settings)
     if known is None and (failed or changed):
         # The content differs from what the planned key stands for, so this shard needs another key.
@@ -93,7 +95,9 @@ def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) ->
             f"{home / path} cannot be rebuilt bit for bit: its source images were edited, or other versions of Pillow "
             "or HDF5 are installed; store the current images with build --update"
         )
-    return _published(home, stem, path, sealed)
+    published = _published(home, stem, path, sealed)
+    set_built_at(home / path, begin)
+    return published
 
 
 def _read_sources(samples: Sequence[Sample], settings: BuildSettings) -> tuple[ImageShard, list[dict[str, str]]]:

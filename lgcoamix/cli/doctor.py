@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 @DEVICE
 @WORKERS
 @click.option(
-    "--samples", type=click.IntRange(1), default=512, show_default=True, help="Largest number of samples to read."
+    "--samples",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    help="Number of samples to read, in whole batches; fewer if the time is up.",
 )
 @click.option(
     "--seconds",
@@ -75,7 +79,15 @@ def doctor(shards: Path, superpixels: str | None, as_json: bool, **given: Any) -
         return
     say_table(_stages(found))
     say_table(_steps(found))
+    if found.samples < given["samples"]:
+        say(_fewer(found.samples, given["samples"], len(store.splits["train"])))
     say(recommend(found))
+
+
+def _fewer(read: int, asked: int, images: int) -> str:
+    """Say why fewer samples were read than --samples asks for."""
+    why = "the split has no more" if read == images else "whole batches, as far as --seconds and the split go"
+    return f"read {read} of --samples {asked}: {why}"
 
 
 def _stages(found: "Measurements") -> Table:

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
-from lgcoamix.settings.options import DEVICES
+from lgcoamix.settings.options import DEVICES, MOST_WORKERS
 
 PATH = click.Path(path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -23,7 +23,9 @@ CHECKPOINT = click.option(
 )
 DEVICE = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 FORCE = click.option("--force", is_flag=True, help="Replace what is no earlier output of this command, but no input.")
-WORKERS = click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="DataLoader workers.")
+WORKERS = click.option(
+    "--workers", type=click.IntRange(0, MOST_WORKERS), default=2, show_default=True, help="DataLoader workers."
+)
 
 
 def options_of(kind: type) -> Callable[[Callable], Callable]:
@@ -60,7 +62,7 @@ def _option(field: Field, wanted: Any) -> Callable[[Callable], Callable]:
     if "choices" in form:
         settings["type"] = click.Choice(form["choices"])
     elif wanted is int:
-        settings["type"] = click.IntRange(form.get("low"))
+        settings["type"] = click.IntRange(form.get("low"), form.get("high"))
     elif wanted is float:
         settings["type"] = click.FloatRange(form.get("low"), form.get("high"), max_open="high" in form)
     return click.option(f"--{name}", show_default=field.default is not None, **settings)

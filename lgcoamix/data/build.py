@@ -16,7 +16,9 @@ from lgcoamix.ops.distributed import Ranks
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
 from preprocess.store import Store
+from preprocess.text import listed
 
+_NAMED = 5  # classes in a line
 ROOM = 0.5  # share of a GPU's free memory that images and maps may use; the network needs the rest
 
 
@@ -28,7 +30,7 @@ class Loaders:
     batches: EpochBatches
     tests: dict[str, DataLoader]  # evaluated after an epoch; validation first, if samples are held out for it
     kind: str  # streaming or resident
-    notice: str  # one line about device and kind, for the user
+    notices: tuple[str, ...]  # lines for the user: device and kind, classes that a validation share empties
 
     def close(self) -> None:
         """End all DataLoader workers."""
@@ -58,13 +60,14 @@ def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bo
     SettingsError : resident live maps.
     """
     train = _training_set(store, settings, options, maps)
-    tests = {}
+    tests, emptied = {}, []
     if options.val_fraction:
         kept, held = hold_out(train.labels.numpy(), options.val_fraction)
         if not len(held) or not len(kept):
             raise RunError(
                 f"--val-fraction {options.val_fraction:g} leaves no samples for training or validation; choose another"
             )
+        emptied = list(_emptied(train.labels.numpy(), kept, held, store.classes, options.val_fraction))
         train = _training_set(store, settings, options, maps, kept)
         tests["val"] = _test_set(store, "train", settings, held)
     if store.test_split:
@@ -82,7 +85,21 @@ def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bo
     for name, data in sets.items():
         order = batches if name == "train" else EpochBatches(len(data), size, None, ranks.rank, ranks.world)
         loaders[name] = make_loader(data, order, workers, pin)
-    return Loaders(loaders.pop("train"), batches, loaders, "resident" if resident else "streaming", notice)
+    kind = "resident" if resident else "streaming"
+    if ranks.world > 1:
+        notice = f"{ranks.world} x {ranks.device.type}, {kind} loader"
+    return Loaders(loaders.pop("train"), batches, loaders, kind, (notice, *emptied))
+
+
+def _emptied(
+    labels: np.ndarray, kept: np.ndarray, held: np.ndarray, classes: tuple[str, ...], share: float
+) -> Iterator[str]:
+    """Say which classes a validation share takes whole, and which it leaves out."""
+    for chosen, what in ((kept, "to train on"), (held, "for validation")):
+        without = np.setdiff1d(labels, labels[chosen])
+        if len(without):
+            named = listed([classes[label] for label in without.tolist()], _NAMED)
+            yield f"--val-fraction {share:g} leaves no image {what} of {len(without)} classes: {named}"
 
 
 def _training_set(

@@ -7,6 +7,7 @@ from typing import Any
 from lgcoamix.errors import SettingsError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+MOST_WORKERS = 256  # each takes a core, and as much memory as the process that starts it
 
 
 def option(default: Any, help: str = "", **form: Any) -> Any:  # noqa: A002 - click's word
@@ -55,7 +56,7 @@ class RunOptions(Options):
         "Crop the stored superpixel maps, or segment every crop while loading (live), as the published code does.",
         choices=("stored", "live"),
     )
-    workers: int = option(2, "DataLoader workers per process.", low=0)
+    workers: int = option(2, "DataLoader workers per process.", low=0, high=MOST_WORKERS)
     seed: int = option(0, low=0)
     val_fraction: float = option(
         0.0,
@@ -65,7 +66,7 @@ class RunOptions(Options):
     )
     resume: str | None = option(None, "Continue from the run folder, if it holds anything.", metavar="auto|FILE")
     checkpoint_every: int = option(500, "Steps between checkpoints; there is one after every epoch as well.", low=1)
-    keep: int = option(2, "Number of last checkpoints to keep.", low=1)
+    keep: int = option(2, "Number of last checkpoints to keep.", low=1, high=10_000)
     pictures: bool = option(True, "Write plots and sample images into the run folder.")
     tensorboard: bool = option(True, "Write OUT/tensorboard.")
     wandb: str | None = option(None, "Log to Weights & Biases as well.", metavar="PROJECT")
@@ -87,7 +88,7 @@ class EvaluationOptions(Options):
     out: Path
     device: str = option("auto", choices=DEVICES)
     batch_size: int | None = option(None, "[default: as in training]", low=1)
-    workers: int = option(2, "DataLoader workers.", low=0)
+    workers: int = option(2, "DataLoader workers.", low=0, high=MOST_WORKERS)
     fgsm: tuple[float, ...] = option(
         (1.0, 2.0, 4.0, 8.0),
         "Fast gradient sign attack: largest change of a pixel, in 1/255.",
@@ -137,5 +138,5 @@ class PredictOptions(Options):
     out: Path
     top: int = option(5, "Classes per image.", low=1)
     batch_size: int = option(32, low=1)
-    workers: int = option(2, "DataLoader workers.", low=0)
+    workers: int = option(2, "DataLoader workers.", low=0, high=MOST_WORKERS)
     device: str = option("auto", choices=DEVICES)

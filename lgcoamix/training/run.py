@@ -59,7 +59,12 @@ def train(
         report = report if ranks.first else silent()
         step = make_step(store, settings, options, ranks, report)
         loaders = make_loaders(store, settings, options, step.mixer.needs_maps, ranks)
-        report.say(f"{ranks.world} x {ranks.device.type}, {loaders.kind} loader" if ranks.world > 1 else loaders.notice)
+        device, *others = loaders.notices
+        for line in (
+            f"{ranks.world} x {ranks.device.type}, {loaders.kind} loader" if ranks.world > 1 else device,
+            *others,
+        ):
+            report.say(line)
         config = _describe(store, options, identity, ranks)
         trainer = Trainer(settings, options, identity, config, step, loaders, report)
         try:

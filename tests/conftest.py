@@ -4,8 +4,9 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from preprocess.cli import main as preprocess
+
+if TYPE_CHECKING:
+    from tests.lgcoamix.nursery import Nursery
 
 ROOT = Path(__file__).resolve().parent.parent
 PROOF = bool(os.environ.get("LGCOAMIX_PROOF"))  # make proof: full counts
@@ -37,6 +41,18 @@ def run_command(*command: str | Path, cwd: Path | None = None, **environment: st
 @pytest.fixture(scope="session")
 def run() -> Run:
     return run_command
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Nursery"]:
+    """Starts ``train.py`` in processes of their own, without another import of torch."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("needs Linux")
+    from tests.lgcoamix.nursery import Nursery  # torch
+
+    nursery = Nursery(tmp_path_factory.mktemp("told"))
+    yield nursery
+    nursery.close()
 
 
 @pytest.fixture(scope="session")

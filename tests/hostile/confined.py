@@ -1,7 +1,7 @@
 """One command in a process that may do little: ``confined.py REPORT FOLDER SCRATCH PROGRAM WORDS``.
 
-What the command must not do goes to REPORT, a line each: files written outside of FOLDER and SCRATCH, processes, network. It has
-``MEMORY`` bytes more than it starts with, and ends when it starts a crowd of processes.
+What the command must not do goes to REPORT, a line each: files written outside of FOLDER and SCRATCH, processes,
+network. It has ``MEMORY`` bytes more than it starts with, and ends when it starts a crowd of processes.
 """
 
 import _posixsubprocess
@@ -25,53 +25,56 @@ _NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "soc
 _HARMLESS = ("/dev/null/", "/dev/shm/", "/proc/self/")
 
 
-def confine(report: Path, folders: tuple[str, ...]) -> None:
-    """Watch this process from now on."""
-    descriptor = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    started = 0
+class Watch:
+    """Tells the report what this process does that it must not."""
 
-    def tell(kind: str, what: object) -> None:
-        os.write(descriptor, f"{kind}: {what!r}\n".encode(errors="backslashreplace"))
+    def __init__(self, report: Path, folders: tuple[str, ...]) -> None:
+        self.descriptor = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self.allowed = (*(f"{folder}/" for folder in folders), *_HARMLESS)
+        self.started = 0
 
-    def outside(path: object) -> bool:
-        if not isinstance(path, str | bytes | os.PathLike):
-            return False
-        whole = os.path.abspath(os.fsdecode(path))
-        return not f"{whole}/".startswith((*(f"{folder}/" for folder in folders), *_HARMLESS))
+    def __call__(self, event: str, given: tuple) -> None:
+        if event == "open":
+            self.changed(given[:1] if isinstance(given[2], int) and given[2] & _WRITES else ())
+        elif event in _CHANGES and not (event == "os.mkdir" and Path(given[0]).is_dir()):
+            self.changed(given[:2])
+        elif event in _STARTS:
+            self.start((event, *given[:2]))
+        elif event in _NETWORK and getattr(given[0], "family", None) != socket.AF_UNIX:
+            self.tell("network", (event, *given))
 
-    def start(what: object) -> None:
-        nonlocal started
-        started += 1
-        tell("process", what)
-        if started > CROWD:
-            tell("crowd", started)
+    def changed(self, paths: tuple) -> None:
+        for path in paths:
+            if isinstance(path, str | bytes | os.PathLike):
+                whole = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - links stay
+                if not f"{whole}/".startswith(self.allowed):
+                    self.tell("written", whole)
+
+    def start(self, what: object) -> None:
+        self.tell("process", what)
+        self.started += 1
+        if self.started > CROWD:
+            self.tell("crowd", self.started)
             os._exit(99)
 
-    def watch(event: str, given: tuple) -> None:
-        if event == "open" and isinstance(given[2], int) and given[2] & _WRITES and outside(given[0]):
-            tell("written", given[0])
-        elif event == "os.mkdir" and os.path.isdir(given[0]):
-            return
-        elif event in _CHANGES and any(map(outside, given[:2])):
-            tell("written", (event, given))
-        elif event in _STARTS:
-            start((event, given[:2]))
-        elif event in _NETWORK and not (hasattr(given[0], "family") and given[0].family == socket.AF_UNIX):
-            tell("network", (event, given))
+    def tell(self, kind: str, what: object) -> None:
+        os.write(self.descriptor, f"{kind}: {what!r}\n".encode(errors="backslashreplace"))
 
-    fork_exec = _posixsubprocess.fork_exec
+
+def confine(report: Path, folders: tuple[str, ...]) -> None:
+    """Watch this process from now on, and limit its memory."""
+    watch, fork_exec = Watch(report, folders), _posixsubprocess.fork_exec
 
     def counted(*given: object) -> int:
         if b"resource_tracker" not in b"".join(map(os.fsencode, given[0])):  # Python's own
-            start(("fork_exec", given[0]))
+            watch.start(("fork_exec", given[0]))
         return fork_exec(*given)
 
-    _posixsubprocess.fork_exec = counted
+    _posixsubprocess.fork_exec = counted  # loky's way past the hook
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
+    for limit, value in ((resource.RLIMIT_AS, most), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 1 << 30)):
+        resource.setrlimit(limit, (value, value))
     sys.addaudithook(watch)
 
 
@@ -97,6 +100,7 @@ def main() -> None:
     """Confine this process, and run the command in it."""
     _, report, folder, scratch, program, *words = sys.argv
     tempfile.tempdir = None  # the parent's
+    sys.dont_write_bytecode = True
     confine(Path(report), (folder, scratch))
     try:
         run(program, words)

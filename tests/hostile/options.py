@@ -64,23 +64,33 @@ _BYTES = "\udcff\udcfe"  # not UTF-8
 _LONG = "x" * 300
 DIGITS = "9" * 5000
 
-NUMBERS = {
-    **{text: text for text in ("-1", "0", "-0", "+3", "1e308", "1e-320", "nan", "inf", "-inf", "0x10", "1_000")},
-    **{text: text for text in (" 1", "1 ", "1.5", "1e3", "1,2", "5:1", "1:2:3", "true", "-", "--", "1\u0661", "½")},
-    **{"empty": "", "digits": DIGITS, "escapes": "1" + _ESCAPES, "bytes": "1" + _BYTES, "line": "1\nforged"},
-    **{"int64": str(2**63), "int32": str(2**31), "float32": "3.5e38", "e400": "1e400", "-int64": str(-(2**63) - 1)},
+_PLAIN_NUMBERS = (
+    *("-1", "0", "-0", "+3", "1e308", "1e-320", "nan", "inf", "-inf", "0x10", "1_000", " 1", "1 ", "1.5", "1e3", "1,2"),
+    *("5:1", "1:2:3", "true", "-", "--", "1\u0661", "½", "3.5e38", "1e400"),
+)
+_PLAIN_WORDS = (" ", ",", "..", "../x", "/x", ".", "-", "--", "none", "None", "0", "-1", "nan", "%s{0}", "a,,b", "x/y")
+_PLAIN_LISTS = (
+    *("5:1", "1:2:3", "1:", ":1", ":", "1,1", "1,,2", ",", "1;2", "-1:3", "0", "0:0", "a", "nan", "0:1000000000000"),
+    *("1:1000000", "inf", "1e3", "0.5", "1,nan", "1,0", " 1 , 2 ", "3,2", "\u0663:\u0665", "all"),
+)
+_INTEGERS = {"int64": str(2**63), "int32": str(2**31), "-int64": str(-(2**63) - 1), "digits": DIGITS}
+_RAW = {"empty": "", "escapes": "1" + _ESCAPES, "bytes": "1" + _BYTES, "line": "1\nforged"}
+NUMBERS = {text: text for text in _PLAIN_NUMBERS} | _INTEGERS | _RAW
+_ODD_WORDS = {
+    "empty": "",
+    "escapes": _ESCAPES,
+    "bytes": _BYTES,
+    "line": "x\nforged",
+    "turned": "\u202ex",
+    "markup": "[bold]x[/]",
+    "close": "[/]",
+    "long": "x" * 100_000,
+    "help": "--help",
+    "alike": "nоne",
 }
-WORDS = {
-    **{text: text for text in (" ", ",", "..", "../x", "/x", ".", "-", "--", "none", "None", "0", "-1", "nan", "%s{0}")},
-    **{"empty": "", "escapes": _ESCAPES, "bytes": _BYTES, "markup": "[bold]x[/]", "close": "[/]", "line": "x\nforged"},
-    **{"long": "x" * 100_000, "help": "--help", "look-alike": "nоne", "comma": "a,,b", "path": "x/y", "null": "\u202ex"},
-}
-LISTS = {
-    **{text: text for text in ("5:1", "1:2:3", "1:", ":1", ":", "1,1", "1,,2", ",", "1;2", "-1:3", "0", "0:0", "a", "nan")},
-    **{text: text for text in ("0:1000000000000", "1:1000000", "inf", "1e3", "0.5", "1,nan", "1,0", " 1 , 2 ", "3,2")},
-    **{"digits": DIGITS, "range of digits": f"1:{DIGITS}", "many": ",".join(map(str, range(1, 20_000))), "empty": ""},
-    **{"escapes": "1," + _ESCAPES, "bytes": "1," + _BYTES, "line": "1\nforged", "arabic": "\u0663:\u0665", "all": "all"},
-}
+WORDS = {text: text for text in _PLAIN_WORDS} | _ODD_WORDS
+_LONG_RANGES = {"range of digits": f"1:{DIGITS}", "many": ",".join(map(str, range(1, 20_000)))}
+LISTS = {text: text for text in _PLAIN_LISTS} | _INTEGERS | _RAW | _LONG_RANGES
 # Values that texts may have besides WORDS, by the name of the parameter.
 _LISTS = {"segments", "scales", "seeds", "fgsm", "drop"}
 TEXTS = {
@@ -90,32 +100,112 @@ TEXTS = {
     "mixer": ("cutmix", "lgcoamix", "CutMix", "cutmi", "cut-mix"),
     "mixers": ("none", "none,none", "none,", "nope", "NONE", ",".join(["none"] * 999)),
     "cells": (
-        *("a", "=", "a=", "=--mixer none", "a=--mixer", "a=--mixer none --mixer none", "a='--mixer none", "a=--mixer=none"),
-        *("../a=--mixer none", "a/b=--mixer none", "a=--mixer none --out y", "a=--mixer none --seed 3", "..=--mixer none"),
-        *("a b=--mixer none", f"{_LONG}=--mixer none", f"{_ESCAPES}=--mixer none", "é=--mixer none", "a=--mixer none --help"),
-        *("a=--mixer none --sed 3", "a=--mixer none -- --out y", "a=--mixer none --epochs 0", "a=none", "none=--mixer none"),
+        *(
+            "a",
+            "=",
+            "a=",
+            "=--mixer none",
+            "a=--mixer",
+            "a=--mixer none --mixer none",
+            "a='--mixer none",
+            "a=--mixer=none",
+        ),
+        *(
+            "../a=--mixer none",
+            "a/b=--mixer none",
+            "a=--mixer none --out y",
+            "a=--mixer none --seed 3",
+            "..=--mixer none",
+        ),
+        *(
+            "a b=--mixer none",
+            f"{_LONG}=--mixer none",
+            f"{_ESCAPES}=--mixer none",
+            "é=--mixer none",
+            "a=--mixer none --help",
+        ),
+        *(
+            "a=--mixer none --sed 3",
+            "a=--mixer none -- --out y",
+            "a=--mixer none --epochs 0",
+            "a=none",
+            "none=--mixer none",
+        ),
     ),
     "options": ("--out", "x", "--mixer", "--nope", "--", "--help", "--epochs=0", "--shards=y", "--list-recipes"),
     "recipe": ("lgcoamix", "cub-lgcoamix-resnet18", "CUB", "cub"),
     "backbone": (
-        *("resnet", "RESNET18", "resnet18.", "hf_hub:x/y", "hf-hub:timm/resnet18.a1_in1k", "local-dir:..", "local-dir:fifo"),
+        *(
+            "resnet",
+            "RESNET18",
+            "resnet18.",
+            "hf_hub:x/y",
+            "hf-hub:timm/resnet18.a1_in1k",
+            "local-dir:..",
+            "local-dir:fifo",
+        ),
         *("vit_base_patch16_224", "test_resnet.nope", "resnet18.a1_in1k", "https://127.0.0.1:9/x", "timm/resnet18"),
     ),
-    "weights": ("pretrained", "none", "NONE", "../home/run/last.pt", "../home/s.h5", "fifo", "sock", "dev", "folder", "empty"),
+    "weights": (
+        "pretrained",
+        "none",
+        "NONE",
+        "../home/run/last.pt",
+        "../home/s.h5",
+        "fifo",
+        "sock",
+        "dev",
+        "folder",
+        "empty",
+    ),
     "resume": ("auto", "AUTO", "../home/run/last.pt", "fifo", "sock", "dev", "folder", "empty", "loop", "../home/run"),
     "wandb": (),
-    "scheduler": ("127.0.0.1:9", "tcp://127.0.0.1:9", "ray://127.0.0.1:9", "file:///etc/passwd", "127.0.0.1:99999", ":", "x:y"),
+    "scheduler": (
+        "127.0.0.1:9",
+        "tcp://127.0.0.1:9",
+        "ray://127.0.0.1:9",
+        "file:///etc/passwd",
+        "127.0.0.1:99999",
+        ":",
+        "x:y",
+    ),
     "sample": ("train/a/0.png", "a/0.png", "test/a/0.png", "train/a/9.png", "train//a/0.png"),
     "show_recipe": ("cub-lgcoamix-resnet18", "CUB"),
     "assignments": (
-        *("", "=", ".", ".=", "optim.", "optim.=1", "optim.lr", "optim.lr=", "optim..lr=1", "nope.lr=1", "optim.nope=1"),
-        *(".lr=1", "OPTIM.lr=1", "optim.LR=1", " optim.lr=1", "optim.lr =1", "optim.lr=1=2", "method=cutmix", "mixer.method=x"),
-        *("optim.__class__=1", "optim.lrr=1", f"{_ESCAPES}.x=1", f"optim.{_BYTES}=1", "optim.lr=1\nforged", "mixer=none"),
+        *(
+            "",
+            "=",
+            ".",
+            ".=",
+            "optim.",
+            "optim.=1",
+            "optim.lr",
+            "optim.lr=",
+            "optim..lr=1",
+            "nope.lr=1",
+            "optim.nope=1",
+        ),
+        *(
+            ".lr=1",
+            "OPTIM.lr=1",
+            "optim.LR=1",
+            " optim.lr=1",
+            "optim.lr =1",
+            "optim.lr=1=2",
+            "method=cutmix",
+            "mixer.method=x",
+        ),
+        *(
+            "optim.__class__=1",
+            "optim.lrr=1",
+            f"{_ESCAPES}.x=1",
+            f"optim.{_BYTES}=1",
+            "optim.lr=1\nforged",
+            "mixer=none",
+        ),
         *("x" * 100_000, "optim." + "l" * 100_000 + "=1", "[bold]=1", "mixer.mix_prob=1", "optim.mixes_in=3"),
     ),
 }
-# Commands whose work grows with the number: a huge one is honest work without an end.
-ENDLESS = {("epochs", "int"), ("seconds", "float")}
 
 
 @dataclass(frozen=True)
@@ -236,12 +326,29 @@ def _settings() -> Iterator[tuple[str, str]]:
                     yield f"{method} {section}.{field.name}={value}", f"{method}|{section}.{field.name}={text}"
 
 
-_FEW_NUMBERS = ("-1", "0", "1e308", "1e-320", "nan", "inf", "1_000", " 1", "empty", "digits", "1,2", "1.5", "int64", "½")
-_FEW_WORDS = ("empty", " ", "escapes", "bytes", "markup", "line", "..", "long", "none", "look-alike")
+_FEW_NUMBERS = (
+    "-1",
+    "0",
+    "1e308",
+    "1e-320",
+    "nan",
+    "inf",
+    "1_000",
+    " 1",
+    "empty",
+    "digits",
+    "1,2",
+    "1.5",
+    "int64",
+    "½",
+)
+_FEW_WORDS = ("empty", " ", "escapes", "bytes", "markup", "line", "..", "long", "none", "alike")
 
 
 def _setting_values(field: dataclasses.Field, wanted: type) -> Iterator[tuple[str, str]]:
-    wanted = next((kind for kind in get_args(wanted) if kind in (int, float, str)), wanted) if get_args(wanted) else wanted
+    wanted = (
+        next((kind for kind in get_args(wanted) if kind in (int, float, str)), wanted) if get_args(wanted) else wanted
+    )
     if wanted is bool:
         yield from ((text, text) for text in ("true", "FALSE", "1", "yes", "", " true", "None"))
     elif wanted is str:
@@ -255,8 +362,35 @@ def _setting_values(field: dataclasses.Field, wanted: type) -> Iterator[tuple[st
 
 
 PATHS = (
-    *("missing", "missing/deep", "folder", "file", "empty", "fifo", "sock", "dev", "dangling", "loop", "loop/x", "file/x"),
-    *("sparse", "garbage", "folder/", "-", "--", "~", ".", "..", "/", "../home", "../home/raw", "../home/run", "x\nforged"),
+    *(
+        "missing",
+        "missing/deep",
+        "folder",
+        "file",
+        "empty",
+        "fifo",
+        "sock",
+        "dev",
+        "dangling",
+        "loop",
+        "loop/x",
+        "file/x",
+    ),
+    *(
+        "sparse",
+        "garbage",
+        "folder/",
+        "-",
+        "--",
+        "~",
+        ".",
+        "..",
+        "/",
+        "../home",
+        "../home/raw",
+        "../home/run",
+        "x\nforged",
+    ),
     *(_ESCAPES, "[bold]", "../home/s.h5", "../home/run/last.pt", "../home/raw/test/a/0.png", "%s", "a,b", "\u202ex"),
     *("named", "stranger", "../home/model", "../home/s.shards", "deep/er/than/this"),
 )

@@ -1,14 +1,14 @@
 """Odd values for every option of both command lines: a message, and nothing else; see ``Place.judge``."""
 
-import json
 import os
 import random
 import re
 import shutil
 import signal
+import stat
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ne
 
 SECONDS = 12  # of the slowest honest work, 2, and 10 beyond it
 SAMPLED = 60  # cases in make test
-MODULES = (
-    *("lgcoamix.evaluation.evaluate", "lgcoamix.export.export", "lgcoamix.export.predict", "lgcoamix.profiling.measure"),
-    *("lgcoamix.runs.compare_plot", "lgcoamix.training.replay_files", "lgcoamix.evaluation.plots", "skimage.segmentation"),
-    *("preprocess.inspect.report.gather", "preprocess.inspect.report.page", "preprocess.inspect.sheet", "lgcoamix.cli"),
-    *("preprocess.inspect.duplicates", "preprocess.build.run", "preprocess.build.update", "skimage.util", "joblib", "requests"),
-)
 # What must not reach a terminal: controls but for line ends, and turns of the writing direction.
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\udc80-\udcff]")
 _FAULTS = ("Traceback", "Exception ignored", "Segmentation fault", "core dumped")
@@ -37,10 +31,8 @@ _PYTHON_WARNING = re.compile(r"\.py:\d+: \w*Warning")
 class Place:
     """A folder with ``home``, the inputs of all commands, and ``work``, in which each of them runs anew."""
 
-    def __init__(self, around: Path) -> None:
-        self.around, self.home, self.work = around, around / "home", around / "work"
-        modules = (name for name in MODULES)
-        self.nursery = Nursery(_made(around.parent / "told"), *modules)
+    def __init__(self, around: Path, nursery: Nursery) -> None:
+        self.around, self.home, self.work, self.nursery = around, around / "home", around / "work", nursery
         self.home.mkdir()
         options.make_inputs(self.home)
         self.set_up()
@@ -64,7 +56,9 @@ class Place:
         self.report = self.around.parent / "report"
         self.report.unlink(missing_ok=True)
         scratch = _made(self.around.parent / "scratch")
-        places = dict.fromkeys(("TMPDIR", "HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR"), str(scratch))
+        places = dict.fromkeys(
+            ("TMPDIR", "HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR"), str(scratch)
+        )
         allowed = self.around.parent if not hasattr(self, "inputs") else self.work
         argv = (self.report, allowed, scratch, options.script(program), *words)
         return self.nursery.start(*argv, script=ROOT / "tests/hostile/confined.py", cwd=self.work, **places)
@@ -72,13 +66,12 @@ class Place:
     def picture(self, folder: Path) -> dict[str, tuple[int, ...]]:
         """What lies in a folder: kind, size, time and place of everything below, ``work`` left out."""
         found = {}
-        for here, folders, files in os.walk(folder):
-            if Path(here) == self.around and "work" in folders:
-                folders.remove("work")
-            for name in (*folders, *files):
-                status = os.lstat(os.path.join(here, name))
-                times = () if name in folders else (status.st_size, status.st_mtime_ns, status.st_ino)
-                found[os.path.relpath(os.path.join(here, name), folder)] = (status.st_mode, *times)
+        for path in folder.rglob("*"):
+            if folder != self.work and path.is_relative_to(self.work):
+                continue
+            status = path.lstat()
+            times = () if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns, status.st_ino)
+            found[str(path.relative_to(folder))] = (status.st_mode, *times)
         return found
 
     def judge(self, case: Case) -> tuple[object, float, list[str]]:
@@ -109,12 +102,6 @@ class Place:
         found += ["prints a line of the value"] if re.search(r"^forged", self.told, re.MULTILINE) else []
         lines = {line for line in report.splitlines() if not line.startswith(_honest(case))}
         found += sorted(lines)[:3]
-        now = self.picture(self.around)
-        changed = [name for name, status in self.inputs.items() if now.get(name) != status]
-        found += [f"changes {changed[0]}"] if changed else []
-        if now != self.inputs:
-            found += [f"writes {name}" for name in now.keys() - self.inputs.keys()] if "written" not in _honest(case) else []
-            self.mend()
         now = self.picture(self.work)
         lost = [name for name, status in before.items() if now.get(name) != status]
         found += [f"replaces {lost[0]}"] if lost else []
@@ -122,6 +109,16 @@ class Place:
         if code == 2:
             found += [f"writes {name}" for name in now.keys() - before.keys()][:1]
             found += [] if _names(case, self.told) else ["does not name the option"]
+        around = self.picture(self.around)
+        changed = [name for name, status in self.inputs.items() if around.get(name) != status]
+        found += [f"changes {changed[0]}"] if changed else []
+        if around != self.inputs:
+            found += (
+                [f"writes {name}" for name in around.keys() - self.inputs.keys()]
+                if "written" not in _honest(case)
+                else []
+            )
+            self.mend()
         if code == 1 and "Error: " not in told and case.command not in ("diff", "predict"):
             found.append("fails without a message")
         return code, seconds, found
@@ -168,10 +165,17 @@ def _made(path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    place = Place(_made(tmp_path_factory.mktemp("odd") / "around"))
-    yield place
-    place.nursery.close()
+def place(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(_made(tmp_path_factory.mktemp("odd") / "around"), nursery)
+
+
+def _counted(counts: Counter) -> str:
+    commands = sorted({command for command, _ in counts})
+    return "; ".join(
+        f"{command}: "
+        + ", ".join(f"exit {code} {counts[command, code]}" for code in (0, 1, 2) if counts[command, code])
+        for command in commands
+    )
 
 
 def sample(everything: list[Case]) -> list[Case]:
@@ -186,5 +190,5 @@ def test_an_odd_value_gives_a_message_and_does_nothing_else(place, capsys):
         counts[f"{case.program} {case.command}", code] += 1
         faults += [f"{case}: {', '.join(found)}"] if found else []
     with capsys.disabled():
-        print(json.dumps({f"{name}: exit {code}": count for (name, code), count in sorted(counts.items(), key=str)}))
+        sys.stderr.write(f"\n{sum(counts.values())} odd values: {_counted(counts)}\n")
     assert not faults, "\n".join(faults)

@@ -1,25 +1,10 @@
 """One thread for the small tensors of these tests: threads that wait for each other cost more than they compute."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import timm
 import torch
 
-from tests.lgcoamix.nursery import Nursery
-
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    """Starts ``train.py`` in processes of their own, without another import of torch."""
-    if not Path("/proc/self/stat").exists():
-        pytest.skip("needs Linux")
-    nursery = Nursery(tmp_path_factory.mktemp("told"))
-    yield nursery
-    nursery.close()
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,9 @@ SECONDS = 120  # that anything may take on a busy machine
 # Torch takes seconds to import: this process does it once and forks a process, in a session of its own, for every
 # script that it is told to run. What runs there has signals, files and an exit as in any other process.
 _FORKS = """
-import gc, importlib, json, os, runpy, sys
+import gc, json, os, runpy, sys
 sys.modules["wandb"] = None  # timm would import it, with a folder that the first process to end removes
 import lgcoamix.training.run, lgcoamix.training.plots, lgcoamix.data.transforms, torch.utils.tensorboard
-for name in sys.argv[1:]:
-    importlib.import_module(name)
 del sys.modules["wandb"]
 assert len(os.listdir("/proc/self/task")) == 1, "threads would not survive the fork"
 gc.freeze()  # or every process would copy all memory when it collects
@@ -98,12 +96,12 @@ class Training:
 
 
 class Nursery:
-    """Starts processes that train; see ``_FORKS``. ``modules`` are imported once as well."""
+    """Starts processes that train; see ``_FORKS``."""
 
-    def __init__(self, home: Path, *modules: str) -> None:
+    def __init__(self, home: Path) -> None:
         self.home, self.started, self.stores = home, [], []
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _FORKS, *modules],
+            [sys.executable, "-c", _FORKS],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,

@@ -9,6 +9,7 @@ from rich.table import Table
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import DEVICE, WORKERS
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
+from preprocess.parameters import FiniteRange
 from preprocess.terminal import say, say_json, say_table, status
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     default=60.0,
     show_default=True,
     help="Approximate time for measuring, besides building the network.",

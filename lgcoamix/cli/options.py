@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import click
 
 from lgcoamix.settings.options import DEVICES, MOST_WORKERS
+from preprocess.parameters import FiniteRange
 
 PATH = click.Path(path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -64,7 +65,7 @@ def _option(field: Field, wanted: Any) -> Callable[[Callable], Callable]:
     elif wanted is int:
         settings["type"] = click.IntRange(form.get("low"), form.get("high"))
     elif wanted is float:
-        settings["type"] = click.FloatRange(form.get("low"), form.get("high"), max_open="high" in form)
+        settings["type"] = FiniteRange(form.get("low"), form.get("high"), max_open="high" in form)
     return click.option(f"--{name}", show_default=field.default is not None, **settings)
 
 

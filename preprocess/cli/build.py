@@ -1,6 +1,5 @@
 """``build``: build a store from raw images."""
 
-import math
 import re
 import reprlib
 import shutil
@@ -19,6 +18,7 @@ from preprocess.errors import BuildError, StoreError
 from preprocess.images import CODECS, RESIZES
 from preprocess.machine import memory
 from preprocess.outputs import STORE, check_output
+from preprocess.parameters import FiniteRange
 from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, describe_counts, parse_segments
 from preprocess.terminal import say, say_table, status
 
@@ -54,7 +54,7 @@ _GB = 1_000_000_000
 @click.option(
     "--scales", default="4", show_default=True, metavar="K|all", help="Number of maps stored for a range LO:HI."
 )
-@click.option("--compactness", type=click.FloatRange(1e-6, 1e6), help="Larger is squarer.  [default: the data set's]")
+@click.option("--compactness", type=FiniteRange(1e-6, 1e6), help="Larger is squarer.  [default: the data set's]")
 @click.option("--algorithm", type=click.Choice(sorted(ALGORITHMS)), default="slic", show_default=True)
 @click.option(
     "--codec",
@@ -255,8 +255,6 @@ def _plan(
 
 
 def _compactness(algorithm: str, compactness: float | None, adapter: Adapter) -> float | None:
-    if compactness is not None and not math.isfinite(compactness):
-        raise click.BadParameter(f"expected a finite number, got {compactness}", param_hint="--compactness")
     if ALGORITHMS[algorithm].uses_compactness:
         return compactness or adapter.compactness
     if compactness is not None:

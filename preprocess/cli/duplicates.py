@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from preprocess.cli.common import force_option, friendly, jobs_option, progress_bars, store_argument
+from preprocess.parameters import FiniteRange
 from preprocess.terminal import say, say_table
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--exact", is_flag=True, help="Find only images with identical stored pixels.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     help="Minimum similarity of near copies; lower finds more, with more false ones.  [default: 0.9]",
 )
 @click.option(

@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -29,6 +29,8 @@ TINY = (
 TRAIN = (*TINY, "--no-pictures", "--no-tensorboard")
 BUILD = ("folder", "--root", "../home/raw", "--size", "32", "--segments", "4", "--shard-size", "4", "--jobs", "1")
 BUILD = (*BUILD, "--algorithm", "watershed", "--no-download")
+
+_LOOKER = ("--set", "mixer.extractor=test_resnet", "--set", "mixer.extractor_weights=../home/run/last.pt")
 
 # Command lines that work, by program and command. Those of ``train.py`` and ``lgcoamix train`` are one command.
 BASES: dict[tuple[str, str], tuple[str, ...]] = {
@@ -287,23 +289,15 @@ def _of_command(command: click.Command, base: tuple[str, ...]) -> Iterator[tuple
 
 
 def _values(parameter: click.Parameter, ending: str) -> Iterator[tuple[str, str | None]]:
+    """What is odd, by a name, and the value; None for a flag."""
     kind = parameter.type
     if isinstance(parameter, click.Option) and parameter.is_flag:
-        yield "given", None
-        yield "=1", "=1"
-        yield "=", "="
+        # A compiler takes minutes.
+        yield from (("=1", "=1"), ("=", "="), *([] if parameter.name == "compile" else [("given", None)]))
     elif isinstance(kind, click.Choice):
-        for choice in kind.choices:
-            yield choice, choice
-        first = str(kind.choices[0])
-        for odd in (first.upper(), first.title(), first[:-1], first + "s", first + " ", "", "nоne", f"{first},{first}"):
-            yield f"choice {odd}", odd
-        for value in ("escapes", "bytes", "markup", "line", "long", "-", "--"):
-            yield value, WORDS[value]
+        yield from _choices(kind.choices)
     elif isinstance(kind, click.Path):
-        yield from ((name, name) for name in PATHS)
-        yield from ((name, name) for name in (f"{path}{ending}" for path in PATHS if ending and path[-1] not in "/.-~"))
-        yield from (("long name", _LONG), ("very long", "x/" * 3000), ("empty", ""), ("slash", "x/"), ("bytes", _BYTES))
+        yield from _paths(ending)
     elif isinstance(kind, click.types.IntParamType | click.types.FloatParamType):
         yield from NUMBERS.items()
     elif parameter.name == "assignments":
@@ -311,8 +305,21 @@ def _values(parameter: click.Parameter, ending: str) -> Iterator[tuple[str, str 
         yield from _settings()
     else:
         yield from (LISTS if parameter.name in _LISTS else WORDS).items()
-        for text in TEXTS.get(parameter.name, ()):
-            yield text, text
+        yield from ((text, text) for text in TEXTS.get(parameter.name, ()))
+
+
+def _choices(choices: Sequence[object]) -> Iterator[tuple[str, str]]:
+    first = str(choices[0])
+    odd = (first.upper(), first.title(), first[:-1], first + "s", first + " ", "", "nоne", f"{first},{first}")
+    yield from ((str(choice), str(choice)) for choice in choices)
+    yield from ((f"choice {text}", text) for text in odd)
+    yield from ((value, WORDS[value]) for value in ("escapes", "bytes", "markup", "line", "long", "-", "--"))
+
+
+def _paths(ending: str) -> Iterator[tuple[str, str]]:
+    yield from ((path, path) for path in PATHS)
+    yield from ((path + ending, path + ending) for path in PATHS if ending and path[-1] not in "/.-~")
+    yield from (("long name", _LONG), ("very long", "x/" * 3000), ("empty", ""), ("slash", "x/"), ("bytes", _BYTES))
 
 
 def _settings() -> Iterator[tuple[str, str]]:
@@ -321,6 +328,8 @@ def _settings() -> Iterator[tuple[str, str]]:
         kinds = METHOD_OPTIONS.items() if section == "mixer" else [("none", type(getattr(Settings(), section)))]
         for method, kind in kinds:
             for field in dataclasses.fields(kind):
+                if field.name == "compile":
+                    continue
                 wanted = get_type_hints(kind)[field.name]
                 for value, text in _setting_values(field, wanted):
                     yield f"{method} {section}.{field.name}={value}", f"{method}|{section}.{field.name}={text}"
@@ -457,7 +466,14 @@ def _with(base: tuple[str, ...], name: str, odd: str | None, flag: bool) -> tupl
     if name == "--set" and "|" in odd:
         method, _, odd = odd.partition("|")
         place = base.index("--mixer") + 1
-        return (*base[:place], method, *base[place + 1 :], name, odd)
+        return (
+            *base[:place],
+            method,
+            *base[place + 1 :],
+            *(_LOOKER if method == "attentive_cutmix" else ()),
+            name,
+            odd,
+        )
     if name in base:
         place = base.index(name) + 1
         return (*base[:place], odd, *base[place + 1 :])

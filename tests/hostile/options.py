@@ -7,6 +7,7 @@ which the command runs; its inputs lie beside it in ``home``.
 import dataclasses
 import itertools
 import os
+import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -93,121 +94,53 @@ _ODD_WORDS = {
 WORDS = {text: text for text in _PLAIN_WORDS} | _ODD_WORDS
 _LONG_RANGES = {"range of digits": f"1:{DIGITS}", "many": ",".join(map(str, range(1, 20_000)))}
 LISTS = {text: text for text in _PLAIN_LISTS} | _INTEGERS | _RAW | _LONG_RANGES
-# Values that texts may have besides WORDS, by the name of the parameter.
 _LISTS = {"segments", "scales", "seeds", "fgsm", "drop"}
-TEXTS = {
-    "splits": ("train", "train,train", "test,train", "train,", "Train", "train, test", "val"),
-    "superpixels": ("watershed-c10-4", "WATERSHED-C10-4"),
-    "split": ("test", "train", "TEST", "test "),
-    "mixer": ("cutmix", "lgcoamix", "CutMix", "cutmi", "cut-mix"),
-    "mixers": ("none", "none,none", "none,", "nope", "NONE", ",".join(["none"] * 999)),
-    "cells": (
-        *(
-            "a",
-            "=",
-            "a=",
-            "=--mixer none",
-            "a=--mixer",
-            "a=--mixer none --mixer none",
-            "a='--mixer none",
-            "a=--mixer=none",
-        ),
-        *(
-            "../a=--mixer none",
-            "a/b=--mixer none",
-            "a=--mixer none --out y",
-            "a=--mixer none --seed 3",
-            "..=--mixer none",
-        ),
-        *(
-            "a b=--mixer none",
-            f"{_LONG}=--mixer none",
-            f"{_ESCAPES}=--mixer none",
-            "é=--mixer none",
-            "a=--mixer none --help",
-        ),
-        *(
-            "a=--mixer none --sed 3",
-            "a=--mixer none -- --out y",
-            "a=--mixer none --epochs 0",
-            "a=none",
-            "none=--mixer none",
-        ),
-    ),
-    "options": ("--out", "x", "--mixer", "--nope", "--", "--help", "--epochs=0", "--shards=y", "--list-recipes"),
-    "recipe": ("lgcoamix", "cub-lgcoamix-resnet18", "CUB", "cub"),
-    "backbone": (
-        *(
-            "resnet",
-            "RESNET18",
-            "resnet18.",
-            "hf_hub:x/y",
-            "hf-hub:timm/resnet18.a1_in1k",
-            "local-dir:..",
-            "local-dir:fifo",
-        ),
-        *("vit_base_patch16_224", "test_resnet.nope", "resnet18.a1_in1k", "https://127.0.0.1:9/x", "timm/resnet18"),
-    ),
-    "weights": (
-        "pretrained",
-        "none",
-        "NONE",
-        "../home/run/last.pt",
-        "../home/s.h5",
-        "fifo",
-        "sock",
-        "dev",
-        "folder",
-        "empty",
-    ),
-    "resume": ("auto", "AUTO", "../home/run/last.pt", "fifo", "sock", "dev", "folder", "empty", "loop", "../home/run"),
-    "wandb": (),
-    "scheduler": (
-        "127.0.0.1:9",
-        "tcp://127.0.0.1:9",
-        "ray://127.0.0.1:9",
-        "file:///etc/passwd",
-        "127.0.0.1:99999",
-        ":",
-        "x:y",
-    ),
-    "sample": ("train/a/0.png", "a/0.png", "test/a/0.png", "train/a/9.png", "train//a/0.png"),
-    "show_recipe": ("cub-lgcoamix-resnet18", "CUB"),
-    "assignments": (
-        *(
-            "",
-            "=",
-            ".",
-            ".=",
-            "optim.",
-            "optim.=1",
-            "optim.lr",
-            "optim.lr=",
-            "optim..lr=1",
-            "nope.lr=1",
-            "optim.nope=1",
-        ),
-        *(
-            ".lr=1",
-            "OPTIM.lr=1",
-            "optim.LR=1",
-            " optim.lr=1",
-            "optim.lr =1",
-            "optim.lr=1=2",
-            "method=cutmix",
-            "mixer.method=x",
-        ),
-        *(
-            "optim.__class__=1",
-            "optim.lrr=1",
-            f"{_ESCAPES}.x=1",
-            f"optim.{_BYTES}=1",
-            "optim.lr=1\nforged",
-            "mixer=none",
-        ),
-        *("x" * 100_000, "optim." + "l" * 100_000 + "=1", "[bold]=1", "mixer.mix_prob=1", "optim.mixes_in=3"),
-    ),
+# Options that contradict each other or the base, by the command.
+PAIRS = {
+    "build": "--resize none | --codec raw --resize short | --update --dry-run | --scheduler x | --algorithm grid "
+    "--compactness 3 | --limit-per-class 1 --partial --skip-bad | --backend dask --scheduler x --jobs 3",
+    "duplicates": "--exact --threshold 0.5 | --exact --exact",
+    "verify": "--root ../home/raw | --repair --root .",
+    "train": "--maps live --loader resident | --maps live | --pictures --no-pictures | --compile --no-compile | "
+    "--device cuda | --amp fp16 | --resume auto --val-fraction 0.9 | --list-recipes --show-recipe x | "
+    "--set optim.nesterov=true --set optim.momentum=0 | --set data.crop=pad --set data.padding=9999999 | "
+    "--set optim.lr=1 --set optim.lr=2 | --batch-size 4 --set optim.batch_size=8 --set optim.accumulate=99 | "
+    "--mixer snapmix --set mixer.mid=true --backbone vit_tiny_patch16_224 | --set optim.plain_epochs=9 | --mixer none "
+    "--mixer lgcoamix | --set mixer.alpha=1 --mixer cutmix",
+    "evaluate": "--fgsm none --drop 0.5 --drop-grid 33 | --fgsm 1 --fgsm none | --force --force | --split train --seed 0",
+    "export": "--onnx --force",
+    "replay": "--sample train/a/0.png | --step 0 --step 1 --epoch 1",
+    "sweep": "--mixers none --cell none=--mixer\\ none | --seeds 0:2 --jobs 9 | --metric best --metric last",
+    "doctor": "--json --seconds 0.1 --samples 1 | --workers 0 --device mps",
 }
+# Values that texts may have besides WORDS, by the name of the parameter; " | " is between them.
+_TEXTS = {
+    "splits": "train | train,train | test,train | train, | Train | train, test | val",
+    "superpixels": "watershed-c10-4 | WATERSHED-C10-4",
+    "split": "test | train | TEST | test/",
+    "mixer": "cutmix | lgcoamix | CutMix | cutmi | cut-mix",
+    "mixers": "none | none,none | none, | nope | NONE | " + ",".join(["none"] * 999),
+    "cells": "a | = | a= | =--mixer none | a=--mixer | a=--mixer none --mixer none | a='--mixer none | "
+    "a=--mixer=none | ../a=--mixer none | a/b=--mixer none | a=--mixer none --out y | a=--mixer none --seed 3 | "
+    f"..=--mixer none | a b=--mixer none | {_LONG}=--mixer none | {_ESCAPES}=--mixer none | é=--mixer none | "
+    "a=--mixer none --help | a=--mixer none --sed 3 | a=--mixer none -- --out y | "
+    "a=--mixer none --epochs 0 | a=none | none=--mixer none",
+    "options": "--out | x | --mixer | --nope | -- | --help | --epochs=0 | --shards=y | --list-recipes",
+    "recipe": "lgcoamix | cub-lgcoamix-resnet18 | CUB | cub",
+    "backbone": "resnet | RESNET18 | resnet18. | hf_hub:x/y | hf-hub:timm/resnet18.a1_in1k | local-dir:.. | "
+    "local-dir:fifo | vit_base_patch16_224 | test_resnet.nope | resnet18.a1_in1k | https://127.0.0.1:9/x | "
+    "timm/resnet18",
+    "weights": "pretrained | none | NONE | ../home/run/last.pt | ../home/s.h5 | fifo | sock | dev | folder | empty",
+    "resume": "auto | AUTO | ../home/run/last.pt | fifo | sock | dev | folder | empty | loop | ../home/run",
+    "scheduler": "127.0.0.1:9 | tcp://127.0.0.1:9 | ray://127.0.0.1:9 | file:///etc/passwd | 127.0.0.1:99999 | : | x:y",
+    "sample": "train/a/0.png | a/0.png | test/a/0.png | train/a/9.png | train//a/0.png",
+    "show_recipe": "cub-lgcoamix-resnet18 | CUB",
+    "assignments": " | = | . | .= | optim. | optim.=1 | optim.lr | optim.lr= | optim..lr=1 | nope.lr=1 | "
+    "optim.nope=1 | .lr=1 | OPTIM.lr=1 | optim.LR=1 |  optim.lr=1 | optim.lr =1 | optim.lr=1=2 | method=cutmix | "
+    f"mixer.method=x | optim.__class__=1 | optim.lrr=1 | {_ESCAPES}.x=1 | optim.{_BYTES}=1 | optim.lr=1\nforged | "
+    f"mixer=none | {'x' * 100_000} | optim.{'l' * 100_000}=1 | [bold]=1 | mixer.mix_prob=1 | optim.mixes_in=3",
+}
+TEXTS = {name: text.split(" | ") for name, text in _TEXTS.items()}
 
 
 @dataclass(frozen=True)
@@ -284,6 +217,9 @@ def _of_command(command: click.Command, base: tuple[str, ...]) -> Iterator[tuple
             if given is not None:
                 yield (*base, name, given), name, "twice", ""
                 yield _without(base, name), name, "left out", ""
+    for pair in PAIRS.get(command.name, "").split(" | "):
+        words = tuple(shlex.split(pair))
+        yield (*words, *base) if "--" in base else (*base, *words), "EXTRA", pair, ""
     for extra in ("extra", "", "--nope", "-q", "-", "\n", _ESCAPES, _BYTES, "--no-", "@x"):
         yield (*base, extra), "EXTRA", repr(extra), extra
 
@@ -465,15 +401,8 @@ def _with(base: tuple[str, ...], name: str, odd: str | None, flag: bool) -> tupl
         return (name + (odd or ""), *base) if "--" in base else (*base, name + (odd or ""))
     if name == "--set" and "|" in odd:
         method, _, odd = odd.partition("|")
-        place = base.index("--mixer") + 1
-        return (
-            *base[:place],
-            method,
-            *base[place + 1 :],
-            *(_LOOKER if method == "attentive_cutmix" else ()),
-            name,
-            odd,
-        )
+        base = _with(base, "--mixer", method, False)
+        return (*base, *(_LOOKER if method == "attentive_cutmix" else ()), name, odd)
     if name in base:
         place = base.index(name) + 1
         return (*base[:place], odd, *base[place + 1 :])

@@ -107,7 +107,7 @@ PAIRS = {
     "--set optim.lr=1 --set optim.lr=2 | --batch-size 4 --set optim.batch_size=8 --set optim.accumulate=99 | "
     "--mixer snapmix --set mixer.mid=true --backbone vit_tiny_patch16_224 | --set optim.plain_epochs=9 | --mixer none "
     "--mixer lgcoamix | --set mixer.alpha=1 --mixer cutmix",
-    "evaluate": "--fgsm none --drop 0.5 --drop-grid 33 | --fgsm 1 --fgsm none | --force --force | --split train --seed 0",
+    "evaluate": "--fgsm none --drop 0.5 --drop-grid 33 | --fgsm 1 --fgsm none | --force --force | --split train",
     "export": "--onnx --force",
     "replay": "--sample train/a/0.png | --step 0 --step 1 --epoch 1",
     "sweep": "--mixers none --cell none=--mixer\\ none | --seeds 0:2 --jobs 9 | --metric best --metric last",

@@ -74,8 +74,8 @@ class Place:
             if folder != self.work and path.is_relative_to(self.work):
                 continue
             status = path.lstat()
-            times = () if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns, status.st_ino)
-            found[str(path.relative_to(folder))] = (status.st_mode, *times)
+            times = (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else ()
+            found[str(path.relative_to(folder))] = (status.st_mode, status.st_ino, *times)
         return found
 
     def judge(self, case: Case) -> tuple[object, float, list[str]]:
@@ -109,7 +109,7 @@ class Place:
         lines = {line for line in report.splitlines() if not line.startswith(_honest(case))}
         found += sorted(lines)[:3]
         now = self.picture(self.work)
-        lost = [name for name, status in before.items() if now.get(name) != status]
+        lost = [name for name, status in before.items() if now.get(name) != status and not name.startswith("empty")]
         found += [f"replaces {lost[0]}"] if lost else []
         found += [f"leaves {name}" for name in now if name.endswith(".tmp") and "leaves" not in _honest(case)]
         if code == 2:

@@ -9,13 +9,11 @@ import io
 import logging
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from preprocess.errors import ImageError
-from preprocess.inputs import open_regular
 from preprocess.text import shown_name
 
 # The formats of data sets, by Pillow's names; JPEG includes MPO. Others start a program (EPS), open an image of any
@@ -26,6 +24,8 @@ RESIZES = ("squash", "short", "none")
 CODECS = ("raw", "jpeg", "png")
 _LONGEST_JPEG = 65500
 _MOST_SCANS = 100  # of a progressive JPEG: encoders write up to 20, and a file of a megabyte can ask for 10,000
+_MOST_PROFILES, _SMALL = 8, 1 << 20  # of a PNG; bytes of a file that takes seconds at most
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of TIFF
 _OTHERS = {  # first bytes of files that are often called images -> their format
     b"%!PS": "EPS",
     b"\xc5\xd0\xd3\xc6": "EPS",
@@ -55,21 +55,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-def read_image_file(path: Path) -> bytes:
-    """Read one source file.
-
-    Raises
-    ------
-    OSError : the file cannot be read, or is not a regular file.
-    ImageError : it is too large to be an image.
-    """
-    with open_regular(path) as file:
-        data = file.read(LARGEST_FILE + 1)
-    if len(data) > LARGEST_FILE:
-        raise ImageError(f"too large: expected at most {LARGEST_FILE:,} bytes")
-    return data
 
 
 def decode(data: bytes) -> Image.Image:
@@ -211,13 +196,9 @@ def _decode(data: bytes, formats: Sequence[str], size: tuple[int, int] | None = 
         raise ImageError("the file is empty")
     try:
         with _open(data, formats) as image:
-            width, height = image.size
             if size is not None and sorted(image.size) != sorted(size):  # a JPEG that was kept may lie on its side
-                raise ImageError(f"expected {size[1]}x{size[0]} pixels, got {width}x{height}")
-            if width * height > Image.MAX_IMAGE_PIXELS:
-                raise ImageError(f"too many pixels: {width}x{height}, at most {Image.MAX_IMAGE_PIXELS:,} are read")
-            if image.info.get("progressive") and data.count(b"\xff\xda") > _MOST_SCANS:
-                raise ImageError(f"damaged: a progressive JPEG of more than {_MOST_SCANS} scans")
+                raise ImageError(f"expected {size[1]}x{size[0]} pixels, got {image.width}x{image.height}")
+            _refuse_bombs(image, data)
             image.load()
             return _to_rgb(_upright(image))
     except ImageError:
@@ -230,7 +211,21 @@ def _decode(data: bytes, formats: Sequence[str], size: tuple[int, int] | None = 
         raise ImageError(f"damaged: {shown_name(str(error))}") from None
 
 
+def _refuse_bombs(image: Image.Image, data: bytes) -> None:
+    """Refuse a small file that takes minutes or gigabytes to decode."""
+    width, height = image.size
+    if image.format == "TIFF":  # whole tiles are decoded, whatever the size of the image
+        width = max(width, image.tag_v2.get(_TILE_WIDTH, 0))
+        height = max(height, image.tag_v2.get(_TILE_LENGTH, 0))
+    if width * height > Image.MAX_IMAGE_PIXELS:
+        raise ImageError(f"too many pixels: {width}x{height}, at most {Image.MAX_IMAGE_PIXELS:,} are read")
+    if image.info.get("progressive") and data.count(b"\xff\xda") > _MOST_SCANS:
+        raise ImageError(f"damaged: a progressive JPEG of more than {_MOST_SCANS} scans")
+
+
 def _open(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
+    if data.startswith(b"\x89PNG") and len(data) > _SMALL and data.count(b"iCCP") > _MOST_PROFILES:
+        raise ImageError("damaged: a PNG of many colour profiles")  # Pillow unpacks a megabyte for each
     Image.init()
     return Image.open(io.BytesIO(data), formats=[name for name in formats if name in Image.OPEN])
 

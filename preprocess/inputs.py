@@ -38,6 +38,19 @@ def open_regular(path: Path) -> BinaryIO:
         raise
 
 
+def read_regular(path: Path, most: int) -> bytes:
+    """Read a whole file of at most ``most`` bytes.
+
+    Raises
+    ------
+    OSError : the file cannot be read, is no regular file, or is larger.
+    """
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"too large: expected at most {most:,} bytes", str(path))
+        return file.read(most)
+
+
 def require_regular(path: Path) -> None:
     """Refuse a folder, FIFO, device or socket, before a library opens the path itself.
 

@@ -15,7 +15,8 @@ from lgcoamix.data.windows import fixed_windows
 from lgcoamix.settings.sections import DataSettings
 from preprocess.datasets.folder import images_in
 from preprocess.errors import ImageError
-from preprocess.images import decode, decode_without_banner, encode, fit, read_image_file
+from preprocess.images import LARGEST_FILE, decode, decode_without_banner, encode, fit
+from preprocess.inputs import read_regular
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ def stored_pixels(path: Path, images: Mapping[str, Any]) -> np.ndarray:
     Raises
     ------
     ImageError : the file is not a usable image.
-    OSError : the file cannot be read, or is not a regular file.
+    OSError : the file cannot be read, is not a regular file or is too large to be an image.
     """
-    data, banner = read_image_file(path), images.get("banner", 0)
+    data, banner = read_regular(path, LARGEST_FILE), images.get("banner", 0)
     image = decode_without_banner(data, banner)
     size, resize = images["size"], images["resize"]
     if images["codec"] != "jpeg":  # raw pixels and PNG are lossless

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from preprocess.errors import DatasetError, MissingDataError
-from preprocess.images import read_image_file
+from preprocess.images import LARGEST_FILE
+from preprocess.inputs import read_regular
 
 Box = tuple[float, float, float, float]
 
@@ -37,10 +38,9 @@ class Sample:
 
         Raises
         ------
-        OSError : the file cannot be read, or is not a regular file.
-        ImageError : it is too large to be an image.
+        OSError : the file cannot be read, is not a regular file or is too large to be an image.
         """
-        return read_image_file(self.path)
+        return read_regular(self.path, LARGEST_FILE)
 
     def digest(self, data: bytes) -> bytes:
         """SHA-256 of the bytes from ``read``; if the sample has boxes, of that digest and the boxes."""

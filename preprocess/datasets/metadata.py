@@ -13,7 +13,7 @@ import numpy as np
 
 from preprocess.datasets.base import Box
 from preprocess.errors import DatasetError
-from preprocess.inputs import open_regular
+from preprocess.inputs import read_regular
 
 REMEDY = "unpack the archive again"
 NUMBER = r"[0-9]{1,9}"
@@ -30,13 +30,9 @@ def read_bytes(path: Path, most: int = LARGEST) -> bytes:
     DatasetError : the file cannot be read, is not a regular file or is larger than ``most`` bytes.
     """
     try:
-        with open_regular(path) as file:
-            data = file.read(most + 1)
+        return read_regular(path, most)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}; {REMEDY}") from None
-    if len(data) > most:
-        raise DatasetError(f"{path} is too large: expected at most {most:,} bytes; {REMEDY}")
-    return data
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from preprocess.datasets import Adapter, Listing, Sample
 from preprocess.errors import DatasetError
-from preprocess.inputs import check_relative, open_regular
+from preprocess.inputs import check_relative, read_regular
 from preprocess.text import listed, shown_name
 
 _SHOWN = 5
@@ -112,10 +112,7 @@ def _bare(name: str) -> str:
 
 def read_exclude_list(path: Path) -> tuple[str, ...]:
     """Read one key per line; skip empty lines and lines that start with ``#``."""
-    with open_regular(path) as file:
-        data = file.read(_LARGEST_LIST + 1)
-    if len(data) > _LARGEST_LIST:
-        raise DatasetError(f"{path} is too large: expected at most {_LARGEST_LIST:,} bytes, one key per line")
+    data = read_regular(path, _LARGEST_LIST)
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:

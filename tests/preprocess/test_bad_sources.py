@@ -272,11 +272,14 @@ def test_no_image_starts_a_program(tmp_path, monkeypatch, jobs):
     assert not mark.exists()
 
 
-def test_a_pipe_among_the_images_is_named_at_once(tmp_path):
+def test_a_pipe_or_a_file_without_an_end_among_the_images_is_named_at_once(tmp_path):
     save_in(tmp_path, "good.png", coded(noise(20, 12), "PNG"))
     os.mkfifo(tmp_path / "raw/train/a/pipe.jpg")
+    (tmp_path / "raw/train/a/sparse.jpg").touch()
+    os.truncate(tmp_path / "raw/train/a/sparse.jpg", 1 << 40)
     done = build_one(tmp_path, "--size", SIDE)
     assert done.exit_code == 1
+    assert "train/a/sparse.jpg: cannot be read: too large: expected at most 1,073,741,824 bytes" in done.stderr
     assert "train/a/pipe.jpg: cannot be read: expected a regular file, it is a FIFO" in done.stderr
 
 

@@ -1,17 +1,17 @@
 """The traps of image files, one small file each."""
 
 import io
-import os
 import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, features
 
 from preprocess.errors import ImageError
-from preprocess.images import FORMATS, decode, fit, read_image_file
+from preprocess.images import FORMATS, decode, fit
 from tests.conftest import ROOT
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -163,12 +163,21 @@ def test_a_progressive_jpeg_of_a_thousand_scans_is_not_decoded():
         decode(data[:-2] + last * 1000 + data[-2:])
 
 
-def test_a_file_larger_than_any_image_is_not_read(tmp_path):
-    path = tmp_path / "sparse.png"
-    path.touch()
-    os.truncate(path, 1 << 40)
-    with pytest.raises(ImageError, match="too large: expected at most 1,073,741,824 bytes"):
-        read_image_file(path)
+def test_a_png_of_a_thousand_profiles_is_not_opened():
+    profile = b"name\0\0" + zlib.compress(bytes(900_000))
+    chunk = struct.pack(">I", len(profile)) + b"iCCP" + profile + struct.pack(">I", zlib.crc32(b"iCCP" + profile))
+    data = coded(noise(), "PNG")
+    assert decode(data[:33] + chunk + data[33:]).size == (20, 24)
+    with pytest.raises(ImageError, match="many colour profiles"):
+        decode(data[:33] + chunk * 1200 + data[33:])
+
+
+def test_a_tile_larger_than_any_image_is_not_decoded():
+    tags = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: 16_384, 323: 16_384, 324: 8, 325: 9}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = b"II*\0" + struct.pack("<I", 18) + bytes(10) + struct.pack("<H", len(tags)) + entries + bytes(4)
+    with pytest.raises(ImageError, match="too many pixels: 16384x16384"):
+        decode(data)
 
 
 HOSTILE = """

@@ -58,7 +58,7 @@ def test_a_table_without_an_end_is_refused(tmp_path, name):
     make, pattern = TABLES[name]
     table = next(iter(sorted(make(tmp_path).rglob(pattern))))
     os.truncate(table, 1 << 40)
-    assert f"{table} is too large: expected at most" in refused(name, tmp_path)
+    assert f"{table} cannot be read: too large: expected at most" in refused(name, tmp_path)
 
 
 def test_a_matlab_file_that_unpacks_to_much_is_refused(tmp_path):

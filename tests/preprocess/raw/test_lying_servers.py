@@ -26,8 +26,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short waits, small bounds, no proxy."""
     monkeypatch.setattr(download, "_FIRST_WAIT", 0.001)
     monkeypatch.setattr(download, "_ATTEMPTS", 2)
-    monkeypatch.setattr(download, "_TIMEOUTS", (5.0, 0.2))
-    monkeypatch.setattr(download, "_PATIENCE", 0.3)
+    monkeypatch.setattr(download, "_TIMEOUTS", (5.0, 0.8))
+    monkeypatch.setattr(download, "_PATIENCE", 1.0)
     monkeypatch.setattr(download, "_LARGEST", 1_000_000)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
@@ -69,7 +69,7 @@ def fails(root: Path, url: str, size: int | None = None) -> str:
         fetch((Archive("x.bin", url, "md5:0", size),), root, download=True)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.monotonic() - begin < 8
+    assert time.monotonic() - begin < 20
     assert peak < 20_000_000
     assert sum(path.stat().st_size for path in root.rglob("*")) < 2_000_000
     message = str(caught.value)
@@ -129,7 +129,7 @@ def test_an_answer_that_lies_is_one_message(tmp_path, case):
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 FLOODS = {
-    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 99, 0.001, "nothing usable came in 0.3 s"),
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 99, 0.001, "nothing usable came in 1 s"),
     "a redirect with a content": (
         redirect(b"/file").replace(b"Content-Length: 0\r\n", b""),
         bytes(65536),
@@ -139,9 +139,9 @@ FLOODS = {
     "content": (OK + b"\r\n", bytes(65536), 0.0, "expected 1000000 bytes, more came"),
     "chunks": (CHUNKED, b"10000\r\n" + bytes(65536) + b"\r\n", 0.0, "expected 1000000 bytes, more came"),
     "a line for the size of a chunk": (CHUNKED, b"1" * 65536, 0.0, "the connection broke"),
-    "trailers": (CHUNKED + b"0\r\n", b"A: b\r\n" * 99, 0.001, "nothing usable came in 0.3 s"),
+    "trailers": (CHUNKED + b"0\r\n", b"A: b\r\n" * 99, 0.001, "nothing usable came in 1 s"),
     "content in drips": (OK + b"Content-Length: 9999\r\n\r\n", b"x", 0.05, "only"),
-    "headers in drips": (OK, b"A", 0.05, "nothing usable came in 0.3 s"),
+    "headers in drips": (OK, b"A", 0.05, "nothing usable came in 1 s"),
 }
 
 

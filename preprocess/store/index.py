@@ -18,13 +18,14 @@ from preprocess.files import lock, publish
 from preprocess.inputs import open_regular
 from preprocess.schema import SchemaError, parse_json
 from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_header, seal
-from preprocess.store.links import dataset_in, group_in, names_in, open_hdf5
+from preprocess.store.links import group_in, names_in, open_hdf5, read_in
 from preprocess.store.schema import check_document, check_places
 from preprocess.store.writer import memory_file
 from preprocess.text import listed
 
 PLACES = "places"
 _MOST_NAMES = 2
+_MOST_STEMS = 1000  # names that a store has had, in a pack
 _MOST_BYTES = 1 << 30  # of an index; a million samples take 2 MB
 
 
@@ -77,14 +78,14 @@ def _read(file: h5py.File, digest: str) -> Index:
     names = names_in(file, _MOST_NAMES)
     if names - {PLACES} != {"document"}:
         raise ValueError(f"expected a document, got {', '.join(sorted(names))}")
-    document = check_document(parse_json(dataset_in(file, "document", "S", ())[()]))
+    document = check_document(parse_json(read_in(file, "document", "S", ()).item()))
     if PLACES not in names:
         return Index(document, {}, digest)
     group, splits, places = group_in(file, PLACES), document["splits"], {}
     if odd := names_in(group, len(splits)) - splits.keys():
         raise ValueError(f"{PLACES}: expected splits, got {', '.join(sorted(odd))}")
     for name in group:
-        places[name] = dataset_in(group, name, "int32", (None, 2))[()]
+        places[name] = read_in(group, name, "int32", (None, 2))
         check_places(name, places[name], splits[name]["rows"])
     return Index(document, places, digest)
 
@@ -100,7 +101,8 @@ def packed_index(path: Path) -> Index:
         with open_regular(path) as file:
             check_header(file.read(HEADER_BYTES), "pack", path)
         with open_hdf5(path) as file:
-            data = dataset_in(file, "index", "uint8", (None,))[()].tobytes()
+            names_in(file, _MOST_STEMS)
+            data = read_in(file, "index", "uint8", (None,)).tobytes()
             index = parse_index(data, path)
             _check_tree(file, [record["path"] for record in records_of(index.document)])
             return index

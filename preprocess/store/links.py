@@ -8,7 +8,8 @@ import math
 from pathlib import Path
 
 import h5py
-from h5py import h5d, h5i, h5l, h5t, h5z
+import numpy as np
+from h5py import h5d, h5i, h5l, h5s, h5t, h5z
 
 from preprocess.inputs import require_regular
 
@@ -52,7 +53,7 @@ def group_in(group: h5py.Group, name: str) -> h5py.Group:
 def dataset_in(
     group: h5py.Group, name: str, dtype: str, shape: Shape, chunk: tuple[int, ...] | None = None, gzip: bool = False
 ) -> h5py.Dataset:
-    """Open a data set of a group, without reading it.
+    """Open a data set of a group whose names :func:`names_in` has checked, without reading it.
 
     Parameters
     ----------
@@ -63,9 +64,8 @@ def dataset_in(
 
     Raises
     ------
-    ValueError : a link, data in another file, another dtype, shape, chunk or filter, or fewer bytes than the shape.
+    ValueError : data in another file, another dtype, shape, chunk or filter, or fewer bytes than the shape.
     """
-    _refuse_link(group, name.encode())
     data = h5d.open(group.id, name.encode())
     plan = data.get_create_plist()
     layout, kind = plan.get_layout(), data.get_type()
@@ -76,8 +76,9 @@ def dataset_in(
         raise ValueError(f"{name}: expected {'gzip' if gzip else 'no filter'}, got the HDF5 filters {filters}")
     if kind.get_class() not in _PLAIN or kind.committed() or (dtype == "S" and kind.is_variable_str()):
         raise ValueError(f"{name}: expected plain numbers or strings of fixed length")
-    if (data.dtype.kind if dtype == "S" else data.dtype) != dtype:
-        raise ValueError(f"{name}: expected dtype {dtype}, got {data.dtype}")
+    stored = kind.dtype
+    if (stored.kind if dtype == "S" else stored) != dtype:
+        raise ValueError(f"{name}: expected dtype {dtype}, got {stored}")
     found = data.shape  # None if it has no space
     known = found is not None and len(found) == len(shape)
     if not known or any(length not in (None, n) for length, n in zip(shape, found, strict=True)):
@@ -86,8 +87,17 @@ def dataset_in(
     if chunked != chunk:
         raise ValueError(f"{name}: expected chunks {chunk}, got {chunked}")
     if chunk is None:
-        _refuse_absent_bytes(data, name, math.prod(found) * data.dtype.itemsize, layout)
-    return h5py.Dataset(data)
+        _refuse_absent_bytes(data, name, math.prod(found) * stored.itemsize, layout)
+    return h5py.Dataset(data, readonly=True)
+
+
+def read_in(group: h5py.Group, name: str, dtype: str, shape: Shape) -> np.ndarray:
+    """Read a data set that is stored in one piece, as :func:`dataset_in` opens it."""
+    data = dataset_in(group, name, dtype, shape).id
+    values = np.empty(data.shape, data.dtype)
+    if values.size:
+        data.read(h5s.ALL, h5s.ALL, values)
+    return values
 
 
 def _refuse_link(group: h5py.Group, name: bytes) -> None:

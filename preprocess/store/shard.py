@@ -12,7 +12,7 @@ from preprocess.errors import ImageError, StoreError
 from preprocess.images import decode_stored
 from preprocess.schema import parse_json
 from preprocess.store.format import IMAGES, TILE, image_checksum, listing_checksum, map_checksum
-from preprocess.store.links import Shape, dataset_in, group_in, names_in, open_hdf5
+from preprocess.store.links import Shape, dataset_in, group_in, names_in, open_hdf5, read_in
 from preprocess.store.schema import MOST_PIXELS, check_failures, check_key
 
 VERIFY = "run: python -m preprocess verify"
@@ -94,7 +94,7 @@ class Shard:
 
     def _array(self, name: str, shape: Shape) -> np.ndarray:
         """Check and read a small data set."""
-        return dataset_in(self.group, name, _DTYPES[name], shape)[()]
+        return read_in(self.group, name, _DTYPES[name], shape)
 
     def _check_numbers(self) -> None:
         if self.sizes is not None and len(self.sizes):
@@ -199,7 +199,7 @@ class Shard:
     def failed(self) -> list[dict[str, str]]:
         """Key, reason and SHA-256 of every unusable image in the range of the shard."""
         try:
-            return check_failures(parse_json(self._array("failed", ())))
+            return check_failures(parse_json(self._array("failed", ()).item()))
         except Exception as error:
             raise StoreError(f"failed images of {self.where} cannot be read ({error}); {VERIFY}") from None
 

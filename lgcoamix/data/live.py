@@ -23,6 +23,7 @@ class LiveDataset(SuperpixelDataset):
     Raises
     ------
     ValueError : the images have different sizes, and the view does not resize them.
+    RunError : this program does not have the algorithm.
 
     Notes
     -----
@@ -47,7 +48,14 @@ class LiveDataset(SuperpixelDataset):
         seed: int = 0,
         subset: np.ndarray | None = None,
     ) -> None:
+        from preprocess.superpixels import ALGORITHMS
+
         super().__init__(store, split, view, seed, maps=True, subset=subset)
+        if self.store.superpixels.algorithm not in ALGORITHMS:
+            raise RunError(
+                f"{self.store.path} names the superpixel algorithm {self.store.superpixels.algorithm!r}, which this "
+                f"program does not have ({', '.join(ALGORITHMS)}); train on the stored maps"
+            )
         if not self.store.uniform and not _resizes(view):
             raise ValueError(
                 f"the images of {self.store.path} have different sizes; live maps of them need data.crop=resized and "

@@ -218,6 +218,12 @@ def test_an_algorithm_that_gives_more_than_it_promises_is_an_error(store, monkey
         LiveDataset(store, "train", _view()).__getitems__(_indices())
 
 
+def test_an_algorithm_that_this_program_lacks_is_named(flowers_store, monkeypatch):
+    monkeypatch.delitem(ALGORITHMS, "slic")
+    with pytest.raises(RunError, match="names the superpixel algorithm 'slic', which this program does not have"):
+        LiveDataset(flowers_store)
+
+
 def test_nothing_of_the_stored_maps_is_read(store, monkeypatch):
     wanted = LiveDataset(store, "train", _view()).__getitems__(_indices())
 

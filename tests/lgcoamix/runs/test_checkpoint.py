@@ -1,6 +1,7 @@
 """What checkpoints hold, which ones are refused and why, and which runs they belong to."""
 
 import csv
+import hashlib
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from click.testing import CliRunner, Result
 
@@ -484,6 +486,33 @@ def test_another_store_and_other_superpixels_are_refused_and_a_moved_store_is_no
     for path in (store, store.with_suffix(".shards")):
         shutil.move(path, tmp_path / "elsewhere" / path.name)
     assert invoke("--shards", tmp_path / "elsewhere" / "x.h5", *run, "--resume", "auto", "--out", out).exit_code == 0
+
+
+def test_files_of_weights_belong_to_a_run_by_their_bytes(flowers_store, tmp_path):
+    out, first, moved = tmp_path / "run", tmp_path / "first.pt", tmp_path / "moved.pt"
+    for seed, path in enumerate((first, tmp_path / "other.pt")):
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("test_resnet").state_dict(), path)
+    run = ("--shards", flowers_store, *BASE, "--epochs", 2, "--out", out)
+    assert invoke(*run, "--weights", first).exit_code == 0
+    digest = hashlib.sha256(first.read_bytes()).hexdigest()
+    assert json.loads((out / "config.json").read_text())["digests"] == {"model.weights": digest}
+    first.rename(moved)
+    for finished in (True, False):
+        if not finished:
+            (out / "results.json").unlink()
+        told = refused(*run, "--weights", tmp_path / "other.pt", "--resume", "auto")
+        assert re.search(f"settings.model.weights is sha256 [0-9a-f]{{64}} here, sha256 {digest} in the run", told)
+        assert invoke(*run, "--weights", moved, "--resume", "auto").exit_code == 0
+    state = load(out / "last.pt")  # of an earlier version: the path alone decides
+    del state["config"]["digests"]
+    save_checkpoint(out / "last.pt", {key: value for key, value in state.items() if key != "format"})
+    (out / "results.json").unlink()
+    assert "model.weights is" in refused(*run, "--weights", moved, "--resume", "auto")
+    shutil.copy(tmp_path / "other.pt", first)
+    done = invoke(*run, "--weights", first, "--resume", "auto")
+    assert done.exit_code == 0, done.output
+    assert "note: the run does not record the digest of the file in model.weights" in done.stderr
 
 
 def test_workers_loader_device_and_checkpoints_may_change(left, plain, flowers_store):

@@ -6,6 +6,7 @@ The run folders are written here, as JSON; nothing is trained.
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -275,6 +276,23 @@ def test_unfinished_and_foreign_folders_are_left_out_aloud(runs):
     assert f"{runs / 'notes'} (no config.json)" in foreign
     assert f"{runs / 'none-s2'} (" in foreign
     assert f"{runs / 'lgcoamix-s2'} ({runs / 'lgcoamix-s2' / 'results.json'} is damaged: it is not JSON: NaN" in foreign
+
+
+def test_weights_of_other_bytes_are_another_protocol_and_a_moved_file_is_none(tmp_path):
+    def start(path: str, digest: str) -> Edit:
+        def edit(config: dict[str, Any], _: object) -> None:
+            config["settings"]["model"]["weights"] = path
+            config["digests"] = {"model.weights": digest * 64}
+
+        return edit
+
+    _run(tmp_path / "a", "none", 0, 60, start("first.pt", "a"))
+    _run(tmp_path / "b", "none", 1, 61, start("moved.pt", "a"))
+    assert _compare(tmp_path).exit_code == 0
+    _run(tmp_path / "c", "none", 2, 62, start("first.pt", "b"))
+    done = _compare(tmp_path)
+    assert done.exit_code == 1
+    assert re.search(f"model.weights: sha256 {'a' * 64} .* sha256 {'b' * 64} ", _words(done.stderr))
 
 
 CONFIGS = {

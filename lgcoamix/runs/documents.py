@@ -59,7 +59,7 @@ class SettingsConfig(TypedDict, total=False):
 
 
 class Images(TypedDict, total=False):
-    """How the images of a store were made, as in its index."""
+    """How the images of a store were made, as in its index (``preprocess.store.schema``, which needs HDF5)."""
 
     size: Required[Annotated[int, Field(ge=1, le=16_384)] | None]
     resize: Required[Literal["squash", "short", "none"]]

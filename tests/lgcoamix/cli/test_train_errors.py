@@ -9,6 +9,8 @@ import torch
 from click.testing import CliRunner, Result
 
 from lgcoamix.cli import train
+from lgcoamix.cli.train import _run_folder
+from lgcoamix.errors import SettingsError
 from preprocess.cli import main as preprocess
 
 SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "12", "--epochs", "1")
@@ -150,3 +152,13 @@ def test_a_damaged_shard_is_named_without_a_traceback(workers, flowers_store, tm
     done = _invoke(*small, "--out", tmp_path / "run")
     assert done.exit_code == 1
     assert _matches(r"Error: .*does not match its checksum; run: python -m preprocess verify", done.stderr)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/../../outside", "link", "a\nb"])
+def test_no_store_names_a_run_folder_outside_of_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "link").symlink_to(tmp_path)
+    with pytest.raises(SettingsError, match="choose a run folder with --out"):
+        _run_folder("auto", name)
+    assert _run_folder(None, "cub-none-resnet18-s0") == Path("runs/cub-none-resnet18-s0")

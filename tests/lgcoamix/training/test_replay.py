@@ -155,6 +155,17 @@ def test_attentive_cutmix_looks_again_with_its_own_network(flowers_store, tmp_pa
         assert_same(part.mixed, hooked.seen[5 + step])
 
 
+def test_an_extractor_of_other_bytes_is_refused(flowers_store, tmp_path, extractor):
+    path = shutil.copy(extractor["extractor_weights"], tmp_path / "weights.pt")
+    options = [f"--set=mixer.{name}={value}" for name, value in (extractor | {"extractor_weights": path}).items()]
+    run = ("--shards", flowers_store, *SMALL, *QUIET, "--mixer", "attentive_cutmix", *options)
+    assert invoke("train", *run, "--epochs", 1, "--out", tmp_path / "run").exit_code == 0
+    torch.save({name: value + 1 for name, value in torch.load(path).items()}, path)
+    done = invoke("replay", "--run", tmp_path / "run", "--epoch", 0, "--step", 0)
+    assert done.exit_code == 1
+    assert re.search(r"mixer.extractor_weights is sha256 \w{64} here, sha256 \w{64} in the run", done.output)
+
+
 def test_images_of_their_own_sizes(flowers, tmp_path):
     for split in ("train", "test"):
         for name in ("daisy", "iris"):

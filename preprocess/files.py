@@ -261,12 +261,17 @@ def _folder_for(path: Path) -> Iterator[None]:
         if not path.parent.is_dir():
             missing = [folder for folder in path.parents if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
+
+    def remove() -> None:
         with contextlib.suppress(OSError):  # somebody else may have put something there
             for folder in missing:
                 folder.rmdir()
+
+    try:
+        with interrupt.undoing(remove):
+            yield
+    except BaseException:
+        remove()
         raise
 
 

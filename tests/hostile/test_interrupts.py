@@ -24,7 +24,7 @@ from tests.preprocess.build.test_survival import all_gone
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux")
 
-PRESSES = 200 if PROOF else 16  # half of them in the first second
+PRESSES = 200 if PROOF else 12  # half of them in the first second
 SECONDS = 120  # that a command may take on a busy machine
 LINE = re.compile(r"^interrupted.*\n", re.MULTILINE)
 OUR_FILES = re.compile(rf'File "{re.escape(str(ROOT))}/(?!\.venv)')

@@ -17,7 +17,7 @@ BODIES = {
     "within an exit handler": "atexit.register(wait)",
     "while it finalises": "weakref.finalize(main, wait)",
     "with a child of its own": "multiprocessing.get_context('fork').Process(target=wait).start()\n    time.sleep(20)",
-    "while it writes": "with writing_aside(Path('x.txt')) as file:\n        file.write(b'half')\n        wait()",
+    "while it writes": "with writing_aside(Path('new/x.txt')) as file:\n        file.write(b'half')\n        wait()",
     "while a thread works": "threading.Thread(target=time.sleep, args=(20,)).start()\n    wait()",
 }
 

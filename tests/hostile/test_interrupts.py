@@ -209,7 +209,8 @@ def moments(all_commands: dict[str, Command], home: Path) -> Iterator[tuple[str,
     rounds = -(-half // len(names))
     for number in range(half):
         name = names[number % len(names)]
-        yield name, 1 + max(0.0, usual[name] - 1) * (number // len(names) + 0.5) / rounds
+        begin = 1 if usual[name] > 1 else 0
+        yield name, begin + (usual[name] - begin) * (number // len(names) + 0.5) / rounds
 
 
 def test_ctrl_c_ends_any_command_at_any_moment_with_one_line(made, tmp_path, capsys):

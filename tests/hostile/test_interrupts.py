@@ -1,7 +1,7 @@
 """Ctrl-C at any moment of any command: its code, one line, and nothing left behind.
 
-A press is sent to the process group, as a terminal does it. Presses that come before Python has reached the first line
-of a command are not ours to answer: they are counted apart.
+A press is sent to the process group, as a terminal does it. Presses that come before Python has read the first file of
+a command, preprocess/interrupt.py, are not ours to answer: they are counted apart.
 """
 
 import collections
@@ -27,7 +27,9 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ne
 PRESSES = 200 if PROOF else 12  # half of them in the first second
 SECONDS = 120  # that a command may take on a busy machine
 LINE = re.compile(r"^interrupted.*\n", re.MULTILINE)
-OUR_FILES = re.compile(rf'File "{re.escape(str(ROOT))}/(?!\.venv)')
+# In a traceback: our files, but for the import of what answers signals.
+START = r'(\.venv/.*|(train|(lgcoamix|preprocess)/(__init__|__main__|interrupt))\.py", line \d+, in <module>)'
+OUR_FILES = re.compile(rf'File "{re.escape(str(ROOT))}/(?!{START})')
 TINY = (
     *("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "4", "--device", "cpu"),
     *("--epochs", "3", "--no-tensorboard"),
@@ -176,7 +178,7 @@ def judge(command: Command, home: Path, pressed: Press, number: int = signal.SIG
         return "after the end"
     if not LINE.search(told) and not OUR_FILES.search(told) and not any(home.iterdir()) and not pressed.out:
         assert pressed.code in (1, -number), told
-        return "before the first line"
+        return "before the first file"
     assert "Traceback" not in told, told
     assert "Exception ignored" not in told, told
     assert "leaked" not in told, told

@@ -22,7 +22,7 @@ except ImportError:  # Windows
 
 # What to do about a failure to write or read, by its number. The others have no remedy but their own text.
 _REMEDIES = {
-    errno.ENOSPC: "free space there and run the same command again",
+    errno.ENOSPC: "free space on that disk and run the same command again",
     errno.EDQUOT: "free space within your quota and run the same command again",
     errno.EFBIG: "raise the limit of the size of files (ulimit -f) or write to another file system",
     errno.EROFS: "write to another file system",

@@ -1,10 +1,12 @@
 """DataLoaders: workers, signals, transfer to the device."""
 
 import errno
+import os
 import re
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing.queues import Queue
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -43,7 +45,7 @@ def make_loader(
         collate_fn=_unchanged,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=_start_worker,
         multiprocessing_context=start if workers else None,
     )
 
@@ -73,7 +75,7 @@ def worker_failures(remedy: str = "rerun with --workers 0") -> Iterator[None]:
         shared = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
         if not (shared or re.search(r"DataLoader worker \(pid|unable to (write to file|open shared)", str(error))):
             raise
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[-1].partition(". ")[0]
         raise RunError(
             f"a DataLoader worker died ({reason}), perhaps for lack of memory or because /dev/shm is full: {remedy}"
         ) from error
@@ -102,7 +104,13 @@ def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
-def _leave_signals_to_the_parent(_: int) -> None:
+def _start_worker(_: int) -> None:
+    _leave_signals_to_the_parent()
+    # A thread of the worker hands over batches. If /dev/shm is full, it drops one, for which the parent waits for ever.
+    Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(1))
+
+
+def _leave_signals_to_the_parent() -> None:
     # Ctrl-C and a cluster's SIGTERM reach every process of a run. The parent saves first, then ends its workers; a
     # worker whose parent is gone ends after the grace period.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lgcoamix.errors import RunError
+from preprocess.files import named
 
 TOLERANCE = 1e-4  # largest absolute difference of a logit
 _OPSET = 18
@@ -38,7 +39,7 @@ def write_onnx(net: nn.Module, size: int, path: Path) -> float:
     weights = sum(value.numel() * value.element_size() for value in net.state_dict().values())
     example = torch.zeros(2, 3, size, size)  # two images: the exporter treats a batch of one as constant
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        with named(path), warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 net,
@@ -52,6 +53,8 @@ def write_onnx(net: nn.Module, size: int, path: Path) -> float:
                 external_data=weights > _LARGEST,
                 verbose=False,
             )
+    except OSError:  # such as a full disk
+        raise
     except Exception as error:  # the exporter and its dependencies have no common type
         raise RunError(
             f"this network cannot be written as ONNX: {type(error).__name__}: {_short(error)}; nothing was written, "

@@ -2,6 +2,7 @@
 
 import secrets
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class Logs:
             from torch.utils.tensorboard import SummaryWriter
 
             self._folder = options.out / "tensorboard"
+            _silence_writer()
             with named(self._folder):
                 self._board = SummaryWriter(str(self._folder), purge_step=epoch)
         if options.wandb:
@@ -71,6 +73,17 @@ class Logs:
         if self._wandb is not None:
             self._wandb.summary.update(results)
             self._wandb.finish()
+
+
+def _silence_writer() -> None:
+    """Keep the failures of TensorBoard's writing thread off the terminal: it raises them here as well."""
+    others = threading.excepthook
+
+    def report(failure: threading.ExceptHookArgs) -> None:
+        if not (isinstance(failure.exc_value, OSError) and type(failure.thread).__module__.startswith("tensorboard.")):
+            others(failure)
+
+    threading.excepthook = report
 
 
 def _start_wandb(project: str, out: Path, config: dict[str, Any]) -> Any:

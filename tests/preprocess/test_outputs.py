@@ -184,7 +184,8 @@ def test_a_failure_names_the_file_and_the_remedy(tmp_path):
     with pytest.raises(OSError, match="No space left") as caught:
         fail()
     assert describe(caught.value) == (
-        f"{tmp_path}/new/plain/comparison.csv: No space left on device; free space there and run the same command again"
+        f"{tmp_path}/new/plain/comparison.csv: No space left on device; free space on that disk and run the "
+        "same command again"
     )
     assert list(tmp_path.iterdir()) == []  # nor the folder around it
 

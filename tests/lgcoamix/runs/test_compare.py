@@ -4,8 +4,10 @@ The run folders are written here, as JSON; nothing is trained.
 """
 
 import csv
+import errno
 import io
 import json
+import os
 import re
 from collections.abc import Callable
 from copy import deepcopy
@@ -461,6 +463,17 @@ def test_a_comparison_is_replaced_and_other_folders_are_not_touched(runs, tmp_pa
     done = _compare(runs, "--out", tmp_path / "foreign-notes.txt" / "notes.txt")
     assert done.exit_code == 2
     assert "is a file" in done.stderr
+
+
+def test_a_full_disk_is_told_with_its_remedy_and_leaves_nothing(runs, tmp_path, monkeypatch):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = _compare(runs, "--out", tmp_path / "new" / "out")
+    assert done.exit_code == 1
+    assert re.search(r"/new/out/comparison\.\w+: No space left on device; free space on that disk", _words(done.stderr))
+    assert not (tmp_path / "new").exists()
 
 
 def test_an_unknown_metric_is_a_usage_error(runs):

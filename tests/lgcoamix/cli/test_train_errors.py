@@ -92,7 +92,7 @@ def test_a_device_that_is_not_there_is_refused(flowers_store, tmp_path):
 def test_a_run_folder_that_exists_is_refused_and_stays_as_it_is(flowers_store, tmp_path):
     (tmp_path / "results.json").write_text("mine")
     done = _invoke("--shards", flowers_store, *SMALL, "--out", tmp_path)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert _matches(r"the run folder .* exists; choose another --out", done.stderr)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 

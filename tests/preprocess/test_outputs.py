@@ -5,6 +5,8 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import pytest
 from preprocess.errors import OutputError, StoreError
 from preprocess.files import describe, making_aside, writing_aside
 from preprocess.inspect.export import _write
-from preprocess.outputs import COMPARISON, PREDICTIONS, check_output, making, writing
+from preprocess.outputs import COMPARISON, PREDICTIONS, check_output, making
+from tests.conftest import ROOT
 from tests.preprocess.conftest import all_files, here
 
 COMMANDS = {
@@ -190,11 +193,24 @@ def test_a_failure_names_the_file_and_the_remedy(tmp_path):
     assert list(tmp_path.iterdir()) == []  # nor the folder around it
 
 
-def test_ctrl_c_says_what_was_not_written_and_leaves_nothing(tmp_path):
-    for output in (writing(tmp_path / "out"), making(tmp_path / "out", COMPARISON)):
-        with pytest.raises(KeyboardInterrupt) as caught, output:
-            raise KeyboardInterrupt
-        assert caught.value.__notes__ == [f"{tmp_path}/out was not written"]
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from preprocess import interrupt
+from preprocess.outputs import COMPARISON, making, writing
+def command():
+    with writing(Path("out")) if sys.argv[1] == "file" else making(Path("out"), COMPARISON):
+        os.kill(os.getpid(), signal.SIGINT)
+interrupt.run(command)
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_ctrl_c_says_what_was_not_written_and_leaves_nothing(kind, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", INTERRUPTED, kind]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.split("\n")[-2]) == (130, "interrupted; out was not written")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -439,11 +439,7 @@ def test_a_loading_process_that_dies_is_told(model, mixed, monkeypatch):
     assert re.search(r"a DataLoader worker died .* rerun with --workers 0", said)
 
 
-def _words(text: str) -> str:
-    return " ".join(text.split())
-
-
-def test_ctrl_c_leaves_no_table_and_says_what_is_lost(model, mixed, tmp_path, monkeypatch):
+def test_ctrl_c_leaves_no_table(model, mixed, tmp_path, monkeypatch):
     read, seen = ImageFiles.__getitems__, []
 
     def interrupted(files: ImageFiles, places: list[int]) -> FileBatch:
@@ -456,4 +452,3 @@ def test_ctrl_c_leaves_no_table_and_says_what_is_lost(model, mixed, tmp_path, mo
     out = tmp_path / "folder" / "out.csv"
     done = _invoke("predict", "--model", model, "--out", out, "--workers", 0, "--batch-size", 1, mixed)
     assert (done.exit_code, len(seen), out.parent.exists()) == (130, 2, False)
-    assert re.search(r"interrupted; 1 of \d+ images were classified; \S+out.csv was not written", _words(done.output))

@@ -216,7 +216,8 @@ def _lineage(path: Path) -> tuple[object, set[object]]:
     """A path, and all folders above it: by inode where they exist, so that links and spelling do not matter."""
     target = _target(path)
     above = {_identity(folder) for folder in Path(os.path.realpath(path)).parents}
-    folder = next(each for each in target.absolute().parents if os.path.exists(each))  # noqa: PTH110 - never raises
+    whole = target.absolute()  # / has nothing above it
+    folder = next(each for each in (*whole.parents, whole) if os.path.exists(each))  # noqa: PTH110 - never raises
     while (here := _identity(folder)) not in above:  # the path cannot be followed in words, as below /proc/PID/root
         above.add(here)
         folder = folder / ".."

@@ -22,6 +22,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "os.startfile"}
 _NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.bind"}
+_ANY_PORT = (("::1", 0),)  # urllib3 tries it when imported
 _HARMLESS = ("/dev/null/", "/dev/shm/", "/proc/self/")
 
 
@@ -40,7 +41,7 @@ class Watch:
             self.changed(given[:2])
         elif event in _STARTS:
             self.start((event, *given[:2]))
-        elif event in _NETWORK and getattr(given[0], "family", None) != socket.AF_UNIX:
+        elif event in _NETWORK and getattr(given[0], "family", None) != socket.AF_UNIX and given[1:] != _ANY_PORT:
             self.tell("network", (event, *given))
 
     def changed(self, paths: tuple) -> None:

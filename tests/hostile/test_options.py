@@ -74,8 +74,8 @@ class Place:
             if folder != self.work and path.is_relative_to(self.work):
                 continue
             status = path.lstat()
-            times = (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else ()
-            found[str(path.relative_to(folder))] = (status.st_mode, status.st_ino, *times)
+            times = (status.st_ino, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else ()
+            found[str(path.relative_to(folder))] = (status.st_mode, *times)
         return found
 
     def judge(self, case: Case) -> tuple[object, float, list[str]]:
@@ -117,7 +117,8 @@ class Place:
             found += [] if _names(case, self.told) else ["does not name the option"]
         around = self.picture(self.around)
         changed = [name for name, status in self.inputs.items() if around.get(name) != status]
-        found += [f"changes {changed[0]}"] if changed else []
+        again = case.command == "export" and case.odd == "../home/model"  # an earlier output is replaced
+        found += [f"changes {changed[0]}"] if changed and not again else []
         if around != self.inputs:
             found += (
                 [f"writes {name}" for name in around.keys() - self.inputs.keys()]

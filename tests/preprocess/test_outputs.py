@@ -224,3 +224,10 @@ def test_the_next_run_removes_what_killed_ones_left_but_not_the_work_of_running_
         (running / "later").touch()
         shutil.rmtree(tmp_path / "out")
     assert (tmp_path / "out" / "later").exists()
+
+
+def test_nothing_lies_above_the_root(tmp_path):
+    with pytest.raises(OutputError, match="/ holds"):
+        check_output(Path("/"), COMPARISON, None)
+    with pytest.raises(OutputError, match="inside of an input"):
+        check_output(tmp_path / "x.csv", PREDICTIONS, None, inputs=[Path("/")])

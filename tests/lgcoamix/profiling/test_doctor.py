@@ -233,8 +233,8 @@ def test_slow_cropping_is_found_and_the_resident_loader_does_without_it(flowers_
 
 @pytest.mark.parametrize(("cores", "advice"), [(1, "--codec raw"), (64, "--workers 5")])
 def test_slow_decoding_is_found_and_raw_pixels_recommended(cores, advice, stores, clock, monkeypatch):
-    for home in (lgcoamix.profiling.measure, preprocess.store.shard):
-        clock.charge(home, "decode", lambda code: 5)
+    clock.charge(lgcoamix.profiling.measure, "decode", lambda code: 5)
+    clock.charge(preprocess.store.shard, "decode_stored", lambda *_: 5)
     clock.charge(lgcoamix.data.transforms, "show_window", lambda *_: 3)
     monkeypatch.setattr(lgcoamix.profiling.measure, "_free_memory", lambda: 0)  # no room for the resident loader
     monkeypatch.setattr(lgcoamix.profiling.measure, "cores", lambda: cores)

@@ -109,7 +109,10 @@ def create_net(name: str, num_classes: int, weights: str, image_size: int, remed
         hint = f"did you mean {', '.join(close)}?" if close else "python -c 'import timm; print(timm.list_models())'"
         raise BackboneError(f"timm has no model {name!r}; {hint}")
     options: dict[str, object] = {}
-    cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    try:
+        cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    except RuntimeError as error:  # the name is known, but not the tag behind its dot
+        raise BackboneError(f"timm has no model {name!r}: {error}") from error
     if cfg is not None and cfg.fixed_input_size:
         options["img_size"] = image_size
     from_file = weights not in ("none", "pretrained")
@@ -211,7 +214,10 @@ def _first_line(error: Exception) -> str:
 
 def data_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation, in [0, 1], with which a timm model was trained."""
-    cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    try:
+        cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    except RuntimeError as error:  # the name is known, but not the tag behind its dot
+        raise BackboneError(f"timm has no model {name!r}: {error}") from error
     if cfg is None:
         return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     return tuple(cfg.mean), tuple(cfg.std)

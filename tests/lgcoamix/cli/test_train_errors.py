@@ -28,6 +28,7 @@ MISTAKES = {
     "recipe": (("--recipe", "cub-resnet81"), 2, r"no recipe 'cub-resnet81'; did you mean cub-resnet18"),
     "mixer": (("--mixer", "lgcomix"), 2, r"no mixer 'lgcomix'; did you mean lgcoamix"),
     "backbone": (("--backbone", "resnt18"), 2, r"no model 'resnt18'; did you mean .*resnet18"),
+    "tag of a backbone": (("--backbone", "resnet18.nope"), 2, r"no model 'resnet18.nope': Invalid pretrained tag"),
     "too small an input": (("--backbone", "inception_v3"), 2, r"inception_v3 cannot take inputs of 32x32"),
     "an input below a patch": (("--backbone", "vit_tiny_patch16_224", "--image-size", "8"), 2, r"vit_tiny_patch16_224"),
     "an input that does not fit": (("--backbone", "mvitv2_tiny", "--image-size", "112"), 2, r"mvitv2_tiny .* 112x112"),

@@ -1,9 +1,12 @@
 """Types of options, for both command lines."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import click
+
+from preprocess.text import CONTROLS
 
 
 class FiniteRange(click.FloatRange):
@@ -15,3 +18,17 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"expected a finite number, got {value!r}", parameter, context)
         return number
+
+
+class NamedPath(click.Path):
+    """A path as click checks it, of which every part can be shown in one line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
+        """Read a path."""
+        odd = [found[0] for found in CONTROLS.finditer(str(value)) if not "\ud800" <= found[0] <= "\udfff"]
+        if odd:  # halves of characters are bytes of names that are not UTF-8
+            self.fail(f"expected a path without control characters, got {value!r}; rename the file", parameter, context)
+        return super().convert(value, parameter, context)

@@ -9,6 +9,7 @@ from rich.table import Column, Table
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import FORCE, PATH
 from preprocess.outputs import COMPARISON, check_output
+from preprocess.parameters import NamedPath
 from preprocess.terminal import say, say_table
 from preprocess.text import listed
 
@@ -25,7 +26,7 @@ METRIC = click.option(
 
 
 @click.command(short_help="Compare finished runs over seeds: mean, spread, plot.", context_settings=CONTEXT)
-@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=NamedPath(exists=True))
 @METRIC
 @click.option("--out", type=PATH, help="Write comparison.csv, comparison.json, compare.png here.")
 @click.option("--across-protocols", is_flag=True, help="Show runs of different protocols side by side, never merged.")

@@ -3,22 +3,21 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
-from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
 from lgcoamix.settings.options import DEVICES, MOST_WORKERS
-from preprocess.parameters import FiniteRange
+from preprocess.parameters import FiniteRange, NamedPath
 
-PATH = click.Path(path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+PATH = NamedPath()
+FOLDER = NamedPath(exists=True, file_okay=False)
+FILE = NamedPath(exists=True, dir_okay=False)
 SHARDS = click.option("--shards", type=FILE, required=True, help="The store, for example data/cub.h5.")
 CHECKPOINT = click.option(
     "--checkpoint",
-    type=click.Path(exists=True, path_type=Path),
+    type=NamedPath(exists=True),
     required=True,
     help="last.pt or best.pt of a run, or a run folder for its best.pt.",
 )

@@ -9,11 +9,12 @@ import click
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, friendly
-from lgcoamix.cli.options import FOLDER, FORCE, PATH, options_of
+from lgcoamix.cli.options import FOLDER, FORCE, options_of
 from lgcoamix.cli.progress import passes
 from lgcoamix.errors import SettingsError
 from lgcoamix.settings.options import PredictOptions
 from preprocess.outputs import PREDICTIONS, check_output
+from preprocess.parameters import NamedPath
 from preprocess.terminal import say, say_table
 from preprocess.text import listed, shown_name
 
@@ -38,10 +39,10 @@ def _csv(context: click.Context, option: click.Parameter, out: Path) -> Path:
     required=True,
     help="Folder written by export.",
 )
-@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))  # any name that a file has
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NamedPath(dir_okay=False),
     default=Path("predictions.csv"),
     show_default=True,
     callback=_csv,

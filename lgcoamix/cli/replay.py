@@ -11,6 +11,7 @@ from lgcoamix.cli.settings import network_failures
 from lgcoamix.settings.options import DEVICES
 from preprocess.inputs import confined
 from preprocess.outputs import REPLAY, check_output, refuse_inputs, store_files
+from preprocess.parameters import NamedPath
 from preprocess.terminal import say
 
 
@@ -20,9 +21,7 @@ from preprocess.terminal import say
 @click.option("--step", type=click.IntRange(0), help="From 0, as in lambdas.csv.")
 @click.option("--sample", metavar="KEY", help="Show one training sample instead of a step.")
 @click.option("--shards", type=FILE, help="The store.  [default: the path recorded by the run]")
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/replay-eEPOCH-sSTEP, or -KEY]"
-)
+@click.option("--out", type=NamedPath(file_okay=False), help="[default: RUN/replay-eEPOCH-sSTEP, or -KEY]")
 @click.option("--device", type=click.Choice(DEVICES), help="[default: that of the run]")
 @FORCE
 @friendly

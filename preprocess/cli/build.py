@@ -18,7 +18,7 @@ from preprocess.errors import BuildError, StoreError
 from preprocess.images import CODECS, RESIZES
 from preprocess.machine import memory
 from preprocess.outputs import STORE, check_output
-from preprocess.parameters import FiniteRange
+from preprocess.parameters import FiniteRange, NamedPath
 from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, describe_counts, parse_segments
 from preprocess.terminal import say, say_table, status
 
@@ -36,10 +36,10 @@ _GB = 1_000_000_000
 @click.argument("dataset", type=click.Choice(tuple(DATASETS)))
 @click.option(
     "--root",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=NamedPath(file_okay=False),
     help="Folder of the raw data.  [default: data/raw/DATASET]",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Store to write.  [default: data/DATASET.h5]")
+@click.option("--out", type=NamedPath(), help="Store to write.  [default: data/DATASET.h5]")
 @click.option("--size", type=click.IntRange(8, 4096), help="Side of the stored images.  [default: the data set's]")
 @click.option(
     "--resize",

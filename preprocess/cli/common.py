@@ -14,9 +14,10 @@ from preprocess.datasets import DATASETS, Listing
 from preprocess.errors import OutputError, PreprocessError
 from preprocess.files import describe
 from preprocess.machine import cores
+from preprocess.parameters import NamedPath
 from preprocess.terminal import Rate, Terminal, Words, say
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = NamedPath(exists=True, dir_okay=False)
 store_argument = click.argument("store", type=FILE)
 jobs_option = click.option(
     "--jobs",

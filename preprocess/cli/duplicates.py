@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from preprocess.cli.common import force_option, friendly, jobs_option, progress_bars, store_argument
-from preprocess.parameters import FiniteRange
+from preprocess.parameters import FiniteRange, NamedPath
 from preprocess.terminal import say, say_table
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     type=FiniteRange(0, 1, min_open=True),
     help="Minimum similarity of near copies; lower finds more, with more false ones.  [default: 0.9]",
 )
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the copies to this file, for build --exclude."
-)
+@click.option("--out", type=NamedPath(dir_okay=False), help="Write the copies to this file, for build --exclude.")
 @force_option
 @jobs_option
 @friendly

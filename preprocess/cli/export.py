@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 
 from preprocess.cli.common import force_option, friendly, progress_bars, store_argument
+from preprocess.parameters import NamedPath
 from preprocess.terminal import say
 
 
 @click.command(short_help="Write images and maps as PNG files, with a table of labels.")
 @store_argument
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=NamedPath(file_okay=False))
 @force_option
 @friendly
 def export(store: Path, folder: Path, force: bool) -> None:

@@ -6,12 +6,13 @@ import click
 from rich.filesize import decimal
 
 from preprocess.cli.common import check_ending, force_option, friendly, progress_bars, store_argument
+from preprocess.parameters import NamedPath
 from preprocess.terminal import say
 
 
 @click.command(short_help="Copy a store into one file.")
 @store_argument
-@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("out", type=NamedPath(dir_okay=False))
 @force_option
 @friendly
 def pack(store: Path, out: Path, force: bool) -> None:

@@ -13,12 +13,13 @@ from preprocess.cli.common import (
     superpixels_option,
 )
 from preprocess.machine import cores
+from preprocess.parameters import NamedPath
 from preprocess.terminal import say
 
 
 @click.command(short_help="Write a page about a store: failures, counts, balance, images, timings.")
 @store_argument
-@click.option("--out", type=click.Path(path_type=Path), default="report.html", show_default=True)
+@click.option("--out", type=NamedPath(), default="report.html", show_default=True)
 @superpixels_option
 @click.option(
     "--count", type=click.IntRange(1, 50), default=8, show_default=True, help="Number of images in a contact sheet."

@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 
 from preprocess.cli.common import force_option, friendly, store_argument, superpixels_option
+from preprocess.parameters import NamedPath
 from preprocess.terminal import say
 
 
 @click.command(short_help="Draw images with superpixel boundaries on a contact sheet.")
 @store_argument
-@click.option("--out", type=click.Path(path_type=Path), default="sheet.png", show_default=True)
+@click.option("--out", type=NamedPath(), default="sheet.png", show_default=True)
 @click.option("--count", type=click.IntRange(1, 200), default=16, show_default=True, help="Number of images.")
 @click.option("--split", help="Split to show.  [default: the first]")
 @superpixels_option

@@ -7,6 +7,7 @@ import click
 from preprocess.cli.common import find_listing, friendly, jobs_option, progress_bars, store_argument
 from preprocess.datasets import DATASETS
 from preprocess.errors import BuildError
+from preprocess.parameters import NamedPath
 from preprocess.terminal import say
 
 
@@ -16,7 +17,7 @@ from preprocess.terminal import say
 @click.option("--repair", is_flag=True, help="Rebuild the damaged shards, and nothing else.")
 @click.option(
     "--root",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=NamedPath(exists=True, file_okay=False),
     help="Folder of the raw data, needed to rebuild images.  [default: data/raw/DATASET]",
 )
 @friendly

@@ -28,6 +28,7 @@ SECONDS = 10.0  # beyond the honest work
 MEMORY = 2 << 30  # bytes beyond what the imported modules map
 _HASHED = 1 << 22  # bytes; of larger files, size and time must do
 _LONGEST = 50_000  # characters of a message, which then hide it
+_TURNS = frozenset({"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"})  # of the writing direction
 _READABLE = frozenset("\n\t")
 
 
@@ -183,7 +184,8 @@ def _speech(told: Told, verbatim: str) -> Iterator[str]:
 
 
 def _controls(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp")
+    """Whether a terminal would obey it; what is merely invisible belongs to names of some languages."""
+    return unicodedata.category(character) in ("Cc", "Zl", "Zp") or unicodedata.bidirectional(character) in _TURNS
 
 
 def _content(path: Path) -> Iterator[str]:

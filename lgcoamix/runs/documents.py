@@ -66,7 +66,7 @@ class Images(TypedDict, total=False):
     codec: Required[Literal["raw", "jpeg", "png"]]
     quality: Annotated[int, Field(ge=1, le=100)] | None
     banner: Annotated[int, Field(ge=0, le=100_000)]
-    pillow: Name
+    pillow: Required[Name]
 
 
 def _consistent(images: Images) -> Images:

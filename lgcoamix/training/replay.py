@@ -285,6 +285,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RunError(f"expected a run folder, but {folder} has no {CONFIG}") from None
     missing = [name for name in _NEEDED if name not in config]
+    missing += [f"store.{name}" for name in ("path", "superpixels") if not config["store"].get(name)]
     if missing:
         raise RunError(f"expected a run folder, but {folder / CONFIG} lacks {', '.join(missing)}")
     return config

@@ -151,6 +151,7 @@ CRAFTED: dict[str, tuple[Callable[[State], object], str]] = {
     "a nameless class": (put("config/classes/1", ""), "config.classes.1: string should have at least 1 character"),
     "deep settings": (put(f"{OPTIM}/lr", [[[1]]]), "settings.optim.lr: .*expected a number, a text"),
     "store": (put("config/store/keys", {"train/images": 1}), "store.keys.train/images: input should be a valid string"),
+    "images": (put("config/store/images", {"size": 64, "resize": "squash", "codec": "raw"}), "images.pillow: field"),
     "position": (put("position/epoch", -1), "position.epoch: input should be greater than or equal to 0, got -1"),
     "a position beyond": (put("position/step", 9), "position: expected at most epoch 100 and a step below 9"),
     "time": (put("position/seconds", float("inf")), "position.seconds: input should be a finite number"),

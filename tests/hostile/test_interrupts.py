@@ -65,7 +65,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Press:
-    """What a press did. ``over`` : the process had ended before."""
+    """What a press did. ``over`` : the process had called exit before."""
 
     code: int
     out: str
@@ -149,11 +149,17 @@ def start(command: Command, home: Path) -> subprocess.Popen:
     )
 
 
+def is_exiting(pid: int) -> bool:
+    """Whether a process has called exit: the kernel takes a while to free the memory of one that has used torch."""
+    flags = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6]
+    return bool(int(flags) & 0x4)  # PF_EXITING
+
+
 def press(command: Command, home: Path, moment: float, number: int = signal.SIGINT) -> Press:
     """Start a command, and press after some seconds."""
     process = start(command, home)
     time.sleep(moment)
-    over = process.poll() is not None
+    over = process.poll() is not None or is_exiting(process.pid)
     if not over:
         os.killpg(process.pid, number)
     out, told = process.communicate(timeout=SECONDS)

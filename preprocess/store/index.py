@@ -109,7 +109,7 @@ def packed_index(path: Path) -> Index:
     except Exception as error:
         if isinstance(error, StoreError):
             raise
-        raise StoreError(f"{path} cannot be read ({error}); run: python -m preprocess verify") from None
+        raise StoreError(f"{path} cannot be read ({error}); do not use it, get another copy") from None
 
 
 def records_of(document: dict) -> Iterator[dict]:

@@ -4,7 +4,6 @@ import os
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -13,7 +12,8 @@ import numpy as np
 from preprocess.errors import StoreError
 from preprocess.files import bytes_of
 from preprocess.store.format import IMAGES, kind_of, padded_boxes
-from preprocess.store.index import Index, packed_index, read_index, records_of
+from preprocess.store.index import packed_index, read_index, records_of
+from preprocess.store.layout import Split, SuperpixelSet, lay_out, read_set
 from preprocess.store.links import open_hdf5
 from preprocess.store.place import real_index, shard_path
 from preprocess.store.shard import VERIFY, Shard, form_of
@@ -26,51 +26,6 @@ except ImportError:  # Windows
 
 _MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each; enough to keep all shards of CUB open
 _inherited: list[object] = []  # files of a parent process, referenced so that this process never closes them
-
-
-@dataclass(frozen=True)
-class Split:
-    """The location of the samples of one split."""
-
-    starts: np.ndarray  # (shards + 1,) int64 array: shard i holds samples starts[i] to starts[i + 1] - 1
-    paths: dict[str, tuple[str, ...]]  # column name -> paths of its shards, relative to the folder of the index
-    places: np.ndarray | None = None  # (n, 2) int array, shard and row of every sample; None if they are in order
-
-    def __len__(self) -> int:
-        return int(self.starts[-1]) if self.places is None else len(self.places)
-
-    def rows_in_use(self, shard: int) -> np.ndarray:
-        """Rows of a shard that hold a sample: integer array."""
-        if self.places is not None:
-            return self.places[self.places[:, 0] == shard, 1]
-        return np.arange(self.starts[shard + 1] - self.starts[shard])
-
-    def find(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shard and row of the samples: two (n,) integer arrays."""
-        if self.places is not None:
-            return self.places[samples, 0], self.places[samples, 1]
-        shards = np.searchsorted(self.starts, samples, side="right") - 1
-        return shards, samples - self.starts[shards]
-
-
-@dataclass(frozen=True)
-class SuperpixelSet:
-    """The scales that training draws from.
-
-    Parameters
-    ----------
-    name : algorithm, compactness, requested counts and number of scales, for example ``slic-c10-30:40x4``.
-    algorithm : name in ``ALGORITHMS``.
-    compactness : None if the algorithm has no compactness.
-    scales : counts and draw weights.
-    columns : column name of each scale.
-    """
-
-    name: str
-    algorithm: str
-    compactness: float | None
-    scales: tuple[Scale, ...]
-    columns: tuple[str, ...]
 
 
 class Store:
@@ -106,7 +61,7 @@ class Store:
         self.packed = kind_of(self.path) == "pack"
         self.index = packed_index(self.path) if self.packed else read_index(self.path)
         self.home = real_index(self.path).parent
-        self.splits = {name: _lay_out(self.index, name) for name in self.document["splits"]}
+        self.splits = {name: lay_out(self.index, name) for name in self.document["splits"]}
         sets = self.superpixel_sets
         if superpixels is not None and superpixels not in sets:
             raise StoreError(f"{self.path} has no superpixels {superpixels!r}; choose from {', '.join(sets)}")
@@ -151,7 +106,7 @@ class Store:
     @property
     def superpixel_sets(self) -> dict[str, SuperpixelSet]:
         """The superpixel sets by name, in build order."""
-        return {entry["name"]: _read_set(entry) for entry in self.document["superpixels"]}
+        return {entry["name"]: read_set(entry) for entry in self.document["superpixels"]}
 
     @property
     def scales(self) -> tuple[Scale, ...]:
@@ -404,16 +359,3 @@ def _open_shards() -> int:
     """Largest number of open shards: at most a quarter of the process's limit on open files."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1
     return _MOST_OPEN_SHARDS if limit < 0 else max(1, min(_MOST_OPEN_SHARDS, limit // 4))
-
-
-def _lay_out(index: Index, split: str) -> Split:
-    entry = index.document["splits"][split]
-    starts = np.cumsum([0, *entry["rows"]], dtype=np.int64)
-    paths = {name: tuple(file["path"] for file in column["files"]) for name, column in entry["columns"].items()}
-    return Split(starts, paths, index.places.get(split))
-
-
-def _read_set(entry: dict) -> SuperpixelSet:
-    scales = tuple(Scale(scale["segments"], scale["weight"]) for scale in entry["scales"])
-    columns = tuple(scale["column"] for scale in entry["scales"])
-    return SuperpixelSet(entry["name"], entry["algorithm"], entry["compactness"], scales, columns)

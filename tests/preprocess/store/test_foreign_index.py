@@ -189,7 +189,7 @@ def test_odd_objects_in_an_index_are_refused(index, change, says):
 
 
 PACKED = {
-    "an external link": (lambda pack: pack.__setitem__("a.shards", h5py.ExternalLink("x.h5", "/")), "at most 2 ent"),
+    "an external link": (lambda pack: pack.__setitem__("a.shards", h5py.ExternalLink("x.h5", "/")), "is a soft or ext"),
     "a link instead of a split": (lambda pack: [pack["small.shards"].pop("test"), pack["small.shards"].__setitem__(
         "test", h5py.SoftLink("/small.shards/train"))], "'test' is a soft or external link"),
     "a circle": (lambda pack: pack["small.shards/train"].__setitem__("more", pack["/"]), "at most 3 entries"),

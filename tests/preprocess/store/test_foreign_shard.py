@@ -124,6 +124,8 @@ OBJECTS = {
     "endless checksums": (MAPS, huge("checksums"), "checksums: expected dtype|shape"),
     "endless boxes": ("images", lambda file: file.create_dataset("boxes", (4, 10**11, 4), "float32"),
         "boxes: the file does not hold the 6400000000000 bytes"),
+    "images that were never written": ("images", again("images", data=None, shape=(4, 16, 16, 3), dtype="uint8",
+        chunks=(1, 16, 16, 3)), "images: the file does not hold the 3072 bytes"),
     "a map that unpacks to 64 MB": (MAPS, bomb, "sample 1 of .* does not match its checksum"),
     "no superpixel": (MAPS, again("regions", data=np.zeros(4, "uint32")), "regions: expected 1 to 255, got 0 to 0"),
     "more superpixels than ids": (MAPS, again("regions", data=np.full(4, 9, "uint32")), "expected 9 superpixels, got"),

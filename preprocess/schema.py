@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
 _SHOWN = 3  # faults in a message
+_LONGEST, _LONGEST_MESSAGE = 60, 300  # characters of a part of a field's name, and of what was expected
 
 
 class SchemaError(ValueError):
@@ -50,10 +51,10 @@ def parse_json(data: bytes | str) -> Any:
 
 
 def _fault(loc: tuple[int | str, ...], msg: str, input: object, **_: object) -> str:  # noqa: A002 - pydantic's word
-    field = ".".join(map(str, loc)) or "the whole"
+    field = ".".join(str(part)[:_LONGEST] for part in loc) or "the whole"  # parts may be names in the file
     missing = msg == "Field required"
     shown = "" if missing else f", got {reprlib.repr(input)}"
-    return f"{field}: {msg[:1].lower()}{msg[1:]}{shown}"
+    return f"{field}: {msg[:1].lower()}{msg[1:_LONGEST_MESSAGE]}{shown}"
 
 
 def _refuse_constant(name: str) -> None:

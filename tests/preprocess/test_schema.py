@@ -23,6 +23,8 @@ def test_a_fault_names_field_expectation_and_value() -> None:
         "rows.1: input should be greater than or equal to 0, got -2; rows.2: input should be a valid integer, got "
         "True; name: field required"
     )
+    with pytest.raises(SchemaError, match=r"^x{60}: input should be a valid integer, got 'y'$"):
+        check(TypeAdapter(dict[str, int]), {"x" * 100_000: "y"})
     with pytest.raises(SchemaError, match=r"\(and 7 more\)$"):
         check(entry, {"rows": ["x"] * 10, "name": "a"})
 

@@ -32,7 +32,7 @@ START = r'(\.venv/.*|(train|(lgcoamix|preprocess)/(__init__|__main__|interrupt))
 OUR_FILES = re.compile(rf'File "{re.escape(str(ROOT))}/(?!{START})')
 TINY = (
     *("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "4", "--device", "cpu"),
-    *("--epochs", "3", "--no-tensorboard"),
+    *("--epochs", "2", "--no-tensorboard"),
 )
 SMALL_BUILD = ("--size", "64", "--segments", "12,30", "--shard-size", "2", "--jobs", "2")
 

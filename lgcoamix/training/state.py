@@ -41,9 +41,9 @@ class TrainingState:
         ValueError : the checkpoint is not of this network and optimiser, or its position is outside of the run.
         """
         position, means = state["position"], state["means"]
-        if position["epoch"] > epochs or position["step"] >= len(self.batches):
+        if position["epoch"] > epochs or position["step"] > len(self.batches):
             raise ValueError(
-                f"position: expected at most epoch {epochs} and a step below {len(self.batches)}, got epoch "
+                f"position: expected at most epoch {epochs} and step {len(self.batches)}, got epoch "
                 f"{position['epoch']}, step {position['step']}"
             )
         self.step.restore(state)

@@ -153,7 +153,7 @@ CRAFTED: dict[str, tuple[Callable[[State], object], str]] = {
     "store": (put("config/store/keys", {"train/images": 1}), "store.keys.train/images: input should be a valid string"),
     "images": (put("config/store/images", {"size": 64, "resize": "squash", "codec": "raw"}), "images.pillow: field"),
     "position": (put("position/epoch", -1), "position.epoch: input should be greater than or equal to 0, got -1"),
-    "a position beyond": (put("position/step", 9), "position: expected at most epoch 100 and a step below 9"),
+    "a position beyond": (put("position/step", 10), "position: expected at most epoch 100 and step 9, got"),
     "time": (put("position/seconds", float("inf")), "position.seconds: input should be a finite number"),
     "rows": (drop("rows"), "rows: field required"),
     "a row too few": (put("rows", []), "expected 1 rows and timings"),

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +22,7 @@ BACKENDS = ("loky", "threading", *CLUSTERS)
 _MOST_THREADS = 4
 _SMALL, _MANY = 64, 5_000  # pixels, images
 _REACH_SECONDS = 30
+_START_SECONDS = 8  # that a scheduler may still take to listen: it is often started by the command before
 _LAST_PORT = 65_535
 _IDLE_SECONDS = 20  # an orphaned worker exits after this time
 
@@ -155,7 +157,15 @@ def _knock(address: str) -> None:
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > _LAST_PORT:
         raise ValueError("expected an address such as 127.0.0.1:8786")
-    socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
+    begin = time.monotonic()
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
+            return
+        except ConnectionRefusedError:
+            if time.monotonic() - begin > _START_SECONDS:
+                raise
+            time.sleep(0.2)
 
 
 def _away_from_signals(work: Callable[[], None]) -> None:

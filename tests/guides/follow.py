@@ -1,7 +1,9 @@
 """Follow the guides of a README literally: every command, file and edit, in a copy of the source tree."""
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -44,16 +46,23 @@ def as_script(readme: Path) -> str:
 def follow(readme: str, clone: Path, reader: Path) -> str:
     """Run the guides of a README in a clone; give what they print."""
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    done = subprocess.run(
-        ["bash", "-c", as_script(clone / readme)],
-        cwd=clone,
-        env={**environment, **SURROUNDINGS, "HOME": str(reader)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=1200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
-    assert "Traceback" not in done.stdout, done.stdout[-6000:]
-    return done.stdout
+    log = reader / "log.txt"  # not a pipe: what a guide that fails leaves behind, such as a cluster, would hold it open
+    with log.open("w") as output:
+        shell = subprocess.Popen(
+            ["bash", "-c", as_script(clone / readme)],
+            cwd=clone,
+            env={**environment, **SURROUNDINGS, "HOME": str(reader)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = shell.wait(1200)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+            shell.wait()
+    text = log.read_text()
+    assert code == 0, text[-6000:]
+    assert "Traceback" not in text, text[-6000:]
+    return text

@@ -264,12 +264,13 @@ def test_a_run_that_is_told_to_stop_again_and_again_ends_with_the_bits_of_an_und
 @pytest.fixture(scope="module")
 def lopsided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of 8 training and 200 test pictures: evaluation takes nearly all the time."""
-    root = tmp_path_factory.mktemp("lopsided")
+    home = tmp_path_factory.mktemp("lopsided")
+    root = home / "raw"
     for split, count in (("train", 4), ("test", 100)):
         for label, name in enumerate("ab"):
             for index in range(count):
                 paint(root / split / name / f"{index}.png", 1000 * label + index, (32, 32))
-    out = root / "x.h5"
+    out = home / "x.h5"
     options = ("--size", "32", "--segments", "9", "--algorithm", "grid", "--shard-size", "500", "--jobs", "1")
     done = CliRunner().invoke(preprocess, ["build", "folder", "--root", str(root), "--out", str(out), *options])
     assert done.exit_code == 0, done.output
@@ -351,8 +352,8 @@ def test_a_finished_run_is_taken_as_it_is_before_torch_is_imported(run: Run, und
 
 
 def refused(done: subprocess.CompletedProcess) -> str:
-    """The one message of a command that failed without a traceback."""
-    assert done.returncode == 1, done.stderr
+    """The one message of a usage error without a traceback."""
+    assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("Error: ") == 1, done.stderr
     return " ".join(done.stderr.split())

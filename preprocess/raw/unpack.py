@@ -27,6 +27,7 @@ _ENTRY = 4096  # bytes that even an empty file or a folder takes on a disk
 _DEEPEST = 32  # folders inside each other
 _SHOWN = 300  # characters of a name
 _ENCRYPTED = 1  # flag bit of a zip member
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of the others, Python unpacks 64 KB to gigabytes in one call
 # The last three: invalid numbers and names in headers, headers of headers.
 _DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error),
@@ -86,8 +87,8 @@ def _write(archive: Path, folder: Path, most: int) -> None:
             f"{archive} unpacks to more than {decimal(most)}: remove it, or, if you trust it, allow more with "
             "build --max-unpacked GB; nothing was unpacked"
         ) from None
-    except NotImplementedError as error:  # a zip method that Python lacks
-        raise DatasetError(f"{archive} cannot be unpacked with Python ({error}); unpack it with another tool") from None
+    except NotImplementedError as error:  # a zip method or version
+        raise DatasetError(f"{archive} cannot be unpacked here ({error}); unpack it with another tool") from None
     except _DAMAGE as error:
         raise _damaged(archive, error) from None
     except OSError as error:
@@ -177,6 +178,8 @@ def _zip_members(archive: Path, most: int) -> Iterator[_Member]:
         if sum(info.file_size for info in file.infolist()) > most:
             raise _TooMuchError
         for info in file.infolist():
+            if info.compress_type not in _METHODS:
+                raise NotImplementedError(f"compression method {info.compress_type}")
             mode = stat.S_IFMT(info.external_attr >> 16)  # 0 if not written on Unix
             mode = mode or (stat.S_IFDIR if info.orig_filename.endswith("/") else stat.S_IFREG)
             encrypted = bool(info.flag_bits & _ENCRYPTED)

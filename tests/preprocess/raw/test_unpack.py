@@ -208,7 +208,15 @@ def test_a_zip_of_an_unknown_method_is_left_to_other_tools(tmp_path, refused):
     data = bytearray(archive.read_bytes())
     data[8] = data[data.index(b"PK\x01\x02") + 10] = 97
     archive.write_bytes(data)
-    assert "unpack it with another tool" in refused(archive)
+    assert "(compression method 97); unpack it with another tool" in refused(archive)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_of_a_method_without_a_bound_is_not_unpacked(tmp_path, refused, method):
+    archive = tmp_path / "x.zip"
+    with zipfile.ZipFile(archive, "w", method) as file:
+        file.writestr("a", bytes(1000))
+    assert f"(compression method {method}); unpack it with another tool" in refused(archive)
 
 
 # Of a tar: in a header, in content, at the end of a member, in its padding, before the end mark.

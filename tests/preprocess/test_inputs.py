@@ -10,13 +10,13 @@ from preprocess.inputs import check_relative, confined, open_regular
 
 
 @pytest.mark.parametrize(
-    "path", ["a", "a/b.h5", "train/slic-c10-30/00000-ab.h5", "..a/b..", "é/日本.jpg", "a b", "a\xa0b"]
+    "path", ["a", "a/b.h5", "train/slic-c10-30/00000-ab.h5", "..a/b..", "é/日本.jpg", "a b", "a\xa0b", "a/" * 199 + "b"]
 )
 def test_a_path_below_a_folder_is_taken(path: str, tmp_path: Path) -> None:
     assert confined(tmp_path, path) == tmp_path / path
 
 
-LONG = ("x" * 256, "é" * 128)
+LONG = ("x" * 256, "é" * 128, "a/" * 200 + "b")
 
 
 @pytest.mark.parametrize(

@@ -163,11 +163,6 @@ def refuse_inputs(out: Path, inputs: Iterable[Path], runs: Iterable[Path] = ()) 
             raise OutputError(f"{out} holds an input of this command, {path}; {_ANOTHER}")
 
 
-def store_files(store: Path) -> tuple[Path, ...]:
-    """The files and folders of a store, for ``inputs``."""
-    return store, *(path.with_suffix(".shards") for path in (store, _target(store)))
-
-
 @contextlib.contextmanager
 def writing(out: Path) -> Iterator[BinaryIO]:
     """Open an output of a command: a file is written aside; a FIFO or a device directly. A link stays a link.

@@ -39,7 +39,7 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
       python -m lgcoamix evaluate --checkpoint runs/try/last.pt --shards data/cub.h5 --fgsm none --out try-last
     """
     from preprocess.inputs import confined
-    from preprocess.outputs import EVALUATION, check_output, store_files
+    from preprocess.outputs import EVALUATION, check_output
     from preprocess.store import Store
 
     store = Store(shards)
@@ -49,7 +49,7 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
         out = out or confined(folder, f"evaluation-{split}")
     except ValueError as error:
         raise SettingsError(f"the split {split!r} gives no name of a folder: {error}; give --out") from None
-    check_output(out, EVALUATION, force, [file, *store_files(shards)], [folder])
+    check_output(out, EVALUATION, force, [file, *store.files], [folder])
     if not force:
         _refuse_other(out, file, store, split)
 

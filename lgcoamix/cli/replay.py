@@ -10,7 +10,7 @@ from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.settings import network_failures
 from lgcoamix.settings.options import DEVICES
 from preprocess.inputs import confined
-from preprocess.outputs import REPLAY, check_output, refuse_inputs, store_files
+from preprocess.outputs import REPLAY, check_output, refuse_inputs
 from preprocess.parameters import NamedPath
 from preprocess.terminal import say
 
@@ -58,7 +58,7 @@ def replay(
 
     with network_failures(), training_report() as report:
         run = Replay(folder, shards, device, report)
-        refuse_inputs(out, store_files(run.store.path))
+        refuse_inputs(out, run.store.files)
         lines = replay_step(run, epoch, step, out) if sample is None else replay_sample(run, sample, epoch, out)
     for line in lines:
         say(line)

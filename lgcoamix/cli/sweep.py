@@ -9,7 +9,7 @@ from lgcoamix.cli.compare import METRIC, print_comparison
 from lgcoamix.cli.options import PATH, SHARDS
 from lgcoamix.errors import RunError
 from lgcoamix.settings.mixers import METHOD_OPTIONS
-from preprocess.outputs import COMPARISON, check_output, store_files
+from preprocess.outputs import COMPARISON, check_output
 from preprocess.terminal import say
 
 
@@ -55,10 +55,11 @@ def sweep(
     from lgcoamix.runs.compare import compare
     from lgcoamix.runs.compare_files import write
     from lgcoamix.runs.sweep import check_train_options, make_cells, parse_seeds, parse_variants, run_cells
+    from preprocess.store import Store
 
     check_train_options(options)
     todo = make_cells(shards, parse_variants(mixers, cells), parse_seeds(seeds), out, options)
-    check_output(out, COMPARISON, None, store_files(shards), beside_others=True)
+    check_output(out, COMPARISON, None, Store(shards).files, beside_others=True)
     failures = run_cells(todo, jobs, say)
     failed = {failure.cell for failure in failures}
     finished = [cell.folder for cell in todo if cell not in failed]

@@ -12,7 +12,7 @@ from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
 from preprocess.errors import OutputError
 from preprocess.files import is_leftover
-from preprocess.outputs import refuse_inputs, store_files
+from preprocess.outputs import refuse_inputs
 from preprocess.store import Store
 
 
@@ -40,7 +40,7 @@ def preflight(store: Store, settings: Settings, options: RunOptions) -> Checked:
     """
     if options.maps == "live" and options.loader == "resident":
         raise SettingsError("--maps live segments in the DataLoader workers: use --loader streaming or auto")
-    refuse_inputs(options.out, store_files(store.path))
+    refuse_inputs(options.out, store.files)
     if launched()[0] == 0:  # other ranks would see the folder made by rank 0
         _refuse_folder(options)
     if options.val_fraction == 0 and not store.test_split:

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 def duplicates(store: Path, exact: bool, threshold: float | None, out: Path | None, force: bool, jobs: int) -> None:
     """List images of STORE that are copies of others, exact or edited, within and across its splits."""
     from preprocess.inspect.duplicates import THRESHOLD, exclude_lines, find_duplicates
-    from preprocess.outputs import COPIES, check_output, store_files, writing
+    from preprocess.outputs import COPIES, check_output, writing
     from preprocess.store import Store
 
     if exact and threshold is not None:
         raise click.BadParameter("has no effect with --exact", param_hint="--threshold")
-    if out is not None:
-        check_output(out, COPIES, force, store_files(store))
     opened = Store(store)
+    if out is not None:
+        check_output(out, COPIES, force, opened.files)
     with nullcontext() if out is None else writing(out) as file:
         with progress_bars("images") as add_bar:
             found = find_duplicates(opened, threshold or THRESHOLD, not exact, jobs, add_bar)

@@ -17,11 +17,11 @@ from preprocess.terminal import say
 def export(store: Path, folder: Path, force: bool) -> None:
     """Write the images and label maps of STORE as PNG files to FOLDER, with labels.csv."""
     from preprocess.inspect.export import export as write_files
-    from preprocess.outputs import PLAIN_FILES, check_output, store_files
+    from preprocess.outputs import PLAIN_FILES, check_output
     from preprocess.store import Store
 
-    check_output(folder, PLAIN_FILES, force, store_files(store))
     opened = Store(store)
+    check_output(folder, PLAIN_FILES, force, opened.files)
     total = sum(len(split) for split in opened.splits.values())
     with progress_bars("images") as add_bar:
         write_files(opened, folder, add_bar(f"{store} -> {folder}", total))

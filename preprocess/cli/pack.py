@@ -17,13 +17,13 @@ from preprocess.terminal import say
 @friendly
 def pack(store: Path, out: Path, force: bool) -> None:
     """Copy STORE into the single file OUT, which opens like a store. Nothing is recompressed."""
-    from preprocess.outputs import PACK, check_output, store_files
+    from preprocess.outputs import PACK, check_output
     from preprocess.store import Store
     from preprocess.store.pack import pack as write_pack
 
     check_ending(out, ".h5", "OUT")
-    check_output(out, PACK, force, store_files(store))
     opened = Store(store)
+    check_output(out, PACK, force, opened.files)
     with progress_bars("shards") as add_bar:
         write_pack(opened, out, add_bar(f"{store} -> {out}", sum(1 for _ in opened.shards())))
     say(f"wrote {out}: {decimal(out.stat().st_size)}")

@@ -43,11 +43,11 @@ def report(store: Path, out: Path, superpixels: str | None, count: int, samples:
         raise click.BadParameter(f"folder {out.parent} does not exist", param_hint="--out")
     from preprocess.inspect.report.gather import gather
     from preprocess.inspect.report.page import render
-    from preprocess.outputs import PAGE, check_output, store_files, writing
+    from preprocess.outputs import PAGE, check_output, writing
     from preprocess.store import Store
 
-    check_output(out, PAGE, force, store_files(store))
     opened = Store(store, superpixels)
+    check_output(out, PAGE, force, opened.files)
     with writing(out) as file:
         with progress_bars("steps") as add_bar:
             found = gather(opened, count, samples, cores(), add_bar)

@@ -20,15 +20,15 @@ from preprocess.terminal import say
 def show(store: Path, out: Path, count: int, split: str | None, superpixels: str | None, force: bool) -> None:
     """Draw images of STORE with the boundaries of their superpixels at each scale."""
     from preprocess.inspect.sheet import FORMATS, contact_sheet
-    from preprocess.outputs import SHEET, check_output, store_files, writing
+    from preprocess.outputs import SHEET, check_output, writing
     from preprocess.store import Store
 
     if out.suffix not in FORMATS:
         raise click.BadParameter(
             f"expected a file name that ends in {', '.join(FORMATS)}, got {out}", param_hint="--out"
         )
-    check_output(out, SHEET, force, store_files(store))
     opened = Store(store, superpixels)
+    check_output(out, SHEET, force, opened.files)
     split = split or next(iter(opened.splits))
     if split not in opened.splits:
         raise click.BadParameter(

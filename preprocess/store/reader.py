@@ -157,6 +157,14 @@ class Store:
             return []
         return [path for path, record in self.records() if bytes_of(self.home / path) != record["bytes"]]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The index, and the folders of its shards, which keep their name if an index is renamed."""
+        if self.packed:
+            return (self.path,)
+        folders = {path.split("/")[0] for path, _ in self.records()} | {f"{real_index(self.path).stem}.shards"}
+        return self.path, *(self.home / folder for folder in sorted(folders))
+
     def shards(self) -> Iterator[tuple[str, str, int]]:
         """Split, column and number of every shard."""
         for split, layout in self.splits.items():

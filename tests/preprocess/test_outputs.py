@@ -88,6 +88,16 @@ def test_an_input_is_refused_under_every_name_also_by_force(command, own_store, 
         assert all_files(tmp_path) == before, name
 
 
+@pytest.mark.parametrize("command", ["duplicates", "pack", "export"])
+def test_the_shards_of_a_renamed_store_are_its_inputs(command, own_store, tmp_path):
+    other, shards = own_store.path.rename(tmp_path / "other.h5"), own_store.path.with_suffix(".shards")
+    before = all_files(tmp_path)
+    for name in (next(shards.rglob("*.h5")), shards / "new.h5", shards):
+        done = write(command, other, name, "--force")
+        assert done.exit_code == 2, (name, done.output)
+        assert all_files(tmp_path) == before, name
+
+
 def test_a_store_is_not_built_over_or_among_what_it_is_made_from(noisy, tmp_path):
     root = shutil.copytree(noisy, tmp_path / "raw")
     (tmp_path / "keys.h5").write_text("# none\n")

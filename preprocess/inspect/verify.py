@@ -142,6 +142,11 @@ def _split_faults(store: Store, split: str) -> Iterator[str]:
         stated = column_keys(found, store.document["images"], entry["shard_size"], column.get("recipe"))
         counted = {} if name == IMAGES else count_regions(store.regions(split, name))
         yield from _unlike(f"splits.{split}.columns.{name}", column, stated | counted)
+        for number in range(len(column["files"]) if not store.uniform else 0):
+            try:
+                store.check_sizes(split, name, number)
+            except StoreError as error:
+                yield _short(error)
 
 
 def _unlike(where: str, stated: dict, found: dict) -> Iterator[str]:

@@ -239,6 +239,12 @@ class Store:
                 f"{labels.max()}; {VERIFY}"
             )
 
+    def check_sizes(self, split: str, column: str, number: int) -> None:
+        """Refuse a shard of maps of other sizes than their images, from which windows are chosen."""
+        images, maps = (self.open_shard(split, each, number) for each in (IMAGES, column))
+        if not np.array_equal(images.sizes, maps.sizes):
+            raise StoreError(f"sizes of {maps.where}: expected those of the images, in {images.where}; {VERIFY}")
+
     def keys(self, split: str) -> list[str]:
         """All sample keys of a split, for example ``train/daisy/image_0801.jpg``."""
         keys = [key for shard in self._shards_of(split) for key in shard.keys]
@@ -323,6 +329,8 @@ class Store:
             raise IndexError(f"expected sample numbers of {split} from 0 to {len(layout) - 1}, got {wanted.tolist()}")
         numbers, rows = layout.find(wanted)
         with self._lock:
+            for number in np.unique(numbers).tolist() if column != IMAGES and not self.uniform else ():
+                self.check_sizes(split, column, number)
             for place in np.lexsort((rows, numbers)).tolist():
                 out[place] = read(self.open_shard(split, column, int(numbers[place])), int(rows[place]))
         return out

@@ -3,6 +3,7 @@
 Damage never stops the reading: what cannot be read is listed in ``troubles`` and left out of the figures.
 """
 
+import functools
 import os
 import statistics
 import time
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preprocess.errors import PreprocessError
+from preprocess.errors import PreprocessError, StoreError
 from preprocess.inspect.sheet import Panel, found_title, outlined, spread
 from preprocess.store import Store
 from preprocess.store.format import IMAGES
-from preprocess.store.shard import Shard
+from preprocess.store.shard import VERIFY, Shard
 from preprocess.superpixels import ALGORITHMS, Scale
 
 _MEASURED = 32  # images on which reading and segmenting are timed
@@ -222,7 +223,7 @@ def _sheet(reading: _Reading, split: str, chosen: list[int], columns: tuple[str,
         title = f"{sample}: {store.classes[label]}"
         panels: list[Panel] = [(title if len(title) <= 32 else f"{title[:31]}…", image[::step, ::step])]
         for scale, column in zip(store.scales, columns, strict=False):
-            ids = _one(reading, split, column, sample, Shard.read_map)
+            ids = _one(reading, split, column, sample, functools.partial(_map_of, image))
             if ids is None:
                 panels.append((f"{scale.segments} requested, cannot be read", None))
             else:
@@ -230,6 +231,13 @@ def _sheet(reading: _Reading, split: str, chosen: list[int], columns: tuple[str,
                 panels.append((found_title(scale.segments, ids), drawn))
         rows.append(panels)
     return rows
+
+
+def _map_of(image: np.ndarray, shard: Shard, row: int) -> np.ndarray:
+    ids = shard.read_map(row)
+    if ids.shape != image.shape[:2]:
+        raise StoreError(f"sample {row} of {shard.where}: expected the size of its image; {VERIFY}")
+    return ids
 
 
 def _one(reading: _Reading, split: str, column: str, sample: int, read: Callable) -> object | None:

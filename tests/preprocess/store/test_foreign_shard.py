@@ -224,6 +224,24 @@ def test_encoded_images_are_compared_with_the_store_before_they_are_decoded(jpeg
     check_refused(store, write_images(store, put("stored", 1, code)), says)
 
 
+def black_maps(file: h5py.File) -> None:
+    """One superpixel in each map, of 8x8 pixels."""
+    count, dtype = len(file["regions"]), file["maps"].dtype
+    for name in ("maps", "sizes"):
+        del file[name]
+    file.create_dataset("maps", data=np.zeros((count, 8, 8), dtype), chunks=(1, 8, 8), compression="gzip")
+    file["sizes"] = np.full((count, 2), 8, np.int32)
+    file["regions"][...], file["checksums"][...] = 1, zlib.crc32(bytes(64 * dtype.itemsize))
+
+
+def test_maps_have_the_sizes_of_their_images(noisy, tmp_path):
+    store = build_here(noisy, tmp_path / "small.h5", replace(SMALL, size=None, resize="none", codec="png"))
+    path = edit_shard(store, MAPS, black_maps)
+    check_refused(store, path, "sizes of .*: expected those of the images")
+    done = here("report", store.path, "--out", tmp_path / "page.html")
+    assert (done.exit_code, "expected the size of its image" in done.output) == (0, True), done.output
+
+
 OFFSETS = {"falling": [0, 20, 10, 30], "negative": [-5, 1, 2, 3], "short": [0, 1, 2, 3], "beyond": [0, 1, 2, 10**12]}
 
 

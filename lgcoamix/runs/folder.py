@@ -11,7 +11,7 @@ from typing import Any, Self
 from lgcoamix.errors import RunError
 from lgcoamix.runs.checkpoint import checkpoints_in, load_checkpoint, save_checkpoint
 from lgcoamix.runs.lock import lock_folder
-from preprocess.files import is_leftover, named, write_whole
+from preprocess.files import is_leftover, named, sweep, write_whole
 from preprocess.text import to_csv
 
 _LAST_EPOCHS = 10  # results contain the median over the last epochs
@@ -39,8 +39,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(path)
         self._lock = lock_folder(path)
-        for leftover in filter(is_leftover, path.iterdir()):
-            leftover.unlink()
+        sweep(filter(is_leftover, path.iterdir()))  # also folders of evaluate and replay
 
     def __enter__(self) -> Self:
         return self

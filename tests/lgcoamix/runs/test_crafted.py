@@ -1,5 +1,6 @@
 """Checkpoints, run folders and models that somebody made to do harm: each is refused by a message, at once."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ from lgcoamix.models import LocalGlobalNet, WeightsError
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.runs.checkpoint import load_resumable, save_checkpoint
+from lgcoamix.runs.folder import RunFolder
 from lgcoamix.runs.load import make_network, read_trained
 from lgcoamix.settings.sections import DataSettings, ModelSettings, Settings
 from lgcoamix.training.optim import make_optimiser
@@ -304,6 +306,18 @@ def test_a_folder_of_fifos_keeps_no_command_waiting(name, flowers_store, tmp_pat
     done = CliRunner().invoke(main, words)
     assert isinstance(done.exception, SystemExit), repr(done.exception)
     assert (done.exit_code, done.stderr.count("Error: ")) == (1, 1), done.output
+
+
+def test_half_made_folders_of_other_commands_do_not_stop_a_run(tmp_path):
+    killed, running = (tmp_path / f".evaluation-test.{number}-abcdef12.tmp" for number in (1, 2))
+    for folder in (killed, running):
+        folder.mkdir()
+        (folder / "predictions.csv").write_text("key")
+    descriptor = os.open(running, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with RunFolder(tmp_path, "test"):
+        assert [killed.exists(), running.exists()] == [False, True]
+    os.close(descriptor)
 
 
 def test_a_run_writes_through_no_link_that_leaves_its_folder(flowers_store, tmp_path):

@@ -46,6 +46,12 @@ class _Means(TypedDict):
     weights: Row
 
 
+def _of_same_names(means: _Means) -> _Means:
+    if means["sums"].keys() != means["weights"].keys():
+        raise ValueError("expected sums and weights of the same names")
+    return means
+
+
 class _Optimiser(TypedDict):
     state: dict[Count, dict[str, Any]]
     param_groups: list[dict[str, Any]]
@@ -66,7 +72,7 @@ class _Resumable(TypedDict):
 
     optimiser: _Optimiser
     scaler: dict[str, Figure]
-    means: _Means
+    means: Annotated[_Means, AfterValidator(_of_same_names)]
     rows: list[Annotated[Row, AfterValidator(_with_figures)]]
     timings: list[_Timing]
     lambda_bytes: Count

@@ -4,17 +4,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
+from timm.optim import NvNovoGrad, create_optimizer_v2, get_optimizer_info, list_optimizers
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from lgcoamix.errors import SettingsError
 from lgcoamix.ops.class_activation import timm_net
+from lgcoamix.settings.checks import shown
 from lgcoamix.settings.schedules import learning_rate
 from lgcoamix.settings.sections import OptimSettings
 from lgcoamix.settings.text import suggest
 
 _FUSED = ("sgd", "adam", "adamw")
+_MOVES = ("lr", "step")  # of a group, in training: both numbers; all else stays as it is set
+_MACHINE = ("foreach", "fused")  # how a step is computed on a device
 _SHAPED = ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg")  # state like the weights
 
 
@@ -85,30 +88,48 @@ def refuse_other_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str,
 
     Raises
     ------
-    ValueError : it has other groups, or values that are no numbers, or moments of other shapes.
+    ValueError : it has other groups, options or kinds of values, or moments of other shapes.
     """
     mine = optimiser.state_dict()["param_groups"]
     theirs = state["param_groups"]
     if [group["params"] for group in mine] != [group.get("params") for group in theirs]:
         raise ValueError("its optimiser has other groups of parameters")
     for place, (group, other) in enumerate(zip(mine, theirs, strict=True)):
-        for name in group.keys() & other.keys() | {"lr", "lr_scale"}:
-            if not _is_alike(group[name], other.get(name)):
-                raise ValueError(f"optimiser.param_groups.{place}.{name}: expected one like {group[name]!r}")
+        for name in sorted(group.keys() & other.keys() | {"lr", "lr_scale"}):
+            expected = _expected(name, group[name], other.get(name))
+            if expected:
+                found = shown(other.get(name))
+                raise ValueError(f"optimiser.param_groups.{place}.{name}: expected {expected}, got {found}")
     parameters = [part for group in optimiser.param_groups for part in group["params"]]
+    shaped = {*_SHAPED} - ({"exp_avg_sq"} if isinstance(optimiser, NvNovoGrad) else set())  # one number there
     for number, moments in state["state"].items():
         shape = parameters[number].shape if number < len(parameters) else None
         for name, value in moments.items():
-            if name in _SHAPED and (not isinstance(value, Tensor) or value.shape != shape):
+            if name in shaped and (not isinstance(value, Tensor) or value.shape != shape):
                 raise ValueError(f"optimiser.state.{number}.{name}: expected a tensor of shape {shape}")
 
 
-def _is_alike(mine: object, other: object) -> bool:
-    if isinstance(mine, bool) or mine is None or isinstance(mine, str):
-        return other is None or isinstance(other, bool | str)
+def _expected(name: str, mine: object, other: object) -> str:
+    """What an option of a group has to be, if it is something else."""
+    if name in _MOVES:
+        return "" if _is_number(other) else "a number"
+    if name in _MACHINE:
+        return "" if other is None or isinstance(other, bool) else "True or False"
+    return "" if _is_equal(mine, other) else repr(mine)
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, Tensor):
+        return value.numel() == 1
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_equal(mine: object, other: object) -> bool:
+    if isinstance(mine, Tensor) or isinstance(other, Tensor):
+        return _is_number(mine) and _is_number(other) and float(mine) == float(other)
     if isinstance(mine, tuple | list):
-        return isinstance(other, tuple | list) and len(mine) == len(other) and all(map(_is_alike, mine, other))
-    return isinstance(other, int | float | Tensor) and not isinstance(other, bool)
+        return isinstance(other, tuple | list) and len(mine) == len(other) and all(map(_is_equal, mine, other))
+    return _is_number(mine) == _is_number(other) and mine == other
 
 
 def make_average(model: nn.Module, settings: OptimSettings) -> ModelEmaV3 | None:

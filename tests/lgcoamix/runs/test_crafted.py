@@ -166,7 +166,12 @@ CRAFTED: dict[str, tuple[Callable[[State], object], str]] = {
     "a row without loss": (put("rows/0", {"epoch": 0}), "rows.0: .*expected epoch, lr and loss"),
     "bytes": (put("lambda_bytes", -5), "lambda_bytes: input should be greater"),
     "no optimiser": (put("optimiser/param_groups", []), "other groups of parameters"),
-    "a rate of text": (put("optimiser/param_groups/0/lr", "fast"), r"param_groups.0.lr: expected one like 0.01"),
+    "a rate of text": (put("optimiser/param_groups/0/lr", "fast"), r"param_groups.0.lr: expected a number, got 'fast'"),
+    "another decay": (
+        put("optimiser/param_groups/0/weight_decay", 1e9),
+        r"param_groups.0.weight_decay: expected 0.0005, got 1000000000.0",
+    ),
+    "means of other names": (put("means", {"sums": {"loss": 1.0}, "weights": {}}), "means: .*of the same names"),
     "another momentum": (
         put("optimiser/state/0/momentum_buffer", torch.zeros(7)),
         r"optimiser.state.0.momentum_buffer: expected a tensor of shape",

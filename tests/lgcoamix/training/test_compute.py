@@ -1,6 +1,7 @@
 """Precision, memory order, compilation, accumulation, averages, clipping: alone by hand, and in pairs."""
 
 import csv
+import io
 import math
 from functools import partial
 from itertools import combinations
@@ -23,7 +24,7 @@ from lgcoamix.ops.means import Means
 from lgcoamix.ops.normalise import no_normalisation
 from lgcoamix.settings.sections import ComputeSettings, OptimSettings
 from lgcoamix.training.epoch import Progress, train_one_epoch
-from lgcoamix.training.optim import make_average, make_optimiser
+from lgcoamix.training.optim import make_average, make_optimiser, refuse_other_optimiser
 from lgcoamix.training.step import Step
 from lgcoamix.training.throughput import Waiting
 from tests.conftest import PROOF
@@ -137,6 +138,23 @@ def test_the_optimisers_are_the_named_ones():
         make_optimiser(model, OptimSettings(optimiser="adamx"))
     with pytest.raises(SettingsError, match="second derivatives"):
         make_optimiser(model, OptimSettings(optimiser="adahessian"))
+
+
+@pytest.mark.parametrize("name", ["adafactorbv", "adamw", "adan", "lamb", "muon", "nadamw", "novograd", "sgd"])
+def test_every_optimiser_takes_its_own_state_again(name):
+    settings, model = OptimSettings(optimiser=name), nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+    model.get_classifier = lambda: model[2]
+    optimiser, again = make_optimiser(model, settings), make_optimiser(model, settings)
+    model(torch.rand(2, 3, 4, 4)).square().sum().backward()
+    optimiser.step()
+    file = io.BytesIO()
+    torch.save(optimiser.state_dict(), file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    refuse_other_optimiser(again, state)
+    state["param_groups"][0]["weight_decay"] += 1
+    with pytest.raises(ValueError, match=r"optimiser.param_groups.0.weight_decay: expected 0.0005, got 1.0005"):
+        refuse_other_optimiser(again, state)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

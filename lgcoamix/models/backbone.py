@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lgcoamix.ops.torch_files import check_weights, read_torch
 
 _REMEDY = "check the network connection, or use --weights FILE or --weights none"
+_LARGEST_KERNEL = 64  # pixels of a side; the largest in timm has 32
 
 
 class BackboneError(ValueError):
@@ -167,6 +168,7 @@ def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
         state = inner or state
         convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
         if convert is not None and not inner:  # timm's own: older names, positions of another input size
+            _refuse_huge_kernels(state)
             state = convert(state, net)
     except Exception as error:  # other files raise many types: zip, pickle, key and type errors
         raise WeightsError(f"cannot load {str(path)!r} into {name} ({_first_line(error)}); {remedy}") from error
@@ -201,6 +203,17 @@ def _read_file(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ValueError("it holds no state dict")
     return clean_state_dict(state)
+
+
+def _refuse_huge_kernels(state: Mapping[str, Any]) -> None:
+    """Refuse what timm would fit to the patches of a transformer by a matrix of (height x width)² numbers."""
+    for name, value in state.items():
+        if isinstance(value, Mapping):
+            _refuse_huge_kernels(value)
+        elif isinstance(value, Tensor) and value.ndim == 4 and "weight" in str(name):
+            size = tuple(value.shape[2:])
+            if max(size) > _LARGEST_KERNEL:
+                raise ValueError(f"{name}: expected a kernel of at most {_LARGEST_KERNEL} pixels, got {size}")
 
 
 def _classifiers(net: nn.Module) -> tuple[str, ...]:

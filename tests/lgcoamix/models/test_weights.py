@@ -82,6 +82,15 @@ def test_the_checkpoint_of_a_run_is_taken_or_refused_but_not_ignored(tmp_path):
     assert torch.equal(loaded.backbone.net.conv1.weight, trained.backbone.net.conv1.weight)
 
 
+@pytest.mark.parametrize("place", ["patch_embed.proj.weight", "model"])
+def test_patches_are_not_resampled_by_a_matrix_that_fills_the_memory(place, tmp_path):
+    kernel = torch.zeros(1, 1, 300, 300)  # 0.4 MB: the matrix would have 32 GB
+    state = {"patch_embed.proj.weight": kernel} if place != "model" else {"model": {"visual.conv1.weight": kernel}}
+    torch.save({"state_dict": state}, tmp_path / "huge.pth")
+    with pytest.raises(WeightsError, match=r"expected a kernel of at most 64 pixels, got \(300, 300\)"):
+        LocalGlobalNet("vit_tiny_patch16_224", 2, weights=str(tmp_path / "huge.pth"), local=False)
+
+
 def test_a_missing_file_says_what_may_stand_there(tmp_path):
     with pytest.raises(
         WeightsError,

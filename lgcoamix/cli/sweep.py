@@ -54,12 +54,20 @@ def sweep(
     """
     from lgcoamix.runs.compare import compare
     from lgcoamix.runs.compare_files import write
-    from lgcoamix.runs.sweep import check_train_options, make_cells, parse_seeds, parse_variants, run_cells
+    from lgcoamix.runs.sweep import (
+        check_places,
+        check_train_options,
+        make_cells,
+        parse_seeds,
+        parse_variants,
+        run_cells,
+    )
     from preprocess.store import Store
 
     check_train_options(options)
     todo = make_cells(shards, parse_variants(mixers, cells), parse_seeds(seeds), out, options)
     check_output(out, COMPARISON, None, Store(shards).files, beside_others=True)
+    check_places(todo)
     failures = run_cells(todo, jobs, say)
     failed = {failure.cell for failure in failures}
     finished = [cell.folder for cell in todo if cell not in failed]

@@ -21,6 +21,7 @@ from lgcoamix.runs.lock import is_taken
 from lgcoamix.settings.mixers import METHOD_OPTIONS
 from lgcoamix.settings.text import suggest
 from preprocess import interrupt
+from preprocess.inputs import confined, require_regular
 from preprocess.machine import cores
 from preprocess.text import listed
 
@@ -173,6 +174,23 @@ def make_cells(
             own = ("--shards", str(store), *variant.options, "--seed", str(seed), "--out", str(out / name))
             cells.append(Cell(name, out / name, (*command, *own, "--resume", "auto", *options)))
     return tuple(cells)
+
+
+def check_places(cells: Sequence[Cell]) -> None:
+    """Refuse run folders and logs that lie elsewhere, or cannot be written: the folder may be from somebody else.
+
+    Raises
+    ------
+    SettingsError : one is a link that leaves the folder of the sweep.
+    OSError : a log is no regular file.
+    """
+    for path in (path for cell in cells for path in (cell.folder, cell.log)):
+        try:
+            confined(path.parent, path.name)
+        except ValueError as error:
+            raise SettingsError(f"{path.parent}: {error}; remove it, or choose another --out") from None
+    for log in (cell.log for cell in cells if cell.log.exists()):
+        require_regular(log)
 
 
 def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> tuple[Failure, ...]:

@@ -190,6 +190,21 @@ def test_a_foreign_comparison_is_not_overwritten(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["comparison.csv"]
 
 
+@pytest.mark.parametrize("name", ["none-s0", "none-s0.log"])
+def test_nothing_is_written_through_a_link_or_a_fifo_in_a_folder_from_somebody_else(name, tmp_path):
+    out, mine = tmp_path / "out", tmp_path / "mine"
+    out.mkdir()
+    (tmp_path / "store.h5").touch()
+    (out / name).symlink_to(mine)
+    done = _sweep("--shards", tmp_path / "store.h5", "--out", out, "--mixers", "none", "--jobs", "2")
+    assert (done.exit_code, "is a link that leaves it" in done.stderr) == (2, True), done.output
+    (out / name).unlink()
+    os.mkfifo(out / "none-s0.log")
+    done = _sweep("--shards", tmp_path / "store.h5", "--out", out, "--mixers", "none", "--jobs", "2")
+    assert (done.exit_code, "expected a regular file, it is a FIFO" in done.stderr) == (1, True), done.output
+    assert not mine.exists()
+
+
 def test_cells_run_one_after_the_other_and_finished_ones_are_said_to_be(cells, monkeypatch, capfd):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     names = ("none-s0", "cutmix-s0", "none-s1", "cutmix-s1")

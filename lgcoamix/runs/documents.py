@@ -33,6 +33,7 @@ Name = Annotated[str, Field(min_length=1, max_length=10_000), AfterValidator(_pr
 Classes = Annotated[list[Name], Field(min_length=1, max_length=1_000_000), AfterValidator(_unique)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Figure = Annotated[float, Field(allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Keys = dict[Name, Annotated[str, Field(max_length=200)]]
 
@@ -126,9 +127,9 @@ class _WholeResults(TypedDict):
 
 
 class _Summaries(TypedDict):
-    last: Figure
-    best: Figure
-    median_of_last_10: Figure
+    last: Percent
+    best: Percent
+    median_of_last_10: Percent
 
 
 CONFIG_FORM = TypeAdapter(Config)

@@ -261,6 +261,13 @@ def test_a_folder_that_is_given_twice_counts_once(runs):
     assert _rows(done.stdout)[1][1] == "3 (0, 1, 2)"
 
 
+def test_an_accuracy_is_a_percentage(runs):
+    _run(runs / "none-s7", "none", 7, 1e308)
+    done = _compare(runs)
+    assert done.exit_code == 0
+    assert "test_top1.last: input should be less than or equal to 100, got 1e+308" in done.stderr
+
+
 def test_unfinished_and_foreign_folders_are_left_out_aloud(runs):
     (runs / "cutmix-s5" / "results.json").unlink()
     (runs / "notes").mkdir()

@@ -62,11 +62,10 @@ def sweep(
         parse_variants,
         run_cells,
     )
-    from preprocess.store import Store
 
     check_train_options(options)
     todo = make_cells(shards, parse_variants(mixers, cells), parse_seeds(seeds), out, options)
-    check_output(out, COMPARISON, None, Store(shards).files, beside_others=True)
+    check_output(out, COMPARISON, None, (shards, shards.with_suffix(".shards")), beside_others=True)
     check_places(todo)
     failures = run_cells(todo, jobs, say)
     failed = {failure.cell for failure in failures}

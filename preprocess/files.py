@@ -32,8 +32,10 @@ _REMEDIES = {
 }
 
 
-def describe(error: OSError) -> str:
+def describe(error: OSError | MemoryError) -> str:
     """Say which file failed, how, and what to do."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; close other programs, or use a machine with more"
     where = f"{error.filename}: " if error.filename else ""
     remedy = f"; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else ""
     return f"{where}{error.strerror or error}{remedy}"

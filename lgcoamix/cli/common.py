@@ -32,7 +32,7 @@ def friendly(command: Callable) -> Callable:
             raise click.ClickException(str(error)) from None
         except (RunError, PreprocessError) as error:
             raise click.ClickException(_message(error)) from None
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             raise click.ClickException(describe(error)) from None
         except Interrupted as stop:
             interrupt.explain("")  # this is the line

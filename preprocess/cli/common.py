@@ -42,7 +42,7 @@ def friendly(command: Callable) -> Callable:
             raise click.UsageError(str(error)) from None
         except PreprocessError as error:
             raise click.ClickException(str(error)) from None
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             raise click.ClickException(describe(error)) from None
         except KeyboardInterrupt:  # of a caller that answers signals itself
             say(interrupt.LINE, err=True)

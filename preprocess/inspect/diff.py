@@ -56,13 +56,15 @@ def _split_differences(left: Store, right: Store, split: str) -> Iterator[str]:
         yield f"{split}: boxes differ: {listed(unlike, _SHOWN)}"
     if (left.size, left.resize) != (right.size, right.resize):
         return
-    yield from _column_differences(split, IMAGES, keys, lambda rows: _equal_images(left, right, split, rows))
+    ranges = left.ranges(split, _BATCH)
+    yield from _column_differences(split, IMAGES, keys, ranges, lambda rows: _equal_images(left, right, split, rows))
     mine, theirs = (store.splits[split].paths.keys() - {IMAGES} for store in (left, right))
     if mine != theirs:
         yield f"{split}: maps {', '.join(sorted(mine)) or 'none'} vs. {', '.join(sorted(theirs)) or 'none'}"
     for column in sorted(mine & theirs):
+        ranges = left.ranges(split, _BATCH)
         yield from _column_differences(
-            split, column, keys, lambda rows, name=column: _equal_maps(left, right, split, name, rows)
+            split, column, keys, ranges, lambda rows, name=column: _equal_maps(left, right, split, name, rows)
         )
 
 
@@ -92,11 +94,10 @@ def _equal(mine: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> list[boo
 
 
 def _column_differences(
-    split: str, column: str, keys: list[str], equal: Callable[[range], list[bool]]
+    split: str, column: str, keys: list[str], ranges: Iterator[range], equal: Callable[[range], list[bool]]
 ) -> Iterator[str]:
     unlike = []
-    for start in range(0, len(keys), _BATCH):
-        rows = range(start, min(start + _BATCH, len(keys)))
+    for rows in ranges:
         unlike += [keys[row] for row, same in zip(rows, equal(rows), strict=True) if not same]
     if unlike:
         yield f"{split}/{column}: {len(unlike)} of {len(keys)} differ: {listed(unlike, _SHOWN)}"

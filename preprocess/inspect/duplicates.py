@@ -266,9 +266,8 @@ def _read(store: Store, number: int, near: bool, stage: Stage) -> tuple[np.ndarr
 
 
 def _pixels(store: Store, split: str) -> Iterator[np.ndarray]:
-    number = len(store.splits[split])
-    for start in range(0, number, _BATCH):
-        yield from store.images(split, range(start, min(start + _BATCH, number)))
+    for rows in store.ranges(split, _BATCH):
+        yield from store.images(split, rows)
 
 
 def _near_links(thumbnails: np.ndarray, chosen: np.ndarray, threshold: float, jobs: int, stage: Stage) -> list[_Link]:

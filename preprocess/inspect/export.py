@@ -39,8 +39,7 @@ def _export(store: Store, folder: Path, advance: Callable[[int], None]) -> None:
     for split in store.splits:
         keys, labels = store.keys(split), store.labels(split)
         rows += [[split, key, label, store.classes[label]] for key, label in zip(keys, labels, strict=True)]
-        for start in range(0, len(keys), _BATCH):
-            batch = range(start, min(start + _BATCH, len(keys)))
+        for batch in store.ranges(split, _BATCH):
             names = [keys[row] for row in batch]
             _write(folder, "images", names, store.images(split, batch))
             for column in store.splits[split].paths.keys() - {IMAGES}:

@@ -9,7 +9,7 @@ from skimage.segmentation import mark_boundaries
 from preprocess.store import Store
 
 _LINE_SCALE = 384  # pixels: small images are enlarged to this side before boundaries are drawn
-
+_MOST_PIXELS = 640  # of a side: boundaries of a large image would take gigabytes
 _WRITER = "python -m preprocess show"
 FORMATS = {  # where each holds the name of its writer
     ".png": {"metadata": {"Software": _WRITER}},
@@ -26,14 +26,15 @@ def contact_sheet(store: Store, split: str, count: int, suffix: str) -> bytes:
     The ``count`` images are evenly spaced through the split. ``suffix``, one of ``FORMATS``, chooses the format.
     """
     chosen = spread(len(store.splits[split]), count)
-    images, labels = store.images(split, chosen), store.labels(split)[chosen]
-    rows = [
-        [(f"{sample}: {store.classes[label]}", image)]
-        for sample, label, image in zip(chosen, labels, images, strict=True)
-    ]
-    for scale in store.scales if store.has_maps(split) else ():
-        for row, image, ids in zip(rows, images, store.maps(split, scale.segments, chosen), strict=True):
-            row.append((found_title(scale.segments, ids), outlined(image, ids)))
+    labels, scales = store.labels(split), store.scales if store.has_maps(split) else ()
+    rows = []
+    for sample in chosen:
+        image = subsampled(store.images(split, [sample])[0])
+        panels: list[Panel] = [(f"{sample}: {store.classes[labels[sample]]}", image)]
+        for scale in scales:
+            ids = store.maps(split, scale.segments, [sample])[0]
+            panels.append((found_title(scale.segments, ids), outlined(image, subsampled(ids))))
+        rows.append(panels)
     data = io.BytesIO()  # not the file: Matplotlib would hide a full disk
     draw_sheet(rows).savefig(data, dpi=110, format=suffix[1:], **FORMATS[suffix])
     return data.getvalue()
@@ -61,6 +62,12 @@ def draw_sheet(rows: list[list[Panel]]) -> Figure:
 def found_title(segments: int, ids: np.ndarray) -> str:
     """Title of a map: the requested count, and the number of superpixels found."""
     return f"{segments} requested, {ids.max() + 1} found"
+
+
+def subsampled(values: np.ndarray) -> np.ndarray:
+    """Every second, third, ... pixel of a large image or map, so that its longest side is below 1280."""
+    step = max(1, max(values.shape) // _MOST_PIXELS)
+    return values[::step, ::step]
 
 
 def outlined(image: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The tables that the commands print: of a store, a build, a forecast."""
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 from rich.filesize import decimal
@@ -99,11 +100,14 @@ def _agreements(store: Store, split: str) -> dict[str, str]:
     for each in store.superpixel_sets.values():
         if not chosen or not set(each.columns) <= store.splits[split].paths.keys():
             continue
-        maps = [store.column_maps(split, column, chosen) for column in each.columns]
-        for column, mine, following in zip(each.columns, maps, maps[1:], strict=False):
-            alike = np.mean([adjusted_rand_index(*pair) for pair in zip(mine, following, strict=True)])
-            found.setdefault(column, f"{alike:.2f}")
+        for mine, following in pairwise(each.columns):
+            alike = [_agreement(store, split, mine, following, sample) for sample in chosen]
+            found.setdefault(mine, f"{np.mean(alike):.2f}")
     return found
+
+
+def _agreement(store: Store, split: str, mine: str, following: str, sample: int) -> float:
+    return adjusted_rand_index(*(store.column_maps(split, column, [sample])[0] for column in (mine, following)))
 
 
 def _duration(seconds: float) -> str:

@@ -24,6 +24,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
+_PIXELS_AT_ONCE = 1 << 26
 _MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each; enough to keep all shards of CUB open
 _inherited: list[object] = []  # files of a parent process, referenced so that this process never closes them
 
@@ -178,6 +179,13 @@ class Store:
     def records(self) -> Iterator[tuple[str, dict]]:
         """Relative path and index record (path, bytes, sha256) of every shard."""
         return ((record["path"], record) for record in records_of(self.document))
+
+    def ranges(self, split: str, most: int) -> Iterator[range]:
+        """Cut a split into ranges of at most ``most`` samples whose images fit into memory together."""
+        number, step = len(self._layout(split)), 1
+        if self.uniform:
+            step = max(1, min(most, _PIXELS_AT_ONCE // self.size**2))
+        return (range(start, min(start + step, number)) for start in range(0, number, step))
 
     def images(self, split: str, indices: Sequence[int]) -> np.ndarray | list[np.ndarray]:
         """Read images.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from preprocess.errors import PreprocessError, StoreError
-from preprocess.inspect.sheet import Panel, found_title, outlined, spread
+from preprocess.inspect.sheet import Panel, found_title, outlined, spread, subsampled
 from preprocess.store import Store
 from preprocess.store.format import IMAGES
 from preprocess.store.shard import VERIFY, Shard
@@ -21,7 +21,6 @@ from preprocess.superpixels import ALGORITHMS, Scale
 
 _MEASURED = 32  # images on which reading and segmenting are timed
 _PATIENCE = 20.0  # seconds after which no further image is timed, for photographs of many megapixels
-_MOST_PIXELS = 640  # longest side of an image on a sheet; larger images are subsampled
 
 Advance = Callable[[], None]
 Stage = Callable[[str, int], Advance]
@@ -219,15 +218,14 @@ def _sheet(reading: _Reading, split: str, chosen: list[int], columns: tuple[str,
         label = _one(reading, split, IMAGES, sample, lambda shard, row: shard.labels[row])
         if image is None or label is None or label >= len(store.classes):
             continue
-        step = max(1, max(image.shape) // _MOST_PIXELS)
         title = f"{sample}: {store.classes[label]}"
-        panels: list[Panel] = [(title if len(title) <= 32 else f"{title[:31]}…", image[::step, ::step])]
+        panels: list[Panel] = [(title if len(title) <= 32 else f"{title[:31]}…", subsampled(image))]
         for scale, column in zip(store.scales, columns, strict=False):
             ids = _one(reading, split, column, sample, functools.partial(_map_of, image))
             if ids is None:
                 panels.append((f"{scale.segments} requested, cannot be read", None))
             else:
-                drawn = outlined(image[::step, ::step], ids[::step, ::step])
+                drawn = outlined(subsampled(image), subsampled(ids))
                 panels.append((found_title(scale.segments, ids), drawn))
         rows.append(panels)
     return rows

@@ -4,11 +4,13 @@ import csv
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from preprocess.store import Store
 from tests.preprocess.conftest import QUICK, SMALL, build_command, build_here, here
 from tests.preprocess.datasets import official
 
@@ -146,3 +148,29 @@ def test_boxes_are_exported_as_fractions(birds, tmp_path):
 def test_a_store_without_boxes_exports_no_table_of_them(small_store, tmp_path):
     assert here("export", small_store.path, tmp_path / "plain").exit_code == 0
     assert not (tmp_path / "plain" / "boxes.csv").exists()
+
+
+READERS = {"export": ("plain",), "duplicates": ("--exact",), "diff": ("small.h5",), "show": ("--out", "sheet.png")}
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_large_images_are_not_held_together(own_store, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("preprocess.store.reader._PIXELS_AT_ONCE", 2 * 16 * 16)
+    batches, fill = [], Store._fill
+
+    def watched(store: Store, out: object, split: str, column: str, indices: object, read: object) -> object:
+        batches.append(len(indices))
+        return fill(store, out, split, column, indices, read)
+
+    monkeypatch.setattr(Store, "_fill", watched)
+    done = here(command, "small.h5", *READERS[command])
+    assert done.exit_code == 0, done.output
+    assert max(batches) == (1 if command == "show" else 2)
+
+
+def test_too_little_memory_is_a_message(own_store, monkeypatch, tmp_path):
+    monkeypatch.setattr(Store, "images", Mock(side_effect=MemoryError))
+    done = here("export", own_store.path, tmp_path / "plain")
+    assert (done.exit_code, "there is not enough memory" in done.output) == (1, True), done.output
+    assert not (tmp_path / "plain").exists()

@@ -270,7 +270,7 @@ def test_damage_in_an_image_that_no_sheet_shows_is_found(uneven_store):
 
 
 def test_large_pictures_are_thinned(uneven_store, monkeypatch):
-    monkeypatch.setattr("preprocess.inspect.report.gather._MOST_PIXELS", 8)
+    monkeypatch.setattr("preprocess.inspect.sheet._MOST_PIXELS", 8)
     panels = gathered(uneven_store).splits[0].sheet[0]
     assert panels[0][1].shape == (8, 8, 3)  # of 16 x 16
     assert [title for title, _ in panels[1:]] == ["4 requested, 4 found", "9 requested, 9 found"]

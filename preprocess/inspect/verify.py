@@ -134,6 +134,7 @@ def _split_faults(store: Store, split: str) -> Iterator[str]:
     entry = store.document["splits"][split]
     try:
         found = sources_key(store.keys(split), store.labels(split).tolist(), store.sources(split))
+        store.boxes(split)
     except StoreError as error:
         yield _short(error)
         return

@@ -16,7 +16,7 @@ from preprocess.store import Store
 from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_file, header_of
 from preprocess.store.index import index_bytes
 from preprocess.store.place import shard_path
-from preprocess.store.shard import Form, Shard, form_of
+from preprocess.store.shard import VERIFY, Form, Shard, form_of
 
 _BLOCK = 1 << 22
 
@@ -62,8 +62,11 @@ def _copy(path: Path, record: dict, form: Form, packed: h5py.File) -> None:
         shard.check_listing()
         group = packed.create_group(record["path"])
         group.attrs.update({"format": np.bytes_("lgcoamix-shard"), "version": FORMAT_VERSION})
-        for name in sorted(shard.names):
-            shard.group.copy(name, group, without_attrs=True)
+        try:
+            for name in sorted(shard.names):
+                shard.group.copy(name, group, without_attrs=True)
+        except Exception as error:  # a full disk is never reported here, so it is the shard
+            raise StoreError(f"{shard.where} cannot be read ({error}); {VERIFY}") from None
 
 
 class _Behind(io.RawIOBase):

@@ -24,7 +24,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
-_PIXELS_AT_ONCE = 1 << 26
+_PIXELS_AT_ONCE, _BOXES_AT_ONCE = 1 << 26, 1 << 28
 _MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each; enough to keep all shards of CUB open
 _inherited: list[object] = []  # files of a parent process, referenced so that this process never closes them
 
@@ -281,6 +281,12 @@ class Store:
         number of boxes in an image (0 if the data set has none); images with fewer boxes are padded with NaN.
         """
         boxes = [mine for shard in self._shards_of(split) for mine in shard.boxes]
+        most = max(map(len, boxes), default=0)
+        if len(boxes) * most > _BOXES_AT_ONCE:
+            raise StoreError(
+                f"boxes of {split} of {self.path}: expected at most {_BOXES_AT_ONCE:,} with padding, got {len(boxes)} "
+                f"images of {most} boxes"
+            )
         return self._ordered(split, padded_boxes(boxes))
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from preprocess.errors import StoreError
 from preprocess.inspect.verify import verify
 from preprocess.store import Store
+from preprocess.store.format import HEADER_BYTES, seal
 from preprocess.store.pack import pack
 from tests.preprocess.conftest import SMALL, build_here, copy_store, here
 from tests.preprocess.store.foreign import edit_index, edit_shard, write_images, write_maps
@@ -288,6 +289,25 @@ def test_a_pack_of_an_odd_store_is_refused_or_called_odd(own_store, tmp_path):
     with pytest.raises(StoreError, match="without empty parts"):
         pack(Store(own_store.path), tmp_path / "more.h5", lambda done: None)
     assert not (tmp_path / "more.h5").exists()
+
+
+def test_a_chunk_behind_the_end_of_its_file_is_not_packed(own_store, tmp_path):
+    path = own_store.home / own_store.record("train", MAPS, 0)["path"]
+    with h5py.File(path, locking=False) as file:
+        place = file["maps"].id.get_chunk_info(0).byte_offset - HEADER_BYTES
+    data = path.read_bytes()[HEADER_BYTES:].replace(place.to_bytes(8, "little"), (place + 2**20).to_bytes(8, "little"))
+    path.write_bytes(seal(data, "shard")[0] + data)
+    edit_shard(own_store, MAPS, lambda file: None)
+    with pytest.raises(StoreError, match="cannot be read"):
+        pack(Store(own_store.path), tmp_path / "pack.h5", lambda done: None)
+
+
+def test_boxes_that_padding_makes_too_many_are_refused(own_store, monkeypatch):
+    boxes = np.zeros((2, 4), np.float32)
+    path = write_images(own_store, put("boxes", 0, boxes))
+    assert Store(own_store.path).boxes("train").shape == (10, 2, 4)
+    monkeypatch.setattr("preprocess.store.reader._BOXES_AT_ONCE", 19)
+    check_refused(own_store, path, "boxes of train .*: expected at most 19 with padding, got 10 images of 2 boxes")
 
 
 def link_to(path: Path, target: Path) -> None:

@@ -53,10 +53,17 @@ def _check_class(name: str) -> str:
     return name
 
 
+def _check_sentence(text: str) -> str:
+    """Refuse halves of characters, which JSON can hold and UTF-8 cannot."""
+    text.encode()
+    return text
+
+
 Part = Annotated[str, AfterValidator(_check_part)]
 Word = Annotated[str, StringConstraints(pattern=r"^\w[\w.,:+-]*$", max_length=10_000)]
 Key = Annotated[str, AfterValidator(check_key)]
 ClassName = Annotated[str, AfterValidator(_check_class)]
+Sentence = Annotated[str, AfterValidator(_check_sentence)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ContentKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Rows = Annotated[int, Field(ge=0, le=_MOST_ROWS)]
@@ -136,7 +143,7 @@ class Failure(TypedDict):
     """An unusable image."""
 
     key: Key
-    reason: str
+    reason: Sentence
     source: Sha256 | Literal[""]
 
 

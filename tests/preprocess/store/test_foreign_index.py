@@ -109,6 +109,10 @@ CHANGES = {
     "a class that clears": (put(["a", "\x1b[2J"], "classes"), "classes.1.*control"),
     "no classes": (put([], "classes"), "classes"),
     "a failure without a reason": (put([{"key": "a", "source": ""}], "splits", "train", "failed"), "failed.0.reason"),
+    "half a character": (
+        put([{"key": "a", "reason": "\ud800", "source": ""}], "splits", "train", "failed"),
+        "failed.0.reason.*utf-8",
+    ),
     "a failure above": (
         put([{"key": "../a", "reason": "", "source": ""}], "splits", "train", "failed"), "failed.0.key"
     ),

@@ -1,9 +1,11 @@
 """What the commands share: error messages and tables."""
 
+import contextlib
 import functools
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import click
 
@@ -23,7 +25,8 @@ def friendly(command: Callable) -> Callable:
         from preprocess.files import describe
 
         try:
-            return command(*args, **kwargs)
+            with _memory_failures():
+                return command(*args, **kwargs)
         except (SettingsError, OutputError) as error:
             raise click.UsageError(str(error)) from None
         except FolderTakenError as error:
@@ -44,6 +47,19 @@ def friendly(command: Callable) -> Callable:
             sys.exit(130)
 
     return wrapped
+
+
+@contextlib.contextmanager
+def _memory_failures() -> Iterator[None]:
+    """Say what to do when torch finds no memory; on a CPU, its error has no type of its own."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, RunError) or not re.search("out of memory|can't allocate memory", str(error)):
+            raise
+        raise RunError(
+            "there is not enough memory: use a smaller --batch-size or --image-size, or a machine with more"
+        ) from None
 
 
 def _message(error: Exception) -> str:

@@ -14,6 +14,9 @@ from preprocess.errors import OutputError
 from preprocess.files import is_leftover
 from preprocess.outputs import refuse_inputs
 from preprocess.store import Store
+from preprocess.store.shard import VERIFY
+
+_FAR_ABOVE = 4  # times the requested number; SLIC gives at most twice as many
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def check_training(store: Store, settings: Settings) -> None:
     if "train" not in store.splits or len(store.splits["train"]) < 2:
         raise RunError(f"{store.path} has no split 'train' of at least 2 images; build it with that split")
     refuse_incomplete(store)
+    _refuse_false_counts(store)
     size, data = store.size, settings.data
     if size is None:
         if data.crop != "resized" or data.test != "resize":
@@ -94,6 +98,21 @@ def refuse_incomplete(store: Store) -> None:
             f"{store.path} is not complete: {len(missing)} shards are missing or have the wrong size, the first is "
             f"{missing[0]}; run the build command again, or copy the missing files"
         )
+
+
+def _refuse_false_counts(store: Store) -> None:
+    """Compare numbers of superpixels far above those asked for with the maps: memory grows with their square."""
+    if store.region_count <= _FAR_ABOVE * max(scale.segments for scale in store.scales):
+        return
+    for split in filter(store.has_maps, store.splits):
+        for column in store.superpixels.columns:
+            stated = store.document["splits"][split]["columns"][column]["largest_id"] + 1
+            found = int(store.regions(split, column).max(initial=0))
+            if found != stated:
+                raise RunError(
+                    f"{split}/{column} of {store.path}: expected {found} superpixels, as in its largest map, the index "
+                    f"says {stated}; {VERIFY}"
+                )
 
 
 def _refuse_folder(options: RunOptions) -> None:

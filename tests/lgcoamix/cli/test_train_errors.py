@@ -4,14 +4,17 @@ import re
 import shutil
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner, Result
 
 from lgcoamix.cli import train
+from lgcoamix.cli.common import friendly
 from lgcoamix.cli.train import _run_folder
 from lgcoamix.errors import SettingsError
 from preprocess.cli import main as preprocess
+from tests.preprocess.store.foreign import edit_index
 
 SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "12", "--epochs", "1")
 
@@ -132,6 +135,31 @@ def test_a_store_without_a_test_split_needs_a_held_out_share(painted: Path, tmp_
     assert not (tmp_path / "run").exists()
     quick = ("--no-tensorboard", "--no-pictures", "--val-fraction", 0.4)
     assert _invoke(*small, "--out", tmp_path / "run", *quick).exit_code == 0
+
+
+def test_a_number_of_superpixels_that_no_map_has_is_refused(flowers_store, tmp_path):
+    shutil.copytree(flowers_store.parent, tmp_path / "own")
+    store = tmp_path / "own" / flowers_store.name
+
+    def boast(document: dict) -> None:
+        for split in document["splits"].values():
+            for name in split["columns"].keys() - {"images"}:
+                split["columns"][name]["largest_id"] = 254
+
+    edit_index(store, boast)
+    done = _invoke("--shards", store, *SMALL, "--out", tmp_path / "run")
+    assert (done.exit_code, (tmp_path / "run").exists()) == (1, False)
+    assert "superpixels, as in its largest map, the index says 255; run: python -m preprocess verify" in done.stderr
+
+
+def test_memory_that_torch_does_not_find_is_a_message():
+    @click.command
+    @friendly
+    def take() -> None:
+        torch.empty(1 << 50)
+
+    done = CliRunner().invoke(take, [])
+    assert (done.exit_code, done.output.startswith("Error: there is not enough memory")) == (1, True), done.output
 
 
 def test_batches_of_one_train_or_are_refused(flowers_store, tmp_path):

@@ -43,4 +43,7 @@ def own_shard(home: Path, stem: str, relative: str) -> Path:
             f"{home / stem}.h5 writes into {stem}.shards alone, but {relative} is to be written; if the store was "
             f"called {other}.h5, rename it back"
         )
-    return shard_path(home, relative)
+    path, own = shard_path(home, relative), home / f"{stem}.shards"
+    if not path.resolve().is_relative_to(own.resolve()):
+        raise StoreError(f"{path} is to be written, but a link leads it out of {own}; remove the link")
+    return path

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 import tracemalloc
 import zlib
 from dataclasses import replace
@@ -367,3 +368,25 @@ def test_repair_writes_into_the_stores_own_shards_alone(own_store, noisy, tmp_pa
     assert done.exit_code == 1
     assert "mine.h5 writes into mine.shards alone, but small.shards/train/" in done.stderr
     assert shard.read_bytes() == b""
+
+
+def test_repair_follows_no_link_to_the_shards_of_another_store(own_store, tmp_path):
+    mine, shards = tmp_path / "mine.h5", own_store.path.with_suffix(".shards")
+    shutil.copy(own_store.path, mine)
+    edit_index(mine, lambda document: _rename_shards(document, "small.shards", "mine.shards"))
+    mine.with_suffix(".shards").mkdir()
+    for split in own_store.splits:
+        (mine.with_suffix(".shards") / split).symlink_to(shards / split)
+    shard = own_store.home / own_store.record("train", MAPS, 0)["path"]
+    shard.write_bytes(b"")
+    done = here("verify", mine, "--repair", "--jobs", "1")
+    assert done.exit_code == 1
+    assert "a link leads it out of" in done.stderr
+    assert shard.read_bytes() == b""
+
+
+def _rename_shards(document: dict, before: str, after: str) -> None:
+    for split in document["splits"].values():
+        for column in split["columns"].values():
+            for record in column["files"]:
+                record["path"] = record["path"].replace(before, after)

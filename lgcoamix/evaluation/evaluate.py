@@ -67,7 +67,7 @@ def evaluate_checkpoint(
     """
     path = checkpoint_file(options.checkpoint)
     device = pick_device(options.device)
-    trained = read_trained(path)
+    trained, digest = read_trained(path), digest_of(path)  # at once: a training that goes on replaces the file
     _check_store(store, options, trained)
     model = make_network(trained).to(device)
     loader = _loader(store, options, trained.settings, device)
@@ -76,7 +76,7 @@ def evaluate_checkpoint(
         with worker_failures():
             logits, labels = _classify(model, loader, statistics_of(trained.settings, device), options, device, advance)
         figures = {condition: measure(values, labels) for condition, values in logits.items()}
-        document = _document(store, options, trained, figures, device)
+        document = _document(store, options, trained, digest, figures, device)
         _write_tables(aside, store, options, figures[_CLEAN], logits[_CLEAN], labels)
         wrong = _mistakes(loader.dataset, store.classes, logits[_CLEAN], labels)
         _draw(aside, store.classes, options, figures, wrong, _title(store, options, trained))
@@ -161,7 +161,12 @@ def _classify(
 
 
 def _document(
-    store: Store, options: EvaluationOptions, trained: Trained, figures: dict[Condition, Figures], device: torch.device
+    store: Store,
+    options: EvaluationOptions,
+    trained: Trained,
+    digest: str,
+    figures: dict[Condition, Figures],
+    device: torch.device,
 ) -> dict[str, Any]:
     def table(kind: str, column: str) -> list[dict[str, float | None]]:
         return [{column: strength, **found.values} for (which, strength), found in figures.items() if which == kind]
@@ -170,7 +175,7 @@ def _document(
         "checkpoint": {
             "name": trained.path.name,
             "path": str(trained.path.resolve()),
-            "sha256": digest_of(trained.path),
+            "sha256": digest,
             "trained": trained.when,
             "weights": trained.weights,
         },

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lgcoamix.cli import main
+from lgcoamix.evaluation.evaluate import evaluate_checkpoint
+from lgcoamix.settings.options import EvaluationOptions
+from preprocess.files import digest_of
 from preprocess.store import Store
 from tests.preprocess.conftest import build_here
 
@@ -190,6 +194,19 @@ def _always(trained: Path, label: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn")
+def test_the_digest_is_that_of_the_weights_that_were_evaluated(trained, flowers_store, tmp_path):
+    path = Path(shutil.copy(trained / "best.pt", tmp_path))
+    options = EvaluationOptions(path, "test", tmp_path / "out", device="cpu", workers=0, fgsm=(), drop=())
+
+    def go_on(*_: object) -> Callable[[int], None]:
+        path.write_bytes((trained / "last.pt").read_bytes())
+        return lambda count: None
+
+    document = evaluate_checkpoint(Store(flowers_store), options, go_on)
+    assert document["checkpoint"]["sha256"] == digest_of(trained / "best.pt")
+
+
 def test_averaged_weights_are_evaluated_where_there_are_some(trained, flowers_store, tmp_path):
     path = _changed(trained, tmp_path / "ema.pt", model_ema=_always(trained, 2))
     found = _evaluate(path, flowers_store, tmp_path / "out", "--fgsm", "none", "--drop", "none")

@@ -109,7 +109,7 @@ class Config(TypedDict, total=False):
     device: Name
     hardware: str
     world: Annotated[int, Field(ge=1, le=100_000)]
-    threads: Annotated[int, Field(ge=1, le=100_000)]
+    threads: Annotated[int, Field(ge=1, le=1024)]  # replay starts as many
     versions: dict[Name, str | None]
     commit: str | None
 

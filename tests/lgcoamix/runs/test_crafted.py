@@ -154,6 +154,7 @@ CRAFTED: dict[str, tuple[Callable[[State], object], str]] = {
     "deep settings": (put(f"{OPTIM}/lr", [[[1]]]), "settings.optim.lr: .*expected a number, a text"),
     "store": (put("config/store/keys", {"train/images": 1}), "store.keys.train/images: input should be a valid string"),
     "images": (put("config/store/images", {"size": 64, "resize": "squash", "codec": "raw"}), "images.pillow: field"),
+    "threads": (put("config/threads", 100_000), "config.threads: input should be less than or equal to 1024"),
     "position": (put("position/epoch", -1), "position.epoch: input should be greater than or equal to 0, got -1"),
     "a position beyond": (put("position/step", 10), "position: expected at most epoch 100 and step 9, got"),
     "time": (put("position/seconds", float("inf")), "position.seconds: input should be a finite number"),

@@ -72,6 +72,18 @@ def compare_runs(mine: dict[str, Any], config: dict[str, Any]) -> str:
     return "; ".join(lines) + (f" (and {len(differ) - 5} more)" if len(differ) > 5 else "")
 
 
+def refuse_changed_files(settings: Settings, mine: dict[str, Any]) -> None:
+    """Refuse to start from a file of weights that has changed since its digest was taken, as that of another run.
+
+    Raises
+    ------
+    RunError : names the settings.
+    """
+    changed = [name for name, digest in _digests(settings, Path()).items() if digest != mine["digests"].get(name)]
+    if changed:
+        raise RunError(f"the file in {', '.join(changed)} changed while it was read; copy it, and start from the copy")
+
+
 def unknown_digests(mine: dict[str, Any], config: dict[str, Any]) -> list[str]:
     """Notes about files that an earlier version recorded by their paths alone."""
     return [

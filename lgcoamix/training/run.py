@@ -22,6 +22,7 @@ from lgcoamix.ops.distributed import Ranks, joined
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.runs.drawing import save_figure
 from lgcoamix.runs.folder import RunFolder
+from lgcoamix.runs.identity import refuse_changed_files
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report, silent
 from lgcoamix.settings.sections import Settings
@@ -58,6 +59,7 @@ def train(
     with joined(options.device) as ranks:
         report = report if ranks.first else silent()
         step = make_step(store, settings, options, ranks, report)
+        refuse_changed_files(settings, identity)
         loaders = make_loaders(store, settings, options, step.mixer.needs_maps, ranks)
         device, *others = loaders.notices
         for line in (

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from lgcoamix.cli import train
 from lgcoamix.errors import RunError
 from lgcoamix.runs.checkpoint import load_checkpoint, save_checkpoint
+from lgcoamix.training import run as running
 from preprocess.cli import main as preprocess
 from preprocess.store import Store
 from tests.conftest import PROOF, paint
@@ -513,6 +514,23 @@ def test_files_of_weights_belong_to_a_run_by_their_bytes(flowers_store, tmp_path
     done = invoke(*run, "--weights", first, "--resume", "auto")
     assert done.exit_code == 0, done.output
     assert "note: the run does not record the digest of the file in model.weights" in done.stderr
+
+
+def test_files_of_weights_that_change_while_a_run_starts_are_refused(flowers_store, tmp_path, monkeypatch):
+    path, out = tmp_path / "last.pt", tmp_path / "run"
+    torch.save(timm.create_model("test_resnet").state_dict(), path)
+    make_step = running.make_step
+
+    def change_first(*given: Any) -> Any:
+        torch.save(timm.create_model("test_resnet").state_dict(), path)
+        return make_step(*given)
+
+    monkeypatch.setattr(running, "make_step", change_first)
+    extractor = ("--mixer", "attentive_cutmix", "--set", "mixer.extractor=test_resnet")
+    run = ("--shards", flowers_store, *BASE, *extractor, "--epochs", 1, "--out", out)
+    told = refused(*run, "--set", f"model.weights={path}", "--set", f"mixer.extractor_weights={path}")
+    assert "the file in model.weights, mixer.extractor_weights changed while it was read; copy it" in told
+    assert not out.exists()
 
 
 def test_workers_loader_device_and_checkpoints_may_change(left, plain, flowers_store):

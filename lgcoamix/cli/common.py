@@ -1,11 +1,10 @@
 """What the commands share: error messages and tables."""
 
-import contextlib
 import functools
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -13,6 +12,7 @@ from lgcoamix.errors import FolderTakenError, Interrupted, RunError, SettingsErr
 from preprocess import interrupt
 from preprocess.terminal import say
 
+_SMALLER = "not enough memory: use smaller batches or images, or fewer workers"
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
@@ -25,7 +25,7 @@ def friendly(command: Callable) -> Callable:
         from preprocess.files import describe
 
         try:
-            with _memory_failures():
+            with _lack_of_memory():
                 return command(*args, **kwargs)
         except (SettingsError, OutputError) as error:
             raise click.UsageError(str(error)) from None
@@ -49,17 +49,16 @@ def friendly(command: Callable) -> Callable:
     return wrapped
 
 
-@contextlib.contextmanager
-def _memory_failures() -> Iterator[None]:
-    """Say what to do when torch finds no memory; on a CPU, its error has no type of its own."""
+@contextmanager
+def _lack_of_memory() -> Iterator[None]:
+    """Say what to do about it: numpy, torch on a GPU and torch on the CPU raise three types."""
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error, RunError) or not re.search("out of memory|can't allocate memory", str(error)):
+    except (MemoryError, RuntimeError) as error:
+        named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        if not (named or "can't allocate memory" in str(error)):
             raise
-        raise RunError(
-            "there is not enough memory: use a smaller --batch-size or --image-size, or a machine with more"
-        ) from None
+        raise RunError(f"{_message(error)[:300]}; {_SMALLER}") from None
 
 
 def _message(error: Exception) -> str:

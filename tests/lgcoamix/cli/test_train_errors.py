@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -191,3 +192,9 @@ def test_no_store_names_a_run_folder_outside_of_runs(name, tmp_path, monkeypatch
     with pytest.raises(SettingsError, match="choose a run folder with --out"):
         _run_folder("auto", name)
     assert _run_folder(None, "cub-none-resnet18-s0") == Path("runs/cub-none-resnet18-s0")
+
+
+@pytest.mark.parametrize("take", [lambda: torch.empty(2**50), lambda: np.empty(2**50)], ids=["torch", "numpy"])
+def test_a_lack_of_memory_is_told_with_a_remedy(take):
+    with pytest.raises(click.ClickException, match=r"allocate .*; not enough memory: use smaller batches or images"):
+        friendly(take)()

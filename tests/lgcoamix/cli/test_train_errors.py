@@ -153,16 +153,6 @@ def test_a_number_of_superpixels_that_no_map_has_is_refused(flowers_store, tmp_p
     assert "superpixels, as in its largest map, the index says 255; run: python -m preprocess verify" in done.stderr
 
 
-def test_memory_that_torch_does_not_find_is_a_message():
-    @click.command
-    @friendly
-    def take() -> None:
-        torch.empty(1 << 50)
-
-    done = CliRunner().invoke(take, [])
-    assert (done.exit_code, done.output.startswith("Error: there is not enough memory")) == (1, True), done.output
-
-
 def test_batches_of_one_train_or_are_refused(flowers_store, tmp_path):
     # At 32 pixels the deepest map is 1x1: BatchNorm cannot use a single sample.
     small = ("--shards", flowers_store, *SMALL, "--device", "cpu", "--workers", "0")

@@ -23,7 +23,8 @@ LARGEST_FILE = 1 << 30  # bytes: more than the largest image within Pillow's lim
 RESIZES = ("squash", "short", "none")
 CODECS = ("raw", "jpeg", "png")
 _LONGEST_JPEG = 65500
-_MOST_SCANS = 100  # of a progressive JPEG: encoders write up to 20, and a file of a megabyte can ask for 10,000
+_MOST_SCANS = 100  # of a JPEG: encoders write up to 20, and a file of a megabyte can ask for 70,000
+_SCAN_BYTES = 1 << 14  # in which a mark of a scan may appear by chance, as in a film behind a photo
 _MOST_PROFILES, _SMALL = 8, 1 << 20  # of a PNG; bytes of a file that takes seconds at most
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of TIFF
 _OTHERS = {  # first bytes of files that are often called images -> their format
@@ -219,8 +220,8 @@ def _refuse_bombs(image: Image.Image, data: bytes) -> None:
         height = max(height, image.tag_v2.get(_TILE_LENGTH, 0))
     if width * height > Image.MAX_IMAGE_PIXELS:
         raise ImageError(f"too many pixels: {width}x{height}, at most {Image.MAX_IMAGE_PIXELS:,} are read")
-    if image.info.get("progressive") and data.count(b"\xff\xda") > _MOST_SCANS:
-        raise ImageError(f"damaged: a progressive JPEG of more than {_MOST_SCANS} scans")
+    if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MOST_SCANS + len(data) // _SCAN_BYTES:
+        raise ImageError(f"damaged: a JPEG of more than {_MOST_SCANS} scans")
 
 
 def _open(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:

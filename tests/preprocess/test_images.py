@@ -163,6 +163,25 @@ def test_a_progressive_jpeg_of_a_thousand_scans_is_not_decoded():
         decode(data[:-2] + last * 1000 + data[-2:])
 
 
+def test_a_jpeg_of_a_thousand_scans_of_one_colour_is_not_decoded():
+    data = coded(noise(), "JPEG", subsampling=0)
+    head = data[: data.index(b"\xff\xda")]
+    scans = [
+        b"\xff\xda\0\x08\x01" + bytes([colour, table, 0, 63, 0]) + bytes(4)
+        for colour, table in ((1, 0), (2, 17), (3, 17))
+    ]
+    assert decode(head + b"".join(scans) + b"\xff\xd9").size == (20, 24)
+    with pytest.raises(ImageError, match="more than 100 scans"):
+        decode(head + scans[0] * 1000 + scans[1] + scans[2] + b"\xff\xd9")
+
+
+def test_a_film_behind_a_photo_is_no_scan():
+    data = coded(noise(), "JPEG")
+    film = np.random.default_rng(0).bytes(10_000_000)
+    assert film.count(b"\xff\xda") > 100
+    assert decode(data + film).size == (20, 24)
+
+
 def test_a_png_of_a_thousand_profiles_is_not_opened():
     profile = b"name\0\0" + zlib.compress(bytes(900_000))
     chunk = struct.pack(">I", len(profile)) + b"iCCP" + profile + struct.pack(">I", zlib.crc32(b"iCCP" + profile))

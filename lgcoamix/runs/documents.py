@@ -184,7 +184,7 @@ def with_digests(config: Mapping[str, Any], known: Iterable[str]) -> dict[str, A
     settings = dict(config["settings"])
     for path in known:
         section, name = path.split(".")
-        settings[section] = {**settings[section], name: f"sha256 {config['digests'][path]}"}
+        settings[section] = {**settings.get(section, {}), name: f"sha256 {config['digests'][path]}"}
     return settings
 
 

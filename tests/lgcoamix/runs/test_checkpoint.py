@@ -516,6 +516,17 @@ def test_files_of_weights_belong_to_a_run_by_their_bytes(flowers_store, tmp_path
     assert "note: the run does not record the digest of the file in model.weights" in done.stderr
 
 
+def test_digests_without_the_settings_that_name_the_files_are_another_run(flowers_store, tmp_path):
+    path, out = tmp_path / "first.pt", tmp_path / "run"
+    torch.save(timm.create_model("test_resnet").state_dict(), path)
+    run = ("--shards", flowers_store, *BASE, "--epochs", 1, "--weights", path, "--out", out)
+    assert invoke(*run).exit_code == 0
+    config = json.loads((out / "config.json").read_text())
+    del config["settings"]["model"]
+    (out / "config.json").write_text(json.dumps(config))
+    assert "settings.model.backbone is test_resnet here, not set in the run" in refused(*run, "--resume", "auto")
+
+
 def test_files_of_weights_that_change_while_a_run_starts_are_refused(flowers_store, tmp_path, monkeypatch):
     path, out = tmp_path / "last.pt", tmp_path / "run"
     torch.save(timm.create_model("test_resnet").state_dict(), path)

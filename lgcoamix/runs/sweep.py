@@ -19,6 +19,7 @@ from lgcoamix.errors import FolderTakenError, Interrupted, SettingsError
 from lgcoamix.runs import children
 from lgcoamix.runs.lock import is_taken
 from lgcoamix.settings.mixers import METHOD_OPTIONS
+from lgcoamix.settings.options import LARGEST_SEED
 from lgcoamix.settings.text import suggest
 from preprocess import interrupt
 from preprocess.inputs import confined, require_regular
@@ -99,6 +100,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         if not match:
             raise SettingsError(f"--seeds takes numbers and ranges such as 0,1,2 or 0:3, got {text[:_SHOWN]!r}")
         low, high = int(match[1]), int(match[2] or match[1]) + (match[2] is None)
+        if high > LARGEST_SEED + 1:
+            raise SettingsError(f"--seeds takes numbers up to {LARGEST_SEED}, got {text[:_SHOWN]!r}")
         if len(seeds) + high - low > _MOST:
             raise SettingsError(f"--seeds gives more than {_MOST:,} seeds, got {text[:_SHOWN]!r}")
         seeds += range(low, high)

@@ -7,6 +7,7 @@ from typing import Any
 from lgcoamix.errors import SettingsError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LARGEST_SEED = 2**53 - 1  # that every reader of JSON keeps exact
 MOST_WORKERS = 256  # each takes a core, and as much memory as the process that starts it
 
 
@@ -57,7 +58,7 @@ class RunOptions(Options):
         choices=("stored", "live"),
     )
     workers: int = option(2, "DataLoader workers per process.", low=0, high=MOST_WORKERS)
-    seed: int = option(0, low=0)
+    seed: int = option(0, low=0, high=LARGEST_SEED)
     val_fraction: float = option(
         0.0,
         "Share of the training images held out to choose the best epoch; 0 chooses it on the test split.",
@@ -104,7 +105,7 @@ class EvaluationOptions(Options):
         each="shares",
     )
     drop_grid: int = option(7, "Patches per side, for --drop.", low=1)
-    seed: int = option(0, "Decides which patches are dropped.", low=0)
+    seed: int = option(0, "Decides which patches are dropped.", low=0, high=LARGEST_SEED)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ MISTAKES = {
     "an input below a patch": (("--backbone", "vit_tiny_patch16_224", "--image-size", "8"), 2, r"vit_tiny_patch16_224"),
     "an input that does not fit": (("--backbone", "mvitv2_tiny", "--image-size", "112"), 2, r"mvitv2_tiny .* 112x112"),
     "set: key": (("--set", "mixer.selct_prob=1"), 2, r"no setting 'mixer.selct_prob'.*did you mean mixer.select_prob"),
+    "a seed that a checkpoint does not hold": (("--seed", str(2**53)), 2, r"9007199254740992 is not in the range"),
     "set: form": (("--set", "optim.lr"), 2, r"expected section.key=value, got 'optim.lr'"),
     "set: type": (("--set", "optim.lr=fast"), 2, r"optim.lr takes a number, got 'fast'"),
     "set: range": (("--set", "mixer.top_ratio=7"), 2, r"top_ratio must lie in \[0, 1\], got 7"),

@@ -106,7 +106,7 @@ def test_seeds_are_numbers_and_half_open_ranges(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "1,", "-1", "1.5", "0:", "3:3", "0,0", "0:3,2", "0:2:1"])
+@pytest.mark.parametrize("text", ["", "a", "1,", "-1", "1.5", "0:", "3:3", "0,0", "0:3,2", "0:2:1", str(2**53)])
 def test_other_seeds_are_refused(text):
     with pytest.raises(SettingsError, match="--seeds"):
         parse_seeds(text)

@@ -36,10 +36,10 @@ def plot_comparison(comparison: Comparison) -> bytes:
     for axis, metric in zip(axes, metrics, strict=True):
         for row, group in enumerate(groups):
             _draw_group(axis, row, group, split, metric, colours[group.method])
-        axis.set_xlabel(f"top-1 (%) on the split {split}, {_NAMES[metric]}")
+        axis.set_xlabel(f"top-1 (%) on the split {split}, {_NAMES[metric]}", parse_math=False)
         axis.use_sticky_edges = False  # margin to the left of the lowest bar
         axis.grid(axis="x", alpha=0.3)
-    axes[0].set_yticks(range(len(groups)), labels, fontsize=9)
+    axes[0].set_yticks(range(len(groups)), labels, fontsize=9, parse_math=False)
     axes[0].set_ylim(len(groups) - 0.5, -0.5)  # best on top
     return png(figure)
 

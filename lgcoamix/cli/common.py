@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from lgcoamix.errors import FolderTakenError, Interrupted, RunError, SettingsErr
 from preprocess import interrupt
 from preprocess.terminal import say
 
-_SMALLER = "not enough memory: use smaller batches or images, or fewer workers"
+_SMALLER = "there is not enough memory; use smaller batches or images, or fewer workers"
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
@@ -35,7 +36,7 @@ def friendly(command: Callable) -> Callable:
             raise click.ClickException(str(error)) from None
         except (RunError, PreprocessError) as error:
             raise click.ClickException(_message(error)) from None
-        except (OSError, MemoryError) as error:
+        except OSError as error:
             raise click.ClickException(describe(error)) from None
         except Interrupted as stop:
             interrupt.explain("")  # this is the line
@@ -51,14 +52,14 @@ def friendly(command: Callable) -> Callable:
 
 @contextmanager
 def _lack_of_memory() -> Iterator[None]:
-    """Say what to do about it: numpy, torch on a GPU and torch on the CPU raise three types."""
+    """Say what to do about it: numpy has a type for it, torch has none that holds on all devices."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-        if not (named or "can't allocate memory" in str(error)):
+        told = re.search("out of memory|can't allocate memory", str(error)) and not isinstance(error, RunError)
+        if not (told or isinstance(error, MemoryError)):
             raise
-        raise RunError(f"{_message(error)[:300]}; {_SMALLER}") from None
+        raise RunError(f"{_SMALLER} ({_message(error)[:300]})") from None
 
 
 def _message(error: Exception) -> str:

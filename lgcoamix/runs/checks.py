@@ -120,9 +120,9 @@ def _refuse_folder(options: RunOptions) -> None:
     out, resume = options.out, options.resume
     if resume not in (None, "auto"):
         if not Path(resume).is_file():
-            raise SettingsError(f"--resume takes auto or a checkpoint of the run; there is no file {resume}")
+            raise SettingsError(f"--resume takes auto or a checkpoint of the run; there is no file {resume!r}")
         if Path(resume).resolve().parent != out.resolve():
-            raise SettingsError(f"--resume {resume} continues the run in {Path(resume).parent}; leave out --out")
+            raise SettingsError(f"--resume {resume!r} continues the run in {Path(resume).parent}; leave out --out")
     # A run that was killed at its start leaves only the lock and temporary files.
     held = out.iterdir() if out.is_dir() else ()
     names = {path.name for path in held if path.name != ".lock" and not is_leftover(path)}

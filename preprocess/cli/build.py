@@ -21,6 +21,7 @@ from preprocess.outputs import STORE, check_output
 from preprocess.parameters import FiniteRange, NamedPath
 from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, describe_counts, parse_segments
 from preprocess.terminal import say, say_table, status
+from preprocess.text import shown_name
 
 if TYPE_CHECKING:
     from preprocess.build.plan import Plan
@@ -286,7 +287,7 @@ def _chosen(listing: Listing, exclude: Path | None, limit: int | None, only: str
     unknown = sorted(set(chosen) - listing.splits.keys())
     if unknown:
         raise click.BadParameter(
-            f"expected {' or '.join(listing.splits)}, got {', '.join(unknown)}", param_hint="--splits"
+            f"expected {' or '.join(listing.splits)}, got {shown_name(', '.join(unknown))}", param_hint="--splits"
         )
     splits = {name: samples for name, samples in listing.splits.items() if name in chosen}
     return select(replace(listing, splits=splits), excluded, limit)

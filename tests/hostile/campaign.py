@@ -148,7 +148,7 @@ def _expectation(case: Case, name: str, told: Told) -> Iterator[str]:
     said = told.err.strip().splitlines()[-1][:300] if told.err.strip() else ""
     if case.expect == REFUSED and name in case.readers and told.code == 0:
         yield "accepted"
-    if case.expect == SOUND and told.code and name in commands.ALL - {"diff"}:
+    if case.expect == SOUND and told.code and name in (case.readers or commands.ALL - {"diff"}):
         yield f"refused: {said}"
 
 

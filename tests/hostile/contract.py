@@ -179,7 +179,8 @@ def _speech(told: Told, verbatim: str) -> Iterator[str]:
         yield "secret: printed"
     if "\nforged" in told.text:
         yield "forged line"
-    if verbatim and told.text.count(MARK) > re.sub(r"\s*\n\s*", "", told.text).count(verbatim):
+    text = re.sub(r"got '[^']*\.{3}[^']*'", "", told.text)  # a message may shorten what it quotes
+    if verbatim and text.count(MARK) > re.sub(r"\s*\n\s*", "", text).count(verbatim):
         yield f"markup: {MARK} without {verbatim}"
 
 

@@ -193,17 +193,20 @@ def making(out: Path, kind: Kind) -> Iterator[Path]:
     OSError : it cannot be written.
     """
     target = _target(out)
-    sweep(leftovers_of(target))
+    stays = target.is_dir() and (target.samefile(Path.cwd()) or target.is_mount())  # what lies beside is not ours
+    place = target / "output" if stays else target
+    sweep(leftovers_of(place))
 
-    def name(aside: Path, folder: Path) -> None:
+    def name(aside: Path, _: Path) -> None:
+        folder = target
         if not folder.exists():
             aside.replace(folder)
-        elif any(kind.others(folder)) or folder.samefile(Path.cwd()) or folder.is_mount():
+        elif stays or any(kind.others(folder)):
             _merge(aside, folder, kind)
         else:
             exchange(aside, folder)
 
-    with _telling(out), making_aside(target, name) as aside:
+    with _telling(out), making_aside(place, name) as aside:
         yield aside
 
 
@@ -284,7 +287,12 @@ def _merge(aside: Path, folder: Path, kind: Kind) -> None:
     if kind.recognises(folder):
         for path in folder.rglob("*"):
             name = path.relative_to(folder)
-            if name not in new and path.is_file() and re.fullmatch(kind.files, name.as_posix()):
+            if (
+                name not in new
+                and name.parts[0] != aside.name
+                and path.is_file()
+                and re.fullmatch(kind.files, name.as_posix())
+            ):
                 path.unlink()
     for name in new:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -119,7 +119,8 @@ def top_regions(scores: Tensor, areas: Tensor, ratio: float) -> tuple[Tensor, Te
     index : (B, k) int64 tensor of region ids, by falling score, ties by rising id; k = max(1, floor(ratio·K)) static.
     kept : (B, k) bool tensor: image i keeps its first max(1, floor(ratio·n_i)) of n_i present regions, if any.
     """
-    share = Fraction(str(ratio))  # exact: in floating point 0.7·90 is 62.99...
+    # Exact: in floating point 0.7·90 is 62.99... Bounded: the products must fit into int64.
+    share = Fraction(str(ratio)).limit_denominator(10**9)
     present = areas > 0
     order = scores.detach().masked_fill(~present, -torch.inf).sort(dim=1, descending=True, stable=True).indices
     most = max(1, scores.shape[1] * share.numerator // share.denominator)

@@ -24,7 +24,7 @@ from lgcoamix.settings.text import suggest
 from preprocess import interrupt
 from preprocess.inputs import confined, require_regular
 from preprocess.machine import cores
-from preprocess.text import listed
+from preprocess.text import listed, shown_name
 
 TRAIN = (sys.executable, "-m", "lgcoamix", "train")
 _OWN = ("--shards", "--seed", "--out", "--resume")  # train options that the sweep sets for every cell
@@ -84,7 +84,7 @@ class Failure:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.cell.name} ({self.reason}): {shlex.join(self.cell.command)}"
+        return f"{self.cell.name} ({self.reason}): {shown_name(shlex.join(self.cell.command))}"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

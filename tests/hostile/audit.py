@@ -14,7 +14,7 @@ _FORBIDDEN = {
 }
 # Number of paths among the first arguments.
 _PLACES = {
-    **dict.fromkeys(("os.remove", "os.rmdir", "os.truncate", "os.chmod", "os.symlink"), 1),
+    **dict.fromkeys(("os.remove", "os.rmdir", "os.symlink"), 1),
     **dict.fromkeys(("os.rename", "os.link"), 2),
 }
 _HARMFUL = {"os", "posix", "subprocess", "sys", "shutil", "socket", "builtins", "runpy", "webbrowser"}
@@ -34,15 +34,21 @@ class _Rules:
             "socket.connect": lambda given: tuple(given[1])[:2] not in self.addresses,
             "socket.getaddrinfo": lambda given: given[0] not in ("127.0.0.1", "localhost"),
             "pickle.find_class": lambda given: given[0].partition(".")[0] in _HARMFUL and given[1] not in _HARMLESS,
-            **{name: lambda given, n=count: any(map(self._is_outside, given[:n])) for name, count in _PLACES.items()},
+            **{
+                name: lambda given, n=count: any(self._is_outside(path, followed=False) for path in given[:n])
+                for name, count in _PLACES.items()
+            },
+            **dict.fromkeys(("os.truncate", "os.chmod"), lambda given: self._is_outside(given[0])),
             "os.mkdir": lambda given: self._is_outside(given[0]) and not Path(os.fsdecode(given[0])).is_dir(),
             **dict.fromkeys(_FORBIDDEN, lambda given: True),
         }
 
-    def _is_outside(self, path: Any) -> bool:
+    def _is_outside(self, path: Any, followed: bool = True) -> bool:
+        """Whether a path lies outside; a link is renamed and removed itself, but opened it leads elsewhere."""
         if not isinstance(path, str | bytes | os.PathLike):
             return False  # a descriptor
-        where = os.path.realpath(os.fsdecode(path))
+        place = Path(os.fsdecode(path))
+        where = os.path.realpath(place) if followed else f"{os.path.realpath(place.parent)}/{place.name}"
         return where != os.devnull and not any(
             where == home or where.startswith(self._beside(home)) for home in self.homes
         )

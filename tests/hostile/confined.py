@@ -24,6 +24,7 @@ _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.ex
 _NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.bind"}
 _ANY_PORT = (("::1", 0),)  # urllib3 tries it when imported
 _HARMLESS = ("/dev/null/", "/dev/shm/", "/proc/self/")
+_COMPILED = f"{Path(__file__).resolve().parents[2]}/preprocess/superpixels/__pycache__"  # by numba, at first use
 
 
 class Watch:
@@ -48,7 +49,7 @@ class Watch:
         for path in paths:
             if isinstance(path, str | bytes | os.PathLike):
                 whole = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - links stay
-                if not f"{whole}/".startswith(self.allowed):
+                if not f"{whole}/".startswith(self.allowed) and not whole.startswith(_COMPILED):
                     self.tell("written", whole)
 
     def start(self, what: object) -> None:

@@ -150,6 +150,8 @@ def _honest(case: Case) -> tuple[str, ...]:
         honest += ["process", "network"]
     if option in ("--out", "FOLDER", "OUT") and (case.odd.startswith("../") or case.value == "left out"):
         honest += ["written"]
+    if case.command == "demo" or "pretrained" in case.words or (option == "--weights" and case.value == "left out"):
+        honest += ["hangs", "process", "network", "leaves"]  # the recipe's weights are pretrained
     if option in _WORK or (option == "--set" and case.value.split()[1].startswith(_WORK)):
         honest += ["hangs", "leaves"]
     return tuple(honest)

@@ -241,3 +241,18 @@ def test_nothing_lies_above_the_root(tmp_path):
         check_output(Path("/"), COMPARISON, None)
     with pytest.raises(OutputError, match="inside of an input"):
         check_output(tmp_path / "x.csv", PREDICTIONS, None, inputs=[Path("/")])
+
+
+def test_nothing_is_written_beside_the_folder_that_one_is_in(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.txt").write_text("mine")
+    (home / "comparison.json").write_text('{"spread": "sample standard deviation of before"}')
+    (home / "compare.png").write_bytes(b"of before")
+    monkeypatch.chdir(home)
+    with making(Path(), COMPARISON) as aside:
+        assert aside.resolve().parent == home
+        (aside / "comparison.json").write_text("{}")
+        (aside / "comparison.csv").write_text("a")
+    found = {path.name: path.read_text() for path in home.iterdir()}
+    assert found == {"thesis.txt": "mine", "comparison.json": "{}", "comparison.csv": "a"}

@@ -13,7 +13,18 @@ def _kept(scores: list[float], areas: list[int], ratio: float) -> list[int]:
 
 @pytest.mark.parametrize(
     ("ratio", "present", "expected"),
-    [(0.7, 90, 63), (0.7, 10, 7), (0.1, 30, 3), (0.29, 100, 29), (0.7, 1, 1), (0.1, 9, 1), (1.0, 13, 13), (0.0, 5, 1)],
+    [
+        (0.7, 90, 63),
+        (0.7, 10, 7),
+        (0.1, 30, 3),
+        (0.29, 100, 29),
+        (0.7, 1, 1),
+        (0.1, 9, 1),
+        (1.0, 13, 13),
+        (0.0, 5, 1),
+        (1e-320, 5, 1),
+        (0.1234567890123456, 90, 11),
+    ],
 )
 def test_the_share_is_exact_and_at_least_one(ratio, present, expected):
     # In floating point 0.7·90 is 62.99... and 0.29·100 is 28.99...

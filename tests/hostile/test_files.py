@@ -16,7 +16,7 @@ from tests.hostile.contract import Command, Told, faults, listed, make_arena
 from tests.hostile.kinds import KINDS, mutants
 from tests.hostile.sound import TOKEN
 
-CASES = 100_000 if PROOF else 7  # of each kind, evenly spaced
+CASES = 100_000 if PROOF else 6  # of each kind, evenly spaced
 MUTANTS = 300 if PROOF else 4
 SEED = 1_000
 COMMANDS = 0 if PROOF else 2  # for each case, in turn; 0 for all

@@ -14,11 +14,9 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from preprocess.errors import ImageError
+from preprocess.formats import FORMATS, HEAD, format_of, remedy_of
 from preprocess.text import shown_name
 
-# The formats of data sets, by Pillow's names; JPEG includes MPO. Others start a program (EPS), open an image of any
-# format inside (IPTC), or are stubs. The one without magic bytes comes last.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA")
 LARGEST_FILE = 1 << 30  # bytes: more than the largest image within Pillow's limit of pixels takes uncompressed
 RESIZES = ("squash", "short", "none")
 CODECS = ("raw", "jpeg", "png")
@@ -27,20 +25,6 @@ _MOST_SCANS = 100  # of a JPEG: encoders write up to 20, and a file of a megabyt
 _SCAN_BYTES = 1 << 14  # in which a mark of a scan may appear by chance, as in a film behind a photo
 _MOST_PROFILES, _SMALL = 8, 1 << 20  # of a PNG; bytes of a file that takes seconds at most
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of TIFF
-_OTHERS = {  # first bytes of files that are often called images -> their format
-    b"%!PS": "EPS",
-    b"\xc5\xd0\xd3\xc6": "EPS",
-    b"%PDF": "PDF",
-    b"<": "HTML, XML or SVG",
-    b"8BPS": "PSD",
-    b"DDS ": "DDS",
-    b"qoif": "QOI",
-    b"\x00\x00\x01\x00": "ICO",
-    b"\x89HDF": "HDF5",
-    b"\xd7\xcd\xc6\x9a": "WMF",
-    b"PK\x03\x04": "ZIP",
-}
-_HEIF = (b"ftyphe", b"ftypmif1", b"ftypmsf1")  # from byte 4
 
 # What Pillow and libtiff have to say about a damaged file quotes it, and would go to the terminal.
 warnings.filterwarnings("ignore", module=r"PIL\.")  # not in ``decode``: filters belong to all threads
@@ -233,10 +217,11 @@ def _open(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
 
 def _unknown(data: bytes) -> str:
     """Say why no format fits, with the name of the format if its first bytes are known."""
-    found = next((name for magic, name in _OTHERS.items() if data[:64].lstrip().startswith(magic)), None)
-    if data[4:12].startswith(_HEIF):
-        found = "HEIF"
-    what = f"{found} is not read" if found else "not an image file, or damaged in its first bytes"
+    found = format_of(data[:HEAD])
+    if not found or found in FORMATS:  # the format is known, but its decoder finds no image in it
+        what = "not an image file, or damaged in its first bytes"
+    else:
+        what = "; ".join(filter(None, (f"{found} is not read", remedy_of(found))))
     return f"{what}; formats: {', '.join(FORMATS)}"
 
 

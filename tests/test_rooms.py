@@ -31,7 +31,14 @@ FLOORS = (
     {"preprocess.superpixels"},
     {"preprocess.images", "preprocess.schema"},
     {"preprocess.outputs"},
-    {"preprocess.files", "preprocess.inputs", "preprocess.machine", "preprocess.parameters", "preprocess.terminal"},
+    {
+        "preprocess.files",
+        "preprocess.formats",
+        "preprocess.inputs",
+        "preprocess.machine",
+        "preprocess.parameters",
+        "preprocess.terminal",
+    },
     {"preprocess.errors", "preprocess.interrupt", "preprocess.text"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

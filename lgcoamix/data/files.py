@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from lgcoamix.data.dataset import Index
 from lgcoamix.data.windows import fixed_windows
 from lgcoamix.settings.sections import DataSettings
-from preprocess.datasets.folder import images_in
+from preprocess.datasets.tree import images_in
 from preprocess.errors import ImageError
 from preprocess.images import LARGEST_FILE, decode, decode_without_banner, encode, fit
 from preprocess.inputs import read_regular

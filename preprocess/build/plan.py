@@ -270,4 +270,4 @@ def _identity(sample: Sample) -> list:
     except UnicodeEncodeError:
         raise BuildError(f"the file name {sample.key!a} is not UTF-8; rename the file") from None
     boxes = [sample.boxes] if sample.boxes else []
-    return [sample.key, sample.label, bytes_of(sample.path), *boxes]
+    return [sample.key, sample.label, sample.size(), *boxes]

@@ -4,7 +4,7 @@ To add a data set, write a file with an ``Adapter``, and add a line here.
 """
 
 from preprocess.datasets.aircraft import AIRCRAFT
-from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample
+from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Box, Listing, Request, Sample, split_name
 from preprocess.datasets.cars import CARS
 from preprocess.datasets.cifar import CIFAR10, CIFAR100
 from preprocess.datasets.cub import CUB, NABIRDS
@@ -29,4 +29,4 @@ DATASETS: dict[str, Adapter] = {
     "demo": DEMO,
 }
 
-__all__ = ["DATASETS", "Adapter", "Archive", "Box", "Listing", "Sample"]
+__all__ = ["DATASETS", "EVERYTHING", "Adapter", "Archive", "Box", "Listing", "Request", "Sample", "split_name"]

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from preprocess.datasets.base import Adapter, Archive, Listing, Sample, locate
+from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Listing, Request, Sample, locate
 from preprocess.datasets.metadata import REMEDY, read_boxes, read_names, read_table
 from preprocess.errors import DatasetError
 
 
-def find_aircraft(root: Path) -> Listing:
+def find_aircraft(root: Path, request: Request = EVERYTHING) -> Listing:
     """List FGVC-Aircraft in its official layout, by variant.
 
     ``root`` is the folder ``data`` of ``fgvc-aircraft-2013b``, or a folder up to two levels above it. The split

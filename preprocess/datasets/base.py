@@ -2,22 +2,66 @@
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from preprocess.datasets.tree import folders_in
 from preprocess.errors import DatasetError, MissingDataError
+from preprocess.files import bytes_of
 from preprocess.images import LARGEST_FILE
 from preprocess.inputs import read_regular
 
 Box = tuple[float, float, float, float]
 
 _DEEPEST = 2  # folders below the root: the archive's own folder, and one that an unpacking tool may add
+SPLITS = ("train", "val", "test")
+_SYNONYMS = {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+
+
+def split_name(name: str) -> str:
+    """Return ``train``, ``val`` or ``test`` for a name that people give to it, in any case; other names unchanged."""
+    lower = name.lower()
+    return _SYNONYMS.get(lower, lower if lower in SPLITS else name)
 
 
 @dataclass(frozen=True)
+class Request:
+    """What a user asks an adapter for.
+
+    Parameters
+    ----------
+    splits : names of the splits to list, as :func:`split_name` returns them; None for all that are there. What only
+        other splits need may be missing.
+    table : a table of images; only for adapters that take one.
+    image, label, split : names of its columns; None to guess them.
+    """
+
+    splits: tuple[str, ...] | None = None
+    table: Path | None = None
+    image: str | None = None
+    label: str | None = None
+    split: str | None = None
+
+    def wants(self, split: str) -> bool:
+        """Whether a split is asked for."""
+        return self.splits is None or split in self.splits
+
+
+EVERYTHING = Request()
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """One image file of a data set. For images in other containers, subclass it and override ``read``.
+    """One image file of a data set. For images in other containers, subclass it and override ``read`` and ``size``.
 
     Parameters
     ----------
@@ -42,6 +86,10 @@ class Sample:
         """
         return read_regular(self.path, LARGEST_FILE)
 
+    def size(self) -> int:
+        """The number of bytes that ``read`` returns, or another number that changes if they do; -1 if it is missing."""
+        return bytes_of(self.path)
+
     def digest(self, data: bytes) -> bytes:
         """SHA-256 of the bytes from ``read``; if the sample has boxes, of that digest and the boxes."""
         digest = hashlib.sha256(data).digest()
@@ -59,12 +107,22 @@ class Listing:
     splits : split name -> its samples, in the official order or else sorted by key.
     excluded : split name -> keys that the user excluded.
     limit : largest number of images per class and split; None for no limit.
+    undivided : whether the source has no split; then all samples are in ``train``.
+    rule : how ``train`` was divided: text of the option ``--split``; empty if it was not.
+    tables : files under the root that the listing was read from.
+    notes : what was guessed, substituted or left out, one line each, for the terminal.
+    left_out : reason -> (count, path of one): the files and folders under the root that are not in the listing.
     """
 
     classes: tuple[str, ...]
     splits: dict[str, tuple[Sample, ...]]
     excluded: dict[str, tuple[str, ...]] = field(default_factory=dict)
     limit: int | None = None
+    undivided: bool = False
+    rule: str = ""
+    tables: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+    left_out: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,7 +153,8 @@ class Adapter:
     Parameters
     ----------
     summary : one line for the help text.
-    find : root folder -> listing. Raises MissingDataError if the layout is missing, DatasetError if it is damaged.
+    find : (root, request) -> listing of the splits asked for. Raises MissingDataError if the layout is missing,
+        DatasetError if it is damaged.
     layout : expected contents of the root, shown to the user.
     source : where to get the set, shown to the user.
     licence : its terms, in a few words.
@@ -109,10 +168,12 @@ class Adapter:
     compactness : default ``--compactness``.
     banner : rows of pixels to crop off the bottom of every image.
     create : generates the set under an empty root; None if it cannot be generated.
+    takes : the fields of :class:`Request` besides ``splits`` that it reads.
+    pattern : whether the root may be a pattern of files, such as ``shards/{000..007}.tar``.
     """
 
     summary: str
-    find: Callable[[Path], Listing]
+    find: Callable[[Path, Request], Listing]
     layout: str
     source: str = "yours"
     licence: str = "yours"
@@ -126,6 +187,8 @@ class Adapter:
     compactness: float = 10.0
     banner: int = 0
     create: Callable[[Path], None] | None = None
+    takes: frozenset[str] = frozenset()
+    pattern: bool = False
 
 
 def locate(root: Path, *paths: str) -> Path:
@@ -133,7 +196,7 @@ def locate(root: Path, *paths: str) -> Path:
 
     Parameters
     ----------
-    root : where to search; hidden folders are skipped.
+    root : where to search; hidden folders, and those that systems make, are skipped.
     paths : alternative relative paths. The match nearest to the root wins.
 
     Raises
@@ -148,16 +211,9 @@ def locate(root: Path, *paths: str) -> Path:
             raise DatasetError(f"found both {found[0]} and {found[1]}; choose one with --root")
         if found:
             return found[0]
-        level = [child for folder in level for child in _folders(folder)]
+        level = [child for folder in level for child in folders_in(folder)]
     raise MissingDataError(f"no {' or '.join(paths[:2])} in {root} or up to {_DEEPEST} folders below it")
 
 
 def _first_in(folder: Path, paths: tuple[str, ...]) -> Path | None:
     return next((folder / path for path in paths if (folder / path).exists()), None)
-
-
-def _folders(folder: Path) -> Iterable[Path]:
-    try:
-        return sorted(child for child in folder.iterdir() if not child.name.startswith(".") and child.is_dir())
-    except OSError:
-        return []

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample, locate
+from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Box, Listing, Request, Sample, locate
 from preprocess.datasets.metadata import check_classes, read_mat
 
 _TRAIN, _TEST, _NAMES = "cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_meta.mat"
 _BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 
 
-def find_cars(root: Path) -> Listing:
+def find_cars(root: Path, request: Request = EVERYTHING) -> Listing:
     """List Stanford Cars in its official layout.
 
     ``root`` contains ``cars_train/``, ``cars_test/``, the files of ``devkit/`` and ``cars_test_annos_withlabels.mat``,

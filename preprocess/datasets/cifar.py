@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.datasets.base import Adapter, Archive, Listing, Sample, locate
+from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Listing, Request, Sample, locate
 from preprocess.datasets.metadata import REMEDY
 from preprocess.datasets.pickles import as_text, load_pickle
 from preprocess.errors import DatasetError
@@ -18,7 +18,7 @@ _HEADER = b"P6\n32 32\n255\n"  # of a portable pixmap, the simplest image file
 _opened = threading.local()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row(Sample):
     """One image of a batch file."""
 
@@ -49,7 +49,7 @@ _LAYOUT_10 = Layout(
 _LAYOUT_100 = Layout("meta", "fine_label_names", "fine_labels", {"train": ("train",), "test": ("test",)})
 
 
-def find_cifar(layout: Layout, folder: str, root: Path) -> Listing:
+def find_cifar(layout: Layout, folder: str, root: Path, request: Request = EVERYTHING) -> Listing:
     """List CIFAR in its official layout.
 
     ``root`` is the folder with the official name ``folder``, or up to two levels above it. Images are in the order of
@@ -59,6 +59,8 @@ def find_cifar(layout: Layout, folder: str, root: Path) -> Listing:
     classes = _texts(load_pickle(home / layout.meta), layout.names, home / layout.meta)
     splits = {}
     for split, names in layout.splits.items():
+        if not request.wants(split):
+            continue
         splits[split] = tuple(sample for name in names for sample in _samples(home / name, layout, len(classes)))
     return Listing(tuple(classes), splits)
 

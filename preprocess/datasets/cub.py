@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from preprocess.datasets.base import Adapter, Archive, Listing, Sample, locate
+from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Listing, Request, Sample, locate
 from preprocess.datasets.metadata import NUMBER, REMEDY, read_boxes, read_table
 from preprocess.errors import DatasetError
 
 _NABIRDS_ID = r"[0-9a-fA-F-]{32,36}"
 
 
-def find_cub(root: Path) -> Listing:
+def find_cub(root: Path, request: Request = EVERYTHING) -> Listing:
     """List CUB-200-2011 in its official layout.
 
     ``root`` is the folder ``CUB_200_2011``, or a folder up to two levels above it. Label = official class id - 1; keys
@@ -19,7 +19,7 @@ def find_cub(root: Path) -> Listing:
     return _list(home, read_table(home / "classes.txt"), NUMBER)
 
 
-def find_nabirds(root: Path) -> Listing:
+def find_nabirds(root: Path, request: Request = EVERYTHING) -> Listing:
     """List NABirds, like :func:`find_cub`. Its classes are those with images, ordered by official number.
 
     Class ids are not contiguous, because the table of classes also contains the upper nodes of the hierarchy.

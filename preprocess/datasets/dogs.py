@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample, locate
+from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Box, Listing, Request, Sample, locate
 from preprocess.datasets.metadata import REMEDY, check_classes, read_bytes, read_mat, read_numbers
 from preprocess.errors import DatasetError, MissingDataError
 
@@ -16,7 +16,7 @@ _PATH = r"[^./\0][^/\0]*/[^./\0][^/\0]*"
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
-def find_dogs(root: Path) -> Listing:
+def find_dogs(root: Path, request: Request = EVERYTHING) -> Listing:
     """List Stanford Dogs in its official layout.
 
     ``root`` contains ``Images/``, ``train_list.mat``, ``test_list.mat`` and, for boxes, ``Annotation/``, each directly

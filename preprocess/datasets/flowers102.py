@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.datasets.base import Adapter, Archive, Listing, Sample, locate
+from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Listing, Request, Sample, locate
 from preprocess.datasets.metadata import REMEDY, check_classes, read_mat
 from preprocess.errors import DatasetError
 
@@ -30,7 +30,7 @@ CLASSES = (
 )  # fmt: skip
 
 
-def find_flowers102(root: Path) -> Listing:
+def find_flowers102(root: Path, request: Request = EVERYTHING) -> Listing:
     """List Flowers 102 in its official layout.
 
     ``root`` contains ``jpg/``, ``imagelabels.mat`` and ``setid.mat``, each directly or up to two levels below. Label =

@@ -1,91 +1,187 @@
-"""Any folder of images: ``train/<class>/...`` next to ``test/<class>/...`` or ``val/<class>/...``."""
+"""Any folder of images: ``<split>/<class>/...``, or ``<class>/...`` without a split."""
 
-import os
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image
-
-from preprocess.datasets.base import Adapter, Listing, Sample, locate
-from preprocess.errors import DatasetError
+from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, Sample, split_name
+from preprocess.datasets.census import count_left_out, describe
+from preprocess.datasets.tree import folders_in, images_in, is_image, walk
+from preprocess.errors import DatasetError, MissingDataError
 from preprocess.text import listed
 
-SPLITS = ("train", "val", "test")
-_DEEPEST = 100  # folders: os.walk calls itself for each
-_LAYOUT = "expected ROOT/train/<class>/<images> and ROOT/test/<class>/<images> (or val/)"
+_SHOWN = 5
+_DEEPEST = 2  # folders below the root, as for locate
+_LAYOUT = (
+    "expected ROOT/train/<class>/<images> and ROOT/test/<class>/<images> (or val/), or ROOT/<class>/<images>; images "
+    "that a table lists are read by build table"
+)
 
 
-def find_folder(root: Path, names: tuple[str, ...] = SPLITS) -> Listing:
+def find_folder(root: Path, request: Request = EVERYTHING) -> Listing:
     """List an image folder.
 
     ``root`` is the folder with ``train/`` and optionally ``val/`` and ``test/``, or a folder up to two levels above it.
-    Each split has one folder per class, in which images may be nested. Class names are in Unicode form NFC; folders
-    that differ only by the form are one class. Classes are sorted by name; hidden files are skipped.
+    Other words for these splits are taken, in any case (``Training``, ``valid``, ``dev``, ``testing``). Each split has
+    one folder per class, in which images may be nested. Where there is no ``train/``, the folders with images are
+    classes, and the listing is undivided. Class names are in Unicode form NFC; folders that differ only by the form are
+    one class. The classes are those of ``train/``, sorted by name; other splits may lack some.
 
     Raises
     ------
-    DatasetError : ``train/`` is missing, a class has no images, or the classes of the splits differ.
+    MissingDataError : there is no folder with images.
+    DatasetError : a class of ``train/`` has no images, another split has a class that ``train/`` lacks, or a folder
+        beside ``train/`` holds images and is neither a split nor left out by ``request.splits``.
     """
-    root = locate(root, "train").parent
-    folders = {split: root / split for split in names if (root / split).is_dir()}
-    classes = {split: _class_folders(folder) for split, folder in folders.items()}
-    for split, found in classes.items():
-        if found.keys() != classes["train"].keys():
-            odd = listed(sorted(found.keys() ^ classes["train"].keys()), 5)
-            raise DatasetError(f"{root}: {split}/ and train/ need the same class folders, they differ in: {odd}")
-    if not classes["train"]:
-        raise DatasetError(f"{root / 'train'} has no class folders; {_LAYOUT}")
-    splits = {}
-    for split in folders:
-        samples: list[Sample] = []
-        for label, (name, homes) in enumerate(classes[split].items()):
-            found = [path for home in homes for path in images_in(home)]
-            if not found:
-                raise DatasetError(
-                    f"class {name!r} of {split}/ has no images in {homes[0]}; add images or remove the folder"
-                )
-            samples += (Sample(path.relative_to(root).as_posix(), label, path) for path in found)
-        splits[split] = tuple(samples)
-    return Listing(tuple(classes["train"]), splits)
+    home = _home(root)
+    if home is None:
+        return _undivided(root)
+    folders = _split_folders(home)
+    if request.splits is None:
+        known = {name: folder for name, folder in folders.items() if name in SPLITS}
+        _refuse_unlisted(home, folders.items() - known.items(), ",".join(known))
+        folders = known
+    elif unknown := [name for name in request.splits if name not in folders]:
+        raise DatasetError(f"{home} has no folder for the split {unknown[0]!r}; it has {', '.join(folders)}")
+    return list_splits(home, folders, request)
+
+
+def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTHING) -> Listing:
+    """List those splits that are asked for. Each folder has a folder for each class; keys are relative to ``home``.
+
+    Raises
+    ------
+    DatasetError : as for :func:`find_folder`.
+    """
+    first = folders["train"]
+    classes = _class_folders(first)
+    if not classes:
+        raise DatasetError(f"{first} has no class folders; {_LAYOUT}")
+    label_of = {name: label for label, name in enumerate(classes)}
+    splits, notes = {}, []
+    for split, folder in folders.items():
+        if not request.wants(split):
+            continue
+        found = classes if split == "train" else _class_folders(folder)
+        images = {name: [path for home in homes for path in images_in(home)] for name, homes in found.items()}
+        full = {name: paths for name, paths in images.items() if paths}
+        if split == "train":
+            _refuse_empty(folder, {name: found[name] for name in images.keys() - full.keys()})
+        else:
+            _refuse_unknown(folder, first, full.keys() - label_of.keys())
+        if not full:
+            raise DatasetError(_no_images(folder))
+        if lacking := sorted(label_of.keys() - full.keys()):
+            notes.append(
+                f"warning: {folder.name}/ lacks {len(lacking):,} of {len(classes):,} classes: "
+                f"{listed(lacking, _SHOWN)}; the labels are those of {first.name}/"
+            )
+        pairs = ((label_of[name], path) for name, paths in full.items() for path in paths)
+        splits[split] = tuple(Sample(path.relative_to(home).as_posix(), label, path) for label, path in pairs)
+    return Listing(tuple(classes), splits, notes=tuple(notes))
+
+
+def _home(root: Path) -> Path | None:
+    """The folder of the folder for training, which is at most two levels below the root; None if there is none."""
+    level = [root]
+    for _ in range(1 + _DEEPEST):
+        below = {folder: folders_in(folder) for folder in level}
+        homes = [folder for folder, inner in below.items() if any(split_name(each.name) == "train" for each in inner)]
+        if len(homes) > 1:
+            raise DatasetError(f"found a training split in both {homes[0]} and {homes[1]}; choose one with --root")
+        if homes:
+            return homes[0]
+        level = [each for inner in below.values() for each in inner]
+    return None
+
+
+def _split_folders(home: Path) -> dict[str, Path]:
+    """Folders by the names of their splits; train, val and test come first."""
+    found: dict[str, Path] = {}
+    for folder in folders_in(home):
+        name = split_name(folder.name)
+        if name in found:
+            raise DatasetError(
+                f"{home}: {found[name].name}/ and {folder.name}/ are both the split {name}; rename or move one of them"
+            )
+        found[name] = folder
+    first = {name: found[name] for name in SPLITS if name in found}
+    return first | found
+
+
+def _refuse_unlisted(home: Path, others: Iterable[tuple[str, Path]], known: str) -> None:
+    for _, folder in sorted(others):
+        if any(is_image(level, name) for level in walk(folder) for name in level.files):
+            raise DatasetError(
+                f"{home}: {folder.name}/ holds images, but its name is no word for train, val or test; rename it, "
+                f"leave it out with --splits {known}, or take it as a split of this name with --splits "
+                f"{known},{folder.name}"
+            )
+
+
+def _undivided(root: Path) -> Listing:
+    """List a folder whose folders are classes."""
+    if not root.is_dir():
+        raise MissingDataError(f"there is no folder {root}")
+    home, classes = root, _class_folders(root)
+    for _ in range(_DEEPEST):
+        only = folders_in(home)
+        if len(only) != 1 or len(folders_in(only[0])) < 2 or _first_images(only[0]) or _first_images(home):
+            break
+        home = only[0]  # the archive's own folder
+    classes = _class_folders(home)
+    images = {name: [path for folder in folders for path in images_in(folder)] for name, folders in classes.items()}
+    images = {name: paths for name, paths in images.items() if paths}
+    if not images:
+        raise MissingDataError(_no_images(root))
+    samples = [
+        Sample(path.relative_to(home).as_posix(), label, path)
+        for label, paths in enumerate(images.values())
+        for path in paths
+    ]
+    return Listing(tuple(images), {"train": tuple(samples)}, undivided=True)
+
+
+def _first_images(folder: Path) -> bool:
+    level = next(walk(folder))
+    return any(is_image(level, name) for name in level.files)
 
 
 def _class_folders(folder: Path) -> dict[str, list[Path]]:
     """Folders by class name, sorted; a Mac and a Linux machine may have written one name in two Unicode forms."""
     found: dict[str, list[Path]] = {}
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and not child.name.startswith("."):
-            found.setdefault(unicodedata.normalize("NFC", child.name), []).append(child)
+    for child in folders_in(folder):
+        found.setdefault(unicodedata.normalize("NFC", child.name), []).append(child)
     return dict(sorted(found.items()))
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _refuse_empty(split: Path, empty: dict[str, list[Path]]) -> None:
+    for name, folders in sorted(empty.items()):
+        held = count_left_out(folders[0], ())
+        has = f"it holds {describe(held)}" if held else "it is empty"
+        raise DatasetError(
+            f"class {name!r} of {split.name}/ has no images in {folders[0]}: {has}; add images, or move the folder of "
+            "this class away, in every split"
+        )
 
 
-def images_in(folder: Path) -> list[Path]:
-    """All image files below a folder, recognised by their suffix, sorted.
+def _refuse_unknown(split: Path, first: Path, unknown: Iterable[str]) -> None:
+    if names := sorted(unknown):
+        raise DatasetError(
+            f"{split} has classes that {first.name}/ lacks, which no network can learn: {listed(names, _SHOWN)}; "
+            f"give {first.name}/ images of them, move their folders away, or leave the split out: --splits train"
+        )
 
-    Raises
-    ------
-    OSError : a folder cannot be read.
-    DatasetError : folders are nested too deeply.
-    """
-    suffixes = tuple(Image.registered_extensions())
-    found = []
-    for home, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        if folders and home.count(os.sep) - str(folder).count(os.sep) >= _DEEPEST:
-            raise DatasetError(
-                f"{folder} has folders more than {_DEEPEST} deep inside each other; move their images up"
-            )
-        # A dangling link counts as a file, so that it is reported as a failed image.
-        images = [name for name in files if name.lower().endswith(suffixes) and not name.startswith(".")]
-        found += (Path(home, name) for name in images)
-    return sorted(found)
+
+def _no_images(folder: Path) -> str:
+    """Say why a folder gives no images of classes."""
+    held = count_left_out(folder, ())
+    has = f"it holds {describe(held)}" if held else "it is empty"
+    return f"{folder} has no images in class folders: {has}; {_LAYOUT}"
 
 
 FOLDER = Adapter(
     summary="any folder of images",
     find=find_folder,
-    layout="train/<class>/<images> next to test/<class>/<images> or val/<class>/<images>",
+    layout="train/<class>/<images> next to test/<class>/<images> or val/<class>/<images>; or <class>/<images>",
 )

@@ -5,16 +5,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from preprocess.datasets.base import Adapter, Archive, Box, Listing, Sample, locate
-from preprocess.datasets.folder import find_folder, images_in
+from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Box, Listing, Request, Sample, locate
+from preprocess.datasets.folder import list_splits
 from preprocess.datasets.metadata import REMEDY, read_lines, read_names, read_numbers, read_table
+from preprocess.datasets.tree import images_in
 from preprocess.errors import DatasetError
 
 _WNID = r"n\d{8}"
 _NAMES = "LOC_synset_mapping.txt"
 
 
-def find_imagenet(root: Path) -> Listing:
+def find_imagenet(root: Path, request: Request = EVERYTHING) -> Listing:
     """List ImageNet as an image folder: ``train/<wnid>/`` and ``val/<wnid>/``.
 
     ``root`` is the folder with ``train/``, or a folder up to two levels above it. Labels follow the sorted WordNet ids.
@@ -22,13 +23,14 @@ def find_imagenet(root: Path) -> Listing:
     tinca``, or else the ids.
     """
     home = locate(root, "train").parent
-    listing = find_folder(home, ("train", "val"))  # test/ has no labels
+    folders = {split: home / split for split in ("train", "val") if (home / split).is_dir()}  # test/ has no labels
+    listing = list_splits(home, folders, request)
     if odd := [name for name in listing.classes if not re.fullmatch(_WNID, name)]:
         raise DatasetError(f"{home / 'train'}: expected folders like n01440764, got {odd[0]!r}")
     return replace(listing, classes=_named(listing.classes, home / _NAMES))
 
 
-def find_tiny_imagenet(root: Path) -> Listing:
+def find_tiny_imagenet(root: Path, request: Request = EVERYTHING) -> Listing:
     """List Tiny-ImageNet in its official layout.
 
     ``root`` is the folder ``tiny-imagenet-200``, or a folder up to two levels above it. Labels follow the sorted ids.

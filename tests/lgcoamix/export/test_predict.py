@@ -168,7 +168,7 @@ def test_bad_images_are_listed_and_have_a_row_with_the_reason(model, mixed, tmp_
         "null.jpg": "cannot be read: expected a regular file, it is a device",
         "text.jpg": "not an image file",
     }
-    assert found.keys() == {"0.png", "deep/1.JPG", "deep/x.jpg/2.png", *bad}
+    assert found.keys() == {"0.png", "deep/1.JPG", "deep/x.jpg/2.png", "photo", *bad}
     for name, row in found.items():
         assert row["error"].startswith(bad.get(name, ""))
         cells = [row[f"{what}_{rank}"] for rank in range(1, 5) for what in ("class", "probability")]
@@ -182,7 +182,7 @@ def test_bad_images_are_listed_and_have_a_row_with_the_reason(model, mixed, tmp_
             assert shares == sorted(shares, reverse=True)
             assert sum(shares) == pytest.approx(1, abs=4e-6)
             assert all(re.fullmatch(r"[01]\.\d{6}", cell) for cell in cells[1::2])
-    assert "out.csv: 8 images, 5 not usable" in done.stdout
+    assert "out.csv: 9 images, 5 not usable" in done.stdout
     assert "[red]" in done.stdout  # a name is shown as it is
 
 

@@ -1,0 +1,61 @@
+"""Account for every file and folder under a root: what is not taken is counted by reason, with an example."""
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from preprocess.datasets.tree import Level, format_at, suffix_of, walk
+from preprocess.formats import remedy_of, suffixes
+from preprocess.text import shown_name
+
+LeftOut = dict[str, tuple[int, str]]  # reason -> (count, path of one of them, relative to the root)
+
+_LONGEST = 12  # characters of a suffix
+_SHOWN = 8  # reasons on the terminal
+
+
+def count_left_out(root: Path, taken: Collection[str]) -> LeftOut:
+    """Count the files and folders under a root that are not in ``taken``, the paths of files as text.
+
+    Hidden files and folders, and those that systems make, count as one each. Images that are not taken are told from
+    other files by their names.
+
+    Raises
+    ------
+    OSError, DatasetError : as for :func:`preprocess.datasets.tree.walk`.
+    """
+    found: LeftOut = {}
+
+    def add(reason: str, level: Level, name: str) -> None:
+        count, example = found.get(reason, (0, ""))
+        found[reason] = count + 1, example or shown_name(os.path.relpath(f"{level.path}{os.sep}{name}", root))
+
+    labels: dict[str, str] = {}
+    for level in walk(root):
+        for name in level.hidden:
+            add("hidden", level, name)
+        if not (level.files or level.folders or level.hidden) and level.path != os.fspath(root):
+            add("empty folders", level, "")
+        for name in level.files:
+            if f"{level.path}{os.sep}{name}" not in taken:
+                suffix = suffix_of(name)
+                if suffix not in labels:
+                    labels[suffix] = _label(level, name, suffix)
+                add(labels[suffix], level, name)
+    return dict(sorted(found.items(), key=lambda item: (-item[1][0], item[0])))
+
+
+def _label(level: Level, name: str, suffix: str) -> str:
+    """Say what kind of file this is, by the first one of its suffix."""
+    shown = shown_name(suffix[:_LONGEST]) or "without a suffix"
+    if suffix in suffixes():
+        return f"{shown} that are not listed"
+    remedy = remedy_of(format_at(level, name))
+    return f"{shown} ({remedy})" if remedy else shown
+
+
+def describe(left_out: Mapping[str, tuple[int, str]]) -> str:
+    """Describe in words, such as "412 .heic (pip install pillow-heif reads them), such as a/1.heic; 3 hidden, ..."."""
+    parts = [f"{count:,} {reason}, such as {example}" for reason, (count, example) in left_out.items()]
+    more = [f"{len(parts) - _SHOWN} other kinds"] if len(parts) > _SHOWN else []
+    return "; ".join(parts[:_SHOWN] + more)

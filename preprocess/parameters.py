@@ -6,7 +6,17 @@ from typing import Any
 
 import click
 
-from preprocess.text import CONTROLS
+from preprocess.text import CONTROLS, near
+
+
+class Choice(click.Choice):
+    """One of some names; an unknown one is met with all of them, and with the one that may be meant."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Say what is wrong with a value."""
+        meant = " or ".join(map(repr, near(str(value), map(str, self.choices), parts=True)))
+        names = ", ".join(map(repr, self.choices))
+        return f"{value!r} is not one of {names}" + (f"; did you mean {meant}?" if meant else ".")
 
 
 class FiniteRange(click.FloatRange):

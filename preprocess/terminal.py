@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from preprocess.text import CONTROLS, shown
 
+_HELP = 48  # columns for the text beside an option
 _WIDTH = 160  # columns of a table in a file or a pipe
 
 
@@ -72,8 +73,22 @@ class Rate(ProgressColumn):
         return Text(f"{speed:.0f} {self.unit}/s" if speed else "")
 
 
+class _Formatter(click.HelpFormatter):
+    """Help with a narrow first column on a narrow terminal: words of the second would be broken."""
+
+    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write two columns."""
+        super().write_dl(rows, max(6, min(col_max, self.width - _HELP)), col_spacing)
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
 class _Clean:
     """Replaces controls in messages of errors: they hold what was typed, and names of files."""
+
+    context_class = _Context
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         with _clean_messages():
@@ -90,6 +105,11 @@ class Command(_Clean, click.Command):
 
 class Group(_Clean, click.Group):
     """A group of commands."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Take in a command, whose help is laid out like the group's."""
+        cmd.context_class = _Context
+        super().add_command(cmd, name)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import difflib
 import io
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 # What a terminal may obey instead of show: controls, separators of lines, turns of the writing direction; and halves of
 # characters, which it cannot show.
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHORTEST = 3  # letters of a name that is looked for inside a longer one
 _RUN = (
     "=",
     "+",
@@ -29,6 +31,22 @@ def listed(names: Sequence[object], shown: int = 3) -> str:
     """Join the first names and count the rest, as in "a, b, c and 4 more"."""
     rest = len(names) - shown
     return ", ".join(map(str, names[:shown])) + (f" and {rest} more" if rest > 0 else "")
+
+
+def near(word: str, names: Iterable[str], parts: bool = False) -> list[str]:
+    """Names that may be meant by ``word``: in another case, with other separators, misspelt; two at most.
+
+    ``parts`` also finds the longest name inside the word, and names that begin with it.
+    """
+    bare = {name: _letters(name) for name in names}
+    word = _letters(word)
+    found = [name for name, letters in bare.items() if letters == word]
+    if parts and not found:
+        inside = [name for name, letters in bare.items() if len(letters) >= _SHORTEST and letters in word]
+        found = sorted(inside, key=lambda name: len(bare[name]))[-1:]
+        found += [name for name, letters in bare.items() if len(word) >= _SHORTEST and letters.startswith(word)]
+    close = difflib.get_close_matches(word, bare.values(), n=2)
+    return (found or [name for letters in close for name in bare if bare[name] == letters])[:2]
 
 
 def to_csv(rows: Sequence[Mapping[str, object]], header: bool = True, end: str = "\n") -> str:
@@ -60,6 +78,10 @@ def shown(text: str) -> str:
 def shown_name(path: Path | str) -> str:
     """A path or a class name on one line, as any terminal takes it, and does not obey."""
     return CONTROLS.sub("\ufffd", os.fspath(path))
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _is_formula(text: str) -> bool:

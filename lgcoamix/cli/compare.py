@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import FORCE, PATH
 from preprocess.outputs import COMPARISON, check_output
-from preprocess.parameters import NamedPath
+from preprocess.parameters import Choice, NamedPath
 from preprocess.terminal import say, say_table
 from preprocess.text import listed
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 METRIC = click.option(
     "--metric",
-    type=click.Choice(["last", "best", "median_of_last_10"]),
+    type=Choice(["last", "best", "median_of_last_10"]),
     default="last",
     show_default=True,
     help="Accuracy to sort by and to plot.",

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import click
 
 from lgcoamix.settings.options import DEVICES, MOST_WORKERS
-from preprocess.parameters import FiniteRange, NamedPath
+from preprocess.parameters import Choice, FiniteRange, NamedPath
 
 PATH = NamedPath()
 FOLDER = NamedPath(exists=True, file_okay=False)
@@ -21,7 +21,7 @@ CHECKPOINT = click.option(
     required=True,
     help="last.pt or best.pt of a run, or a run folder for its best.pt.",
 )
-DEVICE = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+DEVICE = click.option("--device", type=Choice(DEVICES), default="auto", show_default=True)
 FORCE = click.option("--force", is_flag=True, help="Replace what is no earlier output of this command, but no input.")
 WORKERS = click.option(
     "--workers", type=click.IntRange(0, MOST_WORKERS), default=2, show_default=True, help="DataLoader workers."
@@ -60,7 +60,7 @@ def _option(field: Field, wanted: Any) -> Callable[[Callable], Callable]:
         settings |= {"default": text, "callback": _numbers(form["high"], form["each"])}
         return click.option(f"--{name}", show_default=True, **settings)
     if "choices" in form:
-        settings["type"] = click.Choice(form["choices"])
+        settings["type"] = Choice(form["choices"])
     elif wanted is int:
         settings["type"] = click.IntRange(form.get("low"), form.get("high"))
     elif wanted is float:

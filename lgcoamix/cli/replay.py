@@ -11,7 +11,7 @@ from lgcoamix.cli.settings import network_failures
 from lgcoamix.settings.options import DEVICES
 from preprocess.inputs import confined
 from preprocess.outputs import REPLAY, check_output, refuse_inputs
-from preprocess.parameters import NamedPath
+from preprocess.parameters import Choice, NamedPath
 from preprocess.terminal import say
 
 
@@ -22,7 +22,7 @@ from preprocess.terminal import say
 @click.option("--sample", metavar="KEY", help="Show one training sample instead of a step.")
 @click.option("--shards", type=FILE, help="The store.  [default: the path recorded by the run]")
 @click.option("--out", type=NamedPath(file_okay=False), help="[default: RUN/replay-eEPOCH-sSTEP, or -KEY]")
-@click.option("--device", type=click.Choice(DEVICES), help="[default: that of the run]")
+@click.option("--device", type=Choice(DEVICES), help="[default: that of the run]")
 @FORCE
 @friendly
 def replay(

@@ -12,6 +12,7 @@ from lgcoamix.recipes import RECIPES, recipe_for
 from lgcoamix.settings.mixers import METHOD_OPTIONS
 from lgcoamix.settings.sections import Settings
 from lgcoamix.settings.text import suggest
+from preprocess.parameters import Choice
 
 if TYPE_CHECKING:
     from preprocess.store import Store
@@ -25,7 +26,7 @@ _OPTIONS = (
     click.option("--backbone", metavar="TIMM_NAME", help=f"Any timm model with feature maps.  {_RECIPES_OWN}"),
     click.option("--batch-size", type=click.IntRange(2), help=_RECIPES_OWN),
     click.option("--image-size", type=click.IntRange(8), help=f"Side of the input, in pixels.  {_RECIPES_OWN}"),
-    click.option("--amp", type=click.Choice(["off", "bf16", "fp16"]), help=f"Half precision.  {_RECIPES_OWN}"),
+    click.option("--amp", type=Choice(["off", "bf16", "fp16"]), help=f"Half precision.  {_RECIPES_OWN}"),
     click.option("--channels-last/--no-channels-last", default=None, help=f"Memory format.  {_RECIPES_OWN}"),
     click.option("--compile/--no-compile", default=None, help=f"torch.compile.  {_RECIPES_OWN}"),
     click.option(

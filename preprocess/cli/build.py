@@ -3,6 +3,7 @@
 import re
 import reprlib
 import shutil
+import textwrap
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from preprocess.errors import BuildError, StoreError
 from preprocess.images import CODECS, RESIZES
 from preprocess.machine import memory
 from preprocess.outputs import STORE, check_output
-from preprocess.parameters import FiniteRange, NamedPath
+from preprocess.parameters import Choice, FiniteRange, NamedPath
 from preprocess.superpixels import ALGORITHMS, Scale, choose_scales, describe_counts, parse_segments
 from preprocess.terminal import say, say_table, status
 from preprocess.text import shown_name
@@ -33,8 +34,11 @@ _MOST_SCALES = 256
 _GB = 1_000_000_000
 
 
-@click.command(short_help="Build a store of images and superpixel maps.")
-@click.argument("dataset", type=click.Choice(tuple(DATASETS)))
+@click.command(
+    short_help="Build a store of images and superpixel maps.",
+    epilog=f"\b\nDATASET is one of\n{textwrap.fill(', '.join(DATASETS), 36, break_on_hyphens=False)}",
+)
+@click.argument("dataset", type=Choice(tuple(DATASETS)), metavar="DATASET")
 @click.option(
     "--root",
     type=NamedPath(file_okay=False),
@@ -44,7 +48,7 @@ _GB = 1_000_000_000
 @click.option("--size", type=click.IntRange(8, 4096), help="Side of the stored images.  [default: the data set's]")
 @click.option(
     "--resize",
-    type=click.Choice(RESIZES),
+    type=Choice(RESIZES),
     help="squash: to a square; short: short side to --size; none: keep sizes.  [default: the data set's]",
 )
 @click.option(
@@ -56,17 +60,17 @@ _GB = 1_000_000_000
     "--scales", default="4", show_default=True, metavar="K|all", help="Number of maps stored for a range LO:HI."
 )
 @click.option("--compactness", type=FiniteRange(1e-6, 1e6), help="Larger is squarer.  [default: the data set's]")
-@click.option("--algorithm", type=click.Choice(sorted(ALGORITHMS)), default="slic", show_default=True)
+@click.option("--algorithm", type=Choice(sorted(ALGORITHMS)), default="slic", show_default=True)
 @click.option(
     "--codec",
-    type=click.Choice(("auto", *CODECS)),
+    type=Choice(("auto", *CODECS)),
     help="Format of stored images; auto: raw up to 8 GB in total, else jpeg.  [default: the data set's]",
 )
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="JPEG quality.")
 @jobs_option
 @click.option(
     "--backend",
-    type=click.Choice(BACKENDS),
+    type=Choice(BACKENDS),
     help="Processes, threads or a cluster.  [default: threads for a few jobs of SLIC, else processes]",
 )
 @click.option(

@@ -4,11 +4,12 @@ import click
 
 from preprocess.cli.common import friendly
 from preprocess.datasets import DATASETS
+from preprocess.parameters import Choice
 from preprocess.terminal import say_table, status
 
 
 @click.command(short_help="List the known data sets and whether they are available locally.")
-@click.argument("names", type=click.Choice(tuple(DATASETS)), nargs=-1, metavar="[NAME]...")
+@click.argument("names", type=Choice(tuple(DATASETS)), nargs=-1, metavar="[NAME]...")
 @friendly
 def datasets(names: tuple[str, ...]) -> None:
     """Show the data sets: counts, defaults, source, licence, and whether data/raw/NAME holds them."""

@@ -5,7 +5,38 @@ from pathlib import Path
 import click
 import pytest
 
-from preprocess.parameters import FiniteRange, NamedPath
+from preprocess.datasets import DATASETS
+from preprocess.parameters import Choice, FiniteRange, NamedPath
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("CUB", "'cub'"),
+        ("CUB_200_2011", "'cub'"),
+        ("cubs", "'cub'"),
+        ("flower102", "'flowers102'"),
+        ("oxford_flowers102", "'flowers102'"),
+        ("imagenet-1k", "'imagenet'"),
+        ("tiny_imagenet", "'tiny-imagenet'"),
+        ("tiny-imagenet-200", "'tiny-imagenet'"),
+        ("stanford_cars", "'cars'"),
+        ("fgvc-aircraft", "'aircraft'"),
+        ("cifar-100-python", "'cifar100'"),
+        ("cifar", "'cifar10' or 'cifar100'"),
+        ("ImageFolder", "'folder'"),
+    ],
+)
+def test_an_unknown_name_is_met_with_the_one_that_is_meant(written, meant):
+    with pytest.raises(click.BadParameter) as caught:
+        Choice(tuple(DATASETS)).convert(written, None, None)
+    assert caught.value.message.endswith(f"; did you mean {meant}?")
+
+
+def test_a_name_that_is_like_none_is_met_with_all():
+    with pytest.raises(click.BadParameter) as caught:
+        Choice(("off", "bf16", "fp16")).convert("x", None, None)
+    assert caught.value.message == "'x' is not one of 'off', 'bf16', 'fp16'."
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "-1"])

@@ -25,6 +25,20 @@ class StoreError(PreprocessError):
     """A store is missing, damaged or of another version, or lacks the requested content."""
 
 
+class SettingError(PreprocessError):
+    """A setting of a build is not possible: a usage error.
+
+    Parameters
+    ----------
+    name : of the setting.
+    reason : what was expected.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name, self.reason = name, reason
+
+
 class OutputError(PreprocessError):
     """An output would replace an input, or a file that the command did not write: a usage error."""
 

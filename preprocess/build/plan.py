@@ -192,7 +192,7 @@ def _how_they_differ(left_out: dict, entry: dict) -> str:
         return "names, labels, file sizes or boxes differ from those stored"
     return (
         f"stored {describe_selection(entry)}, requested {describe_selection(left_out)} "
-        "(repeat --exclude and --limit-per-class for this store)"
+        "(repeat --split, --exclude and --limit-per-class for this store)"
     )
 
 

@@ -4,6 +4,7 @@ One task covers one range of samples. It stores the images and their maps at eve
 are already published. The index is published last, so it exists only once the store is complete.
 """
 
+import functools
 import glob
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ from preprocess.build.backends import CLUSTERS, run_parallel
 from preprocess.build.plan import Layout, Plan, Task, columns_of, with_others
 from preprocess.build.settings import BuildSettings, MapColumn
 from preprocess.build.task import Report, regions_of, run_task
-from preprocess.datasets import Sample
+from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError
 from preprocess.files import sweep
 from preprocess.raw.selection import left_out_of
@@ -129,8 +130,14 @@ def assemble(plan: Plan, reports: _Reports) -> Index:
         "images": document.get("images", settings.image_recipe()),
         "superpixels": sets if wanted in sets else [*sets, wanted],
         "splits": splits,
+        **_left_out(plan.listing),
     }
     return Index(document, places)
+
+
+def _left_out(listing: Listing) -> dict[str, dict]:
+    found = {reason: {"count": count, "example": example} for reason, (count, example) in listing.left_out.items()}
+    return {"left_out": found} if found else {}
 
 
 def _places(layout: Layout, reports: list[Report | None], samples: tuple[Sample, ...]) -> np.ndarray | None:
@@ -157,8 +164,11 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
     images = [record[IMAGES] for record in records]
     same = before is not None and _same_images(plan, split, images, places)
     image_recipe = plan.base.document["images"] if plan.base else settings.image_recipe()
+    chosen = left_out_of(plan.listing, split)
+    same = same and before.get("divided") == chosen.get("divided")
+    keys = functools.partial(column_keys, divided=chosen.get("divided"))
     sources = before["sources"] if same else _sources_key(plan, images, rows, places)
-    columns = {IMAGES: column_keys(sources, image_recipe, layout.shard_size, None) | {"files": images}}
+    columns = {IMAGES: keys(sources, image_recipe, layout.shard_size, None) | {"files": images}}
     for column in with_others(settings.columns, columns_of(plan.base, split) if before else ()):
         files = [record[column.name] for record in records]
         if same and column.name in before["columns"]:
@@ -166,7 +176,7 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
             continue
         stored = before["columns"].get(column.name) if before else None
         recipe = stored["recipe"] if stored else column.recipe()
-        columns[column.name] = column_keys(sources, image_recipe, layout.shard_size, recipe) | {
+        columns[column.name] = keys(sources, image_recipe, layout.shard_size, recipe) | {
             "files": files,
             "recipe": recipe,
             "dtype": column.dtype,
@@ -178,7 +188,7 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
         "shard_size": layout.shard_size,
         "rows": rows,
         "failed": [*layout.failed, *_new_failures(layout, reports)],
-        **left_out_of(plan.listing, split),
+        **chosen,
         "columns": columns,
     }
 

@@ -1,14 +1,21 @@
 """The settings that decide the content of a store: images, scales, map columns."""
 
-from dataclasses import asdict, dataclass
+import re
+import reprlib
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
+from rich.filesize import decimal
 
-from preprocess.errors import BuildError
+from preprocess.datasets import Adapter
+from preprocess.errors import BuildError, SettingError
 from preprocess.store.shard import Form
-from preprocess.superpixels import ALGORITHMS
+from preprocess.superpixels import ALGORITHMS, choose_scales, describe_counts, parse_segments
 from preprocess.superpixels.scales import Scale, column_name, superpixels_name
+
+_MOST_RAW_BYTES = 8_000_000_000
+_MOST_SCALES = 256
 
 
 @dataclass(frozen=True)
@@ -104,3 +111,98 @@ class BuildSettings:
                 for scale, column in zip(self.scales, self.columns, strict=True)
             ],
         }
+
+
+def choose_settings(
+    dataset: str,
+    adapter: Adapter,
+    *,
+    size: int | None = None,
+    resize: str | None = None,
+    segments: str | None = None,
+    scales: str = "4",
+    compactness: float | None = None,
+    algorithm: str = "slic",
+    codec: str | None = None,
+    quality: int = 95,
+    shard_size: int | None = None,
+) -> BuildSettings:
+    """Make settings of what a user asks for; None takes the default of the data set.
+
+    Parameters
+    ----------
+    dataset : name of the data set in the store.
+    adapter : its defaults.
+    segments, scales : as the options of ``build``.
+    codec : may be ``auto``: see :func:`settle_codec`.
+
+    Raises
+    ------
+    SettingError : a value is not possible, alone or beside the others; it names the setting.
+    """
+    resize = resize or adapter.resize
+    uses_compactness = ALGORITHMS[algorithm].uses_compactness
+    if compactness is not None and not uses_compactness:
+        raise SettingError("compactness", f"{algorithm} has no compactness")
+    if resize == "none" and size is not None:
+        raise SettingError("size", "has no effect with --resize none, which keeps image sizes")
+    if resize != "squash" and codec == "raw":
+        raise SettingError("codec", f"--resize {resize} requires jpeg or png")
+    if codec is None and adapter.codec == "raw" and resize != "squash":
+        codec = "auto"  # the data set's raw needs one size
+    side = size or adapter.size
+    counts, chosen = _choose_scales(segments or adapter.segments, scales, side)
+    return BuildSettings(
+        dataset=dataset,
+        scales=chosen,
+        size=None if resize == "none" else side,
+        resize=resize,
+        algorithm=algorithm,
+        compactness=(compactness or adapter.compactness) if uses_compactness else None,
+        codec=codec or adapter.codec,
+        quality=quality,
+        banner=adapter.banner,
+        shard_size=shard_size,
+        asked=describe_counts(counts, chosen),
+    )
+
+
+def settle_codec(settings: BuildSettings, images: int, stored: str | None) -> tuple[BuildSettings, str]:
+    """Replace the codec ``auto`` by one; it depends on the data set alone, so that a build can resume anywhere.
+
+    Parameters
+    ----------
+    images : number of images in the data set.
+    stored : codec of the store that exists already; None if there is none.
+
+    Returns
+    -------
+    Settings, and why the codec was chosen; empty if it was asked for.
+    """
+    if settings.codec != "auto":
+        return settings, ""
+    if stored is not None:
+        return replace(settings, codec=stored), ""
+    side = settings.size or 0
+    total = 3 * side * side * images
+    codec = "raw" if settings.uniform and total <= _MOST_RAW_BYTES else "jpeg"
+    why = f"{images} raw images take {decimal(total)}" if settings.uniform else "the images differ in size"
+    return replace(settings, codec=codec), f"--codec auto: {codec}, because {why}"
+
+
+def _choose_scales(segments: str, scales: str, size: int) -> tuple[range | tuple[int, ...], tuple[Scale, ...]]:
+    try:
+        counts = parse_segments(segments)
+    except ValueError as error:
+        raise SettingError("segments", str(error)) from None
+    if counts[-1] > size * size:
+        raise SettingError("segments", f"{counts[-1]} segments exceed the {size * size} pixels of an image")
+    if scales != "all" and not re.fullmatch("[1-9][0-9]{0,8}", scales):
+        raise SettingError("scales", f"expected a positive integer or 'all', got {reprlib.repr(scales)}")
+    chosen = choose_scales(counts, (size, size), None if scales == "all" else int(scales))
+    if len(chosen) > _MOST_SCALES:
+        raise SettingError(
+            "scales" if isinstance(counts, range) else "segments",
+            f"{len(chosen)} maps for every image, at most {_MOST_SCALES} can be stored; ask for fewer",
+        )
+    return counts, chosen

@@ -10,8 +10,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from preprocess import interrupt
-from preprocess.datasets import DATASETS, Listing
-from preprocess.errors import OutputError, PreprocessError
+from preprocess.errors import OutputError, PreprocessError, SettingError
 from preprocess.files import describe
 from preprocess.machine import cores
 from preprocess.parameters import NamedPath
@@ -40,6 +39,8 @@ def friendly(command: Callable) -> Callable:
             return command(*args, **kwargs)
         except OutputError as error:
             raise click.UsageError(str(error)) from None
+        except SettingError as error:
+            raise click.BadParameter(error.reason, param_hint=f"--{error.name}") from None
         except PreprocessError as error:
             raise click.ClickException(str(error)) from None
         except (OSError, MemoryError) as error:
@@ -63,22 +64,3 @@ def check_ending(out: Path, ending: str, parameter: str) -> None:
     """Raise a usage error unless ``out`` ends in ``ending`` and is not a folder."""
     if out.suffix != ending or out.is_dir():
         raise click.BadParameter(f"expected a file name ending in {ending}, got {out}", param_hint=parameter)
-
-
-def find_listing(
-    dataset: str, root: Path | None, download: bool, partial: bool, max_unpacked: int | None = None
-) -> Listing:
-    """List a data set for a command: download it if needed, and compare its counts with the official ones."""
-    from preprocess.raw.find import RAW, find_raw_data
-    from preprocess.raw.selection import check_counts, check_names, look_alikes
-
-    adapter = DATASETS[dataset]
-    if root is not None and not root.is_dir() and adapter.create is None:
-        raise click.BadParameter(f"folder {root} does not exist", param_hint="--root")
-    listing = find_raw_data(dataset, root or RAW / dataset, download, max_unpacked)
-    check_names(listing)
-    for warning in look_alikes(listing):
-        say(warning, err=True)
-    if not partial:
-        check_counts(dataset, adapter, listing)
-    return listing

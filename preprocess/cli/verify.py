@@ -1,13 +1,13 @@
 """``verify``: check every file of a store, and repair it on request."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from preprocess.cli.common import find_listing, friendly, jobs_option, progress_bars, store_argument
-from preprocess.datasets import DATASETS
+from preprocess.cli.common import friendly, jobs_option, progress_bars, store_argument
+from preprocess.cli.sources import Given, find_listing, source_of, source_options
 from preprocess.errors import BuildError
-from preprocess.parameters import NamedPath
 from preprocess.terminal import say
 
 
@@ -15,14 +15,13 @@ from preprocess.terminal import say
 @store_argument
 @jobs_option
 @click.option("--repair", is_flag=True, help="Rebuild the damaged shards, and nothing else.")
-@click.option(
-    "--root",
-    type=NamedPath(exists=True, file_okay=False),
-    help="Folder of the raw data, needed to rebuild images.  [default: data/raw/DATASET]",
-)
+@source_options
 @friendly
-def verify(store: Path, jobs: int, repair: bool, root: Path | None) -> None:
-    """Read all of STORE, decode every sample, and list what is damaged or odd. Exit code 1 if anything is."""
+def verify(store: Path, jobs: int, repair: bool, given: Given) -> None:
+    """Read all of STORE, decode every sample, and list what is damaged or odd. Exit code 1 if anything is.
+
+    To rebuild images, --repair needs the raw data, and the options that told build where it is.
+    """
     from preprocess.inspect import verify as inspection
     from preprocess.store import Store
 
@@ -35,7 +34,7 @@ def verify(store: Path, jobs: int, repair: bool, root: Path | None) -> None:
     for line in (line for fault in faults for line in fault.lines):
         say(line, err=True)
     if repair and (damaged := {fault.path for fault in faults if fault.damaged}):
-        _repair(store, damaged, root, jobs)
+        _repair(store, damaged, given, jobs)
         say(f"rebuilt {len(damaged)} shards of {store}")
         faults = find_faults()
     if not all(fault.damaged for fault in faults):
@@ -52,7 +51,7 @@ def verify(store: Path, jobs: int, repair: bool, root: Path | None) -> None:
     say(f"{store} is intact: {files}")
 
 
-def _repair(out: Path, damaged: set[str], root: Path | None, jobs: int) -> None:
+def _repair(out: Path, damaged: set[str], given: Given, jobs: int) -> None:
     from preprocess.build.repair import needs_sources, repair
     from preprocess.raw.selection import select_as_stored
     from preprocess.store import Store
@@ -62,10 +61,10 @@ def _repair(out: Path, damaged: set[str], root: Path | None, jobs: int) -> None:
         raise BuildError(f"{out} is a packed store, which cannot be changed; pack the original store again")
     listing = None
     if needs_sources(store.index, damaged):
-        if store.dataset not in DATASETS:
-            raise BuildError(f"{out} was built from {store.dataset!r}, a data set that this program does not know")
-        listing = find_listing(store.dataset, root, download=False, partial=True)
-        listing = select_as_stored(listing, store.document["splits"])
+        entries = store.document["splits"]
+        rule = next((entry["divided"] for entry in entries.values() if "divided" in entry), None)
+        source = source_of(store.dataset, given if given.split else replace(given, split=rule))
+        listing = select_as_stored(find_listing(source, download=False, partial=True), entries)
     with progress_bars("images") as add_bar:
         backend = "loky" if jobs > 1 else "threading"
         repair(out, store.index, damaged, listing, jobs, backend, add_bar(f"repair {out}", None))

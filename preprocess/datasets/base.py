@@ -112,6 +112,7 @@ class Listing:
     tables : files under the root that the listing was read from.
     notes : what was guessed, substituted or left out, one line each, for the terminal.
     left_out : reason -> (count, path of one): the files and folders under the root that are not in the listing.
+    total : number of images under the root, also of splits that are not asked for.
     """
 
     classes: tuple[str, ...]
@@ -123,6 +124,7 @@ class Listing:
     tables: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     left_out: dict[str, tuple[int, str]] = field(default_factory=dict)
+    total: int = 0
 
 
 @dataclass(frozen=True)

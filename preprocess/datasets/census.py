@@ -10,6 +10,7 @@ from preprocess.text import shown_name
 
 LeftOut = dict[str, tuple[int, str]]  # reason -> (count, path of one of them, relative to the root)
 
+_UNLISTED = "that are not listed"
 _LONGEST = 12  # characters of a suffix
 _SHOWN = 8  # reasons on the terminal
 
@@ -49,9 +50,14 @@ def _label(level: Level, name: str, suffix: str) -> str:
     """Say what kind of file this is, by the first one of its suffix."""
     shown = shown_name(suffix[:_LONGEST]) or "without a suffix"
     if suffix in suffixes():
-        return f"{shown} that are not listed"
+        return f"{shown} {_UNLISTED}"
     remedy = remedy_of(format_at(level, name))
     return f"{shown} ({remedy})" if remedy else shown
+
+
+def count_unlisted(left_out: Mapping[str, tuple[int, str]]) -> int:
+    """Count the images, by their names, that are under the root but not listed."""
+    return sum(count for reason, (count, _) in left_out.items() if reason.endswith(_UNLISTED))
 
 
 def describe(left_out: Mapping[str, tuple[int, str]]) -> str:

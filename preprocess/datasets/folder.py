@@ -7,7 +7,7 @@ from pathlib import Path
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, Sample, split_name
 from preprocess.datasets.census import count_left_out, describe
 from preprocess.datasets.tree import folders_in, images_in, is_image, walk
-from preprocess.errors import DatasetError, MissingDataError
+from preprocess.errors import DatasetError, MissingDataError, SettingError
 from preprocess.text import listed
 
 _SHOWN = 5
@@ -32,6 +32,7 @@ def find_folder(root: Path, request: Request = EVERYTHING) -> Listing:
     MissingDataError : there is no folder with images.
     DatasetError : a class of ``train/`` has no images, another split has a class that ``train/`` lacks, or a folder
         beside ``train/`` holds images and is neither a split nor left out by ``request.splits``.
+    SettingError : a split that is asked for has no folder.
     """
     home = _home(root)
     if home is None:
@@ -42,7 +43,7 @@ def find_folder(root: Path, request: Request = EVERYTHING) -> Listing:
         _refuse_unlisted(home, folders.items() - known.items(), ",".join(known))
         folders = known
     elif unknown := [name for name in request.splits if name not in folders]:
-        raise DatasetError(f"{home} has no folder for the split {unknown[0]!r}; it has {', '.join(folders)}")
+        raise SettingError("splits", f"expected {' or '.join(folders)}, as in {home}, got {unknown[0]!r}")
     return list_splits(home, folders, request)
 
 

@@ -140,7 +140,8 @@ def _split_faults(store: Store, split: str) -> Iterator[str]:
         return
     yield from _unlike(f"splits.{split}", entry, {"sources": found})
     for name, column in entry["columns"].items():
-        stated = column_keys(found, store.document["images"], entry["shard_size"], column.get("recipe"))
+        recipe, divided = column.get("recipe"), entry.get("divided")
+        stated = column_keys(found, store.document["images"], entry["shard_size"], recipe, divided)
         counted = {} if name == IMAGES else count_regions(store.regions(split, name))
         yield from _unlike(f"splits.{split}.columns.{name}", column, stated | counted)
         for number in range(len(column["files"]) if not store.uniform else 0):

@@ -10,6 +10,7 @@ from pathlib import Path
 from preprocess.datasets import Adapter, Listing, Sample
 from preprocess.errors import DatasetError
 from preprocess.inputs import check_relative, read_regular
+from preprocess.raw.division import parts_of
 from preprocess.text import listed, shown_name
 
 _SHOWN = 5
@@ -154,20 +155,22 @@ def _first_of_each_class(samples: Iterable[Sample], limit: int | None) -> Iterat
 def describe_selection(left_out: dict) -> str:
     """Describe the result of :func:`left_out_of`, or an index entry, in words."""
     excluded, limit = len(left_out.get("excluded", ())), left_out.get("limit_per_class")
-    parts = [f"without {excluded} excluded images"] if excluded else []
+    parts = [f"divided by --split {left_out['divided']}"] if "divided" in left_out else []
+    parts += [f"without {excluded} excluded images"] if excluded else []
     parts += [f"at most {limit} per class"] if limit else []
     return ", ".join(parts) or "all images"
 
 
 def same_selection(left_out: dict, entry: dict) -> bool:
     """Whether an index entry left out the same images."""
-    return all(left_out.get(name) == entry.get(name) for name in ("excluded", "limit_per_class"))
+    return all(left_out.get(name) == entry.get(name) for name in ("excluded", "limit_per_class", "divided"))
 
 
 def left_out_of(listing: Listing, split: str) -> dict:
-    """Return the index fields for deliberately excluded images of a split; empty if there are none."""
+    """Return the index fields that say how the images of a split were chosen; empty if all were taken."""
     excluded = {"excluded": list(listing.excluded[split])} if split in listing.excluded else {}
-    return excluded | ({} if listing.limit is None else {"limit_per_class": listing.limit})
+    divided = {"divided": listing.rule} if split in parts_of(listing.rule) else {}
+    return excluded | ({} if listing.limit is None else {"limit_per_class": listing.limit}) | divided
 
 
 def select_as_stored(listing: Listing, entries: dict[str, dict]) -> Listing:

@@ -16,7 +16,9 @@ def sources_key(keys: Iterable[str], labels: Iterable[int], sources: Iterable[by
     return digest.hexdigest()[:16]
 
 
-def column_keys(sources: str, images: dict, shard_size: int, recipe: dict | None) -> dict[str, str]:
+def column_keys(
+    sources: str, images: dict, shard_size: int, recipe: dict | None, divided: str | None = None
+) -> dict[str, str]:
     """Return the keys of a column.
 
     Parameters
@@ -24,13 +26,15 @@ def column_keys(sources: str, images: dict, shard_size: int, recipe: dict | None
     sources : :func:`sources_key` of its split.
     images, recipe : how images and maps were made, as in the index; no recipe for a column of images.
     shard_size : samples in a full shard.
+    divided : the rule by which the samples of this split were chosen, as in the index; None if it was not divided.
     """
     # Raw and PNG give the same pixels.
     pixels = {name: value for name, value in images.items() if name != "codec" or value == "jpeg"}
     maps = {} if recipe is None else {"maps": recipe}
+    rule = {} if divided is None else {"divided": divided}
     codec = images["codec"] if recipe is None else "gzip"
     return {
-        "content_key": key_of({"sources": sources, "images": pixels, **maps}),
+        "content_key": key_of({"sources": sources, "images": pixels, **maps, **rule}),
         "encoding_key": key_of({"codec": codec, "shard_size": shard_size}),
     }
 

@@ -66,6 +66,7 @@ ClassName = Annotated[str, AfterValidator(_check_class)]
 Sentence = Annotated[str, AfterValidator(_check_sentence)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ContentKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+Rule = Annotated[str, StringConstraints(pattern=r"^(train|(val|test)=0\.[0-9]{1,12}(,test=0\.[0-9]{1,12})?)$")]
 Rows = Annotated[int, Field(ge=0, le=_MOST_ROWS)]
 Segments = Annotated[int, Field(ge=1, le=_MOST_IDS)]
 Compactness = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -148,6 +149,14 @@ class Failure(TypedDict):
 
 
 @_exact
+class LeftOut(TypedDict):
+    """Files or folders of one kind that are not in the store."""
+
+    count: Rows
+    example: Sentence
+
+
+@_exact
 class Split(TypedDict):
     """A split."""
 
@@ -158,6 +167,7 @@ class Split(TypedDict):
     failed: list[Failure]
     excluded: NotRequired[list[Key]]
     limit_per_class: NotRequired[Annotated[int, Field(ge=1, le=_MOST_ROWS)]]
+    divided: NotRequired[Rule]
     columns: dict[Word, Column]
 
 
@@ -171,10 +181,17 @@ class Document(TypedDict):
     images: Images
     superpixels: Annotated[list[Superpixels], Field(min_length=1)]
     splits: dict[Word, Split]
+    left_out: NotRequired[dict[Sentence, LeftOut]]
 
 
 _DOCUMENT = TypeAdapter(Document)
+_WORD = re.compile(r"\w[\w.,:+-]*")
 _FAILURES = TypeAdapter(list[Failure])
+
+
+def is_word(name: str) -> bool:
+    """Whether a text may be the name of a data set."""
+    return _WORD.fullmatch(name) is not None
 
 
 def check_document(document: object) -> Document:

@@ -40,7 +40,7 @@ def assert_message(done, code: int, *parts: str) -> None:
         (("--compactness", "nan"), ["--compactness"]),
         (("--algorithm", "grid", "--compactness", "5"), ["--compactness", "grid has no compactness"]),
         (("--algorithm", "slick"), ["--algorithm", "'slick'", "slico"]),
-        (("--splits", "train,valid"), ["--splits", "train or test", "valid"]),
+        (("--splits", "train,valid"), ["--splits", "train or test", "val"]),
         (("--root", "no/such/folder"), ["--root", "no/such/folder"]),
         (("--out", "store.hdf5"), ["--out", ".h5", "store.hdf5"]),
     ],
@@ -84,22 +84,21 @@ def test_an_empty_class_is_named(painted, tmp_path, run):
     add_class(painted, "test")
     (painted / "train" / "c").mkdir()
     done = run(*build_command(painted, tmp_path / "x.h5"))
-    assert_message(done, 1, "class 'c' of train/ has no images", "add images or remove the folder")
+    assert_message(done, 1, "class 'c' of train/ has no images", "it is empty; add images")
     assert done.stderr.count("\n") == 1
 
 
-def test_classes_that_differ_between_splits_are_named(painted, tmp_path, run):
+def test_a_class_of_test_that_train_lacks_is_named(painted, tmp_path, run):
     add_class(painted, "test")
     done = run(*build_command(painted, tmp_path / "x.h5"))
-    assert_message(done, 1, "test/ and train/ need the same class folders, they differ in: c")
+    assert_message(done, 1, "test has classes that train/ lacks", "c; give train/ images", "--splits train")
     assert done.stderr.count("\n") == 1
 
 
-def test_a_folder_without_train_is_told_the_layout(tmp_path, run):
+def test_a_folder_without_a_split_is_told_how_to_divide_it(tmp_path, run):
     paint(tmp_path / "raw" / "a" / "0.png", 1)
     done = run(*build_command(tmp_path / "raw", tmp_path / "x.h5"))
-    assert_message(done, 1, "no train in", "train/<class>/<images> next to test/<class>/<images>")
-    assert done.stderr.count("\n") == 1
+    assert_message(done, 2, "--split: the images are not divided", "--split val=0.1,test=0.2", "--split train")
 
 
 def test_an_output_folder_that_cannot_be_is_one_message(noisy, tmp_path, run):

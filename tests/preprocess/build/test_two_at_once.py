@@ -81,7 +81,7 @@ def end(*processes: subprocess.Popen) -> list[str]:
         out, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
         assert "Traceback" not in errors
-        said.append(out)
+        said.append(out + errors)
     return said
 
 

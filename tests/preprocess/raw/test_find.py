@@ -11,8 +11,7 @@ import pytest
 from click.testing import Result
 
 from preprocess.datasets import DATASETS, Archive
-from preprocess.raw import catalogue, download
-from preprocess.raw import find as raw_data
+from preprocess.raw import adapters, catalogue, download
 from preprocess.store import Store
 from tests.conftest import paint
 from tests.preprocess.conftest import QUICK, here
@@ -48,7 +47,7 @@ def server(published: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     with serving(published) as running:
         archive = Archive("CUB_200_2011.tgz", running.url, f"md5:{hashlib.md5(published).hexdigest()}", len(published))
         known = DATASETS | {"cub": replace(DATASETS["cub"], archives=(archive,))}
-        for module in (raw_data, catalogue):
+        for module in (adapters, catalogue):
             monkeypatch.setattr(module, "DATASETS", known)
         yield running
 
@@ -134,7 +133,7 @@ def kennel(server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         replace(each, url=f"{server.url}/{each.name}", digest=None, size=None) for each in DATASETS["dogs"].archives
     )
     known = DATASETS | {"dogs": replace(DATASETS["dogs"], archives=archives)}
-    for module in (raw_data, catalogue):
+    for module in (adapters, catalogue):
         monkeypatch.setattr(module, "DATASETS", known)
     server.bodies = {f"/file/{name}.tar": body for name, body in bodies.items()}
     return server

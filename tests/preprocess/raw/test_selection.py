@@ -4,12 +4,12 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from preprocess.build import settings
 from preprocess.datasets import DATASETS, Listing, Sample
 from preprocess.errors import DatasetError
 from preprocess.raw.selection import (
@@ -256,7 +256,7 @@ def test_a_command_that_forgets_the_exclude_list_is_told(noisy, tmp_path, exclud
     assert here(*command, "--exclude", exclude).exit_code == 0
     refused = here(*command)
     assert "images of train: stored without 1 excluded images, requested all images" in refused.output
-    assert "repeat --exclude and --limit-per-class for this store" in refused.output
+    assert "repeat --split, --exclude and --limit-per-class for this store" in refused.output
     taken = here(*command, "--update")
     assert taken.exit_code == 0
     assert "train: stored without 1 excluded images; the update stores all images" in taken.output
@@ -274,8 +274,7 @@ def test_a_limit_that_takes_all_is_forgotten_with_the_next_build(noisy, tmp_path
 
 
 def test_the_codec_does_not_depend_on_what_is_taken_first(noisy, tmp_path, monkeypatch):
-    command = sys.modules["preprocess.cli.build"]  # the package shows the command under this name
-    monkeypatch.setattr(command, "_MOST_RAW_BYTES", 3 * 16 * 16 * 15)  # 16 images, 10 of them in train
+    monkeypatch.setattr(settings, "_MOST_RAW_BYTES", 3 * 16 * 16 * 15)  # 16 images, 10 of them in train
     for name, options in (("all", ()), ("train", ("--splits", "train")), ("few", ("--limit-per-class", 1))):
         assert here(*build_command(noisy, tmp_path / f"{name}.h5", *QUICK, *options)[2:]).exit_code == 0
         assert Store(tmp_path / f"{name}.h5").document["images"]["codec"] == "jpeg"

@@ -1,0 +1,139 @@
+"""Build a store from a listing: plan, run, publish, and again if another build was faster."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.build.backends import choose_backend
+from preprocess.build.forecast import refuse_without_memory
+from preprocess.build.plan import Plan, make_plan
+from preprocess.build.run import build, images_to_do, prepare, tidy
+from preprocess.build.settings import BuildSettings
+from preprocess.build.update import plan_update
+from preprocess.datasets import Listing
+from preprocess.errors import BuildError, StoreError
+from preprocess.machine import memory
+from preprocess.raw.selection import describe_selection, left_out_of, same_selection
+from preprocess.store.format import kind_of
+from preprocess.store.index import Index, read_index
+from preprocess.terminal import status
+
+Bars = Callable[[str], AbstractContextManager[Callable[[str, int | None], Callable]]]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Workers as for :func:`preprocess.build.backends.run_parallel`; no backend chooses one of this machine."""
+
+    jobs: int
+    backend: str | None = None
+    scheduler: str | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build did."""
+
+    seconds: float = 0.0
+    maps: int = 0  # computed
+    omitted: int = 0  # unusable images of a store that was complete already
+    complete: bool = False  # whether there was nothing to do
+    added_to: str | None = None  # default superpixels of the store, if others were added to them
+    superpixels: str = ""  # name of the set that was built
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Builds one store.
+
+    Parameters
+    ----------
+    out : the index file.
+    listing, settings, workers : what to store, how, and by whom.
+    skip_bad : publish without unusable images.
+    update : apply changes of the source images to a finished store.
+    bars : shows progress, as :func:`preprocess.cli.common.progress_bars`.
+    tell : takes lines of text for the user.
+    """
+
+    out: Path
+    listing: Listing
+    settings: BuildSettings
+    workers: Workers
+    skip_bad: bool
+    update: bool
+    bars: Bars
+    tell: Callable[[str], None]
+
+    def run(self) -> Built:
+        """Build and publish; a finished store is left unchanged.
+
+        Raises
+        ------
+        BuildError : as for :func:`preprocess.build.run.build`, or the store in place has other images or settings.
+        """
+        tidy(self.out)
+        while (done := self._once()) is None:
+            self.tell(f"another build changed {self.out} in the meantime; continuing from its result")
+        return done
+
+    def _once(self) -> Built | None:
+        base = index_in_place(self.out)
+        plan = self._plan(base)
+        sets = [entry["name"] for entry in base.document["superpixels"]] if base else []
+        name = self.settings.superpixel_set()["name"]
+        if plan.complete:
+            failed = (base.document["splits"][split]["failed"] for split in self.listing.splits)
+            return Built(omitted=sum(map(len, failed)), complete=True)
+        jobs, backend, scheduler = self.workers.jobs, self.workers.backend, self.workers.scheduler
+        if scheduler is None:
+            refuse_without_memory(plan, jobs, memory())
+        images = sum(map(len, self.listing.splits.values()))
+        backend = backend or choose_backend(self.settings.algorithm, jobs, self.settings.size, images)
+        with status(f"preparing {self.settings.algorithm} (compiling takes about 20 s on first use)"):
+            prepare(self.settings)
+        begin = time.perf_counter()
+        with self.bars("images") as add_bar:
+            advance = add_bar(f"{self.settings.dataset} -> {self.out}", images_to_do(plan))
+            reports = build(plan, jobs, self.skip_bad, advance, backend, scheduler)
+        if reports is None:
+            return None
+        return Built(
+            seconds=time.perf_counter() - begin,
+            maps=sum(report.maps_computed for report in reports),
+            added_to=sets[0] if sets and name not in sets else None,
+            superpixels=name,
+        )
+
+    def _plan(self, base: Index | None) -> Plan:
+        if not self.update or base is None:
+            return make_plan(self.out, self.listing, self.settings, base)
+        for split in self.listing.splits.keys() & base.document["splits"].keys():
+            before, now = base.document["splits"][split], left_out_of(self.listing, split)
+            if not same_selection(now, before):
+                stored, wanted = describe_selection(before), describe_selection(now)
+                self.tell(f"{split}: stored {stored}; the update stores {wanted}")
+        splits = self.listing.splits.items()
+        total = sum(len(samples) for split, samples in splits if split in base.document["splits"])
+        with self.bars("images") as add_bar:
+            advance = add_bar("compare images", total)
+            return plan_update(self.out, self.listing, self.settings, base, self.workers.jobs, advance)
+
+
+def index_in_place(out: Path) -> Index | None:
+    """Return the index of a store to add to; None if there is none.
+
+    Raises
+    ------
+    BuildError : the file cannot be added to.
+    """
+    if not out.exists():
+        return None
+    if kind_of(out) == "pack":
+        raise BuildError(f"{out} is a packed store, which cannot be changed; choose another --out")
+    try:
+        return read_index(out)
+    except StoreError as error:
+        raise BuildError(f"{error}; remove {out} (its shards will be reused) or choose another --out") from None

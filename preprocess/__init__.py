@@ -7,7 +7,8 @@ this package imports torch, timm or lgcoamix.
 from importlib import import_module
 
 _HOMES = {
-    "preprocess.datasets": ("DATASETS",),
+    "preprocess.build.python": ("build_store",),
+    "preprocess.datasets": ("DATASETS", "Adapter", "Listing", "Sample"),
     "preprocess.store": ("Store",),
     "preprocess.superpixels": (
         *("ALGORITHMS", "Algorithm", "Scale", "adjusted_rand_index", "choose_scales", "felzenszwalb", "grid"),

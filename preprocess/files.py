@@ -106,6 +106,25 @@ def writing_aside(
 
 
 @contextlib.contextmanager
+def scratch(beside: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Open a hidden file beside a path for as long as the context lasts; then it is removed.
+
+    Raises
+    ------
+    OSError : the file cannot be written.
+    """
+    path = _hidden(beside)
+    with _folder_for(path):
+        try:
+            undo = interrupt.undoing(lambda: path.unlink(missing_ok=True))
+            with undo, io.BufferedRandom(_NamedFile(path, "x+")) as file:
+                lock(file)
+                yield path, file
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def making_aside(folder: Path, name: Callable[[Path, Path], None] = Path.replace) -> Iterator[Path]:
     """Make a hidden folder beside ``folder`` that takes its name once complete. Failure removes it.
 

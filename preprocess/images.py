@@ -225,6 +225,19 @@ def _unknown(data: bytes) -> str:
     return f"{what}; formats: {', '.join(FORMATS)}"
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Make an image of Pillow what :func:`decode` returns for its file: upright, in mode RGB.
+
+    Raises
+    ------
+    ImageError : it cannot be loaded.
+    """
+    try:
+        return _to_rgb(_upright(image))
+    except Exception as error:  # a lazy image of a damaged file raises many types
+        raise ImageError(f"damaged: {shown_name(str(error))}") from None
+
+
 def _is_jpeg(data: bytes) -> bool:
     with _open(data) as image:
         return image.format == "JPEG"

@@ -1,6 +1,7 @@
 """The one door to the terminal: what is printed is data, so controls are replaced and nothing is markup."""
 
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -39,6 +40,14 @@ def status(text: str = "") -> Iterator[Callable[[str], None]]:
     """Show on standard error what happens; yield a function that replaces the text."""
     with Terminal(stderr=True).status(Text(shown(text))) as line:
         yield lambda other: line.update(Text(shown(other)))
+
+
+@contextlib.contextmanager
+def progress_bars(unit: str) -> Iterator[Callable[[str, int | None], Callable]]:
+    """Show bars with a count and a speed; yield a function that adds a bar and returns its ``advance``."""
+    columns = (Words("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(unit), TimeRemainingColumn())
+    with Progress(*columns, console=Terminal(stderr=True)) as progress:
+        yield lambda name, total: functools.partial(progress.advance, progress.add_task(name, total=total))
 
 
 class Terminal(Console):

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +17,7 @@ from preprocess.machine import memory
 from preprocess.raw.selection import describe_selection, left_out_of, same_selection
 from preprocess.store.format import kind_of
 from preprocess.store.index import Index, read_index
-from preprocess.terminal import status
-
-Bars = Callable[[str], AbstractContextManager[Callable[[str, int | None], Callable]]]
+from preprocess.terminal import progress_bars, status
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,6 @@ class Builder:
     listing, settings, workers : what to store, how, and by whom.
     skip_bad : publish without unusable images.
     update : apply changes of the source images to a finished store.
-    bars : shows progress, as :func:`preprocess.cli.common.progress_bars`.
     tell : takes lines of text for the user.
     """
 
@@ -64,7 +60,6 @@ class Builder:
     workers: Workers
     skip_bad: bool
     update: bool
-    bars: Bars
     tell: Callable[[str], None]
 
     def run(self) -> Built:
@@ -95,7 +90,7 @@ class Builder:
         with status(f"preparing {self.settings.algorithm} (compiling takes about 20 s on first use)"):
             prepare(self.settings)
         begin = time.perf_counter()
-        with self.bars("images") as add_bar:
+        with progress_bars("images") as add_bar:
             advance = add_bar(f"{self.settings.dataset} -> {self.out}", images_to_do(plan))
             reports = build(plan, jobs, self.skip_bad, advance, backend, scheduler)
         if reports is None:
@@ -117,7 +112,7 @@ class Builder:
                 self.tell(f"{split}: stored {stored}; the update stores {wanted}")
         splits = self.listing.splits.items()
         total = sum(len(samples) for split, samples in splits if split in base.document["splits"])
-        with self.bars("images") as add_bar:
+        with progress_bars("images") as add_bar:
             advance = add_bar("compare images", total)
             return plan_update(self.out, self.listing, self.settings, base, self.workers.jobs, advance)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from preprocess.build.backends import BACKENDS, CLUSTERS
-from preprocess.cli.common import FILE, check_ending, friendly, jobs_option, progress_bars
+from preprocess.cli.common import FILE, check_ending, friendly, jobs_option
 from preprocess.cli.sources import DatasetName, Given, find_listing, source_of, source_options
 from preprocess.datasets import DATASETS, Listing
 from preprocess.errors import DatasetError
@@ -137,7 +137,7 @@ def build(
         _forecast(make_plan(out, listing, settings), jobs)
         return
     workers = Workers(jobs, backend, scheduler)
-    _tell(out, Builder(out, listing, settings, workers, skip_bad, update, progress_bars, _say_aside).run())
+    _tell(out, Builder(out, listing, settings, workers, skip_bad, update, _say_aside).run())
 
 
 def _say_aside(line: str) -> None:

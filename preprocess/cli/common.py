@@ -1,20 +1,18 @@
 """Options, error handling and progress bars shared by the commands."""
 
-import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from preprocess import interrupt
 from preprocess.errors import OutputError, PreprocessError, SettingError
 from preprocess.files import describe
 from preprocess.machine import cores
 from preprocess.parameters import NamedPath
-from preprocess.terminal import Rate, Terminal, Words, say
+from preprocess.terminal import say
 
 FILE = NamedPath(exists=True, dir_okay=False)
 store_argument = click.argument("store", type=FILE)
@@ -50,14 +48,6 @@ def friendly(command: Callable) -> Callable:
             sys.exit(130)
 
     return wrapped
-
-
-@contextlib.contextmanager
-def progress_bars(unit: str) -> Iterator[Callable[[str, int | None], Callable]]:
-    """Show bars with a count and a speed; yield a function that adds a bar and returns its ``advance``."""
-    columns = (Words("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(unit), TimeRemainingColumn())
-    with Progress(*columns, console=Terminal(stderr=True)) as progress:
-        yield lambda name, total: functools.partial(progress.advance, progress.add_task(name, total=total))
 
 
 def check_ending(out: Path, ending: str, parameter: str) -> None:

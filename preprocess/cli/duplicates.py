@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from preprocess.cli.common import force_option, friendly, jobs_option, progress_bars, store_argument
+from preprocess.cli.common import force_option, friendly, jobs_option, store_argument
 from preprocess.parameters import FiniteRange, NamedPath
-from preprocess.terminal import say, say_table
+from preprocess.terminal import progress_bars, say, say_table
 
 if TYPE_CHECKING:
     from preprocess.inspect.duplicates import Duplicates

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from preprocess.cli.common import force_option, friendly, progress_bars, store_argument
+from preprocess.cli.common import force_option, friendly, store_argument
 from preprocess.parameters import NamedPath
-from preprocess.terminal import say
+from preprocess.terminal import progress_bars, say
 
 
 @click.command(short_help="Write images and maps as PNG files, with a table of labels.")

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 from rich.filesize import decimal
 
-from preprocess.cli.common import check_ending, force_option, friendly, progress_bars, store_argument
+from preprocess.cli.common import check_ending, force_option, friendly, store_argument
 from preprocess.parameters import NamedPath
-from preprocess.terminal import say
+from preprocess.terminal import progress_bars, say
 
 
 @click.command(short_help="Copy a store into one file.")

@@ -4,17 +4,10 @@ from pathlib import Path
 
 import click
 
-from preprocess.cli.common import (
-    check_ending,
-    force_option,
-    friendly,
-    progress_bars,
-    store_argument,
-    superpixels_option,
-)
+from preprocess.cli.common import check_ending, force_option, friendly, store_argument, superpixels_option
 from preprocess.machine import cores
 from preprocess.parameters import NamedPath
-from preprocess.terminal import say
+from preprocess.terminal import progress_bars, say
 
 
 @click.command(short_help="Write a page about a store: failures, counts, balance, images, timings.")

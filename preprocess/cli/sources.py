@@ -95,7 +95,10 @@ def source_of(dataset: str, given: Given, splits: str | None = None) -> "Source"
 
     adapter = load_adapter(given.adapter) if given.adapter else adapter_of(dataset)
     if adapter is None:
-        raise DatasetError(f"this program does not know the data set {dataset!r}; say with --adapter who lists it")
+        raise DatasetError(
+            f"this program does not know the data set {dataset!r}; say with --adapter who lists it, or, if "
+            "preprocess.build_store made the store, call it again with update=True"
+        )
     for name in ("table", "image", "label"):
         if getattr(given, name) is not None and name not in adapter.takes:
             raise click.BadParameter(f"{dataset} has no such thing", param_hint=f"--{name}")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from preprocess.cli.common import friendly, jobs_option, progress_bars, store_argument
+from preprocess.cli.common import friendly, jobs_option, store_argument
 from preprocess.cli.sources import Given, find_listing, source_of, source_options
 from preprocess.errors import BuildError
-from preprocess.terminal import say
+from preprocess.terminal import progress_bars, say
 
 
 @click.command(short_help="Check every file and every sample, and repair damage on request.")

@@ -124,12 +124,7 @@ def _undivided(root: Path) -> Listing:
     """List a folder whose folders are classes."""
     if not root.is_dir():
         raise MissingDataError(f"there is no folder {root}")
-    home, classes = root, _class_folders(root)
-    for _ in range(_DEEPEST):
-        only = folders_in(home)
-        if len(only) != 1 or len(folders_in(only[0])) < 2 or _first_images(only[0]) or _first_images(home):
-            break
-        home = only[0]  # the archive's own folder
+    home = _classes_home(root)
     classes = _class_folders(home)
     images = {name: [path for folder in folders for path in images_in(folder)] for name, folders in classes.items()}
     images = {name: paths for name, paths in images.items() if paths}
@@ -143,9 +138,16 @@ def _undivided(root: Path) -> Listing:
     return Listing(tuple(images), {"train": tuple(samples)}, undivided=True)
 
 
-def _first_images(folder: Path) -> bool:
-    level = next(walk(folder))
-    return any(is_image(level, name) for name in level.files)
+def _classes_home(root: Path) -> Path:
+    """The folder of the classes: the root, or the one folder in it that holds several, as archives have."""
+    home = root
+    for _ in range(_DEEPEST):
+        inside = folders_in(home)
+        level = next(walk(home))
+        if len(inside) != 1 or any(is_image(level, name) for name in level.files):
+            break
+        home = inside[0]
+    return home if len(folders_in(home)) > 1 else root
 
 
 def _class_folders(folder: Path) -> dict[str, list[Path]]:

@@ -53,7 +53,8 @@ def walk(folder: Path | str) -> Iterator[Level]:
         status = os.stat(path)  # noqa: PTH116 - text, not paths: a data set has millions
         identity = status.st_dev, status.st_ino
         if identity in above:
-            raise DatasetError(f"{path} is a link to a folder that holds it; remove the link")
+            link = next((each for each in (Path(path), *Path(path).parents) if each.is_symlink()), path)
+            raise DatasetError(f"{link} is a link to a folder that holds it; remove the link")
         if len(above) > _DEEPEST:
             raise DatasetError(
                 f"{folder} has folders more than {_DEEPEST} deep inside each other; move their images up"

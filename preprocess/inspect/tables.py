@@ -8,6 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from preprocess.build.forecast import Forecast
+from preprocess.datasets import census
 from preprocess.store import Store
 from preprocess.superpixels import adjusted_rand_index
 
@@ -24,7 +25,12 @@ def describe(store: Store) -> Iterator[str]:
         yield f"superpixels {name}: counts (draw weights) {draws}" + (
             "  [default]" if chosen == store.superpixels else ""
         )
+    if left_out := store.document.get("left_out"):
+        counts = {reason: (found["count"], found["example"]) for reason, found in left_out.items()}
+        yield f"left out of the source: {census.describe(counts)}"
     for split, entry in store.document["splits"].items():
+        if "divided" in entry:
+            yield f"{split}: divided by --split {entry['divided']}"
         if entry["failed"]:
             names = ", ".join(failure["key"] for failure in entry["failed"])
             yield f"{split}: {len(entry['failed'])} images left out: {names}"

@@ -1,0 +1,108 @@
+"""``preprocess.build_store``: a store from the samples of a Python program."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from preprocess.build.settings import choose_settings, settle_codec
+from preprocess.build.store import Builder, Workers, index_in_place
+from preprocess.datasets import DATASETS
+from preprocess.datasets.python import Pairs, list_samples
+from preprocess.errors import BuildError
+from preprocess.machine import cores
+from preprocess.outputs import STORE, check_output
+from preprocess.raw.division import divide, parse_rule
+from preprocess.raw.selection import check_names, look_alikes
+from preprocess.store import Store
+from preprocess.store.schema import is_word
+from preprocess.terminal import progress_bars, say
+
+NAME = "samples"
+
+
+def build_store(
+    samples: Pairs | Mapping[str, Pairs],
+    out: str | os.PathLike,
+    *,
+    classes: Sequence[str] | None = None,
+    name: str = NAME,
+    split: str = "",
+    size: int | None = None,
+    resize: str | None = None,
+    segments: str | None = None,
+    scales: str | int = "4",
+    compactness: float | None = None,
+    algorithm: str = "slic",
+    codec: str | None = None,
+    quality: int = 95,
+    shard_size: int | None = None,
+    jobs: int | None = None,
+    backend: str | None = None,
+    scheduler: str | None = None,
+    skip_bad: bool = False,
+    update: bool = False,
+) -> Store:
+    """Build a store of images and superpixel maps, or go on with one; as ``python -m preprocess build``.
+
+    Run it again to resume an interrupted build. A finished store is left unchanged, but other superpixels or another
+    split can be added to it; ``update`` applies changes of the samples, and rebuilds damaged shards.
+
+    Parameters
+    ----------
+    samples : a mapping of split names to pairs of image and label, or the pairs of ``train``. An image is a path, an
+        image of Pillow, or an (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 array; a label is a number from 0, or a
+        name. The pairs are a list, a generator, or a data set of torch or torchvision without transforms to tensors.
+        They are read once, in this process. What is no file is written without loss into a scratch file beside the
+        store, which takes 3 bytes per pixel until the store is built.
+    out : the store, a name that ends in .h5.
+    classes : names by label; None for those of the data set, the sorted labels if they are names, else numbers.
+    name : name of the data set in the store.
+    split : how to divide ``train`` by the keys of its images, such as ``val=0.1,test=0.2``; empty for not at all.
+    size, resize, segments, scales, compactness, algorithm, codec, quality, shard_size : as the options of the command;
+        None for the defaults of ``folder``.
+    jobs, backend, scheduler : the workers; by default one for each core.
+    skip_bad : publish without unusable images.
+
+    Raises
+    ------
+    PreprocessError : a sample, a setting or an image cannot be used, or the store in place is another one.
+
+    Examples
+    --------
+    >>> import tempfile, numpy, preprocess
+    >>> pictures = [(numpy.full((32, 32, 3), shade, numpy.uint8), shade // 128) for shade in range(0, 256, 8)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     out = f"{folder}/shades.h5"
+    ...     store = preprocess.build_store(pictures, out, classes=("dark", "light"), size=32, algorithm="grid")
+    ...     print(store.classes, len(store.splits["train"]))
+    ('dark', 'light') 32
+    """
+    out = Path(out)
+    if out.suffix != ".h5" or not is_word(name):
+        raise BuildError(f"expected a file name ending in .h5 and the name of a data set, got {out} and {name!r}")
+    check_output(out, STORE, True, [])
+    rule = parse_rule(split) if split else ""
+    asked = {
+        "size": size, "resize": resize, "segments": segments, "scales": str(scales), "compactness": compactness,
+        "algorithm": algorithm, "codec": codec, "quality": quality, "shard_size": shard_size,
+    }  # fmt: skip
+    settings = choose_settings(name, DATASETS["folder"], **asked)
+    with ExitStack() as stack:
+        with progress_bars("samples") as add_bar:
+            listing = divide(list_samples(samples, classes, out, stack, add_bar), rule)
+        check_names(listing)
+        for line in (*listing.notes, *look_alikes(listing)):
+            _tell(line)
+        base = index_in_place(out)
+        images = sum(map(len, listing.splits.values()))
+        settings, why = settle_codec(settings, images, base and base.document["images"]["codec"])
+        if why:
+            _tell(why)
+        workers = Workers(jobs or cores(), backend, scheduler)
+        Builder(out, listing, settings, workers, skip_bad, update, _tell).run()
+    return Store(out)
+
+
+def _tell(line: str) -> None:
+    say(line, err=True)

@@ -1,0 +1,211 @@
+"""List the samples of a Python program: paths, arrays and images of Pillow, or a data set of torchvision."""
+
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from preprocess.datasets.base import Listing, Sample, split_name
+from preprocess.errors import DatasetError, ImageError
+from preprocess.files import named, scratch
+from preprocess.images import to_rgb
+from preprocess.inputs import open_regular
+
+_EXPECTED = "a path, an image of Pillow, or an (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 array"
+Pairs = Iterable[tuple[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled(Sample):
+    """An image that was no file: its pixels lie in a scratch file beside the store."""
+
+    offset: int = 0
+    length: int = 0
+
+    def read(self) -> bytes:
+        """The image as a portable pixmap."""
+        with open_regular(self.path) as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+    def size(self) -> int:
+        """The number of bytes of the image."""
+        return self.length
+
+
+def list_samples(
+    samples: Pairs | Mapping[str, Pairs],
+    classes: Sequence[str] | None,
+    out: Path,
+    stack: ExitStack,
+    advance: Callable[[str, int | None], Callable[[int], None]],
+) -> Listing:
+    """List pairs of an image and a label.
+
+    Images that are no files are written, upright and in RGB, into a scratch file beside ``out``, which lasts as long as
+    ``stack``. Keys are relative paths as given; absolute paths without their root; paths of an ``ImageFolder`` are
+    relative to its folder and begin with the split; other images have the key ``SPLIT/NUMBER``.
+
+    Parameters
+    ----------
+    samples : a mapping of split names to pairs, or the pairs of ``train``. Pairs may be a data set of torch.
+    classes : names by label; None for ``samples.classes``, the sorted labels if they are text, else numbers.
+    advance : called with a description and the number of samples (None if unknown); returns a counter.
+
+    Raises
+    ------
+    DatasetError : a sample is no pair, an image or a label is of another kind, or there are not as many as ``len``
+        says.
+    """
+    given = dict(samples) if isinstance(samples, Mapping) else {"train": samples}
+    names = [split_name(name) for name in given]
+    if len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
+        raise DatasetError(f"expected different names of splits, such as train and test, got {', '.join(given)}")
+    spool = _Spool(out, stack)
+    found = {}
+    for name, pairs in zip(names, given.values(), strict=True):
+        found[name] = list(_read(name, pairs, spool, advance))
+    if not any(found.values()):
+        raise DatasetError("expected samples, got none")
+    names_of = classes or next((each.classes for each in map(_base, given.values()) if hasattr(each, "classes")), None)
+    labels = [label for rows in found.values() for _, label in rows]
+    classes, numbers = _classes(labels, names_of)
+    spool.flush()
+    splits = {name: tuple(make(numbers[label]) for make, label in rows) for name, rows in found.items()}
+    return Listing(classes, splits)
+
+
+def _read(
+    split: str, pairs: Pairs, spool: "_Spool", advance: Callable[[str, int | None], Callable[[int], None]]
+) -> Iterator[tuple[Callable[[int], Sample], Any]]:
+    """Yield for each sample a function that makes it of its number of a class, and its label."""
+    expected = len(pairs) if hasattr(pairs, "__len__") else None
+    done, count = advance(f"read {split}", expected), 0
+    for count, pair in enumerate(_pairs(split, pairs), start=1):
+        where = f"sample {count - 1} of {split}"
+        try:
+            image, label = pair
+        except (TypeError, ValueError):
+            raise DatasetError(f"{where}: expected a pair of image and label, got {type(pair).__name__}") from None
+        yield _sample(where, split, count - 1, image, spool), _label(where, label)
+        done(1)
+    if expected not in (None, count):
+        raise DatasetError(f"{split} gave {count} samples, but its len is {expected}")
+
+
+def _pairs(split: str, pairs: Pairs) -> Iterator[tuple[Any, Any]]:
+    """Yield the pairs of a split. Images of an ``ImageFolder``, or of a subset of one, are not decoded here."""
+    base = _base(pairs)
+    if getattr(getattr(base, "loader", None), "__name__", "") == "default_loader" and hasattr(base, "samples"):
+        places = pairs.indices if base is not pairs else range(len(base.samples))
+        for place in places:
+            path, label = base.samples[place]
+            yield _Keyed(path, f"{split}/{PurePath(os.path.relpath(path, base.root)).as_posix()}"), label
+    elif hasattr(pairs, "__iter__"):
+        yield from pairs
+    elif hasattr(pairs, "__getitem__") and hasattr(pairs, "__len__"):  # a data set of torch
+        yield from (pairs[place] for place in range(len(pairs)))
+    else:
+        raise DatasetError(f"expected pairs of image and label for {split}, got {type(pairs).__name__}")
+
+
+def _base(pairs: Any) -> Any:
+    """The data set of a subset of torch, or the data set itself."""
+    return pairs.dataset if hasattr(pairs, "dataset") and hasattr(pairs, "indices") else pairs
+
+
+@dataclass(frozen=True)
+class _Keyed:
+    """A file with the key that it gets."""
+
+    path: str
+    key: str
+
+
+def _sample(where: str, split: str, number: int, image: Any, spool: "_Spool") -> Callable[[int], Sample]:
+    if isinstance(image, _Keyed):
+        return lambda label: Sample(image.key, label, Path(image.path))
+    if isinstance(image, str | os.PathLike):
+        path = Path(image)
+        key = path.relative_to(path.anchor).as_posix()
+        return lambda label: Sample(key, label, path)
+    offset, length = spool.add(_pixels(where, image))
+    key, path = f"{split}/{number:08d}", spool.path
+    return lambda label: Spooled(key, label, path, offset=offset, length=length)
+
+
+def _pixels(where: str, image: Any) -> np.ndarray:
+    """Return an image that is no file as an (H, W, 3) uint8 array."""
+    if not isinstance(image, Image.Image):
+        array = image if isinstance(image, np.ndarray) else None
+        if array is None or array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] in ((1,), (3,), (4,))):
+            what = type(image).__name__
+            what += f" of {getattr(image, 'dtype', '')} {tuple(image.shape)}" if hasattr(image, "shape") else ""
+            hint = "; leave out the transforms of the data set" if "Tensor" in what else ""
+            raise DatasetError(f"{where}: expected {_EXPECTED}, got {what}{hint}")
+        if 0 in array.shape:
+            raise DatasetError(f"{where}: an array without pixels, {array.shape}")
+        image = Image.fromarray(np.squeeze(array, 2) if array.shape[2:] == (1,) else array)
+    try:
+        return np.asarray(to_rgb(image))
+    except ImageError as error:
+        raise DatasetError(f"{where}: {error}") from None
+
+
+def _label(where: str, label: Any) -> str | int:
+    if isinstance(label, str):
+        return label
+    try:
+        return operator.index(label.item() if hasattr(label, "item") else label)
+    except (TypeError, ValueError, RuntimeError):
+        raise DatasetError(f"{where}: expected the number or the name of a class, got {type(label).__name__}") from None
+
+
+def _classes(labels: list[str | int], names: Sequence[str] | None) -> tuple[tuple[str, ...], dict[str | int, int]]:
+    """Return the names of the classes, and the number of each label."""
+    used = set(labels)
+    texts = {label for label in used if isinstance(label, str)}
+    if texts and texts != used:
+        raise DatasetError("expected labels that are all names or all numbers, got both")
+    if texts:
+        names = tuple(map(str, names or sorted(texts)))
+        numbers = {name: number for number, name in enumerate(names)}
+        if odd := sorted(texts - numbers.keys()):
+            raise DatasetError(f"the label {odd[0]!r} is none of the {len(names)} classes")
+        return names, numbers
+    names = tuple(map(str, names if names is not None else range(max(used) + 1)))
+    if odd := sorted(label for label in used if not 0 <= label < len(names)):
+        raise DatasetError(f"the label {odd[0]} is none of the {len(names)} classes, 0 to {len(names) - 1}")
+    return names, {label: label for label in used}
+
+
+class _Spool:
+    """A scratch file of pixels, made when the first image comes."""
+
+    def __init__(self, out: Path, stack: ExitStack) -> None:
+        self.out, self.stack = out, stack
+        self.path, self.file, self.end = out, None, 0
+
+    def add(self, pixels: np.ndarray) -> tuple[int, int]:
+        """Write an image; return its offset and length."""
+        if self.file is None:
+            self.path, self.file = self.stack.enter_context(scratch(self.out))
+        height, width, _ = pixels.shape
+        begin = self.end
+        with named(self.out):
+            self.end += self.file.write(f"P6\n{width} {height}\n255\n".encode())
+            self.end += self.file.write(np.ascontiguousarray(pixels).data)
+        return begin, self.end - begin
+
+    def flush(self) -> None:
+        """Let other processes see what was written."""
+        file: BinaryIO | None = self.file
+        if file is not None:
+            with named(self.out):
+                file.flush()

@@ -93,7 +93,7 @@ def source_of(dataset: str, given: Given, splits: str | None = None) -> "Source"
     from preprocess.raw.adapters import adapter_of, load_adapter
     from preprocess.raw.find import RAW, Source
 
-    adapter = load_adapter(given.adapter) if given.adapter else adapter_of(dataset)
+    adapter = load_adapter(given.adapter) if given.adapter is not None else adapter_of(dataset)
     if adapter is None:
         raise DatasetError(
             f"this program does not know the data set {dataset!r}; say with --adapter who lists it, or, if "

@@ -179,8 +179,10 @@ def _classes(labels: list[str | int], names: Sequence[str] | None) -> tuple[tupl
         if odd := sorted(texts - numbers.keys()):
             raise DatasetError(f"the label {odd[0]!r} is none of the {len(names)} classes")
         return names, numbers
+    if min(used) < 0:
+        raise DatasetError(f"expected numbers of classes from 0 on, got {min(used)}; leave out samples without a label")
     names = tuple(map(str, names if names is not None else range(max(used) + 1)))
-    if odd := sorted(label for label in used if not 0 <= label < len(names)):
+    if odd := sorted(label for label in used if label >= len(names)):
         raise DatasetError(f"the label {odd[0]} is none of the {len(names)} classes, 0 to {len(names) - 1}")
     return names, {label: label for label in used}
 

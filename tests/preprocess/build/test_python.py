@@ -1,0 +1,317 @@
+"""Stores from the samples of a Python program, and from listings by an adapter of one's own."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch.utils.data import Dataset, Subset
+from torchvision.datasets import FakeData, ImageFolder
+from torchvision.transforms import ToTensor
+
+import preprocess
+from preprocess.errors import BuildError, DatasetError, ImageError, PreprocessError
+from preprocess.store import Store
+from tests.conftest import ROOT, paint
+from tests.preprocess.conftest import QUICK, here
+
+SMALL = {"size": 16, "segments": "4,9", "algorithm": "watershed", "shard_size": 4, "jobs": 1}
+COMMAND = ("--size", "16", "--segments", "4,9", "--shard-size", "4", "--jobs", "1", *QUICK)
+
+
+def built(samples, out: Path, **options) -> Store:
+    return preprocess.build_store(samples, out, **SMALL | options)
+
+
+def noise(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def by_command(noisy, tmp_path) -> Path:
+    assert here("build", "folder", "--root", noisy, "--out", tmp_path / "command.h5", *COMMAND).exit_code == 0
+    return tmp_path / "command.h5"
+
+
+def test_image_folders_give_the_store_of_the_command(noisy, tmp_path, by_command):
+    samples = {split: ImageFolder(noisy / split, ToTensor()) for split in ("train", "test")}
+    built(samples, tmp_path / "python.h5")
+    assert here("diff", by_command, tmp_path / "python.h5").exit_code == 0
+
+
+def test_paths_give_the_store_of_the_command(noisy, tmp_path, by_command, monkeypatch):
+    monkeypatch.chdir(noisy)
+    samples = {
+        split: [(path, path.parent.name) for path in sorted(Path(split).rglob("*.png"))] for split in ("train", "test")
+    }
+    built(samples, tmp_path / "python.h5")
+    assert here("diff", by_command, tmp_path / "python.h5").exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["array", "pillow", "generator", "torch"])
+def test_images_that_are_no_files_have_the_pixels_and_maps_of_their_files(noisy, tmp_path, by_command, kind):
+    files = sorted((noisy / "train").rglob("*.png"))
+
+    class Read(Dataset):
+        def __len__(self):
+            return len(files)
+
+        def __getitem__(self, place):
+            image = Image.open(files[place])
+            return (image if kind == "pillow" else np.asarray(image)), int(files[place].parent.name == "b")
+
+    class Once:
+        def __len__(self):
+            return len(files)
+
+        def __iter__(self):
+            return (Read()[place] for place in range(len(files)))
+
+    given = (
+        Once() if kind == "generator" else Read() if kind == "torch" else [Read()[place] for place in range(len(files))]
+    )
+    store, expected = built(given, tmp_path / "python.h5", classes=("a", "b")), Store(by_command)
+    rows = range(len(files))
+    assert store.classes == ("a", "b")
+    assert store.keys("train") == [f"train/{row:08d}" for row in rows]
+    assert np.array_equal(store.labels("train"), expected.labels("train"))
+    assert np.array_equal(store.images("train", rows), expected.images("train", rows))
+    for count in (4, 9):
+        assert np.array_equal(store.maps("train", count, rows), expected.maps("train", count, rows))
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]  # the scratch file
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.full((5, 7), 9, np.uint8), (9, 9, 9)),
+        (np.full((5, 7, 1), 9, np.uint8), (9, 9, 9)),
+        (np.full((5, 7, 3), (1, 2, 3), np.uint8), (1, 2, 3)),
+        (np.full((5, 7, 4), (1, 2, 3, 0), np.uint8), (255, 255, 255)),
+        (Image.new("CMYK", (7, 5), (0, 0, 0, 255)), (0, 0, 0)),
+        (Image.new("P", (7, 5)), (0, 0, 0)),
+        (Image.new("1", (7, 5), 1), (255, 255, 255)),
+    ],
+)
+def test_arrays_and_modes_of_every_kind(tmp_path, array, expected):
+    store = built([(array, 0), (noise(1, 5, 7, 3), 0)], tmp_path / "x.h5", segments="1", algorithm="grid")
+    assert (store.images("train", [0])[0] == expected).all()
+
+
+def test_a_rotated_photo_stands_upright_as_its_file_does(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(noise(3, 20, 30, 3)).save(tmp_path / "turned.png", exif=exif)
+    store = built([(tmp_path / "turned.png", 0), (Image.open(tmp_path / "turned.png"), 0)], tmp_path / "x.h5")
+    first, second = store.images("train", [0, 1])
+    assert np.array_equal(first, second)
+
+
+def test_labels_are_numbers_or_names(tmp_path):
+    pictures = [noise(seed, 6, 6, 3) for seed in range(3)]
+    names = built(list(zip(pictures, ("owl", "auk", "owl"), strict=True)), tmp_path / "names.h5")
+    assert (names.classes, names.labels("train").tolist()) == (("auk", "owl"), [1, 0, 1])
+    numbers = built(list(zip(pictures, (np.int64(0), 3, 1), strict=True)), tmp_path / "numbers.h5")
+    assert (numbers.classes, numbers.labels("train").tolist()) == (("0", "1", "2", "3"), [0, 3, 1])
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "message"),
+    [
+        ([], {}, "expected samples, got none"),
+        ([noise(1, 4, 4, 3)], {}, "sample 0 of train: expected a pair of image and label"),
+        ([(noise(1, 4, 4, 3), None)], {}, "expected the number or the name of a class, got NoneType"),
+        ([(noise(1, 4, 4, 3), 1.5)], {}, "expected the number or the name of a class, got float"),
+        ([(noise(1, 4, 4, 3), -1)], {}, "numbers of classes from 0 on, got -1"),
+        ([(noise(1, 4, 4, 3), 2)], {"classes": ("a", "b")}, "the label 2 is none of the 2 classes, 0 to 1"),
+        ([(noise(1, 4, 4, 3), "c")], {"classes": ("a", "b")}, "the label 'c' is none of the 2 classes"),
+        ([(noise(1, 4, 4, 3), "a"), (noise(1, 4, 4, 3), 0)], {}, "all names or all numbers"),
+        ([(noise(1, 4, 4, 3) / 255, 0)], {}, r"got ndarray of float64 \(4, 4, 3\)"),
+        ([(noise(1, 4, 4, 2), 0)], {}, r"got ndarray of uint8 \(4, 4, 2\)"),
+        ([(noise(1, 0, 4, 3), 0)], {}, "without pixels"),
+        (FakeData(2, (3, 8, 8), 2, ToTensor()), {}, "leave out the transforms"),
+        ([("../x.png", 0)], {}, "is not a path inside the data set folder"),
+        ({"train": [], "training": []}, {}, "expected different names of splits"),
+        (7, {}, "expected pairs of image and label for train, got int"),
+        ([("nowhere.png", 0)], {}, "cannot be read: No such file"),
+        ([(noise(1, 4, 4, 3), 0)], {"size": 16, "segments": "9:3"}, "segments: "),
+        ([(noise(1, 4, 4, 3), 0)], {"name": "a/b"}, "the name of a data set"),
+    ],
+)
+def test_what_cannot_be_stored_is_told(tmp_path, samples, options, message):
+    with pytest.raises(PreprocessError, match=message):
+        built(samples, tmp_path / "x.h5", **options)
+    assert not list(tmp_path.glob("*.h5"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_length_that_is_not_kept_is_told(tmp_path):
+    class Short:
+        def __len__(self):
+            return 3
+
+        def __iter__(self):
+            return iter([(noise(1, 4, 4, 3), 0)])
+
+    with pytest.raises(DatasetError, match="train gave 1 samples, but its len is 3"):
+        built(Short(), tmp_path / "x.h5")
+
+
+def test_a_subset_of_an_image_folder_keeps_its_keys(noisy, tmp_path):
+    folder = ImageFolder(noisy / "train")
+    store = built(Subset(folder, [7, 0]), tmp_path / "x.h5")
+    assert store.keys("train") == ["train/b/2.png", "train/a/0.png"]
+    assert store.classes == ("a", "b")
+
+
+def test_a_second_call_does_nothing_and_update_takes_what_changed(tmp_path, capfd):
+    pictures = [(noise(seed, 6, 6, 3), seed % 2) for seed in range(9)]
+    store = built(pictures, tmp_path / "x.h5")
+    before = {path: path.stat().st_mtime_ns for path in store.files}
+    store = built(pictures, tmp_path / "x.h5")
+    assert {path: path.stat().st_mtime_ns for path in store.files} == before
+    pictures[4] = (noise(99, 6, 6, 3), 0)
+    with pytest.raises(BuildError, match="update"):
+        built(pictures, tmp_path / "x.h5")
+    store = built(pictures, tmp_path / "x.h5", update=True)
+    built(pictures, tmp_path / "fresh.h5")
+    assert here("diff", tmp_path / "x.h5", tmp_path / "fresh.h5").exit_code == 0
+
+
+def test_update_rebuilds_a_damaged_shard(tmp_path):
+    pictures = [(noise(seed, 6, 6, 3), seed % 2) for seed in range(9)]
+    store = built(pictures, tmp_path / "x.h5")
+    shard = next((tmp_path / "x.shards" / "train" / "images").iterdir())
+    data = bytearray(shard.read_bytes())
+    data[-20] ^= 1
+    shard.write_bytes(data)
+    told = here("verify", store.path, "--repair", "--jobs", 1)
+    assert told.exit_code == 1
+    assert "call it again with update=True" in told.output
+    built(pictures, tmp_path / "x.h5", update=True)
+    assert here("verify", tmp_path / "x.h5", "--jobs", 1).exit_code == 0
+
+
+def test_two_processes_and_a_kill_give_the_same_store(tmp_path):
+    """Workers read the scratch file; one that a kill left is removed, and finished shards are kept."""
+    program = textwrap.dedent("""
+        import sys
+        import numpy as np, preprocess
+        random = np.random.default_rng(3)
+        pictures = [(random.integers(0, 256, (40, 40, 3), dtype=np.uint8), number % 2) for number in range(160)]
+        preprocess.build_store(pictures, sys.argv[1], size=32, segments="4", algorithm="watershed", shard_size=2,
+                               jobs=2, backend=sys.argv[2])
+    """)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def start(name: str, backend: str) -> subprocess.Popen:
+        command = [sys.executable, "-c", program, str(tmp_path / name), backend]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True)
+
+    first = start("killed.h5", "threading")
+    images = tmp_path / "killed.shards" / "train" / "images"
+    while len(list(images.glob("0*.h5"))) < 4:
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.01)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert not (tmp_path / "killed.h5").exists()
+    assert list(tmp_path.glob(".killed.h5.*.tmp"))
+    for name in ("killed.h5", "whole.h5"):
+        done = start(name, "loky")
+        _, errors = done.communicate(timeout=120)
+        assert done.returncode == 0, errors.decode()
+    assert not list(tmp_path.glob(".*"))
+    assert here("diff", tmp_path / "killed.h5", tmp_path / "whole.h5").exit_code == 0
+
+
+ADAPTER = '''
+"""Birds."""
+from pathlib import Path
+from preprocess.datasets import Adapter, Listing, Sample
+
+def find_birds(root):
+    """Birds by the first letter of their file."""
+    files = sorted(Path(root).glob("*.png"))
+    names = tuple(sorted({path.name[0] for path in files}))
+    samples = [Sample(path.name, names.index(path.name[0]), path) for path in files]
+    return Listing(names, {"train": samples}, undivided=True)
+
+BIRDS = Adapter("birds", lambda root, request: find_birds(root), layout="pictures", size=8)
+wrong = lambda root: {"train": []}
+number = 7
+'''
+
+
+@pytest.fixture
+def birds(tmp_path, monkeypatch) -> Path:
+    (tmp_path / "birds_of_test.py").write_text(ADAPTER)
+    for seed, name in enumerate(("a1", "a2", "b1", "b2")):
+        paint(tmp_path / "raw" / f"{name}.png", seed, size=(9, 9))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    sys.modules.pop("birds_of_test", None)
+
+
+@pytest.mark.parametrize("name", ["find_birds", "BIRDS"])
+def test_an_adapter_of_ones_own_lists_images_and_repairs(birds, name):
+    given = ("--adapter", f"birds_of_test:{name}", "--root", "raw", "--split", "train")
+    done = here("build", "birds", *given, "--out", "x.h5", "--segments", 4, "--jobs", 1, *QUICK)
+    assert done.exit_code == 0, done.output
+    store = Store("x.h5")
+    assert (store.dataset, store.classes, store.keys("train")) == (
+        "birds",
+        ("a", "b"),
+        ["a1.png", "a2.png", "b1.png", "b2.png"],
+    )
+    assert store.size == (8 if name == "BIRDS" else 256)
+    shard = next(Path("x.shards/train/images").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    told = here("verify", "x.h5", "--repair", "--jobs", 1)
+    assert "say with --adapter who lists it" in told.output
+    assert here("verify", "x.h5", "--repair", *given, "--jobs", 1).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "message"),
+    [
+        ("nowhere:find", 1, "no module 'nowhere' is in the working folder"),
+        ("birds_of_test:find_bird", 1, "did you mean 'find_birds'?"),
+        ("birds_of_test:number", 1, "neither an Adapter nor a function of a folder: int"),
+        ("birds_of_test:wrong", 1, "returned a dict, expected a preprocess.datasets.Listing"),
+        ("birds_of_test.py", 1, "expected an adapter such as birds:find_birds"),
+        ("", 1, "expected an adapter such as birds:find_birds"),
+    ],
+)
+def test_an_adapter_that_is_none_is_told(birds, place, code, message):
+    done = here("build", "birds", "--adapter", place, "--root", "raw", "--out", "x.h5")
+    assert done.exit_code == code
+    assert message in done.output
+
+
+def test_an_adapter_of_an_installed_package_is_known_by_its_name(birds, monkeypatch):
+    home = birds / "installed" / "birds_of_test-1.dist-info"
+    home.mkdir(parents=True)
+    (home / "METADATA").write_text("Metadata-Version: 2.1\nName: birds_of_test\nVersion: 1\n")
+    (home / "entry_points.txt").write_text("[lgcoamix.datasets]\ngarden-birds = birds_of_test:find_birds\n")
+    monkeypatch.syspath_prepend(birds / "installed")
+    monkeypatch.syspath_prepend(birds)
+    done = here("build", "garden-birds", "--root", "raw", "--split", "train", "--out", "x.h5", "--segments", 4, *QUICK)
+    assert done.exit_code == 0, done.output
+    assert Store("x.h5").dataset == "garden-birds"
+    unknown = here("build", "garden-bird", "--root", "raw")
+    assert unknown.exit_code == 2
+
+
+def test_a_picture_of_pillow_that_is_cut_is_told(noisy, tmp_path):
+    whole = next((noisy / "train").rglob("*.png")).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises((DatasetError, ImageError), match="sample 0 of train: damaged"):
+        built([(Image.open(tmp_path / "cut.png"), 0)], tmp_path / "x.h5")

@@ -8,7 +8,7 @@ from importlib import import_module
 
 _HOMES = {
     "preprocess.build.python": ("build_store",),
-    "preprocess.datasets": ("DATASETS", "Adapter", "Listing", "Sample"),
+    "preprocess.datasets": ("DATASETS",),
     "preprocess.store": ("Store",),
     "preprocess.superpixels": (
         *("ALGORITHMS", "Algorithm", "Scale", "adjusted_rand_index", "choose_scales", "felzenszwalb", "grid"),

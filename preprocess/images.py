@@ -7,15 +7,19 @@ import contextlib
 import ctypes
 import io
 import logging
-import warnings
+import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from preprocess.errors import ImageError
-from preprocess.formats import FORMATS, HEAD, format_of, remedy_of
+from preprocess.formats import FORMATS, HEAD, PLUGINS, format_of, is_readable, remedy_of
+from preprocess.suspicious import FLOAT, LEAST_OF_RANGE, RANGE, judge
 from preprocess.text import shown_name
+from preprocess.warned import listen, listening
 
 LARGEST_FILE = 1 << 30  # bytes: more than the largest image within Pillow's limit of pixels takes uncompressed
 RESIZES = ("squash", "short", "none")
@@ -24,10 +28,10 @@ _LONGEST_JPEG = 65500
 _MOST_SCANS = 100  # of a JPEG: encoders write up to 20, and a file of a megabyte can ask for 70,000
 _SCAN_BYTES = 1 << 14  # in which a mark of a scan may appear by chance, as in a film behind a photo
 _MOST_PROFILES, _SMALL = 8, 1 << 20  # of a PNG; bytes of a file that takes seconds at most
-_TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of TIFF
+_BITS, _INVERTED, _PLANES, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 284, 322, 323  # tags of TIFF
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks of a PNG that hold no pixels
 
 # What Pillow and libtiff have to say about a damaged file quotes it, and would go to the terminal.
-warnings.filterwarnings("ignore", module=r"PIL\.")  # not in ``decode``: filters belong to all threads
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 with contextlib.suppress(AttributeError, OSError):  # where libtiff is linked otherwise
     ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
@@ -42,23 +46,51 @@ _TURNS = {
 }
 
 
+@dataclass(frozen=True)
+class Source:
+    """A decoded image file, and what is odd about it."""
+
+    image: Image.Image  # mode RGB
+    suspicious: int  # the bits of :mod:`preprocess.suspicious`
+    warned: tuple[str, ...]  # the kinds of warnings that the decoder gave
+
+
 def decode(data: bytes) -> Image.Image:
     """Decode one image file to upright RGB.
 
     Parameters
     ----------
-    data : the bytes of the file, of one of ``FORMATS``. Its magic bytes decide the format, not its name. Of animations
-        and pages, the first is taken.
+    data : the bytes of the file, of one of ``FORMATS``, or of HEIF or JPEG XL where a plugin of Pillow is installed.
+        Its magic bytes decide the format, not its name. Of animations and pages, the first is taken; of several images
+        in a HEIF, the primary one.
 
     Returns
     -------
-    Image in mode RGB with EXIF orientation applied, transparency on white, and 16-bit greyscale scaled to 8 bits.
+    Image in mode RGB with orientation applied and transparency on white. Of 16 bits the upper 8 are kept, as by OpenCV.
+    Floating values from 0 to 1 are scaled to 255, others cut off at 0 and 255.
 
     Raises
     ------
     ImageError : empty, truncated, not an image, of another format, or above Pillow's decompression bomb limit.
     """
-    return _decode(data, FORMATS)
+    return decode_source(data).image
+
+
+def decode_source(data: bytes, banner: int = 0) -> Source:
+    """Decode an image file with :func:`decode`, crop ``banner`` rows of pixels off its bottom, and judge the rest.
+
+    Raises
+    ------
+    ImageError : the image is unusable, or not higher than the banner.
+    """
+    with listening() as said:
+        image, suspicious = _read(data)
+    width, height = image.size
+    if height <= banner:
+        raise ImageError(f"{width}x{height} pixels: nothing is left without the banner, the lowest {banner} rows")
+    if banner:
+        image = image.crop((0, 0, width, height - banner))
+    return Source(image, suspicious | judge(image), tuple(said))
 
 
 def decode_stored(code: bytes, codec: str, size: tuple[int, int]) -> np.ndarray:
@@ -78,24 +110,16 @@ def decode_stored(code: bytes, codec: str, size: tuple[int, int]) -> np.ndarray:
     ------
     ImageError : another format or size, or damaged.
     """
-    pixels = np.asarray(_decode(code, (codec.upper(),), size))
+    with listening():
+        pixels = np.asarray(_decode(code, (codec.upper(),), size)[0])
     if pixels.shape[:2] != size:
         raise ImageError(f"expected {size[1]}x{size[0]} pixels, got {pixels.shape[1]}x{pixels.shape[0]}")
     return pixels
 
 
 def decode_without_banner(data: bytes, banner: int) -> Image.Image:
-    """Decode an image file with :func:`decode`, then crop ``banner`` rows of pixels off its bottom.
-
-    Raises
-    ------
-    ImageError : the image is unusable, or not higher than the banner.
-    """
-    image = decode(data)
-    width, height = image.size
-    if height <= banner:
-        raise ImageError(f"{width}x{height} pixels: nothing is left without the banner, the lowest {banner} rows")
-    return image.crop((0, 0, width, height - banner)) if banner else image
+    """Decode an image file with :func:`decode`, then crop ``banner`` rows of pixels off its bottom."""
+    return decode_source(data, banner).image
 
 
 def fit(image: Image.Image, size: int | None, resize: str = "squash") -> np.ndarray:
@@ -176,7 +200,74 @@ def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 
-def _decode(data: bytes, formats: Sequence[str], size: tuple[int, int] | None = None) -> Image.Image:
+class _OddTextError(ImageError):
+    """A PNG whose texts Pillow refuses; its pixels may be whole."""
+
+
+def _read(data: bytes) -> tuple[Image.Image, int]:
+    """Decode a source to RGB, with the bits of what is lost then."""
+    try:
+        return _decode(data, _formats(data))
+    except _OddTextError:
+        return _decode(_without_texts(data), ("PNG",))
+
+
+def _formats(data: bytes) -> Sequence[str]:
+    found = format_of(data[:HEAD])
+    if found not in PLUGINS or not is_readable(found):
+        return FORMATS
+    if found == "JPEG XL":  # its plugin decodes before it says how large the image is
+        _refuse_size(*_jpeg_xl_size(data))
+    return (_plugin(found),)
+
+
+def _jpeg_xl_size(data: bytes) -> tuple[int, int]:
+    """Width and height in the header of a JPEG XL, ISO/IEC 18181-1."""
+    place = 0
+    try:
+        while not data.startswith(b"\xff\x0a", place):  # boxes of 18181-2 around the codestream
+            length, kind = struct.unpack_from(">I4s", data, place)
+            head = 16 if length == 1 else 8
+            if kind in (b"jxlc", b"jxlp"):
+                place += head + 4 * (kind == b"jxlp")
+                break
+            place += max(length, head)
+        header = int.from_bytes(data[place + 2 : place + 16], "little")
+    except struct.error:
+        raise ImageError("damaged: a JPEG XL without an image") from None
+
+    def bits(count: int) -> int:
+        nonlocal header
+        value, header = header & ((1 << count) - 1), header >> count
+        return value
+
+    small = bits(1)
+    height = 8 * (bits(5) + 1) if small else bits((9, 13, 18, 30)[bits(2)]) + 1
+    if ratio := bits(3):
+        over, under = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
+        return height * over // under, height
+    return (8 * (bits(5) + 1) if small else bits((9, 13, 18, 30)[bits(2)]) + 1), height
+
+
+@cache
+def _plugin(name: str) -> str:
+    """Load the plugin for a format; return its name in Pillow's registry."""
+    try:
+        if name == "JPEG XL":
+            import pillow_jxl  # noqa: F401 - registers itself
+
+            return "JXL"
+        try:
+            import pillow_heif as heif
+        except ImportError:
+            import pi_heif as heif
+        heif.register_heif_opener()
+    except Exception as error:  # a library that it needs is missing
+        raise ImageError(f"{name} is not read, because its plugin cannot be loaded: {error}") from None
+    return "HEIF"
+
+
+def _decode(data: bytes, formats: Sequence[str], size: tuple[int, int] | None = None) -> tuple[Image.Image, int]:
     if not data:
         raise ImageError("the file is empty")
     try:
@@ -185,7 +276,8 @@ def _decode(data: bytes, formats: Sequence[str], size: tuple[int, int] | None = 
                 raise ImageError(f"expected {size[1]}x{size[0]} pixels, got {image.width}x{image.height}")
             _refuse_bombs(image, data)
             image.load()
-            return _to_rgb(_upright(image))
+            eight, suspicious = _to_eight_bits(image)
+            return _to_rgb(_upright(eight, image)), suspicious
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -193,32 +285,56 @@ def _decode(data: bytes, formats: Sequence[str], size: tuple[int, int] | None = 
     except Image.DecompressionBombError as error:
         raise ImageError(f"too many pixels: {error}") from None
     except Exception as error:  # decoders of damaged files raise OSError, struct.error, TypeError, RuntimeError, ...
-        raise ImageError(f"damaged: {shown_name(str(error))}") from None
+        odd = type(error) is ValueError and formats is FORMATS and format_of(data[:HEAD]) == "PNG"
+        raise (_OddTextError if odd else ImageError)(f"damaged: {shown_name(str(error))}") from None
+
+
+def _without_texts(data: bytes) -> bytes:
+    """A PNG without its texts and its colour profile, which may be of any size."""
+    view, parts, place = memoryview(data), [data[:8]], 8
+    while place + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        if kind not in _TEXTS:
+            parts.append(view[place : place + length + 12])
+        place += length + 12
+    return b"".join(parts)
 
 
 def _refuse_bombs(image: Image.Image, data: bytes) -> None:
-    """Refuse a small file that takes minutes or gigabytes to decode."""
+    """Refuse a small file that takes minutes or gigabytes to decode, and one of which Pillow makes other pixels."""
     width, height = image.size
     if image.format == "TIFF":  # whole tiles are decoded, whatever the size of the image
         width = max(width, image.tag_v2.get(_TILE_WIDTH, 0))
         height = max(height, image.tag_v2.get(_TILE_LENGTH, 0))
-    if width * height > Image.MAX_IMAGE_PIXELS:
-        raise ImageError(f"too many pixels: {width}x{height}, at most {Image.MAX_IMAGE_PIXELS:,} are read")
+        if image.tag_v2.get(_PLANES) == 2 and 16 in np.atleast_1d(image.tag_v2.get(_BITS, 8)):
+            raise ImageError("a TIFF of 16 bits in separate planes is not read; save it with interleaved channels")
+    _refuse_size(width, height)
     if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MOST_SCANS + len(data) // _SCAN_BYTES:
         raise ImageError(f"damaged: a JPEG of more than {_MOST_SCANS} scans")
+
+
+def _refuse_size(width: int, height: int) -> None:
+    if width * height > Image.MAX_IMAGE_PIXELS:
+        raise ImageError(f"too many pixels: {width}x{height}, at most {Image.MAX_IMAGE_PIXELS:,} are read")
 
 
 def _open(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
     if data.startswith(b"\x89PNG") and len(data) > _SMALL and data.count(b"iCCP") > _MOST_PROFILES:
         raise ImageError("damaged: a PNG of many colour profiles")  # Pillow unpacks a megabyte for each
-    Image.init()
+    _prepare()
     return Image.open(io.BytesIO(data), formats=[name for name in formats if name in Image.OPEN])
+
+
+@cache
+def _prepare() -> None:
+    Image.init()
+    listen()
 
 
 def _unknown(data: bytes) -> str:
     """Say why no format fits, with the name of the format if its first bytes are known."""
     found = format_of(data[:HEAD])
-    if not found or found in FORMATS:  # the format is known, but its decoder finds no image in it
+    if not found or is_readable(found):  # the format is known, but its decoder finds no image in it
         what = "not an image file, or damaged in its first bytes"
     else:
         what = "; ".join(filter(None, (f"{found} is not read", remedy_of(found))))
@@ -239,23 +355,40 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _is_jpeg(data: bytes) -> bool:
-    with _open(data) as image:
+    if format_of(data[:HEAD]) != "JPEG":
+        return False
+    with listening(), _open(data) as image:
         return image.format == "JPEG"
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    # Decoders of these turn them, and what EXIF says has no meaning there; but a JPEG inside a JPEG XL comes as it is.
+    if source.format in ("HEIF", "JXL") and not getattr(source, "jpeg", False):
+        return image
     # ImageOps.exif_transpose also rewrites the EXIF data, which fails on malformed entries of some cameras.
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    turn = _TURNS.get(source.getexif().get(ExifTags.Base.Orientation))
     return image if turn is None else image.transpose(turn)
 
 
+def _to_eight_bits(image: Image.Image) -> tuple[Image.Image, int]:
+    """Bring values of more bits to 8; return also the bits of what is suspicious about them."""
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image))
+        if values.min() >= 0 and values.max() <= 1:
+            values = (values * 255).round()
+        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)), FLOAT
+    if not (image.mode.startswith("I;16") or image.mode == "I"):
+        return image, 0
+    # Pillow clips 16-bit values at 255; a 16-bit PNG or TIFF opens as I;16 or I.
+    values = np.asarray(image)
+    grey = (np.clip(values, 0, 65535) >> 8).astype(np.uint8)
+    if image.format == "TIFF" and image.tag_v2.get(_INVERTED) == 0:  # Pillow inverts 8 bits only
+        grey = 255 - grey
+    grey[values == image.info.get("transparency", -1)] = 255  # the one transparent value, on white
+    return Image.fromarray(grey), RANGE * bool(0 < values.max() < 65536 // LEAST_OF_RANGE)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow clips 16-bit values at 255; a 16-bit PNG or TIFF opens as I;16 or I.
-        values = np.asarray(image)
-        grey = (np.clip(values, 0, 65535).astype(np.uint16) // 257).astype(np.uint8)
-        grey[values == image.info.get("transparency", -1)] = 255  # the one transparent value, on white
-        image = Image.fromarray(grey)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, "white")

@@ -37,7 +37,9 @@ FLOORS = (
         "preprocess.inputs",
         "preprocess.machine",
         "preprocess.parameters",
+        "preprocess.suspicious",
         "preprocess.terminal",
+        "preprocess.warned",
     },
     {"preprocess.errors", "preprocess.interrupt", "preprocess.text"},
 )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, features
@@ -79,9 +80,72 @@ def test_grey_alpha_is_laid_on_white():
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_sixteen_bit_grey_is_scaled_not_clipped(form):
-    picture = Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16))
-    assert pixels(coded(picture, form)) == [[[value] * 3 for value in (0, 1, 128, 255)]]
+def test_of_sixteen_bits_the_upper_eight_are_kept(form):
+    picture = Image.fromarray(np.array([[0, 255, 256, 32896, 65535]], np.uint16))
+    assert pixels(coded(picture, form)) == [[[value] * 3 for value in (0, 0, 1, 128, 255)]]
+
+
+@pytest.mark.parametrize("name", ["grey.png", "colour.png", "grey.tiff", "grey.pgm", "alpha.png"])
+def test_sixteen_bits_become_what_opencv_makes_of_them(name):
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    colour = np.stack([values, values[::-1], values.T], 2)
+    picture = {"grey": values, "colour": colour, "alpha": np.dstack([colour, np.full_like(values, 65535)])}
+    written, code = cv2.imencode(f".{name.split('.')[1]}", picture[name.split(".")[0]])
+    assert written
+    expected = cv2.imdecode(code, cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(np.asarray(decode(code.tobytes())), expected)
+
+
+def test_sixteen_bit_colour_of_a_tiff_is_within_one_of_opencv():
+    colour = np.random.default_rng(0).integers(0, 65536, (40, 40, 3), np.uint16)
+    code = cv2.imencode(".tiff", colour)[1]  # OpenCV rounds these, and cuts all others; Pillow gives the upper 8 bits
+    expected = cv2.imdecode(code, cv2.IMREAD_COLOR_RGB).astype(int)
+    assert abs(np.asarray(decode(code.tobytes())) - expected).max() == 1
+
+
+def tiff(values: np.ndarray, photometric: int, planes: int = 1) -> bytes:
+    """An uncompressed TIFF by hand: one strip a plane, or one strip of all."""
+    height, width = values.shape[:2]
+    samples = 1 if values.ndim == 2 else values.shape[2]
+    strips = [values] if planes == 1 else [values[..., plane] for plane in range(samples)]
+    size = strips[0].nbytes
+    kind = 3 if values.dtype.kind == "f" else 1
+    depth = values.itemsize * 8
+    tags = {256: [width], 257: [height], 258: [depth] * samples, 259: [1], 262: [photometric]}
+    tags |= {273: [0] * len(strips), 277: [samples], 278: [height], 279: [size] * len(strips)}
+    tags |= {284: [planes], 339: [kind] * samples}
+    after = 8 + 2 + 12 * len(tags) + 4
+    extra, entries, starts = b"", b"", after + sum(4 * len(entry) for entry in tags.values() if len(entry) > 1)
+    tags[273] = [starts + number * size for number in range(len(strips))]
+    for tag, entry in tags.items():
+        packed = struct.pack(f"<{len(entry)}I", *entry)
+        at = packed if len(entry) == 1 else struct.pack("<I", after + len(extra))
+        extra += packed if len(entry) > 1 else b""
+        entries += struct.pack("<HHI", tag, 4, len(entry)) + at
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + extra
+    return head + b"".join(strip.tobytes() for strip in strips)
+
+
+def test_a_tiff_whose_zero_is_white_is_inverted_at_sixteen_bits_too():
+    values = np.array([[0, 256, 65535]], np.uint16)
+    assert pixels(tiff(values, 1)) == [[[0] * 3, [1] * 3, [255] * 3]]
+    assert pixels(tiff(values, 0)) == [[[255] * 3, [254] * 3, [0] * 3]]
+
+
+def test_a_tiff_of_which_pillow_makes_other_pixels_is_refused():
+    colour = np.random.default_rng(0).integers(0, 65536, (9, 9, 3), np.uint16)
+    assert pixels(tiff(colour, 2)) == (colour >> 8).tolist()
+    with pytest.raises(ImageError, match="separate planes is not read; save it with"):
+        decode(tiff(colour, 2, planes=2))
+    eight = (colour >> 8).astype(np.uint8)
+    assert pixels(tiff(eight, 2, planes=2)) == eight.tolist()
+
+
+def test_floating_values_up_to_one_are_scaled_and_others_cut_off():
+    row = np.array([[0, 0.5, 1, np.nan]], np.float32)
+    assert pixels(tiff(row, 1)) == [[[value] * 3 for value in (0, 128, 255, 0)]]
+    row = np.array([[-1, 0.5, 77.9, 1e9]], np.float32)
+    assert pixels(tiff(row, 1)) == [[[value] * 3 for value in (0, 0, 77, 255)]]
 
 
 def test_grey_is_copied_to_three_channels():
@@ -220,6 +284,44 @@ for offset in range(len(buffer.getvalue()) - 160, len(buffer.getvalue())):
 def test_nothing_of_what_the_decoders_say_reaches_the_terminal():
     done = subprocess.run([sys.executable, "-c", HOSTILE], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+LONG = zlib.compress(bytes(3_000_000))
+TEXTS = {
+    "zTXt": chunk(b"zTXt", b"made by\0\0" + LONG),
+    "iTXt": chunk(b"iTXt", b"made by\0\1\0\0\0" + LONG),
+    "tEXt": chunk(b"tEXt", b"made by\0" + b"x" * 70_000_000),
+    "many": chunk(b"zTXt", b"made by\0\0" + zlib.compress(bytes(1_000_000))) * 80,
+    "profile": chunk(b"iCCP", b"name\0\0" + LONG),
+}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the pixels", "behind them"])
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_png_of_long_texts_is_read_upright(text, after):
+    image = noise(8, 16)
+    data = coded(image, "PNG", exif=exif_of(6))
+    place = len(data) - 12 if after and text != "profile" else 33
+    expected = np.asarray(image.transpose(Image.Transpose.ROTATE_270))
+    np.testing.assert_array_equal(np.asarray(decode(data[:place] + TEXTS[text] + data[place:])), expected)
+
+
+def test_the_png_with_a_long_text_that_came_is_read():
+    path = ROOT.parent / "shared" / "cases" / "big-ztxt.png"
+    if not path.exists():
+        pytest.skip("these inputs are not here")
+    expected = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(np.asarray(decode(path.read_bytes())), expected)
+
+
+def test_a_damaged_png_with_a_long_text_stays_damaged():
+    data = coded(noise(), "PNG")
+    with pytest.raises(ImageError, match="damaged"):
+        decode(data[:33] + TEXTS["zTXt"] + data[33:-400])
 
 
 def test_the_guide_names_the_formats():

@@ -4,17 +4,21 @@ import contextlib
 import functools
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.filesize import decimal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from preprocess.text import CONTROLS, shown
 
+LOG_SECONDS = 60.0  # between two lines about long work, where standard error is no terminal
 _HELP = 48  # columns for the text beside an option
 _WIDTH = 160  # columns of a table in a file or a pipe
 
@@ -38,16 +42,39 @@ def say_table(table: Table) -> None:
 @contextlib.contextmanager
 def status(text: str = "") -> Iterator[Callable[[str], None]]:
     """Show on standard error what happens; yield a function that replaces the text."""
+    log = Log()
     with Terminal(stderr=True).status(Text(shown(text))) as line:
-        yield lambda other: line.update(Text(shown(other)))
+
+        def replace(other: str) -> None:
+            line.update(Text(shown(other)))
+            log.say(lambda: other)
+
+        yield replace
+
+
+class Log:
+    """Lines about long work for a log file: at most one a minute, and only where standard error is no terminal.
+
+    A line is printed when work reports, and never by a thread.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._wanted = not Terminal(stderr=True).is_terminal
+        self._clock, self._last = clock, clock()
+
+    def say(self, line: Callable[[], str]) -> None:
+        """Print a line if it is time."""
+        if self._wanted and self._clock() - self._last >= LOG_SECONDS:
+            self._last = self._clock()
+            say(line(), err=True)
 
 
 @contextlib.contextmanager
-def progress_bars(unit: str) -> Iterator[Callable[[str, int | None], Callable]]:
-    """Show bars with a count and a speed; yield a function that adds a bar and returns its ``advance``."""
-    columns = (Words("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(unit), TimeRemainingColumn())
-    with Progress(*columns, console=Terminal(stderr=True)) as progress:
-        yield lambda name, total: functools.partial(progress.advance, progress.add_task(name, total=total))
+def progress_bars(unit: str) -> Iterator[Callable[[str, int | None], "Bar"]]:
+    """Show bars with a count and a speed; yield a function that adds a bar."""
+    columns = (Words("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(unit), TimeLeft())
+    with Bars(*columns, unit=unit) as bars:
+        yield bars.bar
 
 
 class Terminal(Console):
@@ -78,8 +105,116 @@ class Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Format the speed of a task."""
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f} {self.unit}/s" if speed else "")
+        speed = _speed(task)
+        return Text(f"{_amount(speed)} {self.unit}/s" if speed else "")
+
+
+class TimeLeft(ProgressColumn):
+    """Time left beside a progress bar, if the work goes on as it went from its beginning."""
+
+    def render(self, task: Task) -> Text:
+        """Format the time for a task."""
+        return Text(_time_left(task))
+
+
+class Bars(Progress):
+    """Progress bars on standard error; where that is no terminal, a line a minute, and one at the end of long work.
+
+    Parameters
+    ----------
+    columns : of a bar.
+    unit : what is counted; ``bytes`` are shown as kB and so on.
+    options : of rich's ``Progress``.
+    """
+
+    def __init__(self, *columns: ProgressColumn, unit: str = "images", **options: Any) -> None:
+        console = options.pop("console", None) or Terminal(stderr=True)
+        super().__init__(*columns, console=console, disable=not console.is_terminal, **options)
+        self._unit, self._minute, self._logged = unit, Log(self.get_time), {}
+
+    def bar(self, name: str, total: float | None) -> "Bar":
+        """Add a bar."""
+        return Bar(self, self.add_task(name, total=total, line=""))
+
+    def advance(self, task_id: Any, advance: float = 1) -> None:
+        """Count finished units."""
+        super().advance(task_id, advance)
+        with self._lock:
+            self._minute.say(functools.partial(self._line, self._tasks[task_id]))
+
+    def stop(self) -> None:
+        """Take the bars away, or print how long work ended."""
+        super().stop()
+        if self.disable:
+            for task in self.tasks:
+                if task.completed and _seconds(task) >= LOG_SECONDS and self._logged.get(task.id) != task.completed:
+                    say(self._line(task), err=True)
+
+    def _line(self, task: Task) -> str:
+        """For example ``cub -> data/cub.h5: 4,096 of 11,788 images, 103 images/s, 0:01:15 left``."""
+        self._logged[task.id] = task.completed
+        done, speed = task.completed, _speed(task) or 0
+        amount, unit = (decimal, "") if self._unit == "bytes" else (_amount, f" {self._unit}")
+        of = "" if task.total is None else f" of {amount(int(task.total))}"
+        said = [f"{task.description}: {amount(int(done))}{of}{unit}"]
+        if line := task.fields.get("line"):  # has a rate and a time of its own
+            return ", ".join([*said, line])
+        said.append(f"{amount(int(speed) if unit == '' else speed)}{unit}/s")
+        if done == task.total:
+            said.append(f"{_clock_time(_seconds(task))} in all")
+        elif task.total is not None:
+            said.append(f"{_time_left(task)} left")
+        return ", ".join(said)
+
+
+class Bar:
+    """A progress bar: called with a number of finished units."""
+
+    def __init__(self, bars: Bars, task: Any) -> None:
+        self._bars, self._task = bars, task
+
+    def __call__(self, advance: float = 1) -> None:
+        """Count finished units."""
+        self._bars.advance(self._task, advance)
+
+    def begin(self) -> None:
+        """Measure rate and time from here on: what came before, such as the start of a cluster, is not the work."""
+        self._bars.reset(self._task)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work so far."""
+        return next(task.elapsed for task in self._bars.tasks if task.id == self._task)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        if self._bars.disable:
+            say(line, err=True)
+        else:
+            self._bars.console.print(line, soft_wrap=True)
+
+
+def _speed(task: Task) -> float | None:
+    """Units per second since the work began: units come in lumps, such as whole shards, so a short view misleads."""
+    done, seconds = task.completed - task.fields.get("begun", 0), _seconds(task)
+    return done / seconds if done > 0 and seconds else None
+
+
+def _seconds(task: Task) -> float:
+    return (task.elapsed if task.finished_time is None else task.finished_time) or 0.0
+
+
+def _time_left(task: Task) -> str:
+    speed = _speed(task)
+    return _clock_time(task.remaining / speed) if speed and task.remaining is not None else "-:--:--"
+
+
+def _clock_time(seconds: float) -> str:
+    return str(timedelta(seconds=round(max(0.0, seconds))))
+
+
+def _amount(number: float) -> str:
+    return f"{number:,.1f}" if 0 < number < 10 and number != int(number) else f"{number:,.0f}"
 
 
 class _Formatter(click.HelpFormatter):

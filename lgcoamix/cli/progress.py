@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn
 
-from preprocess.terminal import Terminal, Words
+from preprocess.terminal import Bars, TimeLeft, Words
 
 if TYPE_CHECKING:
     from lgcoamix.settings.report import Report
@@ -24,7 +24,7 @@ def training_report() -> "Iterator[Report]":
         MofNCompleteColumn(),
         Words("{task.fields[line]}"),
     )
-    with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
+    with Bars(*columns, transient=True) as progress:
         task = progress.add_task("", total=None, line="")
 
         def start(description: str, total: int) -> Callable[[int], None]:
@@ -40,8 +40,6 @@ def training_report() -> "Iterator[Report]":
 @contextmanager
 def passes() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     """Yield a function that starts a progress bar and returns another one, which counts finished images."""
-    columns = (Words("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
-        yield lambda description, total: functools.partial(
-            progress.advance, progress.add_task(description, total=total)
-        )
+    columns = (Words("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    with Bars(*columns, transient=True) as bars:
+        yield bars.bar

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,7 @@ from lgcoamix.settings.text import suggest
 from preprocess import interrupt
 from preprocess.inputs import confined, require_regular
 from preprocess.machine import cores
+from preprocess.terminal import Log
 from preprocess.text import listed, shown_name
 
 TRAIN = (sys.executable, "-m", "lgcoamix", "train")
@@ -222,6 +224,7 @@ def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> t
             running.start()
             time.sleep(_PAUSE)
             running.collect()
+            running.log.say(running.progress)
         killed = running.end()
     if running.stopped_by:
         done = sum(cell.finished for cell in cells)
@@ -242,6 +245,9 @@ class _Running:
     ----------
     taken : cells that another process trained in when they were tried.
     unchanged : cells that were finished before they were started here.
+    begun : when the running cells started, in seconds of the monotonic clock.
+    spent : seconds that each finished training took.
+    log : for a line a minute.
     stopped_by : a signal, or 0.
     """
 
@@ -252,6 +258,9 @@ class _Running:
     failures: list[Failure] = field(default_factory=list)
     taken: set[Cell] = field(default_factory=set)
     unchanged: set[Cell] = field(default_factory=set)
+    begun: dict[Cell, float] = field(default_factory=dict)
+    spent: list[float] = field(default_factory=list)
+    log: Log = field(default_factory=Log)
     stopped_by: int = 0
 
     def note(self, number: int, _: FrameType | None) -> None:
@@ -289,8 +298,25 @@ class _Running:
             elif code or not cell.finished:
                 reason = f"exit code {code}" if code else "it ended without results.json"
                 self._fail(cell, f"{reason}, see {cell.log}" if self.jobs > 1 else reason)
+            elif cell in self.unchanged:
+                self.say(f"{cell.name}: already finished, left unchanged")
             else:
-                self.say(f"{cell.name}: {'already finished, left unchanged' if cell in self.unchanged else 'done'}")
+                self.spent.append(time.monotonic() - self.begun[cell])
+                self.say(f"{cell.name}: done")
+
+    def progress(self) -> str:
+        """For example ``3 of 9 cells done, running: mixup-s0, cutmix-s0, 1:20:00 left``."""
+        done = len(self.unchanged - set(self.processes.values())) + len(self.spent)
+        total = done + len(self.failures) + len(self.processes) + len(self.waiting)
+        running = [cell.name for cell in self.processes.values()]
+        said = [f"{done} of {total} cells done", *([f"{len(self.failures)} failed"] if self.failures else [])]
+        said += [f"running: {listed(running)}"] if running else []
+        if self.spent:
+            each, now = sum(self.spent) / len(self.spent), time.monotonic()
+            rest = sum(max(0.0, each - now + self.begun[cell]) for cell in self.processes.values())
+            left = (rest + each * len(self.waiting)) / min(self.jobs, max(1, len(self.processes) + len(self.waiting)))
+            said.append(f"{timedelta(seconds=round(left))} left")
+        return ", ".join(said)
 
     def end(self) -> list[str]:
         """Forward the signal, and wait for the cells that still run. Ctrl-C waits for a moment, then kills.
@@ -333,6 +359,7 @@ class _Running:
         else:
             self.say(f"{cell.name}: training -> {cell.folder}")
         with self._output(cell) as output:
+            self.begun[cell] = time.monotonic()
             self.processes[children.start(cell.command, output, self._environment())] = cell
 
     @contextmanager

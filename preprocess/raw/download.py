@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests import Response
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 from urllib3.exceptions import HTTPError
 
@@ -27,7 +27,7 @@ from preprocess.errors import DatasetError, MissingDataError, UnavailableError
 from preprocess.files import lock
 from preprocess.inputs import require_regular
 from preprocess.raw.unpack import is_archive, unpack
-from preprocess.terminal import Terminal, Words, status
+from preprocess.terminal import Bars, Terminal, Words, status
 from preprocess.text import shown_name
 
 try:
@@ -227,13 +227,14 @@ class _Download:
         self.furthest = self.length  # greatest length so far
         self.pieced = False  # whether several attempts contributed
         self.tries = 0
-        self.progress = Progress(
+        self.progress = Bars(
             Words("{task.description}"),
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
             console=console,
+            unit="bytes",
         )
         self.bar = self.progress.add_task(archive.name, total=archive.size, completed=self.length)
 
@@ -311,7 +312,7 @@ class _Download:
             elif _range_of(response)[0] != start:
                 self._start_over("the server sent another range than requested")
             total = self._total(response)
-            self.progress.reset(self.bar, total=total, completed=start)
+            self.progress.reset(self.bar, total=total, completed=start, begun=start)
             self._append(response, "ab" if start else "wb", _LARGEST if total is None else total)
         if total is not None and self.length < total:
             raise _SetbackError(f"the connection ended after {self.length} of {total} bytes")

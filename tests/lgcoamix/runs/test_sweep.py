@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from lgcoamix.cli import main
 from lgcoamix.errors import Interrupted, SettingsError
-from lgcoamix.runs.sweep import Cell, Variant, make_cells, parse_seeds, parse_variants, run_cells
+from lgcoamix.runs.sweep import Cell, Variant, _Running, make_cells, parse_seeds, parse_variants, run_cells
 from tests.conftest import ROOT, Run
 
 # Takes the options of train. --fail CODE, --wait NAME, --hang NAME and --seconds are its own.
@@ -257,6 +257,24 @@ def test_several_at_a_time_share_the_cores_and_write_logs(cells, monkeypatch, ca
     assert run_cells(cells(), 2, lambda line: None) == ()
     assert _calls(cells()[2])[1][1] == "3"
     assert cells()[2].log.read_text() == "I train none-s1\n" * 2  # of the failed and of the good run
+
+
+def test_a_sweep_tells_a_log_file_how_far_it_is(cells, monkeypatch, capfd):
+    mine = cells("--seconds", "0.2", seeds=(0,))
+    run_cells(mine, 2, lambda line: None)
+    assert "cells done" not in capfd.readouterr().err  # it took less than a minute
+    monkeypatch.setattr("preprocess.terminal.LOG_SECONDS", 0.0)
+    run_cells(cells("--seconds", "0.2", seeds=(1,)), 2, lambda line: None)
+    assert "0 of 2 cells done, running: none-s1, cutmix-s1\n" in capfd.readouterr().err
+
+
+def test_the_time_left_of_a_sweep_is_that_of_its_cells(cells, monkeypatch):
+    first, second, third, *rest = cells(seeds=(0, 1, 2))
+    monkeypatch.setattr("lgcoamix.runs.sweep.time.monotonic", lambda: 1000.0)
+    running = _Running(2, lambda line: None, rest, begun={second: 970.0, third: 600.0}, spent=[90.0, 110.0])
+    running.processes, running.unchanged = {1: second, 2: third}, {first}
+    # 70 s of one and none of the other, which is late; 100 s for each of the three that wait; two at a time.
+    assert running.progress() == "3 of 8 cells done, running: cutmix-s0, none-s1, 0:03:05 left"
 
 
 @pytest.mark.parametrize("code", [130, 143])

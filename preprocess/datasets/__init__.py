@@ -13,6 +13,7 @@ from preprocess.datasets.dogs import DOGS
 from preprocess.datasets.flowers102 import FLOWERS102
 from preprocess.datasets.folder import FOLDER
 from preprocess.datasets.imagenet import IMAGENET, TINY_IMAGENET
+from preprocess.datasets.webdataset import WEBDATASET
 
 DATASETS: dict[str, Adapter] = {
     "cub": CUB,
@@ -26,6 +27,7 @@ DATASETS: dict[str, Adapter] = {
     "tiny-imagenet": TINY_IMAGENET,
     "imagenet": IMAGENET,
     "folder": FOLDER,
+    "webdataset": WEBDATASET,
     "demo": DEMO,
 }
 

@@ -1,0 +1,199 @@
+"""What stores of other people share: splits by the names of files, classes by labels, keys that are unique."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.datasets.base import SPLITS, Request, split_name
+from preprocess.errors import DatasetError
+from preprocess.text import listed, shown_name
+
+Label = int | str | None  # a number, a name, or none
+
+LABELS = (
+    "label",
+    "labels",
+    "fine_label",
+    "class",
+    "class_label",
+    "class_id",
+    "class_name",
+    "category",
+    "target",
+    "cls",
+)
+_SHOWN = 5
+_NUMBER = re.compile(r"0|-?[1-9]\d{0,8}")
+
+
+def split_in(path: Path) -> str | None:
+    """Return the split that a relative path names: a word of the file's name, else of the nearest folder's.
+
+    Raises
+    ------
+    DatasetError : one name has the words of two splits.
+    """
+    for part in reversed(path.parts):
+        found = sorted({split_name(word) for word in re.findall("[A-Za-z]+", part)} & set(SPLITS))
+        if len(found) > 1:
+            raise DatasetError(f"{path}: the name {part} is of both {found[0]} and {found[1]}; rename it")
+        if found:
+            return found[0]
+    return None
+
+
+def by_split(home: Path, files: Iterable[Path], request: Request) -> tuple[dict[str, list[Path]], bool]:
+    """Sort files into splits by their paths below ``home``. Without any split, all are in ``train``.
+
+    Returns
+    -------
+    The files of each split, also of those that nobody asked for; and whether there is no split.
+
+    Raises
+    ------
+    DatasetError : some files name a split and others do not, and ``request.splits`` does not leave them out; or a split
+        that is asked for has no files.
+    """
+    found: dict[str | None, list[Path]] = {}
+    for path in files:
+        found.setdefault(split_in(path.relative_to(home)), []).append(path)
+    others = found.pop(None, [])
+    if not found:
+        return {"train": others}, True
+    splits = {name: found[name] for name in SPLITS if name in found}
+    if others and request.splits is None:
+        raise DatasetError(
+            f"{others[0]} names no split, as {next(iter(splits.values()))[0]} does; put train, val or test into its "
+            f"name, or leave it out with --splits {','.join(splits)}"
+        )
+    refuse_unknown_splits(home, splits, request)
+    return splits, False
+
+
+def refuse_unknown_splits(home: Path, splits: Mapping[str, object], request: Request) -> None:
+    """Raise a DatasetError if a split is asked for that is not there."""
+    if unknown := [name for name in request.splits or () if name not in splits]:
+        raise DatasetError(f"{home} has no split {unknown[0]!r}; it has {', '.join(splits)}")
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Labels as numbers: class names, and for every split a number or None for each of its images."""
+
+    classes: tuple[str, ...]
+    labels: dict[str, list[int | None]]
+    notes: tuple[str, ...]
+
+
+def number_labels(values: Mapping[str, Sequence[Label]], names: Sequence[str] | None, request: Request) -> Numbered:
+    """Number labels, which are numbers or names; None and -1 mean that there is none.
+
+    Parameters
+    ----------
+    values : split -> the label of every image; with ``train`` if it is there, even if nobody asks for it.
+    names : class names in the order of their numbers; None if the labels in ``train`` are all that is known. These are
+        sorted, by value if all are numbers.
+    request : the splits to number.
+
+    Raises
+    ------
+    DatasetError : a label has no class, a class of another split is not in ``train``, or a split that is asked for has
+        no labels at all.
+    """
+    read = _unified(values)
+    names = None if names is None else tuple(unicodedata.normalize("NFC", name) for name in names)
+    place = _places(read, names)
+    classes = tuple(map(str, place)) if names is None else names
+    labels: dict[str, list[int | None]] = {}
+    notes: list[str] = []
+    for split, mine in read.items():
+        if not request.wants(split):
+            continue
+        numbers = [None if value is None else place.get(value) for value in mine]
+        _refuse_unplaced(split, mine, numbers, classes)
+        lost = numbers.count(None)
+        if lost == len(mine) and request.splits is None and len(read) > 1:
+            notes.append(f"warning: {split} is left out: none of its {lost:,} images has a label")
+            continue
+        if lost == len(mine):
+            raise DatasetError(f"{split}: none of its {lost:,} images has a label, so no store can be built of it")
+        if lost:
+            notes.append(
+                f"warning: {split}: {lost:,} of {len(mine):,} images have no label (none, or -1) and are left out, the "
+                f"first is number {numbers.index(None) + 1:,}"
+            )
+        labels[split] = numbers
+    notes += _compare(classes, {split: set(numbers) - {None} for split, numbers in labels.items()})
+    return Numbered(classes, labels, tuple(notes))
+
+
+def unique(keys: Iterable[str]) -> tuple[list[str], int]:
+    """Append ``-2``, ``-3``, ... to the names of keys that were there before; also count these."""
+    taken: set[str] = set()
+    last: dict[str, int] = {}
+    found, changed = [], 0
+    for key in keys:
+        mine = key
+        if key in taken:
+            changed += 1
+            folder, slash, name = key.rpartition("/")
+            stem, dot, suffix = name.rpartition(".") if "." in name[1:] else (name, "", "")
+            while mine in taken:
+                last[key] = last.get(key, 1) + 1
+                mine = f"{folder}{slash}{stem}-{last[key]}{dot}{suffix}"
+        taken.add(mine)
+        found.append(mine)
+    return found, changed
+
+
+def _unified(values: Mapping[str, Sequence[Label]]) -> dict[str, list[Label]]:
+    """Labels without -1; texts become numbers if all of them are numbers."""
+    distinct = {value for mine in values.values() for value in mine if value is not None}
+    texts = {value for value in distinct if isinstance(value, str)}
+    if all(_NUMBER.fullmatch(text) for text in texts):
+        meant: dict[Label, Label] = {text: int(text) for text in texts}
+    elif len(texts) < len(distinct):
+        number = next(value for value in distinct if not isinstance(value, str))
+        raise DatasetError(f"expected labels that are all numbers or all names, got {number} and {min(texts)[:60]!r}")
+    else:
+        meant = {text: unicodedata.normalize("NFC", text) for text in texts}
+    meant |= {-1: None, "-1": None, None: None}
+    return {split: [meant.get(value, value) for value in mine] for split, mine in values.items()}
+
+
+def _places(values: Mapping[str, Sequence[Label]], names: Sequence[str] | None) -> dict[Label, int]:
+    """Return the number of every label."""
+    if names is not None:
+        return {name: number for number, name in enumerate(names)} | {number: number for number in range(len(names))}
+    first = [values["train"]] if "train" in values else values.values()
+    distinct = {value for mine in first for value in mine if value is not None}
+    return {value: number for number, value in enumerate(sorted(distinct))}
+
+
+def _refuse_unplaced(
+    split: str, values: Sequence[Label], numbers: Sequence[int | None], classes: Sequence[str]
+) -> None:
+    odd = {value for value, number in zip(values, numbers, strict=True) if number is None and value is not None}
+    if odd:
+        shown = listed([shown_name(str(value)[:60]) for value in sorted(odd, key=str)], _SHOWN)
+        raise DatasetError(
+            f"{split} has labels without a class: {shown}; the {len(classes):,} classes are {listed(classes, _SHOWN)}"
+        )
+
+
+def _compare(classes: Sequence[str], found: Mapping[str, set]) -> list[str]:
+    """Warn of classes that splits lack; refuse those that only ``train`` lacks."""
+    notes = []
+    for split, numbers in found.items():
+        if extra := sorted(numbers - found.get("train", numbers)):
+            raise DatasetError(
+                f"{split} has classes that train lacks, which no network can learn: "
+                f"{listed([classes[number] for number in extra], _SHOWN)}; leave the split out: --splits train"
+            )
+        if lacking := [name for number, name in enumerate(classes) if number not in numbers]:
+            notes.append(
+                f"warning: {split} lacks {len(lacking):,} of {len(classes):,} classes: {listed(lacking, _SHOWN)}"
+            )
+    return notes

@@ -113,6 +113,7 @@ class Listing:
     notes : what was guessed, substituted or left out, one line each, for the terminal.
     left_out : reason -> (count, path of one): the files and folders under the root that are not in the listing.
     total : number of images under the root, also of splits that are not asked for.
+    walked : whether every sample was found on the disk; else some may be names in a table whose files are missing.
     """
 
     classes: tuple[str, ...]
@@ -125,6 +126,7 @@ class Listing:
     notes: tuple[str, ...] = ()
     left_out: dict[str, tuple[int, str]] = field(default_factory=dict)
     total: int = 0
+    walked: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Archive:
     size : in bytes; None if unknown.
     holds : a folder or file of the archive; if it exists, the archive is not needed. Required if a set has several
         archives.
+    splits : the splits that need it; empty for all.
     """
 
     name: str
@@ -146,6 +149,11 @@ class Archive:
     digest: str | None
     size: int | None = None
     holds: str | None = None
+    splits: tuple[str, ...] = ()
+
+    def is_needed(self, request: Request) -> bool:
+        """Whether a split that is asked for needs it."""
+        return not self.splits or any(map(request.wants, self.splits))
 
 
 @dataclass(frozen=True)

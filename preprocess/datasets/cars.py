@@ -57,10 +57,10 @@ CARS = Adapter(
     source="the official site (ai.stanford.edu/~jkrause/cars) is offline; find a copy",
     licence="non-commercial research, as ImageNet",
     archives=(
-        Archive("cars_train.tgz", None, f"sha256:{_TRAIN_SUM}", holds="cars_train"),
-        Archive("cars_test.tgz", None, f"sha256:{_TEST_SUM}", holds="cars_test"),
+        Archive("cars_train.tgz", None, f"sha256:{_TRAIN_SUM}", holds="cars_train", splits=("train",)),
+        Archive("cars_test.tgz", None, f"sha256:{_TEST_SUM}", holds="cars_test", splits=("test",)),
         Archive("car_devkit.tgz", None, None, holds="devkit"),
-        Archive("cars_test_annos_withlabels.mat", None, None),
+        Archive(_TEST, None, None, splits=("test",)),
     ),
     counts={"train": 8_144, "test": 8_041},
     classes=196,

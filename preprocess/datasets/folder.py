@@ -1,12 +1,13 @@
 """Any folder of images: ``<split>/<class>/...``, or ``<class>/...`` without a split."""
 
+import os
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, Sample, split_name
 from preprocess.datasets.census import count_left_out, describe
-from preprocess.datasets.tree import folders_in, images_in, is_image, walk
+from preprocess.datasets.tree import folders_in, is_image, names_in, walk
 from preprocess.errors import DatasetError, MissingDataError, SettingError
 from preprocess.text import listed
 
@@ -64,7 +65,7 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
         if not request.wants(split):
             continue
         found = classes if split == "train" else _class_folders(folder)
-        images = {name: [path for home in homes for path in images_in(home)] for name, homes in found.items()}
+        images = {name: [path for each in folders for path in names_in(each)] for name, folders in found.items()}
         full = {name: paths for name, paths in images.items() if paths}
         if split == "train":
             _refuse_empty(folder, {name: found[name] for name in images.keys() - full.keys()})
@@ -78,8 +79,14 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
                 f"{listed(lacking, _SHOWN)}; the labels are those of {first.name}/"
             )
         pairs = ((label_of[name], path) for name, paths in full.items() for path in paths)
-        splits[split] = tuple(Sample(path.relative_to(home).as_posix(), label, path) for label, path in pairs)
-    return Listing(tuple(classes), splits, notes=tuple(notes))
+        splits[split] = _samples(home, pairs)
+    return Listing(tuple(classes), splits, notes=tuple(notes), walked=True)
+
+
+def _samples(home: Path, pairs: Iterable[tuple[int, str]]) -> tuple[Sample, ...]:
+    """Samples of labels and paths below a folder."""
+    inside = len(os.fspath(home / "x")) - 1
+    return tuple(Sample(path[inside:].replace(os.sep, "/"), label, Path(path)) for label, path in pairs)
 
 
 def _home(root: Path) -> Path | None:
@@ -126,16 +133,12 @@ def _undivided(root: Path) -> Listing:
         raise MissingDataError(f"there is no folder {root}")
     home = _classes_home(root)
     classes = _class_folders(home)
-    images = {name: [path for folder in folders for path in images_in(folder)] for name, folders in classes.items()}
+    images = {name: [path for folder in folders for path in names_in(folder)] for name, folders in classes.items()}
     images = {name: paths for name, paths in images.items() if paths}
     if not images:
         raise MissingDataError(_no_images(root))
-    samples = [
-        Sample(path.relative_to(home).as_posix(), label, path)
-        for label, paths in enumerate(images.values())
-        for path in paths
-    ]
-    return Listing(tuple(images), {"train": tuple(samples)}, undivided=True)
+    pairs = ((label, path) for label, paths in enumerate(images.values()) for path in paths)
+    return Listing(tuple(images), {"train": _samples(home, pairs)}, undivided=True, walked=True)
 
 
 def _classes_home(root: Path) -> Path:

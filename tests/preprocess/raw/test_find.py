@@ -1,5 +1,6 @@
 """From nothing to a store: the command fetches a set in its official layout from a real server, once."""
 
+import gc
 import hashlib
 import io
 import tarfile
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from preprocess.datasets import DATASETS, Archive
+from preprocess.datasets import DATASETS, Archive, Request
+from preprocess.errors import MissingDataError
 from preprocess.raw import adapters, catalogue, download
+from preprocess.raw.find import Source, find_raw_data
 from preprocess.store import Store
 from tests.conftest import paint
 from tests.preprocess.conftest import QUICK, here
@@ -227,3 +230,23 @@ def test_the_list_says_that_a_whole_set_is_whole(monkeypatch, tmp_path):
 
 def test_an_unknown_set_is_a_usage_error():
     assert here("datasets", "cubs").exit_code == 2
+
+
+def test_the_files_of_splits_that_are_not_asked_for_are_not_fetched(tmp_path):
+    with pytest.raises(MissingDataError) as caught:
+        find_raw_data(Source("cars", DATASETS["cars"], tmp_path, Request(splits=("train",))))
+    assert "cars_train.tgz is missing" in str(caught.value)
+    assert "cars_test" not in str(caught.value).split("expected layout")[0]
+    with pytest.raises(MissingDataError, match=r"cars_test_annos_withlabels\.mat is missing"):
+        find_raw_data(Source("cars", DATASETS["cars"], tmp_path))
+
+
+def test_listing_leaves_the_collector_as_it_was(tmp_path):
+    for enabled in (True, False):
+        (gc.enable if enabled else gc.disable)()
+        try:
+            with pytest.raises(MissingDataError):
+                find_raw_data(Source("folder", DATASETS["folder"], tmp_path))
+            assert gc.isenabled() == enabled
+        finally:
+            gc.enable()

@@ -15,6 +15,7 @@ from preprocess.errors import DatasetError
 from preprocess.raw.selection import (
     check_counts,
     check_names,
+    count_differences,
     look_alikes,
     read_exclude_list,
     refuse_unknown_keys,
@@ -99,8 +100,23 @@ def test_every_other_count_is_shown(found, lines):
     assert str(caught.value).splitlines() == [
         "birds differs from the published set:",
         *(f"  {line}" for line in lines),
-        "complete it (remove it and download it again), or use it as it is with --partial",
+        "complete it, or use it as it is with --partial",
     ]
+
+
+@pytest.mark.parametrize("name", ["cub", "cars"])
+def test_what_completes_a_set_depends_on_whether_it_can_be_downloaded(name):
+    with pytest.raises(DatasetError) as caught:
+        check_counts(name, DATASETS[name], listing(train="ab", test="ba"))
+    again = "complete it (remove it and download it again), or"
+    assert (again in str(caught.value)) == (name == "cub")
+
+
+def test_the_files_of_a_walk_are_not_looked_at_again(tmp_path):
+    gone = tuple(Sample(f"{place}.png", place % 2, tmp_path / f"{place}.png") for place in range(3))
+    found = replace(listing(test="ab"), splits={"train": gone, "test": listing(test="ab").splits["test"]})
+    assert list(count_differences(OFFICIAL, replace(found, walked=True))) == []
+    assert list(count_differences(OFFICIAL, found)) == ["train: 3 files are missing, the first is 0.png"]
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name != "folder"])

@@ -1,6 +1,7 @@
 """Types of options, for both command lines."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,19 @@ class Choice(click.Choice):
         meant = " or ".join(map(repr, near(str(value), map(str, self.choices), parts=True)))
         names = ", ".join(map(repr, self.choices))
         return f"{value!r} is not one of {names}" + (f"; did you mean {meant}?" if meant else ".")
+
+
+class Duration(click.ParamType):
+    """A time such as 30s, 30m or 2h, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a time."""
+        found = re.fullmatch("([0-9]{1,5})([smh])", str(value))
+        if found is None:
+            self.fail(f"expected a time such as 30s, 30m or 2h, got {value!r}", param, ctx)
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 class FiniteRange(click.FloatRange):

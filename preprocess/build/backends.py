@@ -1,7 +1,6 @@
 """The backends that run tasks: local processes, local threads, or a Dask or Ray cluster."""
 
 import contextlib
-import itertools
 import logging
 import os
 import re
@@ -9,8 +8,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -22,9 +23,30 @@ BACKENDS = ("loky", "threading", *CLUSTERS)
 _MOST_THREADS = 4
 _SMALL, _MANY = 64, 5_000  # pixels, images
 _REACH_SECONDS = 30
-_START_SECONDS = 8  # that a scheduler may still take to listen: it is often started by the command before
+_LOOK_SECONDS = 2  # between two looks at a cluster where nothing ends
+_AHEAD = 4  # tasks for each worker of a cluster that it has or that wait there
 _LAST_PORT = 65_535
 _IDLE_SECONDS = 20  # an orphaned worker exits after this time
+_KEPT = "Finished shards are kept; run the same command to continue"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What somebody who waits for work is told, and for how long the work waits.
+
+    Parameters
+    ----------
+    wait : seconds that the scheduler of a cluster may take to answer, and then its first worker to come.
+    say : shows a line of text.
+    begin : called once there are workers. On a cluster, work is measured from here.
+    """
+
+    wait: float = 10.0
+    say: Callable[[str], None] = lambda line: None
+    begin: Callable[[], None] = lambda: None
+
+
+QUIET = Watch()
 
 
 def choose_backend(algorithm: str, jobs: int, size: int | None, images: int) -> str:
@@ -48,6 +70,7 @@ def run_parallel(
     jobs: int,
     backend: str,
     scheduler: str | None = None,
+    watch: Watch = QUIET,
 ) -> None:
     """Call ``work`` with every tuple of arguments.
 
@@ -59,16 +82,24 @@ def run_parallel(
     jobs : number of workers; ignored if ``scheduler`` is given.
     backend : one of ``BACKENDS``.
     scheduler : address of a running Dask scheduler or Ray head; None starts workers on this machine.
+    watch : what to tell meanwhile.
 
     Raises
     ------
     BuildError : a worker died, or the cluster cannot be reached.
     """
-    engines = {"loky": _in_processes, "threading": _in_threads, "dask": _on_dask, "ray": _on_ray}
+    local = {"loky": _in_processes, "threading": _in_threads}
+    clusters = {"dask": _dask, "ray": _ray}
 
     def run_all() -> None:
-        for result in engines[backend](work, calls, jobs, scheduler):
-            done(result)
+        if backend in local:
+            watch.begin()
+            for result in local[backend](work, calls, jobs):
+                done(result)
+            return
+        with clusters[backend](jobs, scheduler, watch) as cluster:
+            for result in _on_cluster(cluster, work, calls, watch):
+                done(result)
 
     if backend != "threading" and hasattr(signal, "pthread_sigmask"):
         _start_trackers()
@@ -77,11 +108,11 @@ def run_parallel(
     except BrokenProcessPool:
         raise BuildError(
             "a worker process died: it was killed or ran out of memory (lower --jobs or --shard-size to use less). "
-            "Finished shards are kept; run the same command to continue"
+            f"{_KEPT}"
         ) from None
 
 
-def _in_processes(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: None) -> Iterator:
+def _in_processes(work: Callable, calls: Iterable[tuple], jobs: int) -> Iterator:
     import joblib  # here and below: the command line imports this module for its constants
 
     run = joblib.Parallel(
@@ -94,7 +125,7 @@ def _in_processes(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: 
     yield from run(joblib.delayed(work)(*call) for call in calls)
 
 
-def _in_threads(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: None) -> Iterator:
+def _in_threads(work: Callable, calls: Iterable[tuple], jobs: int) -> Iterator:
     # Not joblib's threads: after an error they keep running while the interpreter exits, which can hang.
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(work, *call) for call in calls]
@@ -105,67 +136,203 @@ def _in_threads(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: No
             pool.shutdown(cancel_futures=True)
 
 
-def _on_dask(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | None) -> Iterator:
-    import joblib
+def _on_cluster(cluster: "_Dask | _Ray", work: Callable, calls: Iterable[tuple], watch: Watch) -> Iterator:
+    """Keep all workers busy that there are: more may come at any time, and all may go."""
+    with _failures(cluster):
+        first = cluster.submit(_load, (work,))  # before there are workers: some clusters grow with the tasks that wait
+        while _workers(cluster, watch) and not cluster.finished({first}):
+            pass
+        cluster.result(first)
+        watch.begin()
+        yield from _run_all(cluster, work, calls, watch)
 
+
+def _run_all(cluster: "_Dask | _Ray", work: Callable, calls: Iterable[tuple], watch: Watch) -> Iterator:
+    todo, pending = list(calls)[::-1], set()
+    while todo or pending:
+        room = _AHEAD * _workers(cluster, watch) - len(pending)
+        pending |= {cluster.submit(work, todo.pop()) for _ in range(min(room, len(todo)))}
+        done = cluster.finished(pending)
+        pending -= done
+        yield from map(cluster.result, done)
+
+
+def _load(work: Callable) -> None:
+    """Do nothing, in a worker: to take the argument, it has imported it."""
+
+
+@contextlib.contextmanager
+def _failures(cluster: "_Dask | _Ray") -> Iterator[None]:
+    try:
+        yield
+    except cluster.deaths as error:
+        reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
+        raise BuildError(
+            f"{cluster.name} or a worker ended, or cannot be reached any more ({reason}): see their logs; if a worker "
+            f"ran out of memory, lower --shard-size. {_KEPT}"
+        ) from None
+    except Exception as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ModuleNotFoundError):
+            raise BuildError(
+                f"a machine of {cluster.name} has no package {cause.name}: install the same packages, lgcoamix itself "
+                "included, where its scheduler and its workers run, and start them again"
+            ) from None
+        raise
+
+
+def _workers(cluster: "_Dask | _Ray", watch: Watch) -> int:
+    """The number of tasks that can run at once; waits for the first worker."""
+    patience = _Patience(f"a worker of {cluster.name}", watch)
+    while (number := cluster.workers()) == 0:
+        if patience.ended():
+            raise BuildError(
+                f"{cluster.name} has no worker after {_shown(watch.wait)}; {cluster.how}, or wait longer, for example "
+                f"--wait 30m. {_KEPT}"
+            )
+    return number
+
+
+class _Dask:
+    """A Dask cluster."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        from distributed import KilledWorker
+        from distributed.comm import CommClosedError
+
+        self.client, self.name = client, name
+        self.how = f"start some with: dask worker {client.scheduler.address} --nthreads 1"
+        self.deaths = (KilledWorker, CancelledError, CommClosedError)
+
+    def workers(self) -> int:
+        return sum(self.client.nthreads().values())
+
+    def submit(self, work: Callable, call: tuple) -> Any:
+        return self.client.submit(work, *call, pure=False)
+
+    def finished(self, tasks: set) -> set:
+        from distributed import wait
+
+        try:
+            return wait(tasks, _LOOK_SECONDS, "FIRST_COMPLETED").done
+        except TimeoutError:
+            return set()
+
+    def result(self, task: Any) -> Any:
+        return task.result()
+
+
+@contextlib.contextmanager
+def _dask(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[_Dask]:
     try:
         from distributed import Client, LocalCluster
     except ImportError:
         raise BuildError("--backend dask needs Dask: pip install 'lgcoamix[dask]'") from None
+    name = f"the Dask scheduler {scheduler or ''}".strip()
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it shows tracebacks of what is told here
     with contextlib.ExitStack() as stack:
         try:
             if scheduler:
-                _knock(scheduler)  # Dask fails on odd addresses in many ways, after up to 30 s
-            local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
+                _knock(scheduler, name, watch)  # Dask fails on odd addresses in many ways, after up to 30 s
+            local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
             where = scheduler or stack.enter_context(LocalCluster(**local))
-            stack.enter_context(Client(where, timeout=_REACH_SECONDS))
+            client = stack.enter_context(Client(where, timeout=_REACH_SECONDS))
         except Exception as error:  # no connection, a scheduler that asks for certificates, ...
-            raise BuildError(f"the Dask scheduler {scheduler or ''} cannot be reached: {error}") from None
-        stack.enter_context(joblib.parallel_config(backend="dask"))
-        yield from joblib.Parallel(return_as="generator_unordered")(joblib.delayed(work)(*call) for call in calls)
+            raise BuildError(f"{name} cannot be reached: {error}{_longer(error)}") from None
+        yield _Dask(client, name)
 
 
-def _on_ray(work: Callable, calls: Iterable[tuple], jobs: int, scheduler: str | None) -> Iterator:
-    import joblib
+class _Ray:
+    """A Ray cluster."""
 
+    def __init__(self, name: str) -> None:
+        import ray
+
+        self.ray, self.name = ray, name
+        self.how = "start some with: ray start --address HOST:PORT"
+        self.deaths = (ray.exceptions.WorkerCrashedError, ray.exceptions.RaySystemError)
+
+    def workers(self) -> int:
+        return int(self.ray.cluster_resources().get("CPU", 0))
+
+    def submit(self, work: Callable, call: tuple) -> Any:
+        return self.ray.remote(work).remote(*call)
+
+    def finished(self, tasks: set) -> set:
+        return set(self.ray.wait(list(tasks), num_returns=1, timeout=_LOOK_SECONDS)[0])
+
+    def result(self, task: Any) -> Any:
+        try:
+            return self.ray.get(task)
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+
+
+@contextlib.contextmanager
+def _ray(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[_Ray]:
     try:
         import ray
-        from ray.util.joblib import register_ray
     except ImportError:
         raise BuildError("--backend ray needs Ray: pip install 'lgcoamix[ray]'") from None
+    name = f"the Ray head {scheduler or ''}".strip()
     local = {} if scheduler else {"num_cpus": jobs, "include_dashboard": False}
     try:
         if scheduler:
-            _knock(scheduler)  # ray.init would retry for many minutes
+            _knock(scheduler, name, watch)  # ray.init would retry for many minutes
         ray.init(address=scheduler or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
     except Exception as error:
-        raise BuildError(f"the Ray head {scheduler or ''} cannot be reached: {error}") from None
+        raise BuildError(f"{name} cannot be reached: {error}{_longer(error)}") from None
     try:
-        register_ray()
-        workers = int(ray.cluster_resources().get("CPU", 1))
-        with joblib.Parallel(workers, backend="ray", batch_size=1) as run:
-            # Ray's backend returns lists only. Short lists show progress and do not submit all tasks at once.
-            rest = (joblib.delayed(work)(*call) for call in calls)
-            while part := list(itertools.islice(rest, 4 * workers)):
-                yield from run(part)
+        yield _Ray(name)
     finally:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Raise OSError or ValueError if nothing listens at ``HOST:PORT``, ``tcp://HOST:PORT`` or ``ray://HOST:PORT``."""
+def _knock(address: str, name: str, watch: Watch) -> None:
+    """Wait until something listens at ``HOST:PORT``, ``tcp://HOST:PORT`` or ``ray://HOST:PORT``.
+
+    Raises
+    ------
+    OSError, ValueError : nothing does, or the address is none.
+    """
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > _LAST_PORT:
         raise ValueError("expected an address such as 127.0.0.1:8786")
-    begin = time.monotonic()
+    patience = _Patience(f"{name} to listen", watch)
     while True:
         try:
             socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
             return
-        except ConnectionRefusedError:
-            if time.monotonic() - begin > _START_SECONDS:
+        except socket.gaierror:  # no such host
+            raise
+        except OSError:  # not started yet, or its machine is not
+            if patience.ended():
                 raise
-            time.sleep(0.2)
+
+
+class _Patience:
+    """A wait for something on a cluster, which is said once."""
+
+    def __init__(self, what: str, watch: Watch) -> None:
+        self._what, self._watch, self._begun = what, watch, None
+
+    def ended(self) -> bool:
+        """Whether the time is up; else pause."""
+        if self._begun is None:
+            self._begun = time.monotonic()
+            self._watch.say(f"waiting for {self._what}, {_shown(self._watch.wait)} at most (--wait)")
+        if time.monotonic() - self._begun >= self._watch.wait:
+            return True
+        time.sleep(0.2)
+        return False
+
+
+def _longer(error: Exception) -> str:
+    return "; start it, or wait longer for it, for example --wait 30m" if isinstance(error, ConnectionError) else ""
+
+
+def _shown(seconds: float) -> str:
+    return str(timedelta(seconds=seconds))
 
 
 def _away_from_signals(work: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.build.backends import CLUSTERS, run_parallel
+from preprocess.build.backends import CLUSTERS, QUIET, Watch, run_parallel
 from preprocess.build.plan import Layout, Plan, Task, columns_of, with_others
 from preprocess.build.settings import BuildSettings, MapColumn
 from preprocess.build.task import Report, regions_of, run_task
@@ -55,6 +55,7 @@ def build(
     advance: Callable[[int], None],
     backend: str = "loky",
     scheduler: str | None = None,
+    watch: Watch = QUIET,
 ) -> list[Report] | None:
     """Run the plan and publish the index.
 
@@ -62,7 +63,7 @@ def build(
     ----------
     skip_bad : publish without the images that failed.
     advance : called with the number of images of each finished task.
-    jobs, backend, scheduler : as for :func:`preprocess.build.backends.run_parallel`.
+    jobs, backend, scheduler, watch : as for :func:`preprocess.build.backends.run_parallel`.
 
     Returns
     -------
@@ -74,7 +75,7 @@ def build(
     BuildError : a worker process died; or images failed and ``skip_bad`` is false, in which case the shards are stored
         but no index is published.
     """
-    reports = run_tasks(plan, jobs, advance, backend, scheduler)
+    reports = run_tasks(plan, jobs, advance, backend, scheduler, watch)
     new = [(task.split, task.number) for task in plan.tasks if IMAGES not in task.known]
     failed = [failure for task in new for failure in reports[task].failed]
     total = sum(map(len, plan.listing.splits.values()))
@@ -84,7 +85,14 @@ def build(
     return list(reports.values()) if replaced else None
 
 
-def run_tasks(plan: Plan, jobs: int, advance: Callable[[int], None], backend: str, scheduler: str | None) -> _Reports:
+def run_tasks(
+    plan: Plan,
+    jobs: int,
+    advance: Callable[[int], None],
+    backend: str,
+    scheduler: str | None = None,
+    watch: Watch = QUIET,
+) -> _Reports:
     """Run the tasks of a plan in random order, so that concurrent builds of one store share the work.
 
     Each task first checks for finished shards, so two builds rarely compute the same one. If they do, only time is
@@ -101,7 +109,7 @@ def run_tasks(plan: Plan, jobs: int, advance: Callable[[int], None], backend: st
         advance(images[report.task])
 
     calls = ((task, home, plan.stem, plan.settings) for task in tasks)
-    run_parallel(run_task, calls, done, jobs, backend, scheduler)
+    run_parallel(run_task, calls, done, jobs, backend, scheduler, watch)
     return {(task.split, task.number): reports[task.split, task.number] for task in plan.tasks}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.build.backends import choose_backend
+from preprocess.build.backends import Watch, choose_backend
 from preprocess.build.forecast import refuse_without_memory
 from preprocess.build.plan import Plan, make_plan
 from preprocess.build.run import build, images_to_do, prepare, tidy
@@ -27,6 +27,7 @@ class Workers:
     jobs: int
     backend: str | None = None
     scheduler: str | None = None
+    wait: float = Watch.wait  # seconds
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Built:
     """What a build did."""
 
     seconds: float = 0.0
+    work: float = 0.0  # seconds of these: without the time until there were workers
     maps: int = 0  # computed
     omitted: int = 0  # unusable images of a store that was complete already
     complete: bool = False  # whether there was nothing to do
@@ -91,12 +93,14 @@ class Builder:
             prepare(self.settings)
         begin = time.perf_counter()
         with progress_bars("images") as add_bar:
-            advance = add_bar(f"{self.settings.dataset} -> {self.out}", images_to_do(plan))
-            reports = build(plan, jobs, self.skip_bad, advance, backend, scheduler)
+            bar = add_bar(f"{self.settings.dataset} -> {self.out}", images_to_do(plan))
+            watch = Watch(self.workers.wait, bar.say, bar.begin)
+            reports = build(plan, jobs, self.skip_bad, bar, backend, scheduler, watch)
         if reports is None:
             return None
         return Built(
             seconds=time.perf_counter() - begin,
+            work=bar.seconds,
             maps=sum(report.maps_computed for report in reports),
             added_to=sets[0] if sets and name not in sets else None,
             superpixels=name,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from preprocess.build.backends import BACKENDS, CLUSTERS
+from preprocess.build.backends import BACKENDS, CLUSTERS, Watch
 from preprocess.cli.common import FILE, check_ending, friendly, jobs_option
 from preprocess.cli.sources import DatasetName, Given, find_listing, source_of, source_options
 from preprocess.datasets import DATASETS, Listing
@@ -15,7 +15,7 @@ from preprocess.errors import DatasetError
 from preprocess.images import CODECS, RESIZES
 from preprocess.machine import memory
 from preprocess.outputs import STORE, check_output
-from preprocess.parameters import Choice, FiniteRange, NamedPath
+from preprocess.parameters import Choice, Duration, FiniteRange, NamedPath
 from preprocess.superpixels import ALGORITHMS
 from preprocess.terminal import say, say_table
 
@@ -66,6 +66,11 @@ _GB = 1_000_000_000
     metavar="ADDRESS",
     help="Address of a running Dask or Ray cluster.  [default: start one on this machine]",
 )
+@click.option(
+    "--wait",
+    type=Duration(),
+    help="How long --scheduler may take to answer, and then its first worker to come.  [default: 10s]",
+)
 @click.option("--splits", metavar="NAME,NAME", help="Build only these splits.  [default: all]")
 @click.option("--exclude", type=FILE, metavar="FILE", help="Leave out images whose keys are in FILE, one per line.")
 @click.option(
@@ -98,6 +103,7 @@ def build(
     jobs: int,
     backend: str | None,
     scheduler: str | None,
+    wait: float | None,
     splits: str | None,
     exclude: Path | None,
     limit_per_class: int | None,
@@ -118,7 +124,7 @@ def build(
     from preprocess.build.settings import choose_settings, settle_codec
     from preprocess.build.store import Builder, Workers, index_in_place
 
-    _check_scheduler(backend, scheduler)
+    _check_scheduler(backend, scheduler, wait)
     out = out or Path("data") / f"{dataset}.h5"
     check_ending(out, ".h5", "--out")
     source = source_of(dataset, given, splits)
@@ -136,7 +142,7 @@ def build(
     if dry_run:
         _forecast(make_plan(out, listing, settings), jobs)
         return
-    workers = Workers(jobs, backend, scheduler)
+    workers = Workers(jobs, backend, scheduler, Watch.wait if wait is None else wait)
     _tell(out, Builder(out, listing, settings, workers, skip_bad, update, _say_aside).run())
 
 
@@ -144,11 +150,13 @@ def _say_aside(line: str) -> None:
     say(line, err=True)
 
 
-def _check_scheduler(backend: str | None, scheduler: str | None) -> None:
+def _check_scheduler(backend: str | None, scheduler: str | None, wait: float | None) -> None:
     if scheduler is not None and backend not in CLUSTERS:
         raise click.BadParameter("requires --backend dask or ray", param_hint="--scheduler")
     if scheduler == "":
         raise click.BadParameter("expected an address such as 127.0.0.1:8786, got nothing", param_hint="--scheduler")
+    if wait is not None and scheduler is None:
+        raise click.BadParameter("requires --backend dask or ray and --scheduler", param_hint="--wait")
 
 
 def _tell(out: Path, done: "Built") -> None:
@@ -160,8 +168,9 @@ def _tell(out: Path, done: "Built") -> None:
         say(f"{out} is complete{note}; nothing to do")
         return
     say_table(tables.splits(Store(out)))
-    rate = done.maps / done.seconds
-    say(f"wrote {out} in {done.seconds:.1f} s: {done.maps} maps computed, {rate:.1f} maps/s")
+    rate, start = done.maps / done.work, done.seconds - done.work
+    before = f" (without the {start:.1f} s until there were workers)" if start >= 1 else ""
+    say(f"wrote {out} in {done.seconds:.1f} s: {done.maps} maps computed, {rate:.1f} maps/s{before}")
     if done.added_to is not None:
         name = done.superpixels
         say(f"added the superpixels {name}: train.py --superpixels {name}  (the default is still {done.added_to})")

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from preprocess.datasets import DATASETS
-from preprocess.parameters import Choice, FiniteRange, NamedPath
+from preprocess.parameters import Choice, Duration, FiniteRange, NamedPath
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,10 @@ def test_a_path_forges_no_line_and_commands_no_terminal(name):
 def test_any_other_path_is_taken():
     for name in ("IMG 1 [edited].jpg", "é\u0301", "bytes \udcff"):
         assert NamedPath().convert(name, None, None) == Path(name)
+
+
+def test_a_time_is_a_number_and_a_unit():
+    assert [Duration().convert(text, None, None) for text in ("0s", "30s", "30m", "2h")] == [0, 30, 1800, 7200]
+    for text in ("", "30", "m", "1d", "-1s", "1.5h", "999999h", "１s"):
+        with pytest.raises(click.BadParameter, match="expected a time such as 30s, 30m or 2h"):
+            Duration().convert(text, None, None)

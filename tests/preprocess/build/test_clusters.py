@@ -1,6 +1,9 @@
 """Every engine writes the same bytes: processes, threads, Dask and Ray, on this machine and on a running cluster."""
 
+import contextlib
+import operator
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.build.backends import run_parallel
+from preprocess.build.backends import Watch, _on_cluster, run_parallel
 from preprocess.errors import BuildError
 from tests.conftest import PROOF, ROOT, Run, run_command
 from tests.preprocess.conftest import build_command, run_here
@@ -177,7 +180,9 @@ def test_an_address_that_cannot_be_is_refused_with_one_message(home, tmp_path, r
 def test_a_ray_head_that_does_not_answer_ends_the_build_with_one_message(home, tmp_path, run):
     pytest.importorskip("ray")
     address = f"127.0.0.1:{free_port()}"
-    done = run(*build_command(home / "raw", tmp_path / "x.h5", "--backend", "ray", "--scheduler", address))
+    done = run(
+        *build_command(home / "raw", tmp_path / "x.h5", "--backend", "ray", "--scheduler", address, "--wait", "1s")
+    )
     assert_refused(done, 1, address, "cannot be reached")
 
 
@@ -194,4 +199,127 @@ def test_a_scheduler_without_a_cluster_is_a_usage_error(home, tmp_path, backend)
 def test_an_odd_address_is_one_message_at_once(address):
     pytest.importorskip("distributed")
     with pytest.raises(BuildError, match="cannot be reached: "):
-        run_parallel(print, [], print, 1, "dask", address)
+        run_parallel(print, [], print, 1, "dask", address, Watch(0.0))
+
+
+@pytest.mark.parametrize("options", [(), ("--backend", "loky"), ("--backend", "dask")], ids=" ".join)
+def test_a_wait_without_a_scheduler_is_a_usage_error(home, tmp_path, options):
+    done = run_here(*build_command(home / "raw", tmp_path / "x.h5", "--wait", "30m", *options))
+    assert_refused(done, 2, "--wait", "requires --backend dask or ray and --scheduler")
+
+
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_a_scheduler_is_waited_for_as_long_as_asked(backend):
+    pytest.importorskip("distributed" if backend == "dask" else backend)
+    said, address, begin = [], f"127.0.0.1:{free_port()}", time.monotonic()
+    with pytest.raises(BuildError, match=r"cannot be reached: .*refused; start it, or wait longer .*--wait 30m"):
+        run_parallel(print, [], print, 1, backend, address, Watch(1.0, said.append))
+    assert 1 <= time.monotonic() - begin < 20
+    (line,) = said
+    assert f"{address} to listen, 0:00:01 at most (--wait)" in line
+
+
+@pytest.fixture(scope="module")
+def idle() -> Iterator:
+    """A Dask scheduler without workers."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        yield cluster
+
+
+def test_a_scheduler_without_workers_is_told_after_the_wait(idle):
+    said, found = [], []
+    with pytest.raises(BuildError, match=r"has no worker after 0:00:01; start some with: dask worker tcp://.*--wait"):
+        run_parallel(operator.add, [(1, 2)], found.append, 1, "dask", idle.scheduler_address, Watch(1.0, said.append))
+    assert [line.partition(" of ")[0] for line in said] == ["waiting for a worker"]
+    assert found == []
+
+
+def test_work_begins_with_the_first_worker(idle):
+    events = []
+
+    def say(line: str) -> None:
+        events.append(line)
+        idle.scale(1)  # as a queue does, later
+
+    watch = Watch(60.0, say, lambda: events.append("begin"))
+    run_parallel(operator.add, [(1, 2), (3, 4)], events.append, 1, "dask", idle.scheduler_address, watch)
+    assert [events[0].partition(" of ")[0], events[1], *sorted(events[2:])] == ["waiting for a worker", "begin", 3, 7]
+
+
+class Machines:
+    """A cluster whose number of workers changes from look to look; the tasks end one by one, the latest first."""
+
+    name, how, deaths = "the cluster", "start some", (KeyError,)
+
+    def __init__(self, *workers: int) -> None:
+        self.numbers, self.now, self.most = list(workers), 0, []
+
+    def workers(self) -> int:
+        self.now = self.numbers.pop(0) if self.numbers else self.now
+        return self.now
+
+    def submit(self, work, call):
+        return work, call
+
+    def finished(self, tasks: set) -> set:
+        self.most.append((self.now, len(tasks)))
+        return {max(tasks, key=str)}
+
+    def result(self, task):
+        return task[0](*task[1])
+
+
+def test_workers_that_come_later_get_work_and_results_come_one_by_one():
+    cluster = Machines(0, 1, 1, 1, 3)
+    done = []
+    for result in _on_cluster(cluster, operator.neg, [(n,) for n in range(30)], Watch(10.0)):
+        done.append((result, len(cluster.most)))
+    assert sorted(result for result, _ in done) == sorted(-n for n in range(30))
+    assert [place for _, place in done] == list(range(2, 32))  # the first task of all only loads the package
+    assert cluster.most[1:5] == [(1, 4), (1, 4), (3, 12), (3, 12)]
+    assert max(number for _, number in cluster.most) == 12
+
+
+def test_a_worker_that_dies_and_one_without_the_package_are_one_message_each():
+    def missing() -> None:
+        raise ModuleNotFoundError("No module named 'skimage'", name="skimage")
+
+    with pytest.raises(BuildError, match=r"has no package skimage: install the same packages"):
+        list(_on_cluster(Machines(1), missing, [()], Watch()))
+    with pytest.raises(BuildError, match=r"a worker ended, .*Finished shards are kept; run the same command"):
+        list(_on_cluster(Machines(1), {}.__getitem__, [("x",)], Watch()))
+
+
+SRUN = """#!/bin/bash
+while [[ $1 == -* ]]; do shift; done
+"$@" & "$@" & wait
+"""
+
+
+@pytest.mark.skipif(not PROOF, reason="two builds, by two processes each")
+@pytest.mark.parametrize("name", ["build.sbatch", "build-dask.sbatch"])
+def test_the_slurm_scripts_of_the_guide_build_a_store(home, tmp_path, name):
+    pytest.importorskip("distributed")
+    script = (ROOT / "preprocess" / "README.md").read_text().split(f"cat > {name} <<'END'\n")[1].split("END\n")[0]
+    changed = {"~/flowers17": str(home / "raw"), "8786": str(free_port()), "build folder": "build folder --size 16"}
+    programs = {".venv/bin/python": sys.executable, ".venv/bin/dask": f"{sys.executable} -m dask"}
+    for old, new in (changed | programs).items():
+        script = script.replace(old, new)
+    stub = tmp_path / "bin" / "srun"
+    stub.parent.mkdir()
+    stub.write_text(SRUN)
+    stub.chmod(0o755)
+    path = f"{stub.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "SLURM_CPUS_PER_TASK": "1"}
+    with (tmp_path / "log.txt").open("wb") as log:  # as SLURM: a file, and all that is left is ended
+        job = subprocess.Popen(
+            ["bash", "-c", script], cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            code = job.wait(120)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(job.pid, signal.SIGKILL)
+    assert code == 0, (tmp_path / "log.txt").read_text()
+    assert (tmp_path / "data" / "photos.h5").is_file()

@@ -12,6 +12,7 @@ from preprocess.datasets.demo import DEMO
 from preprocess.datasets.dogs import DOGS
 from preprocess.datasets.flowers102 import FLOWERS102
 from preprocess.datasets.folder import FOLDER
+from preprocess.datasets.huggingface import HF
 from preprocess.datasets.imagenet import IMAGENET, TINY_IMAGENET
 from preprocess.datasets.webdataset import WEBDATASET
 
@@ -27,6 +28,7 @@ DATASETS: dict[str, Adapter] = {
     "tiny-imagenet": TINY_IMAGENET,
     "imagenet": IMAGENET,
     "folder": FOLDER,
+    "hf": HF,
     "webdataset": WEBDATASET,
     "demo": DEMO,
 }

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Listing, Request, Sample, locate
-from preprocess.datasets.metadata import REMEDY, read_boxes, read_names, read_table
+from preprocess.datasets.metadata import RESTORE, read_boxes, read_names, read_table
 from preprocess.errors import DatasetError
 
 
@@ -18,17 +18,20 @@ def find_aircraft(root: Path, request: Request = EVERYTHING) -> Listing:
     label_of = {name: label for label, name in enumerate(names)}
     # Lines of pixels counted from 1, last one included.
     boxes = read_boxes(home / "images_box.txt", lambda x0, y0, x1, y1: (x0 - 1, y0 - 1, x1, y1))
-    splits = {}
+    splits, tables = {}, [home / "variants.txt", *([home / "images_box.txt"] if boxes else [])]
     for split, official in (("train", "trainval"), ("test", "test")):
+        if not request.wants(split):
+            continue
         table, samples = home / f"images_variant_{official}.txt", []
+        tables.append(table)
         # read_table splits at the first space, because names of variants contain spaces.
         for image, name in read_table(table).items():
             if name not in label_of:
-                raise DatasetError(f"{table}: image {image} has variant {name!r}, not in variants.txt; {REMEDY}")
+                raise DatasetError(f"{table}: image {image} has variant {name!r}, not in variants.txt; {RESTORE}")
             file = f"{image}.jpg"
             samples.append(Sample(file, label_of[name], home / "images" / file, boxes.get(image, ())))
         splits[split] = tuple(samples)
-    return Listing(tuple(names), splits)
+    return Listing(tuple(names), splits, tables=tuple(tables))
 
 
 AIRCRAFT = Adapter(

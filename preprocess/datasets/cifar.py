@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Listing, Request, Sample, locate
-from preprocess.datasets.metadata import REMEDY
+from preprocess.datasets.metadata import RESTORE
 from preprocess.datasets.pickles import as_text, load_pickle
 from preprocess.errors import DatasetError
 
@@ -57,12 +57,13 @@ def find_cifar(layout: Layout, folder: str, root: Path, request: Request = EVERY
     """
     home = locate(root, f"{folder}/{layout.meta}", layout.meta).parent
     classes = _texts(load_pickle(home / layout.meta), layout.names, home / layout.meta)
-    splits = {}
+    splits, tables = {}, [home / layout.meta]
     for split, names in layout.splits.items():
         if not request.wants(split):
             continue
+        tables += [home / name for name in names]
         splits[split] = tuple(sample for name in names for sample in _samples(home / name, layout, len(classes)))
-    return Listing(tuple(classes), splits)
+    return Listing(tuple(classes), splits, tables=tuple(tables))
 
 
 def _samples(path: Path, layout: Layout, classes: int) -> list[Row]:
@@ -70,11 +71,11 @@ def _samples(path: Path, layout: Layout, classes: int) -> list[Row]:
     count, labels = len(_pixels(batch, path)), _entry(batch, layout.labels, path)
     names = _texts(batch, "filenames", path)
     if not count == len(labels) == len(names):
-        raise DatasetError(f"{path} has {count} images, {len(labels)} labels and {len(names)} file names; {REMEDY}")
+        raise DatasetError(f"{path} has {count} images, {len(labels)} labels and {len(names)} file names; {RESTORE}")
     samples = []
     for row, (label, name) in enumerate(zip(labels, names, strict=True)):
         if not (isinstance(label, int | np.integer) and 0 <= label < classes):
-            raise DatasetError(f"{path}: expected labels 0 to {classes - 1}, got {label!r} in row {row}; {REMEDY}")
+            raise DatasetError(f"{path}: expected labels 0 to {classes - 1}, got {label!r} in row {row}; {RESTORE}")
         samples.append(Row(f"{path.name}/{row:05d}-{name}", int(label), path, row=row))
     return samples
 
@@ -92,20 +93,20 @@ def _rows_of(path: Path) -> np.ndarray:
 def _pixels(batch: dict[str, Any], path: Path) -> np.ndarray:
     rows = _entry(batch, "data", path)
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.shape[1:] != (3 * _SIDE * _SIDE,):
-        raise DatasetError(f"{path}: expected (N, {3 * _SIDE * _SIDE}) uint8 data; {REMEDY}")
+        raise DatasetError(f"{path}: expected (N, {3 * _SIDE * _SIDE}) uint8 data; {RESTORE}")
     return rows
 
 
 def _texts(batch: dict[str, Any], name: str, path: Path) -> list[str]:
     texts = list(_entry(batch, name, path))
     if odd := [type(text).__name__ for text in texts if not isinstance(text, bytes | str)]:
-        raise DatasetError(f"{path}: expected strings in {name}, got {odd[0]}; {REMEDY}")
+        raise DatasetError(f"{path}: expected strings in {name}, got {odd[0]}; {RESTORE}")
     return [as_text(text) for text in texts]
 
 
 def _entry(batch: dict[str, Any], name: str, path: Path) -> Any:
     if not hasattr(batch.get(name), "__len__"):
-        raise DatasetError(f"{path} has no {name}, so it does not belong to this set; {REMEDY}")
+        raise DatasetError(f"{path} has no {name}, so it does not belong to this set; {RESTORE}")
     return batch[name]
 
 

@@ -1,11 +1,14 @@
 """CUB-200-2011 (Wah et al., 2011), 200 bird species, and NABirds (Van Horn et al., 2015), which share a layout."""
 
 from pathlib import Path
+from shlex import quote
 
 from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Listing, Request, Sample, locate
-from preprocess.datasets.metadata import NUMBER, REMEDY, read_boxes, read_table
-from preprocess.errors import DatasetError
+from preprocess.datasets.metadata import NUMBER, RESTORE, SeparatorError, read_boxes, read_table
+from preprocess.errors import DatasetError, MissingDataError
 
+_TABLES = ("images.txt", "image_class_labels.txt", "train_test_split.txt")
+_BOXES = "bounding_boxes.txt"
 _NABIRDS_ID = r"[0-9a-fA-F-]{32,36}"
 
 
@@ -14,9 +17,51 @@ def find_cub(root: Path, request: Request = EVERYTHING) -> Listing:
 
     ``root`` is the folder ``CUB_200_2011``, or a folder up to two levels above it. Label = official class id - 1; keys
     are paths under ``images/``.
+
+    Raises
+    ------
+    DatasetError : also for CUB-200 of 2010, and for tables with commas; the message says how to build those.
     """
-    home = locate(root, "images.txt").parent
-    return _list(home, read_table(home / "classes.txt"), NUMBER)
+    try:
+        home = locate(root, "images.txt").parent
+    except MissingDataError:
+        _refuse_2010(root)
+        raise
+    try:
+        return _list(home, read_table(home / "classes.txt"), NUMBER, request)
+    except SeparatorError as error:
+        raise DatasetError(f"{error}. It is made and built by\n{_join(home, error.mark)}") from None
+
+
+def _refuse_2010(root: Path) -> None:
+    try:
+        lists = locate(root, "lists/train.txt").parent
+    except MissingDataError:
+        return
+    home = lists.parent
+    rows = f'for s in train test; do sed "s|\\(.*\\)/.*|&,\\1,$s|" {quote(str(lists))}/$s.txt; done'
+    raise DatasetError(
+        f"{home} is CUB-200 of 2010 with 6,033 images, not CUB-200-2011 with 11,788. For that one, choose another "
+        f"--root. To build this one:\n{_commands(home, rows)}"
+    )
+
+
+def _join(home: Path, mark: str) -> str:
+    """Commands that build a set of tables with a comma or the like between their columns."""
+    names = " ".join(quote(str(home / name)) for name in _TABLES)
+    program = (
+        """{gsub(/\\r/, "")} NR == FNR {name[$1] = $2; next} {print $2 "," name[$4] "," ($6 + 0 ? "train" : "test")}"""
+    )
+    classes = quote(str(home / "classes.txt"))
+    return _commands(home, f"paste -d '{mark}' {names} | awk -F' *[{mark}] *' '{program}' {classes} -")
+
+
+def _commands(home: Path, rows: str) -> str:
+    """Commands that build the images under a folder from rows of path, class and split."""
+    images = home / "images"
+    root = quote(str(images if images.is_dir() else home))
+    table = f"(echo path,label,split; {rows}) > list.csv"
+    return f"  {table}\n  python -m preprocess build table --table list.csv --root {root}"
 
 
 def find_nabirds(root: Path, request: Request = EVERYTHING) -> Listing:
@@ -27,21 +72,19 @@ def find_nabirds(root: Path, request: Request = EVERYTHING) -> Listing:
     home = locate(root, "images.txt").parent
     names = read_table(home / "classes.txt")
     used = set(read_table(home / "image_class_labels.txt", _NABIRDS_ID).values())
-    return _list(home, {number: name for number, name in names.items() if number in used}, _NABIRDS_ID)
+    return _list(home, {number: name for number, name in names.items() if number in used}, _NABIRDS_ID, request)
 
 
-def _list(home: Path, names: dict[str, str], identity: str) -> Listing:
-    paths = read_table(home / "images.txt", identity)
-    labels = read_table(home / "image_class_labels.txt", identity)
-    in_train = read_table(home / "train_test_split.txt", identity)
-    boxes = read_boxes(home / "bounding_boxes.txt", lambda x, y, width, height: (x, y, x + width, y + height), identity)
+def _list(home: Path, names: dict[str, str], identity: str, request: Request) -> Listing:
+    paths, labels, in_train = (read_table(home / name, identity) for name in _TABLES)
+    boxes = read_boxes(home / _BOXES, lambda x, y, width, height: (x, y, x + width, y + height), identity)
     if not paths.keys() == labels.keys() == in_train.keys() == (boxes or paths).keys():
         raise DatasetError(
             f"{home}: images.txt, image_class_labels.txt, train_test_split.txt and bounding_boxes.txt list different "
-            f"image ids; {REMEDY}"
+            f"image ids; {RESTORE}"
         )
     if odd := set(in_train.values()) - {"0", "1"}:
-        raise DatasetError(f"{home / 'train_test_split.txt'}: expected 0 or 1, got {min(odd)!r}; {REMEDY}")
+        raise DatasetError(f"{home / 'train_test_split.txt'}: expected 0 or 1, got {min(odd)!r}; {RESTORE}")
     ordered = sorted(names, key=int)
     label_of = {number: label for label, number in enumerate(ordered)}
     splits: dict[str, list[Sample]] = {"train": [], "test": []}
@@ -49,12 +92,14 @@ def _list(home: Path, names: dict[str, str], identity: str) -> Listing:
         if labels[image] not in label_of:
             raise DatasetError(
                 f"{home / 'image_class_labels.txt'}: image {image} has class {labels[image]}, not in classes.txt; "
-                f"{REMEDY}"
+                f"{RESTORE}"
             )
         sample = Sample(path, label_of[labels[image]], home / "images" / path, boxes.get(image, ()))
         splits["train" if in_train[image] == "1" else "test"].append(sample)
     return Listing(
-        tuple(names[number] for number in ordered), {split: tuple(samples) for split, samples in splits.items()}
+        tuple(names[number] for number in ordered),
+        {split: tuple(samples) for split, samples in splits.items() if request.wants(split)},
+        tables=tuple(home / name for name in ("classes.txt", *_TABLES, *([_BOXES] if boxes else []))),
     )
 
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Box, Listing, Request, Sample, locate
-from preprocess.datasets.metadata import REMEDY, check_classes, read_bytes, read_mat, read_numbers
+from preprocess.datasets.metadata import REMEDY, RESTORE, check_classes, read_bytes, read_mat, read_numbers
 from preprocess.errors import DatasetError, MissingDataError
 
 _CLASSES = 120
@@ -30,15 +30,20 @@ def find_dogs(root: Path, request: Request = EVERYTHING) -> Listing:
         annotations = None
     names: dict[int, str] = {}
     splits = {}
-    for split in ("train", "test"):
+    tables = []
+    for split in filter(request.wants, ("train", "test")):
         table = locate(root, f"{split}_list.mat")
+        tables.append(table)
         samples = []
         for path, number in read_mat(table, _rows):
             check_classes(table, np.array([number]), _CLASSES)
             folder = path.split("/")[0]
             if names.setdefault(number, folder) != folder:
-                raise DatasetError(f"{table}: class {number} is both {names[number]} and {folder}; {REMEDY}")
-            boxes = _boxes(annotations / Path(path).with_suffix("")) if annotations else ()
+                raise DatasetError(f"{table}: class {number} is both {names[number]} and {folder}; {RESTORE}")
+            boxes = ()
+            if annotations:
+                tables.append(annotations / Path(path).with_suffix(""))
+                boxes = _boxes(tables[-1])
             samples.append((path, number, boxes))
         splits[split] = samples
     label_of = {number: label for label, number in enumerate(sorted(names))}
@@ -48,6 +53,7 @@ def find_dogs(root: Path, request: Request = EVERYTHING) -> Listing:
             split: tuple(Sample(path, label_of[number], images / path, boxes) for path, number, boxes in samples)
             for split, samples in splits.items()
         },
+        tables=tuple(tables),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Listing, Request, Sample, locate
-from preprocess.datasets.metadata import REMEDY, check_classes, read_mat
+from preprocess.datasets.metadata import RESTORE, check_classes, read_mat
 from preprocess.errors import DatasetError
 
 _SPLITS = {"train": "trnid", "val": "valid", "test": "tstid"}
@@ -43,12 +43,14 @@ def find_flowers102(root: Path, request: Request = EVERYTHING) -> Listing:
     chosen = read_mat(ids, lambda found: {name: np.ravel(found[key]).astype(int) for name, key in _SPLITS.items()})
     splits = {}
     for split, numbers in chosen.items():
+        if not request.wants(split):
+            continue
         odd = numbers[(numbers < 1) | (numbers > len(labels))]
         if odd.size:
-            raise DatasetError(f"{ids}: {split} has image {odd[0]}, but {table} has {len(labels)} labels; {REMEDY}")
+            raise DatasetError(f"{ids}: {split} has image {odd[0]}, but {table} has {len(labels)} labels; {RESTORE}")
         files = [(f"image_{number:05d}.jpg", int(labels[number - 1]) - 1) for number in numbers]
         splits[split] = tuple(Sample(file, label, images / file) for file, label in files)
-    return Listing(CLASSES, splits)
+    return Listing(CLASSES, splits, tables=(table, ids))
 
 
 _HOME = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"

@@ -15,10 +15,12 @@ from preprocess.datasets.base import Box
 from preprocess.errors import DatasetError
 from preprocess.inputs import read_regular
 
-REMEDY = "unpack the archive again"
+REMEDY = "unpack the archive again"  # of a damaged file: no editor does that
+RESTORE = "restore the published file; a set of your own is read by build table or build folder"
 NUMBER = r"[0-9]{1,9}"
 LARGEST = 1 << 26  # bytes of a file: ten times the largest published table
 _MAT_HEADER, _COMPRESSED = 128, 15  # of MATLAB files, version 5: bytes; type of an element
+_MARKS = ",;|"  # between the columns of other people's tables
 _SHOWN = 200  # characters of a line or a reason
 
 
@@ -32,15 +34,16 @@ def read_bytes(path: Path, most: int = LARGEST) -> bytes:
     try:
         return read_regular(path, most)
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}; {REMEDY}") from None
+        how = "copy it from the published set" if isinstance(error, FileNotFoundError) else "make it a readable file"
+        raise DatasetError(f"{path} cannot be read: {error.strerror or error}; {how}") from None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number (from 1) and text of every non-empty line."""
     try:
-        text = read_bytes(path).decode("utf-8")
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise DatasetError(f"{path} is not UTF-8 text; {REMEDY}") from None
+        raise DatasetError(f"{path} is not UTF-8 text; save it as UTF-8, or restore the published file") from None
     if "\0" in text:
         raise DatasetError(f"{path} is damaged: expected text without zero bytes; {REMEDY}")
     for number, line in enumerate(text.splitlines(), start=1):
@@ -48,15 +51,30 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.strip()
 
 
+class SeparatorError(DatasetError):
+    """A table has a comma or the like between its columns, which no published table has: ``mark``."""
+
+    def __init__(self, message: str, mark: str) -> None:
+        super().__init__(message)
+        self.mark = mark
+
+
 def read_table(path: Path, identity: str = NUMBER) -> dict[str, str]:
     """Read lines ``id value``, split at the first white space. The regular expression ``identity`` matches an id."""
     table: dict[str, str] = {}
     for number, line in read_lines(path):
         key, value = (*line.split(maxsplit=1), "")[:2]
-        if not value or not re.fullmatch(identity, key):
-            raise DatasetError(f"{path}, line {number}: expected 'id value', got {line[:_SHOWN]!r}; {REMEDY}")
+        if not value or value[0] in _MARKS or not re.fullmatch(identity, key):
+            got = f"{path}, line {number}: expected 'id value', got {line[:_SHOWN]!r}"
+            if found := re.match(rf"""["']?(?:{identity})["']? *([{_MARKS}])""", line):
+                raise SeparatorError(
+                    f"{got}, with {found[1]!r} for the space: it is no table of the published set; build table reads "
+                    "one list of path, label and split",
+                    found[1],
+                )
+            raise DatasetError(f"{got}; {RESTORE}")
         if key in table:
-            raise DatasetError(f"{path}, line {number}: duplicate id {key}; {REMEDY}")
+            raise DatasetError(f"{path}, line {number}: duplicate id {key}; {RESTORE}")
         table[key] = value
     return table
 
@@ -66,7 +84,7 @@ def read_names(path: Path) -> list[str]:
     names: dict[str, None] = {}
     for number, line in read_lines(path):
         if line in names:
-            raise DatasetError(f"{path}, line {number}: duplicate name {line[:_SHOWN]!r}; {REMEDY}")
+            raise DatasetError(f"{path}, line {number}: duplicate name {line[:_SHOWN]!r}; {RESTORE}")
         names[line] = None
     return list(names)
 
@@ -78,7 +96,7 @@ def read_numbers(path: Path, text: str, count: int) -> list[float]:
     except ValueError:
         numbers = []
     if len(numbers) != count or not np.isfinite(numbers).all():
-        raise DatasetError(f"{path}: expected {count} numbers, got {text[:_SHOWN]!r}; {REMEDY}")
+        raise DatasetError(f"{path}: expected {count} numbers, got {text[:_SHOWN]!r}; {RESTORE}")
     return numbers
 
 
@@ -101,7 +119,7 @@ def read_mat(path: Path, read: Callable[[dict[str, Any]], Any]) -> Any:
             warnings.simplefilter("ignore")  # they quote the file
             return read(loadmat(io.BytesIO(data), squeeze_me=True))
     except Exception as error:  # SciPy raises many types on damaged files
-        raise DatasetError(f"{path} does not have the published layout ({repr(error)[:_SHOWN]}); {REMEDY}") from None
+        raise DatasetError(f"{path} does not have the published layout ({repr(error)[:_SHOWN]}); {RESTORE}") from None
 
 
 def _check_unpacked(data: bytes) -> None:
@@ -121,4 +139,4 @@ def check_classes(path: Path, numbers: np.ndarray, count: int) -> None:
     """Raise DatasetError unless all class numbers are from 1 to ``count``."""
     odd = numbers[(numbers < 1) | (numbers > count)]
     if odd.size:
-        raise DatasetError(f"{path}: expected classes from 1 to {count}, got {odd[0]}; {REMEDY}")
+        raise DatasetError(f"{path}: expected classes from 1 to {count}, got {odd[0]}; {RESTORE}")

@@ -105,5 +105,5 @@ def test_tables_that_do_not_agree_are_refused(official, table, change, message):
 
 def test_a_missing_table_is_named(official):
     (official / "train_test_split.txt").unlink()
-    with pytest.raises(DatasetError, match=r"train_test_split\.txt cannot be read: No such file.*unpack"):
+    with pytest.raises(DatasetError, match=r"train_test_split\.txt cannot be read: No such file.*copy it from the"):
         DATASETS["cub"].find(official)

@@ -14,6 +14,7 @@ from preprocess.datasets.flowers102 import FLOWERS102
 from preprocess.datasets.folder import FOLDER
 from preprocess.datasets.huggingface import HF
 from preprocess.datasets.imagenet import IMAGENET, TINY_IMAGENET
+from preprocess.datasets.table import TABLE
 from preprocess.datasets.webdataset import WEBDATASET
 
 DATASETS: dict[str, Adapter] = {
@@ -28,6 +29,7 @@ DATASETS: dict[str, Adapter] = {
     "tiny-imagenet": TINY_IMAGENET,
     "imagenet": IMAGENET,
     "folder": FOLDER,
+    "table": TABLE,
     "hf": HF,
     "webdataset": WEBDATASET,
     "demo": DEMO,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, Sample, split_name
 from preprocess.datasets.census import count_left_out, describe
+from preprocess.datasets.classes import note_lacking, refuse_unlearnt
 from preprocess.datasets.tree import folders_in, is_image, names_in, walk
 from preprocess.errors import DatasetError, MissingDataError, SettingError
-from preprocess.text import listed
 
 _SHOWN = 5
 _DEEPEST = 2  # folders below the root, as for locate
@@ -70,14 +70,11 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
         if split == "train":
             _refuse_empty(folder, {name: found[name] for name in images.keys() - full.keys()})
         else:
-            _refuse_unknown(folder, first, full.keys() - label_of.keys())
+            remedy = f"give {first.name}/ images of them, move their folders away"
+            refuse_unlearnt(full.keys() - label_of.keys(), str(folder), f"{first.name}/", remedy)
         if not full:
             raise DatasetError(_no_images(folder))
-        if lacking := sorted(label_of.keys() - full.keys()):
-            notes.append(
-                f"warning: {folder.name}/ lacks {len(lacking):,} of {len(classes):,} classes: "
-                f"{listed(lacking, _SHOWN)}; the labels are those of {first.name}/"
-            )
+        notes += note_lacking(classes, full, f"{folder.name}/", f"{first.name}/")
         pairs = ((label_of[name], path) for name, paths in full.items() for path in paths)
         splits[split] = _samples(home, pairs)
     return Listing(tuple(classes), splits, notes=tuple(notes), walked=True)
@@ -168,14 +165,6 @@ def _refuse_empty(split: Path, empty: dict[str, list[Path]]) -> None:
         raise DatasetError(
             f"class {name!r} of {split.name}/ has no images in {folders[0]}: {has}; add images, or move the folder of "
             "this class away, in every split"
-        )
-
-
-def _refuse_unknown(split: Path, first: Path, unknown: Iterable[str]) -> None:
-    if names := sorted(unknown):
-        raise DatasetError(
-            f"{split} has classes that {first.name}/ lacks, which no network can learn: {listed(names, _SHOWN)}; "
-            f"give {first.name}/ images of them, move their folders away, or leave the split out: --splits train"
         )
 
 

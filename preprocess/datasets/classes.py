@@ -1,0 +1,27 @@
+"""The classes of a data set are those of its training split; the other splits may lack some."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+from preprocess.errors import DatasetError
+from preprocess.text import listed
+
+_SHOWN = 5
+
+
+def refuse_unlearnt(unknown: Iterable[str], where: str, first: str, remedy: str) -> None:
+    """Raise a DatasetError for classes of a split, called ``where``, that are not in the training split ``first``."""
+    if names := sorted(unknown):
+        raise DatasetError(
+            f"{where} has classes that {first} lacks, which no network can learn: {listed(names, _SHOWN)}; {remedy}, "
+            "or leave the split out: --splits train"
+        )
+
+
+def note_lacking(classes: Sequence[str], found: Collection[str], where: str, first: str) -> list[str]:
+    """Return a warning of the classes that a split, called ``where``, lacks; nothing if it has all."""
+    if lacking := sorted(set(classes) - set(found)):
+        return [
+            f"warning: {where} lacks {len(lacking):,} of {len(classes):,} classes: {listed(lacking, _SHOWN)}; the "
+            f"labels are those of {first}"
+        ]
+    return []

@@ -1,0 +1,277 @@
+"""Which columns of a table hold images, labels and splits: by request, or by their names and by files that exist."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from preprocess.datasets.base import SPLITS, Request, split_name
+from preprocess.datasets.paths import Way, clean, find_way, find_way_of_ids, ways_of_ids
+from preprocess.datasets.rows import Table
+from preprocess.datasets.tree import suffix_of
+from preprocess.errors import DatasetError
+from preprocess.formats import suffixes
+from preprocess.text import listed
+
+_PROBED = 10  # rows whose files are looked for
+_WIDEST = 50  # columns that are looked at
+_SHOWN = 12  # columns in a message
+_LONGEST = 40  # characters of a cell in a message
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Names that people give to columns, in small letters and digits alone.
+_IMAGES = _words(
+    "path paths filepath filepaths file files filename filenames fname imagepath imagepaths imagefile imagefilename "
+    "imagename image images img imgpath imgfile imgname imgs picture photo relativepath relpath fullpath"
+)
+_IDS = _words("id imageid imgid uuid")
+_LABELS = _words(
+    "label labels labelname class classes classname classlabel category categories categoryname species breed variety "
+    "target targets"
+)
+_NUMBERS = _words("y classid labelid categoryid targetid classidx labelidx classindex labelindex classnumber")
+_SPLITS = _words("split splits set subset dataset datasplit partition fold phase usage")
+# Columns of yes and no: the splits that they mean.
+FLAGS = {
+    **dict.fromkeys(("istrain", "istraining", "istrainingimage", "train", "traintestsplit"), ("train", "test")),
+    **dict.fromkeys(("isvalid", "isval", "isvalidation"), ("val", "train")),
+    "istest": ("test", "train"),
+}
+_TRUTH = {**dict.fromkeys(("1", "true", "t", "yes", "y"), True), **dict.fromkeys(("0", "false", "f", "no", "n"), False)}
+_KNOWN = _IMAGES | _IDS | _LABELS | _NUMBERS | _SPLITS | FLAGS.keys()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a table has what.
+
+    Parameters
+    ----------
+    table : in the form that fits.
+    names : of all columns; their numbers from 1 if there is no header line.
+    header : whether the first row holds the names.
+    image, label, split : places of columns; None if there is no split.
+    way : from a cell with an image to its file.
+    notes : what was guessed.
+    """
+
+    table: Table
+    names: tuple[str, ...]
+    header: bool
+    image: int
+    label: int
+    split: int | None
+    way: Way
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A form of a table, and for each of its columns the way by which its cells name files, and how many do."""
+
+    table: Table
+    found: tuple[tuple[Way, int], ...]
+
+    @property
+    def score(self) -> tuple[int, bool, bool, int]:
+        best = max(hits for _, hits in self.found)
+        direct = any(hits == best and not way.strip for way, hits in self.found)
+        return best, direct, not _KNOWN.isdisjoint(map(squashed, self.table.first[0][1])), len(self.table.first)
+
+
+def squashed(name: str) -> str:
+    """Return a column's name in small letters and digits alone."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def choose_columns(tables: Sequence[Table], root: Path, request: Request) -> Columns:
+    """Choose the form of a table and its columns.
+
+    Raises
+    ------
+    DatasetError : a column cannot be told; the message lists the columns, and the option that names one.
+    """
+    folder = tables[0].path.parent
+    probes = [_Probe(table, tuple(find_way(root, folder, cells) for cells in _cells(table))) for table in tables]
+    if not any(hits for probe in probes for _, hits in probe.found):
+        ways = ways_of_ids(root, folder)
+        probes = [_Probe(table, tuple(find_way_of_ids(ways, cells) for cells in _cells(table))) for table in tables]
+    best = max(probes, key=lambda probe: probe.score)
+    return _Guess(best, root, request).columns()
+
+
+def _cells(table: Table) -> list[list[str]]:
+    """The cells of the first columns in the first rows, clean."""
+    width = len(table.first[0][1])
+    rows = [cells for _, cells in table.first[: _PROBED + 1]]
+    return [[clean(cells[place]) for cells in rows] for place in range(min(width, _WIDEST))]
+
+
+class _Guess:
+    """The columns of one form."""
+
+    def __init__(self, probe: _Probe, root: Path, request: Request) -> None:
+        self.table, self.found, self.root, self.request = probe.table, probe.found, root, request
+        first = self.table.first[0][1]
+        self.header = self.table.names is None and self._has_header(first)
+        self.names = self.table.names or (
+            tuple(first) if self.header else tuple(str(place + 1) for place in range(len(first)))
+        )
+        self.rows = [cells for _, cells in self.table.first[int(self.header) :]]
+        self.notes: list[str] = []
+        if not self.rows:
+            deque(self.table.read(()), maxlen=0)  # says what keeps the next row from being read
+            raise DatasetError(f"{self.table.path} has a header line, but no rows below it")
+
+    def columns(self) -> Columns:
+        image = self._image()
+        split = self._split(image)
+        label = self._label(image, split)
+        if len({image, label, split}) < 3:
+            raise DatasetError(f"--image, --label and --split name one column twice; {self._listed()}")
+        way = self.found[image][0] if image < len(self.found) and self.found[image][1] else Way(self.root)
+        return Columns(
+            self.table, self.names, self.header, image, label, split, way, self._told(image, label, split, way)
+        )
+
+    def _has_header(self, first: Sequence[str]) -> bool:
+        cells = _cells(self.table)
+        if any(
+            _is_image(column[0]) or way.exists(column[0]) for column, (way, _) in zip(cells, self.found, strict=True)
+        ):
+            return False
+        asked = {name for name in (self.request.image, self.request.label, self.request.split) if name}
+        if not asked.isdisjoint(first) or not _KNOWN.isdisjoint(map(squashed, first)):
+            return True
+        return any(len(column) > 1 and all(map(_is_image, column[1:])) for column in cells)
+
+    def _image(self) -> int:
+        if self.request.image is not None:
+            return self._asked(self.request.image, "--image")
+        named = self._named(_IMAGES)
+        hit = [place for place, (_, hits) in enumerate(self.found) if hits]
+        both = [place for place in named if place in hit]
+        ids = [place for place in self._named(_IDS) if place in hit or not hit]
+        like = [place for place, cells in enumerate(self._columns()) if all(map(_is_image, cells))]
+        if both:
+            return self._one(both, "images", "--image")
+        if named and hit:
+            return self._one(sorted({*named, *hit}), "images", "--image")
+        return self._one(named[:1] or (hit if len(hit) < 2 else ids or hit) or like or ids, "images", "--image")
+
+    def _label(self, image: int, split: int | None) -> int:
+        if self.request.label is not None:
+            return self._asked(self.request.label, "--label")
+        taken = {image, split}
+        named = [place for place in self._named(_LABELS) if place not in taken]
+        numbers = [place for place in self._named(_NUMBERS) if place not in taken]
+        others = [
+            place
+            for place, name in enumerate(self.names)
+            if place not in taken and squashed(name) not in _IDS | _IMAGES | {"", "unnamed0", "index"}
+        ]
+        return self._one(named or numbers or others, "labels", "--label")
+
+    def _split(self, image: int) -> int | None:
+        if self.request.split is not None:
+            return self._asked(self.request.split, "--split")
+        named = [place for place in self._named(_SPLITS | FLAGS.keys()) if place != image]
+        by_value = [place for place in range(len(self.names)) if place != image and len(self.names) > 2]
+        fit = [place for place in named if self._values(place, any)]
+        for place in named:
+            if place not in fit:
+                values = listed(sorted({cells[place][:_LONGEST] for cells in self.rows}))
+                self.notes.append(
+                    f"{self.table.path.name}: column {self.names[place]!r} is not taken for the split, its values are "
+                    f"no words for train, val or test: {values}"
+                )
+        fit = fit or [place for place in by_value if place not in named and self._values(place, all)]
+        return self._one(fit, "splits", "--split") if fit else None
+
+    def _values(self, place: int, how: Callable[[Iterable[bool]], bool]) -> bool:
+        """Whether any, or all, of the first values are words for splits, or yes and no in a column of flags."""
+        flag = squashed(self.names[place]) in FLAGS
+        return how(
+            split_name(cells[place]) in SPLITS or (flag and truth(cells[place]) is not None) for cells in self.rows
+        )
+
+    def _named(self, known: Iterable[str]) -> list[int]:
+        return [place for place, name in enumerate(self.names) if squashed(name) in known]
+
+    def _columns(self) -> list[list[str]]:
+        return [[clean(cells[place]) for cells in self.rows] for place in range(min(len(self.names), _WIDEST))]
+
+    def _one(self, places: list[int], what: str, option: str) -> int:
+        """The only place; several are one if all of them name the same files."""
+        if not places:
+            raise DatasetError(
+                "; ".join(
+                    (
+                        f"{self.table.path}: no column is known to hold {what}",
+                        self._listed(),
+                        f"say {option} NAME",
+                        *self.table.notes,
+                    )
+                )
+            )
+        if len(places) > 1 and not self._same_files(places):
+            shown = " or ".join(self._name(place) for place in places[:_SHOWN])
+            raise DatasetError(
+                f"{self.table.path}: {what} may be in column {shown}; choose with {option} NAME; {self._listed()}"
+            )
+        return places[0]
+
+    def _same_files(self, places: list[int]) -> bool:
+        if any(place >= len(self.found) or not self.found[place][1] for place in places):
+            return False
+        keys = [[self.found[place][0].key(clean(cells[place])) for cells in self.rows] for place in places]
+        return all(other == keys[0] for other in keys)
+
+    def _asked(self, name: str, option: str) -> int:
+        found = [place for place, each in enumerate(self.names) if each == name.strip()]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise DatasetError(f"{self.table.path} has {len(found)} columns {name!r}; give them different names")
+        near = get_close_matches(name, self.names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise DatasetError(f"{self.table.path} has no column {name!r} for {option}{hint}; {self._listed()}")
+
+    def _listed(self) -> str:
+        if self.header or self.table.names is not None:
+            return f"its columns are {listed([repr(name[:_LONGEST]) for name in self.names], _SHOWN)}"
+        cells = [f"{name} ({cell[:_LONGEST]!r})" for name, cell in zip(self.names, self.rows[0], strict=False)]
+        return f"it has no header line, its columns are {listed(cells, _SHOWN)}"
+
+    def _name(self, place: int) -> str:
+        named = self.header or self.table.names is not None
+        return repr(self.names[place][:_LONGEST]) if named else self.names[place]
+
+    def _told(self, image: int, label: int, split: int | None, way: Way) -> tuple[str, ...]:
+        form = (
+            f"cells separated by {self.table.form}, {'' if self.header else 'no '}header line; "
+            if self.table.form
+            else ""
+        )
+        how = f" ({way})" if str(way) else ""
+        divided = "no split" if split is None else f"split from {self._name(split)}"
+        guessed = (
+            f"{self.table.path.name}: {form}images from column {self._name(image)}{how}, labels from "
+            f"{self._name(label)}, {divided}"
+        )
+        return (*self.table.notes, guessed, *self.notes)
+
+
+def truth(cell: str) -> bool | None:
+    """Read yes or no as people write them; None for anything else."""
+    return _TRUTH.get(re.sub(r"\.0+$", "", cell.lower()))
+
+
+def _is_image(cell: str) -> bool:
+    return suffix_of(cell) in suffixes()

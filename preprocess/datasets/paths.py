@@ -1,0 +1,177 @@
+"""From a cell of a table to a file under the root: paths as people write them."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+from preprocess.datasets.tree import folders_in, suffix_of, walk
+from preprocess.errors import PreprocessError
+from preprocess.formats import suffixes
+
+_TRIED = 3  # cells that suggest a way
+_FOLDERS = 20  # searched for images that a table lists without a suffix
+_LISTED = 1_000  # names of a folder
+_MOST_WALKED = 5_000  # folders searched for a better root
+_HIGHEST = 3  # folders above the root that are tried as a root
+ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def clean(cell: str) -> str:
+    """A path with forward slashes, without blanks around it."""
+    return cell.strip().replace("\\", "/")
+
+
+def is_address(cell: str) -> bool:
+    """Whether a cell is an address of the web or of a bucket."""
+    return _ADDRESS.match(cell) is not None
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a cell becomes the path of a file, relative to the root.
+
+    Parameters
+    ----------
+    root : of the data set.
+    base : folder, relative to the root, that the cells are relative to.
+    strip : what all cells begin with and the path lacks.
+    suffix : what the path has after the cell.
+    """
+
+    root: Path
+    base: str = ""
+    strip: str = ""
+    suffix: str = ""
+
+    def key(self, cell: str) -> str:
+        """Return the path relative to the root with forward slashes; outside of the root, the absolute path.
+
+        ``cell`` is clean.
+        """
+        homes = _homes(self.root)
+        if self.strip and cell.startswith(self.strip):
+            cell = cell[len(self.strip) :]
+        text = cell if ABSOLUTE.match(cell) else f"{homes[0]}{self.base}/{cell}{self.suffix}"
+        path = os.path.normpath(text).replace(os.sep, "/")
+        home = next((home for home in homes if path.startswith(home)), "")
+        return path[len(home) :]
+
+    def exists(self, cell: str) -> bool:
+        """Whether a clean cell names a file under the root."""
+        key = self.key(cell)
+        return is_inside(key) and os.path.isfile(f"{self.root}/{key}")  # noqa: PTH113 - millions of them
+
+    def hits(self, cells: Iterable[str]) -> int:
+        """Count the cells that name a file under the root."""
+        return sum(self.exists(cell) for cell in cells)
+
+    def __str__(self) -> str:
+        """Say it in words; empty if cells are paths relative to the root."""
+        parts = [f"without {self.strip!r}"] if self.strip else []
+        parts += [f"as {self.base + '/' if self.base else ''}<cell>{self.suffix}"] if self.base or self.suffix else []
+        return ", ".join(parts)
+
+
+def is_inside(key: str) -> bool:
+    """Whether a path from :meth:`Way.key` is inside the root."""
+    return not ABSOLUTE.match(key)
+
+
+def find_way(root: Path, folder: Path, cells: Sequence[str]) -> tuple[Way, int]:
+    """Return the way by which most of the cells name files, and how many do.
+
+    Parameters
+    ----------
+    root : of the data set.
+    folder : of the table; paths may be relative to it.
+    cells : some of the table, clean.
+    """
+    plain = [Way(root), *([Way(root, base)] if (base := _relative(folder, root)) else [])]
+    best = _best(plain, cells)
+    return best if best[1] else _best([plain[0], *_stripped(root, cells)], cells)
+
+
+def ways_of_ids(root: Path, folder: Path) -> tuple[Way, ...]:
+    """Ways for cells that are names of image files without their suffix, all in one folder."""
+    bases = dict.fromkeys(["", _relative(folder, root), *(path.name for path in folders_in(root)[:_FOLDERS])])
+    return tuple(Way(root, base, suffix=suffix) for base in bases for suffix in _suffixes_in(root / base))
+
+
+def find_way_of_ids(ways: Sequence[Way], cells: Sequence[str]) -> tuple[Way, int]:
+    """Return the one of :func:`ways_of_ids` by which most of the cells name files, and how many do."""
+    tried = [cell for cell in cells[:_TRIED] if cell and suffix_of(cell) not in suffixes()]
+    return _best([way for way in ways if way.hits(tried)], cells)
+
+
+def better_root(root: Path, folder: Path, cells: Sequence[str], keys: Sequence[str]) -> Path | None:
+    """Return a root under which all cells name files; None if there is none nearby.
+
+    Parameters
+    ----------
+    root, folder : as for :func:`find_way`.
+    cells : all of the table, clean.
+    keys : what they became under ``root``.
+    """
+    with suppress(OSError, ValueError, StopIteration, PreprocessError):
+        for other in _roots(root, keys):
+            way, hits = find_way(other, folder, cells[:_TRIED])
+            if hits and not way.strip and all(way.exists(cell) for cell in cells):
+                return other
+    return None
+
+
+def _roots(root: Path, keys: Sequence[str]) -> Iterator[Path]:
+    home = os.path.abspath(root)  # noqa: PTH100
+    folders = {os.path.dirname(key) if ABSOLUTE.match(key) else home for key in keys}  # noqa: PTH120
+    if folders != {home}:
+        yield Path(os.path.commonpath(folders))
+    yield from list(Path(home).parents)[:_HIGHEST]
+    first = next(filter(is_inside, keys))
+    for level in islice(walk(root), _MOST_WALKED):
+        if os.path.isfile(f"{level.path}/{first}"):  # noqa: PTH113
+            yield Path(level.path)
+
+
+def _suffixes_in(folder: Path) -> list[str]:
+    """Suffixes of the first images in a folder, with their capitals."""
+    try:
+        with os.scandir(folder) as entries:
+            found = {os.path.splitext(entry.name)[1] for entry in islice(entries, _LISTED)}  # noqa: PTH122
+    except OSError:
+        return []
+    return sorted(suffix for suffix in found if suffix.lower() in suffixes())
+
+
+def _best(ways: Sequence[Way], cells: Sequence[str]) -> tuple[Way, int]:
+    return max(((way, way.hits(cells)) for way in ways), key=lambda found: found[1], default=(Way(Path()), 0))
+
+
+def _stripped(root: Path, cells: Sequence[str]) -> Iterator[Way]:
+    """Ways without the first parts of paths, which are those of another machine or of a folder above the root."""
+    for cell in cells[:_TRIED]:
+        parts = cell.split("/")
+        tails = ("/".join(parts[place:]) for place in range(1, len(parts)))
+        for tail in tails:
+            if tail and ".." not in tail.split("/") and Way(root).exists(tail):
+                yield Way(root, strip=cell[: -len(tail)])
+                break
+
+
+@lru_cache(maxsize=8)
+def _homes(root: Path) -> tuple[str, ...]:
+    names = os.path.abspath(root), os.path.realpath(root)  # noqa: PTH100
+    return tuple(f"{name.replace(os.sep, '/').rstrip('/')}/" for name in names)
+
+
+def _relative(folder: Path, root: Path) -> str:
+    try:
+        base = os.path.relpath(folder, root).replace(os.sep, "/")
+    except ValueError:  # another drive of Windows
+        return ""
+    return "" if base == "." else base

@@ -1,0 +1,258 @@
+"""Images that a table lists, with their labels and perhaps their splits."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from unicodedata import normalize
+
+from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, Sample, split_name
+from preprocess.datasets.classes import note_lacking, refuse_unlearnt
+from preprocess.datasets.columns import FLAGS, Columns, choose_columns, squashed, truth
+from preprocess.datasets.paths import better_root, clean, is_address, is_inside
+from preprocess.datasets.rows import open_table
+from preprocess.errors import DatasetError, MissingDataError
+from preprocess.text import listed
+
+_SHOWN = 5
+_LONGEST = 100  # characters of a cell in a message
+_NUMBER = re.compile(r"([+-]?(?:0|[1-9]\d{0,14}))(?:\.0+)?")  # 3, and 3.0 as pandas writes it
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a table, column by column. ``splits`` holds ``train`` for all if the table has none."""
+
+    path: Path
+    unit: str
+    numbers: Sequence[int]
+    images: Sequence[str]
+    labels: Sequence[str]
+    splits: Sequence[str]
+
+    def where(self, places: Sequence[int]) -> str:
+        """Say which lines these rows are: "lines 3, 4 and 7 more"."""
+        shown = listed([self.numbers[place] for place in places], _SHOWN)
+        return f"{self.unit}{'s' if len(places) > 1 else ''} {shown}"
+
+    def taken(self, keep: Callable[[int], bool]) -> "_Rows":
+        """Those rows whose places ``keep`` accepts."""
+        chosen = [place for place in range(len(self.numbers)) if keep(place)]
+        if len(chosen) == len(self.numbers):
+            return self
+        columns = (self.numbers, self.images, self.labels, self.splits)
+        return _Rows(self.path, self.unit, *([column[place] for place in chosen] for column in columns))
+
+
+def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
+    """List the images of a table: CSV, TSV or Parquet, or lines ``path label``.
+
+    ``root`` is the folder that the paths are relative to. Columns are those that ``request`` names, or are guessed from
+    their names and from the files that exist; the notes say which. Classes are the labels of ``train``: names sorted as
+    texts, or numbers sorted as numbers. Samples keep the order of the table; keys are relative to the root.
+
+    Raises
+    ------
+    MissingDataError : there is no table, or no folder ``root``.
+    DatasetError : the table cannot be read, or a column cannot be told; a row has no image, no label, or one that
+        another row has; a file is missing. The message names lines.
+    """
+    if request.table is None:
+        raise MissingDataError("say which table lists the images: --table list.csv")
+    if not root.is_dir():
+        raise MissingDataError(f"there is no folder {root}; give the folder of the images with --root")
+    columns = choose_columns(open_table(request.table), root, request)
+    rows, undivided = _divided(_read(columns), columns, request)
+    rows, notes = _labelled(rows, request)
+    classes, label_of, told = _classes(rows, columns.names[columns.label])
+    lacking = _compare(rows, classes, label_of)
+    rows = rows.taken(lambda place: request.wants(rows.splits[place]))
+    samples: dict[str, list[Sample]] = {split: [] for split in _ordered(rows.splits)}
+    for key, label, split in zip(_keys(rows, root, columns), rows.labels, rows.splits, strict=True):
+        samples[split].append(Sample(key, label_of[label], root / key))
+    inside = os.path.relpath(request.table, root)
+    return Listing(
+        classes,
+        {split: tuple(each) for split, each in samples.items()},
+        undivided=undivided,
+        tables=() if inside.startswith("..") else (root / inside,),
+        notes=(*columns.notes, *told, *notes, *lacking),
+    )
+
+
+def _read(columns: Columns) -> _Rows:
+    chosen = tuple(place for place in (columns.image, columns.label, columns.split) if place is not None)
+    numbers, images, labels, splits = [], [], [], []
+    texts: dict[str, str] = {}  # a label is in memory once, however many rows have it
+    read = columns.table.read(chosen)
+    if columns.header:
+        next(read)
+    for number, (image, label, *split) in read:
+        numbers.append(number)
+        images.append(clean(image))
+        labels.append(texts.setdefault(label, normalize("NFC", label)))
+        splits.append(texts.setdefault(split[0], split[0]) if split else "train")
+    return _Rows(columns.table.path, columns.table.unit, numbers, images, labels, splits)
+
+
+# --------------------------------------------------------------------------------------------------------- splits
+
+
+def _divided(rows: _Rows, columns: Columns, request: Request) -> tuple[_Rows, bool]:
+    """Name the splits as a store does; whether there are none."""
+    if columns.split is None:
+        return rows, True
+    name = columns.names[columns.split]
+    words = _words(set(rows.splits), FLAGS.get(squashed(name)))
+    if empty := [place for place, split in enumerate(rows.splits) if not split]:
+        raise DatasetError(
+            f"{rows.path}: no split in column {name!r} in {rows.where(empty)}; write train, val or test there"
+        )
+    known = [split for split in SPLITS if split in words.values()]
+    others = sorted(set(words.values()) - set(known))
+    if request.splits is None and others:
+        raise DatasetError(
+            f"{rows.path}: column {name!r} has values that are no words for train, val or test: "
+            f"{listed([repr(each[:_LONGEST]) for each in others], _SHOWN)}; write these words"
+            + (f", or leave the others out with --splits {','.join(known)}" if "train" in known else "")
+        )
+    if unknown := [split for split in request.splits or () if split not in words.values()]:
+        raise DatasetError(f"{rows.path} has no rows of the split {unknown[0]!r}; it has {', '.join(known + others)}")
+    if "train" not in known:
+        raise DatasetError(
+            f"{rows.path}: column {name!r} has no rows of train, which has the classes; it has "
+            + ", ".join(known + others)
+        )
+    named = [words[split] for split in rows.splits]
+    rows = _Rows(rows.path, rows.unit, rows.numbers, rows.images, rows.labels, named)
+    return rows.taken(lambda place: named[place] == "train" or request.wants(named[place])), False
+
+
+def _words(values: Iterable[str], flag: tuple[str, str] | None) -> dict[str, str]:
+    """Split by value; ``flag`` holds those that yes and no mean."""
+    found = {}
+    for value in values:
+        yes = truth(value) if flag else None
+        found[value] = split_name(value) if yes is None else flag[not yes]
+    return found
+
+
+def _labelled(rows: _Rows, request: Request) -> tuple[_Rows, list[str]]:
+    """Leave out splits whose rows all lack labels, such as the test split of a contest; refuse other such rows."""
+    unlabelled: dict[str, list[int]] = {}
+    for place, label in enumerate(rows.labels):
+        if label.lower() in ("", "nan", "-1"):
+            unlabelled.setdefault(rows.splits[place], []).append(place)
+    counts = Counter(rows.splits)
+    gone, notes = set(), []
+    for split, places in unlabelled.items():
+        if split != "train" and len(places) == counts[split] and not (request.splits and split in request.splits):
+            gone.add(split)
+            notes.append(
+                f"warning: {rows.path.name}: the split {split} has no labels and is left out: {rows.where(places)}"
+            )
+        elif empty := [place for place in places if rows.labels[place] != "-1"]:
+            raise DatasetError(
+                f"{rows.path}: no label in {rows.where(empty)}, of {split}; write their labels, or delete these rows"
+            )
+    return (rows.taken(lambda place: rows.splits[place] not in gone) if gone else rows), notes
+
+
+# -------------------------------------------------------------------------------------------------------- classes
+
+
+def _classes(rows: _Rows, column: str) -> tuple[tuple[str, ...], dict[str, int], list[str]]:
+    """Return the classes, the label for each text of a label, and notes."""
+    names = {label for label, split in zip(rows.labels, rows.splits, strict=True) if split == "train"}
+    numbers = {label: found for label in set(rows.labels) if (found := _NUMBER.fullmatch(label))}
+    if len(numbers) < len(set(rows.labels)):
+        ordered = sorted(names)
+        return tuple(ordered), {name: label for label, name in enumerate(ordered)}, []
+    used = sorted({int(numbers[name][1]) for name in names})
+    label_of = {number: label for label, number in enumerate(used)}
+    notes = [f"classes: the numbers from {used[0]} to {used[-1]} in column {column!r}"] if used else []
+    if used != list(range(len(used))):
+        notes[0] += f"; there are {len(used):,}: class {used[0]} has label 0, class {used[-1]} label {len(used) - 1}"
+    found = {text: label_of[int(match[1])] for text, match in numbers.items() if int(match[1]) in label_of}
+    return tuple(map(str, used)), found, notes
+
+
+def _compare(rows: _Rows, classes: Sequence[str], label_of: dict[str, int]) -> list[str]:
+    """Refuse labels of other splits that ``train`` lacks; return notes on classes that splits lack."""
+    notes = []
+    for split in _ordered(rows.splits):
+        labels = {label for label, each in zip(rows.labels, rows.splits, strict=True) if each == split}
+        where = f"{rows.path.name}: the split {split}"
+        refuse_unlearnt(labels - label_of.keys(), where, "train", "add rows of them to train, delete their rows")
+        notes += note_lacking(classes, {classes[label_of[label]] for label in labels}, where, "train")
+    return notes
+
+
+def _ordered(splits: Iterable[str]) -> list[str]:
+    found = set(splits)
+    return [split for split in SPLITS if split in found] + sorted(found.difference(SPLITS))
+
+
+# ---------------------------------------------------------------------------------------------------------- files
+
+
+def _keys(rows: _Rows, root: Path, columns: Columns) -> list[str]:
+    """Return the paths of the files, relative to the root; all of them exist."""
+    _refuse_rows(rows, "no path of an image", "write their paths, or delete these rows", lambda image: not image)
+    _refuse_rows(
+        rows,
+        f"column {columns.names[columns.image]!r} holds addresses, not files,",
+        "download the images, and list their files",
+        is_address,
+    )
+    keys = [columns.way.key(image) for image in rows.images]
+    missing = [place for place, key in enumerate(keys) if not _is_file(root, key)]
+    if missing:
+        raise DatasetError(_advise(rows, root, keys, missing))
+    seen: dict[str, int] = {}
+    repeated = [place for place, key in enumerate(keys) if seen.setdefault(key, place) != place]
+    if repeated:
+        shown = [f"{keys[place]} in {rows.where([seen[keys[place]], place])}" for place in repeated[:_SHOWN]]
+        more = f" and {len(repeated) - _SHOWN:,} more" if len(repeated) > _SHOWN else ""
+        raise DatasetError(f"{rows.path} lists images twice: {', '.join(shown)}{more}; keep one row for each image")
+    return keys
+
+
+def _is_file(root: Path, key: str) -> bool:
+    return is_inside(key) and os.path.isfile(f"{root}/{key}")  # noqa: PTH113 - millions of them
+
+
+def _refuse_rows(rows: _Rows, what: str, remedy: str, is_odd: Callable[[str], bool]) -> None:
+    if odd := [place for place, image in enumerate(rows.images) if is_odd(image)]:
+        raise DatasetError(f"{rows.path}: {what} in {rows.where(odd)}; {remedy}")
+
+
+def _advise(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]) -> str:
+    shown = [f"{rows.unit} {rows.numbers[place]}: {keys[place][:_LONGEST]}" for place in missing[:_SHOWN]]
+    more = f"\n  and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
+    outside = sum(not is_inside(keys[place]) for place in missing)
+    what = "are not under" if outside else "are missing under"
+    other = better_root(root, rows.path.parent, rows.images, keys)
+    if other:
+        advice = f"all of them are found with --root {other}"
+    elif len(missing) == len(keys):
+        advice = "give the folder that the paths start from with --root, or another column with --image"
+    elif list(missing) == [0] and rows.unit == "line":
+        advice = "add this file, or delete its row; if it is a header line, name its column of images with --image"
+    else:
+        advice = "add these files, or delete their rows" + (" (or move them under the root)" if outside else "")
+    return (
+        f"{rows.path}: {len(missing):,} of {len(keys):,} images {what} {root}:\n  "
+        + "\n  ".join(shown)
+        + f"{more}\n{advice}"
+    )
+
+
+TABLE = Adapter(
+    summary="images that a table lists: CSV, TSV, Parquet or text",
+    find=find_table,
+    layout="a table with a column of paths, a column of labels and, if you like, a column of splits: --table list.csv",
+    takes=frozenset({"table", "image", "label", "split"}),
+)

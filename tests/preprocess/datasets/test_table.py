@@ -1,0 +1,598 @@
+"""Images that a table lists."""
+
+import ast
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from preprocess.datasets import DATASETS, Listing, Request
+from preprocess.datasets.rows import LARGEST
+from preprocess.errors import DatasetError, MissingDataError
+from preprocess.raw.selection import check_names
+from tests.conftest import ROOT
+
+CASES = ROOT.parent / "shared" / "cases"
+TWO = ("a/1.jpg", "b/2.jpg")
+PLAIN = "path,label\na/1.jpg,cat\nb/2.jpg,dog\n"
+
+
+def files(root: Path, names: Iterable[str] = TWO) -> Path:
+    """Empty files: the adapter lists names, and opens no image."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def find(root: Path, table: str | bytes, name: str = "list.csv", home: Path | None = None, **wanted: object) -> Listing:
+    """Write a table under ``root``, and list it; ``home`` is another root of the images."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(table if isinstance(table, bytes) else table.encode())
+    listing = DATASETS["table"].find(home or root, Request(table=path, **wanted))
+    check_names(listing)
+    return listing
+
+
+def refused(*arguments: object, **wanted: object) -> str:
+    with pytest.raises(DatasetError) as caught:
+        find(*arguments, **wanted)
+    return str(caught.value)
+
+
+def rows(listing: Listing) -> list[tuple[str, str, str]]:
+    """Split, key and class of every sample."""
+    return [
+        (split, sample.key, listing.classes[sample.label])
+        for split, samples in listing.splits.items()
+        for sample in samples
+    ]
+
+
+CAT_AND_DOG = [("train", "a/1.jpg", "cat"), ("train", "b/2.jpg", "dog")]
+
+
+def parquet(**columns: object) -> bytes:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    data = io.BytesIO()
+    pq.write_table(pa.table(columns), data)
+    return data.getvalue()
+
+
+# ------------------------------------------------------------------------------------------------- forms of a table
+
+FORMS = {
+    "commas": PLAIN,
+    "no header line": "a/1.jpg,cat\nb/2.jpg,dog\n",
+    "semicolons": PLAIN.replace(",", ";"),
+    "tabs": PLAIN.replace(",", "\t"),
+    "blanks after commas": PLAIN.replace(",", ", "),
+    "quotes": 'path,label\n"a/1.jpg","cat"\n"b/2.jpg",dog\n',
+    "a comma in quotes": 'path,note,label\na/1.jpg,"x, y",cat\nb/2.jpg,"say ""z""",dog\n',
+    "lines in quotes": 'path,note,label\na/1.jpg,"x\ny",cat\nb/2.jpg,,dog\n',
+    "a mark of UTF-8": "\ufeff" + PLAIN,
+    "ends of lines of Windows": PLAIN.replace("\n", "\r\n"),
+    "ends of lines of old Macs": PLAIN.replace("\n", "\r"),
+    "no end of the last line": PLAIN.rstrip(),
+    "empty lines": PLAIN.replace("\n", "\n\n \n,\n"),
+    "sep= of Excel": "sep=;\n" + PLAIN.replace(",", ";"),
+    "Unicode text of Excel": PLAIN.replace(",", "\t").encode("utf-16"),
+    "UTF-16 of the other order": b"\xfe\xff" + PLAIN.encode("utf-16-be"),
+    "an index of pandas": ",path,label\n0,a/1.jpg,cat\n1,b/2.jpg,dog\n",
+    "words": "a/1.jpg cat\nb/2.jpg dog\n",
+    "words in columns": "a/1.jpg    cat\nb/2.jpg \t dog  \n",
+    "words below names": "path label\na/1.jpg cat\nb/2.jpg dog\n",
+    "comments": "# made by hand\n#\n" + PLAIN,
+    "unknown names": "datei,art\na/1.jpg,cat\nb/2.jpg,dog\n",
+    "names in odd case": "Image Path,Class_Name\na/1.jpg,cat\nb/2.jpg,dog\n",
+    "more columns": "width,FileName,species,height\n3,a/1.jpg,cat,4\n5,b/2.jpg,dog,6\n",
+    "empty last columns": "path,label,,\na/1.jpg,cat,,\nb/2.jpg,dog,,\n",
+    "names and numbers": "class_id,label,path\n1,cat,a/1.jpg\n0,dog,b/2.jpg\n",
+    "backslashes": PLAIN.replace("/", "\\"),
+    "./": "path,label\n./a/1.jpg,cat\n ./b//2.jpg ,dog\n",
+    "parts that lead back": "path,label\nb/../a/1.jpg,cat\nb/2.jpg,dog\n",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tables_of_all_forms_are_read(tmp_path, form):
+    listing = find(files(tmp_path), FORMS[form])
+    assert (listing.classes, rows(listing)) == (("cat", "dog"), CAT_AND_DOG)
+    assert listing.undivided
+    assert [sample.path for sample in listing.splits["train"]] == [tmp_path / key for key in TWO]
+
+
+def test_a_parquet_table_is_read(tmp_path):
+    table = parquet(path=list(TWO), width=[1.5, None], label=["cat", "dog"])
+    assert rows(find(files(tmp_path), table, "list.parquet")) == CAT_AND_DOG
+
+
+def test_a_parquet_table_with_dictionaries_numbers_and_flags_is_read(tmp_path):
+    import pyarrow as pa
+
+    table = parquet(
+        file_name=pa.array(["a/1.jpg", "b/2.jpg", "a/1.png"]).dictionary_encode(),
+        target=[3.0, 4.0, None],
+        is_train=[True, True, False],
+    )
+    listing = find(files(tmp_path, [*TWO, "a/1.png"]), table, "list.bin")
+    assert rows(listing) == [("train", "a/1.jpg", "3"), ("train", "b/2.jpg", "4")]
+    assert "warning: list.bin: the split test has no labels and is left out: row 3" in listing.notes
+
+
+def test_a_parquet_table_of_several_groups_and_dictionaries_is_read(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    names = [f"{number}.jpg" for number in range(500)]
+    table = pa.table({"path": names, "label": [f"c{number % 7}" for number in range(500)]})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=64, dictionary_pagesize_limit=100, write_batch_size=10)
+    listing = find(files(tmp_path, names), (tmp_path / "x.parquet").read_bytes(), "x.parquet")
+    assert rows(listing) == [("train", name, f"c{number % 7}") for number, name in enumerate(names)]
+
+
+def test_images_inside_of_parquet_are_said_to_be_read_elsewhere(tmp_path):
+    table = parquet(image=[{"bytes": b"x", "path": "1.jpg"}], label=[0])
+    told = refused(files(tmp_path), table, "x.parquet")
+    assert "no column is known to hold images; its columns are 'label'" in told
+    assert "passed over image; images inside of a table are read by build hf" in told
+
+
+def test_parquet_without_its_library_names_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert refused(tmp_path, b"PAR1", "x.parquet").endswith("Parquet tables need pyarrow: pip install pyarrow")
+
+
+LISTS = {
+    "paths with blanks": (["my pets/1.jpg", "my pets/2.jpg"], "my pets/1.jpg cat\nmy pets/2.jpg dog\n"),
+    "classes with blanks": (["1.jpg", "2.jpg"], "1.jpg golden retriever\n2.jpg cat\n"),
+    "ImageNet": (["n01440764/x.JPEG", "n01443537/y.JPEG"], "n01440764/x.JPEG 0\nn01443537/y.JPEG 1\n"),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_blanks_in_lines_are_told_by_the_files_that_exist(tmp_path, kind):
+    names, text = LISTS[kind]
+    listing = find(files(tmp_path, names), text, "train.txt")
+    assert [f"{key} {name}" for _, key, name in rows(listing)] == text.splitlines()
+
+
+def test_lines_of_path_label_and_split_are_read(tmp_path):
+    names = ["my pets/1.jpg", "my pets/2.jpg", "b/3.jpg"]
+    text = "my pets/1.jpg 0 train\nmy pets/2.jpg 1 train\nb/3.jpg 0 test\n"
+    assert rows(find(files(tmp_path, names), text, "all.txt")) == [
+        ("train", "my pets/1.jpg", "0"),
+        ("train", "my pets/2.jpg", "1"),
+        ("test", "b/3.jpg", "0"),
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------- columns
+
+
+def test_what_was_guessed_is_said(tmp_path):
+    table = "file_name;species;set\na/1.jpg;cat;train\nb/2.jpg;cat;test\n"
+    assert find(files(tmp_path), table).notes == (
+        "list.csv: cells separated by semicolons, header line; images from column 'file_name', labels from 'species', "
+        "split from 'set'",
+    )
+    assert find(tmp_path, "a/1.jpg cat\nb/2.jpg dog\n", "list.txt").notes == (
+        "list.txt: cells separated by the last white space, no header line; images from column 1, labels from 2, no "
+        "split",
+    )
+
+
+def test_columns_are_chosen_by_name(tmp_path):
+    table = "a,b,c,d\nx,a/1.jpg,cat,train\ny,b/2.jpg,dog,train\n"
+    listing = find(files(tmp_path), table, image="b", label="a", split="d")
+    assert rows(listing) == [("train", "a/1.jpg", "x"), ("train", "b/2.jpg", "y")]
+    assert not listing.undivided
+
+
+def test_columns_without_names_are_chosen_by_number(tmp_path):
+    table = "a/1.jpg,7,cat\nb/2.jpg,8,dog\n"
+    told = refused(files(tmp_path), table)
+    assert "labels may be in column 2 or 3; choose with --label NAME" in told
+    assert "no header line, its columns are 1 ('a/1.jpg'), 2 ('7'), 3 ('cat')" in told
+    assert rows(find(tmp_path, table, label="3")) == CAT_AND_DOG
+
+
+def test_a_header_line_is_known_by_the_name_that_is_asked_for(tmp_path):
+    assert rows(find(files(tmp_path, ["1", "2"]), "was,wie\n1,x\n2,y\n", image="was")) == [
+        ("train", "1", "x"),
+        ("train", "2", "y"),
+    ]
+
+
+def test_a_row_without_its_file_is_no_header_line(tmp_path):
+    assert "line 1: a/0.jpg" in refused(files(tmp_path), "a/0.jpg,cat\na/1.jpg,cat\nb/2.jpg,dog\n")
+
+
+AMBIGUOUS = {
+    "two labels": (
+        "path,label,species\na/1.jpg,x,y\n",
+        "labels may be in column 'label' or 'species'; choose with --label NAME",
+    ),
+    "two images": ("first,second,label\na/1.jpg,b/2.jpg,x\n", "images may be in column 'first' or 'second'"),
+    "images elsewhere than named": (
+        "image,mask,label\nq.jpg,b/2.jpg,x\n",
+        "images may be in column 'image' or 'mask'; choose with --image NAME",
+    ),
+    "no labels": ("path,w,h\na/1.jpg,1,2\n", "labels may be in column 'w' or 'h'; choose with --label NAME"),
+    "two splits": ("path,label,split,set\na/1.jpg,x,train,test\n", "splits may be in column 'split' or 'set'"),
+    "no images": ("a,b,c\nx,y,z\n", "no column is known to hold images"),
+}
+
+
+@pytest.mark.parametrize("kind", AMBIGUOUS)
+def test_columns_that_cannot_be_told_are_listed_with_the_option(tmp_path, kind):
+    table, told = AMBIGUOUS[kind]
+    message = refused(files(tmp_path), table)
+    assert told in message
+    assert all(repr(name) in message or f"({name!r})" in message for name in table.splitlines()[0].split(","))
+
+
+def test_two_columns_with_the_same_files_are_one(tmp_path):
+    table = "filename,path,label\na/1.jpg,./a/1.jpg,cat\nb/2.jpg,./b/2.jpg,dog\n"
+    assert rows(find(files(tmp_path), table)) == CAT_AND_DOG
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({"label": "labl"}, "no column 'labl' for --label; did you mean 'label'?; its columns are 'path', 'label'"),
+        ({"image": "label", "label": "label"}, "--image, --label and --split name one column twice"),
+    ],
+)
+def test_columns_that_are_asked_for_in_vain_are_refused(tmp_path, wanted, told):
+    assert told in refused(files(tmp_path), PLAIN, **wanted)
+
+
+def test_a_name_that_two_columns_have_is_refused(tmp_path):
+    told = refused(files(tmp_path), "path,x,x\na/1.jpg,c,d\n", label="x")
+    assert "has 2 columns 'x'; give them different names" in told
+
+
+# ----------------------------------------------------------------------------------------------------------- labels
+
+
+def test_numbers_are_classes_in_their_order(tmp_path):
+    names = [f"{number}.jpg" for number in range(11)]
+    table = "path,label\n" + "".join(f"{name},{10 - place}\n" for place, name in enumerate(names))
+    listing = find(files(tmp_path, names), table)
+    assert listing.classes == tuple(map(str, range(11)))
+    assert [sample.label for sample in listing.splits["train"]] == list(range(10, -1, -1))
+    assert listing.notes[-1] == "classes: the numbers from 0 to 10 in column 'label'"
+
+
+def test_gaps_between_numbers_are_said(tmp_path):
+    listing = find(files(tmp_path), "path,label\na/1.jpg,12\nb/2.jpg,3.0\n")
+    assert (listing.classes, [each.label for each in listing.splits["train"]]) == (("3", "12"), [1, 0])
+    assert listing.notes[-1] == (
+        "classes: the numbers from 3 to 12 in column 'label'; there are 2: class 3 has label 0, class 12 label 1"
+    )
+
+
+def test_numbers_with_zeros_before_them_stay_names(tmp_path):
+    assert find(files(tmp_path), "path,label\na/1.jpg,007\nb/2.jpg,010\n").classes == ("007", "010")
+
+
+def test_two_unicode_forms_of_a_label_are_one_class(tmp_path):
+    listing = find(files(tmp_path), "path,label\na/1.jpg,cafe\u0301\nb/2.jpg,caf\u00e9\n")
+    assert listing.classes == ("caf\u00e9",)
+
+
+@pytest.mark.parametrize("empty", ["", "NaN", '" "'])
+def test_a_row_without_a_label_is_refused_with_its_line(tmp_path, empty):
+    told = refused(files(tmp_path), f"path,label\na/1.jpg,cat\nb/2.jpg,{empty}\n")
+    assert "no label in line 3, of train; write their labels, or delete these rows" in told
+
+
+def test_a_test_split_without_labels_is_left_out_with_a_warning(tmp_path):
+    table = "path,label,split\na/1.jpg,0,train\nb/2.jpg,-1,test\n"
+    listing = find(files(tmp_path), table)
+    assert rows(listing) == [("train", "a/1.jpg", "0")]
+    assert "warning: list.csv: the split test has no labels and is left out: line 3" in listing.notes
+    assert "no label in line 3" in refused(tmp_path, table.replace("-1", ""), splits=("train", "test"))
+
+
+def test_a_class_that_train_lacks_is_refused_and_one_that_test_lacks_is_said(tmp_path):
+    table = "path,label,split\na/1.jpg,cat,train\nb/2.jpg,dog,test\n"
+    told = refused(files(tmp_path), table)
+    assert "list.csv: the split test has classes that train lacks, which no network can learn: dog" in told
+    assert rows(find(tmp_path, table, splits=("train",))) == [("train", "a/1.jpg", "cat")]
+    files(tmp_path, ["c/3.jpg"])
+    listing = find(tmp_path, table + "c/3.jpg,dog,train\n")
+    assert listing.notes[-1] == (
+        "warning: list.csv: the split test lacks 1 of 2 classes: cat; the labels are those of train"
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- splits
+
+DIVIDED = {
+    "words": ("split", "Train", "VALIDATION", "testing"),
+    "others": ("Data Set", "training", "dev", "eval"),
+    "an unknown name": ("purpose", "train", "valid", "test"),
+}
+
+
+@pytest.mark.parametrize("kind", DIVIDED)
+def test_splits_are_taken_in_all_words(tmp_path, kind):
+    name, *words = DIVIDED[kind]
+    names = ["1.jpg", "2.jpg", "3.jpg"]
+    table = f"path,label,{name}\n" + "".join(f"{each},x,{word}\n" for each, word in zip(names, words, strict=True))
+    listing = find(files(tmp_path, names), table)
+    assert rows(listing) == [("train", "1.jpg", "x"), ("val", "2.jpg", "x"), ("test", "3.jpg", "x")]
+    assert not listing.undivided
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second", "split"),
+    [
+        ("is_train", "1", "0", "test"),
+        ("train_test_split", "1.0", "0.0", "test"),
+        ("is_valid", "False", "True", "val"),
+        ("is_test", "no", "yes", "test"),
+    ],
+)
+def test_flags_divide(tmp_path, name, first, second, split):
+    listing = find(files(tmp_path), f"path,label,{name}\na/1.jpg,x,{first}\nb/2.jpg,x,{second}\n")
+    assert rows(listing) == [("train", "a/1.jpg", "x"), (split, "b/2.jpg", "x")]
+
+
+def test_a_column_of_folds_is_not_taken_for_the_split(tmp_path):
+    listing = find(files(tmp_path), "path,label,fold\na/1.jpg,cat,0\nb/2.jpg,dog,1\n")
+    assert listing.undivided
+    assert listing.notes[-1] == (
+        "list.csv: column 'fold' is not taken for the split, its values are no words for train, val or test: 0, 1"
+    )
+
+
+def test_only_splits_that_are_asked_for_need_their_files(tmp_path):
+    table = "path,label,split\na/1.jpg,cat,train\nb/2.jpg,dog,train\nc/3.jpg,dog,test\n"
+    listing = find(files(tmp_path), table, splits=("train",))
+    assert rows(listing) == CAT_AND_DOG
+    files(tmp_path / "c", ["3.jpg"])
+    (tmp_path / "a/1.jpg").unlink()
+    listing = find(tmp_path, table, splits=("test",))
+    assert (listing.classes, rows(listing)) == (("cat", "dog"), [("test", "c/3.jpg", "dog")])
+
+
+ODD_SPLITS = {
+    "another word": (
+        "train\nextra",
+        "no words for train, val or test: 'extra'; write these words, or leave the others",
+    ),
+    "nothing": ("train\n", "no split in column 'split' in line 3"),
+    "no train": ("test\nval", "column 'split' has no rows of train, which has the classes; it has val, test"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_SPLITS)
+def test_odd_splits_are_refused(tmp_path, kind):
+    values, told = ODD_SPLITS[kind]
+    first, second = values.split("\n")
+    table = f"path,label,split\na/1.jpg,x,{first}\nb/2.jpg,x,{second}\n"
+    assert told in refused(files(tmp_path), table)
+
+
+def test_a_split_of_another_name_is_taken_if_it_is_asked_for(tmp_path):
+    table = "path,label,split\na/1.jpg,x,train\nb/2.jpg,x,extra\n"
+    assert rows(find(files(tmp_path), table, splits=("train", "extra")))[1] == ("extra", "b/2.jpg", "x")
+    assert "has no rows of the split 'val'; it has train, extra" in refused(tmp_path, table, splits=("val",))
+
+
+# ------------------------------------------------------------------------------------------------------------ files
+
+
+def test_the_order_of_the_table_is_kept(tmp_path):
+    listing = find(files(tmp_path), "path,label\nb/2.jpg,dog\na/1.jpg,cat\n")
+    assert [key for _, key, _ in rows(listing)] == ["b/2.jpg", "a/1.jpg"]
+
+
+def test_a_table_beside_the_root_is_no_table_under_it(tmp_path):
+    files(tmp_path / "images")
+    assert find(tmp_path, PLAIN, home=tmp_path / "images").tables == ()
+    assert find(tmp_path / "images", PLAIN).tables == (tmp_path / "images" / "list.csv",)
+
+
+def test_absolute_paths_under_the_root_are_relative_keys(tmp_path):
+    text = PLAIN.replace("a/1", f"{tmp_path}/a/1").replace("b/2", f"{tmp_path}/b/2")
+    assert rows(find(files(tmp_path), text)) == CAT_AND_DOG
+
+
+@pytest.mark.parametrize("start", ["/home/bob/pets/", "C:\\Users\\bob\\pets\\", "pets/", "../"])
+def test_what_the_paths_of_another_machine_begin_with_is_left_off_and_said(tmp_path, start):
+    text = PLAIN.replace("a/1", f"{start}a/1").replace("b/2", f"{start}b/2")
+    listing = find(files(tmp_path), text)
+    assert rows(listing) == CAT_AND_DOG
+    assert f"images from column 'path' (without {start.replace(chr(92), '/')!r})" in listing.notes[0]
+
+
+def test_paths_may_be_relative_to_the_table(tmp_path):
+    listing = find(files(tmp_path), PLAIN.replace("a/", "../a/").replace("b/", "../b/"), "lists/x.csv", tmp_path)
+    assert rows(listing) == CAT_AND_DOG
+    assert "(as lists/<cell>)" in listing.notes[0]
+    assert listing.tables == (tmp_path / "lists" / "x.csv",)
+
+
+def test_ids_name_files_without_their_suffix(tmp_path):
+    listing = find(files(tmp_path, ["train/x1.JPG", "train/x2.JPG"]), "id,breed\nx1,cat\nx2,dog\n", "labels.csv")
+    assert rows(listing) == [("train", "train/x1.JPG", "cat"), ("train", "train/x2.JPG", "dog")]
+    assert "images from column 'id' (as train/<cell>.JPG)" in listing.notes[0]
+
+
+def test_missing_files_are_listed_by_line(tmp_path):
+    table = PLAIN + "".join(f"c/{number}.jpg,cat\n" for number in range(7))
+    assert refused(files(tmp_path), table).split("\n")[1:] == [
+        *(f"  line {number + 4}: c/{number}.jpg" for number in range(5)),
+        "  and 2 more",
+        "add these files, or delete their rows",
+    ]
+
+
+ELSEWHERE = {
+    "below": (["deep/in/a/1.jpg", "deep/in/b/2.jpg"], PLAIN, "list.csv", "", "deep/in"),
+    "above": (TWO, PLAIN, "data/list.csv", "data", ""),
+    "outside": (
+        ["q/a/1.jpg", "q/b/2.jpg"],
+        PLAIN.replace("a/", "../q/a/").replace("b/", "../q/b/"),
+        "x/l.csv",
+        "x",
+        "q",
+    ),
+    "absolute": (
+        ["q/a/1.jpg", "q/b/2.jpg"],
+        "path,label\nHOME/q/a/1.jpg,cat\nHOME/q/b/2.jpg,dog\n",
+        "x/l.csv",
+        "x",
+        "q",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+def test_the_root_that_an_error_names_works(tmp_path, kind):
+    names, table, name, root, right = ELSEWHERE[kind]
+    files(tmp_path, names)
+    table = table.replace("HOME", str(tmp_path))
+    told = refused(tmp_path, table, name, tmp_path / root)
+    assert "2 of 2 images are " in told
+    better = Path(re.search(r"all of them are found with --root (.*)$", told)[1])
+    assert better == tmp_path / right
+    assert rows(find(tmp_path, table, name, better)) == CAT_AND_DOG
+
+
+def test_a_wrong_root_without_a_better_one_is_said(tmp_path):
+    told = refused(tmp_path / "x", PLAIN, "list.csv")
+    assert told.endswith("give the folder that the paths start from with --root, or another column with --image")
+
+
+@pytest.mark.parametrize("second", ["cat", "dog"])
+def test_an_image_that_is_there_twice_is_refused_with_both_lines(tmp_path, second):
+    told = refused(files(tmp_path), PLAIN + f"./a/1.jpg,{second}\n")
+    assert "lists images twice: a/1.jpg in lines 2, 4; keep one row for each image" in told
+
+
+def test_web_addresses_are_refused(tmp_path):
+    told = refused(files(tmp_path), "url,path,label\nx,https://x.example/1.jpg,cat\n")
+    assert "column 'path' holds addresses, not files, in line 2; download the images" in told
+
+
+def test_a_row_without_a_path_is_refused(tmp_path):
+    assert "no path of an image in line 3; write" in refused(files(tmp_path), "path,label\na/1.jpg,cat\n,dog\n")
+
+
+@pytest.mark.parametrize("path", ["../../../etc/passwd", "/etc/passwd"])
+def test_no_row_leads_out_of_the_root(tmp_path, path):
+    told = refused(files(tmp_path / "x"), PLAIN + f"{path},cat\n", home=tmp_path / "x")
+    assert "1 of 3 images are not under" in told
+
+
+# -------------------------------------------------------------------------------------------------- what is no table
+
+BROKEN = {
+    "nothing": (b"", "is empty; expected a table as CSV, TSV or Parquet"),
+    "blank lines": (b"\n \r\n", "has no lines"),
+    "names alone": (b"path,label\n", "has a header line, but no rows below it"),
+    "one column": (b"path\na/1.jpg\n", "has only one column, it begins 'path'"),
+    "Latin-1": (
+        "path,label\na/1.jpg,\xfcber\n".encode("latin-1"),
+        "line 2: not UTF-8 text (Latin-1?): save it as UTF-8",
+    ),
+    "UTF-16 without a mark": (PLAIN.encode("utf-16-le"), "line 1: expected text without zero bytes"),
+    "half of UTF-16": (PLAIN.encode("utf-16")[:-1], "not UTF-8 text"),
+    "a zero byte": (PLAIN.encode() + b"\0", "line 4: expected text without zero bytes"),
+    "a short row": (PLAIN.encode() + b"a/1.jpg\n", "line 4: expected 2 cells as in the first row, got 1: 'a/1.jpg'"),
+    "a long row": (PLAIN.encode() + b"\na,b,c\n", "line 5: expected 2 cells as in the first row, got 3: 'a | b | c'"),
+    "an open quote": (PLAIN.encode() + b'"c/3.jpg,cat\n', "after line 3: unexpected end of data; a quote is missing"),
+    "a quote too many": (PLAIN.encode() + b'"c/3.jpg"x,cat\n', "after line 3: ',' expected after '\"'"),
+    "a cell without an end": (
+        PLAIN.encode() + b"x" * 200_000 + b",cat\n",
+        "after line 3: field larger than field limit",
+    ),
+    "Excel": (b"PK\x03\x04" + bytes(99), "is a ZIP file, maybe an Excel workbook"),
+    "gzip": (b"\x1f\x8b\x08" + bytes(99), "is gzip; expected a table"),
+    "a web page": (b"<!DOCTYPE html><html>", "is HTML, XML or SVG; expected a table"),
+    "JSON": (json.dumps([{"path": "x"}]).encode(), "is JSON; expected a table"),
+    "half of Parquet": (b"PAR1" + bytes(99), "is damaged: "),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_is_no_table_is_refused(tmp_path, kind):
+    data, told = BROKEN[kind]
+    assert f"{tmp_path / 'list.csv'}" in (message := refused(files(tmp_path), data))
+    assert told in message
+    assert len(message) < 600
+
+
+def test_what_only_has_the_name_of_parquet_is_refused(tmp_path):
+    assert "is no Parquet file" in refused(tmp_path, PLAIN, "x.parquet")
+
+
+def test_a_table_that_is_none_is_refused(tmp_path):
+    find_table = DATASETS["table"].find
+    with pytest.raises(MissingDataError, match="say which table lists the images: --table"):
+        find_table(tmp_path, Request())
+    with pytest.raises(DatasetError, match="expected a regular file, it is a folder"):
+        find_table(tmp_path, Request(table=tmp_path))
+    with pytest.raises(DatasetError, match="No such file"):
+        find_table(tmp_path, Request(table=tmp_path / "x.csv"))
+    with pytest.raises(MissingDataError, match=r"there is no folder .*; give the folder of the images with --root"):
+        find_table(tmp_path / "x", Request(table=tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DatasetError, match="it is a FIFO"):
+        find_table(tmp_path, Request(table=tmp_path / "pipe"))
+
+
+def test_a_table_without_an_end_is_refused(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_bytes(PLAIN.encode())
+    os.truncate(path, LARGEST + 1)
+    with pytest.raises(DatasetError, match="too large: expected at most 268,435,456 bytes"):
+        DATASETS["table"].find(tmp_path, Request(table=path))
+
+
+# ------------------------------------------------------------------------------------------- id tables, as in cub100
+
+
+@pytest.fixture
+def cub100(tmp_path):
+    if not CASES.is_dir():
+        pytest.skip("needs the cases")
+    for path in (CASES / "layout-cub100").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    paths = [line.split(", ")[1] for line in (tmp_path / "images.txt").read_text().splitlines()]
+    return files(tmp_path, [f"images/{path}" for path in paths])
+
+
+def test_the_two_statements_of_the_readme_make_a_table_of_id_tables(cub100):
+    text = (ROOT / "preprocess" / "README.md").read_text("utf-8")
+    code = re.search(r"```python\n(paths, labels, .*?)```", text, re.DOTALL)[1]
+    assert len(ast.parse(code).body) == 2
+    subprocess.run([sys.executable, "-c", code], cwd=cub100, check=True)
+    listing = DATASETS["table"].find(cub100, Request(table=cub100 / "list.csv"))
+    read = {
+        name: dict(line.split(", ") for line in (cub100 / f"{name}.txt").read_text().splitlines())
+        for name in ("images", "image_class_labels", "train_test_split", "classes")
+    }
+    assert sorted(rows(listing)) == sorted(
+        (
+            "train" if read["train_test_split"][image] == "1" else "test",
+            f"images/{path}",
+            read["classes"][read["image_class_labels"][image]],
+        )
+        for image, path in read["images"].items()
+    )
+    assert listing.classes == tuple(read["classes"].values())

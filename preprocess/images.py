@@ -349,7 +349,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     ImageError : it cannot be loaded.
     """
     try:
-        return _to_rgb(_upright(image))
+        return _to_rgb(_upright(image, image))
     except Exception as error:  # a lazy image of a damaged file raises many types
         raise ImageError(f"damaged: {shown_name(str(error))}") from None
 

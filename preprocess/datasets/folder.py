@@ -65,7 +65,7 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
         if not request.wants(split):
             continue
         found = classes if split == "train" else _class_folders(folder)
-        images = {name: [path for each in folders for path in names_in(each)] for name, folders in found.items()}
+        images = {name: [path for each in homes for path in names_in(each)] for name, homes in found.items()}
         full = {name: paths for name, paths in images.items() if paths}
         if split == "train":
             _refuse_empty(folder, {name: found[name] for name in images.keys() - full.keys()})

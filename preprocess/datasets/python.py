@@ -1,5 +1,6 @@
 """List the samples of a Python program: paths, arrays and images of Pillow, or a data set of torchvision."""
 
+import io
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from preprocess.files import named, scratch
 from preprocess.images import to_rgb
 from preprocess.inputs import open_regular
 
+_DEEP = ("I", "I;16", "F")  # modes of more than 8 bits
 _EXPECTED = "a path, an image of Pillow, or an (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 array"
 Pairs = Iterable[tuple[Any, Any]]
 
@@ -29,7 +31,7 @@ class Spooled(Sample):
     length: int = 0
 
     def read(self) -> bytes:
-        """The image as a portable pixmap."""
+        """The image as a file."""
         with open_regular(self.path) as file:
             file.seek(self.offset)
             return file.read(self.length)
@@ -135,13 +137,13 @@ def _sample(where: str, split: str, number: int, image: Any, spool: "_Spool") ->
         path = Path(image)
         key = path.relative_to(path.anchor).as_posix()
         return lambda label: Sample(key, label, path)
-    offset, length = spool.add(_pixels(where, image))
+    offset, length = spool.add(*_pixels(where, image))
     key, path = f"{split}/{number:08d}", spool.path
     return lambda label: Spooled(key, label, path, offset=offset, length=length)
 
 
-def _pixels(where: str, image: Any) -> np.ndarray:
-    """Return an image that is no file as an (H, W, 3) uint8 array."""
+def _pixels(where: str, image: Any) -> tuple[bytes, memoryview]:
+    """Return an image that is no file as the header and the contents of an image file without loss."""
     if not isinstance(image, Image.Image):
         array = image if isinstance(image, np.ndarray) else None
         if array is None or array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] in ((1,), (3,), (4,))):
@@ -153,9 +155,18 @@ def _pixels(where: str, image: Any) -> np.ndarray:
             raise DatasetError(f"{where}: an array without pixels, {array.shape}")
         image = Image.fromarray(np.squeeze(array, 2) if array.shape[2:] == (1,) else array)
     try:
-        return np.asarray(to_rgb(image))
+        if image.mode in _DEEP:  # how they become 8 bits is said about files
+            return b"", _tiff(image)
+        pixels = np.ascontiguousarray(to_rgb(image))
+        return f"P6\n{pixels.shape[1]} {pixels.shape[0]}\n255\n".encode(), pixels.data
     except ImageError as error:
         raise DatasetError(f"{where}: {error}") from None
+
+
+def _tiff(image: Image.Image) -> memoryview:
+    file = io.BytesIO()
+    image.save(file, "TIFF")
+    return file.getbuffer()
 
 
 def _label(where: str, label: Any) -> str | int:
@@ -194,15 +205,15 @@ class _Spool:
         self.out, self.stack = out, stack
         self.path, self.file, self.end = out, None, 0
 
-    def add(self, pixels: np.ndarray) -> tuple[int, int]:
+    def add(self, header: bytes, contents: memoryview) -> tuple[int, int]:
         """Write an image; return its offset and length."""
         if self.file is None:
             self.path, self.file = self.stack.enter_context(scratch(self.out))
-        height, width, _ = pixels.shape
         begin = self.end
         with named(self.out):
-            self.end += self.file.write(f"P6\n{width} {height}\n255\n".encode())
-            self.end += self.file.write(np.ascontiguousarray(pixels).data)
+            self.file.write(header)
+            self.file.write(contents)
+        self.end += len(header) + contents.nbytes
         return begin, self.end - begin
 
     def flush(self) -> None:

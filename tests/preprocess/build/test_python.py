@@ -114,6 +114,17 @@ def test_a_rotated_photo_stands_upright_as_its_file_does(tmp_path):
     assert np.array_equal(first, second)
 
 
+def test_sixteen_bits_are_read_as_those_of_a_file(tmp_path):
+    values = np.linspace(0, 65535, 30).astype(np.uint16).reshape(5, 6)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    with Image.open(tmp_path / "deep.png") as image:
+        store = built(
+            [(image, 0), (tmp_path / "deep.png", 0)], tmp_path / "x.h5", resize="none", codec="png", size=None
+        )
+    assert np.array_equal(*store.images("train", [0, 1]))
+    assert (store.images("train", [0])[0][..., 0] == values >> 8).all()
+
+
 def test_labels_are_numbers_or_names(tmp_path):
     pictures = [noise(seed, 6, 6, 3) for seed in range(3)]
     names = built(list(zip(pictures, ("owl", "auk", "owl"), strict=True)), tmp_path / "names.h5")

@@ -83,7 +83,14 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
 def _samples(home: Path, pairs: Iterable[tuple[int, str]]) -> tuple[Sample, ...]:
     """Samples of labels and paths below a folder."""
     inside = len(os.fspath(home / "x")) - 1
-    return tuple(Sample(path[inside:].replace(os.sep, "/"), label, Path(path)) for label, path in pairs)
+    samples, last, folder = [], "", home
+    for label, path in pairs:
+        parent, _, name = path.rpartition(os.sep)
+        if parent != last:
+            last, folder = parent, Path(parent)
+        # One part joined to a path takes half the time of a path from text.
+        samples.append(Sample(path[inside:].replace(os.sep, "/"), label, folder / name))
+    return tuple(samples)
 
 
 def _home(root: Path) -> Path | None:

@@ -1,7 +1,9 @@
 """Find, generate or download the raw data of a data set, and list it."""
 
+import contextlib
 import gc
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,7 +59,8 @@ def find_raw_data(source: Source, download: bool = False, max_unpacked: int | No
     if adapter.create is not None and not root.exists():
         adapter.create(root)
     try:
-        listing = _find(adapter, root, download, max_unpacked, source.needed)
+        with _uncollected():
+            listing = _find(adapter, root, download, max_unpacked, source.needed)
     except UnavailableError as error:
         raise DatasetError(f"{error}\nexpected layout under {root}: {adapter.layout}") from None
     except MissingDataError as error:
@@ -65,7 +68,8 @@ def find_raw_data(source: Source, download: bool = False, max_unpacked: int | No
         raise MissingDataError(
             f"{source.name} was not found under {root}: {error}{gap}expected layout: {adapter.layout}"
         ) from None
-    left_out = _left_out(adapter, root, listing)
+    with _uncollected():
+        left_out = _left_out(adapter, root, listing)
     total = sum(map(len, listing.splits.values())) + count_unlisted(left_out)
     return replace(listing, left_out=left_out, total=total)
 
@@ -97,12 +101,12 @@ def _left_out(adapter: Adapter, root: Path, listing: Listing) -> dict[str, tuple
 def _find(adapter: Adapter, root: Path, download: bool, max_unpacked: int | None, request: Request) -> Listing:
     archives = tuple(archive for archive in adapter.archives if archive.is_needed(request))
     if not archives:
-        return _list(adapter, root, request)
+        return adapter.find(root, request)
     from preprocess.raw.download import fetch, unfinished
 
     try:
         if not unfinished(archives, root):
-            return _list(adapter, root, request)
+            return adapter.find(root, request)
     except MissingDataError as lacking:
         try:
             fetch(archives, root, download, max_unpacked)
@@ -110,15 +114,16 @@ def _find(adapter: Adapter, root: Path, download: bool, max_unpacked: int | None
             raise MissingDataError(f"{lacking}\n{error}") from None
     else:
         fetch(archives, root, download, max_unpacked)
-    return _list(adapter, root, request)
+    return adapter.find(root, request)
 
 
-def _list(adapter: Adapter, root: Path, request: Request) -> Listing:
-    """List without Python's search for cycles: millions of samples have none, and it takes 40 % of the time."""
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's search for cycles: millions of samples have none, and it takes 40 % of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
-        return adapter.find(root, request)
+        yield
     finally:
         if enabled:
             gc.enable()

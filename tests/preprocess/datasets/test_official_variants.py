@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,11 +13,12 @@ import pytest
 
 from preprocess.datasets import DATASETS, Listing, Request
 from preprocess.errors import DatasetError, MissingDataError
+from preprocess.store import Store
+from tests.preprocess.conftest import here
 from tests.preprocess.datasets import official
 from tests.preprocess.datasets.official import OFFICIAL
 
 CASES = Path(__file__).parents[3] / ".." / "shared" / "cases"
-TRAIN = Request(splits=("train",))
 
 
 def find(name: str, root: Path, *splits: str) -> Listing:
@@ -339,6 +341,28 @@ def test_cub_with_other_separators_is_named_and_the_advice_makes_its_table(mark,
         for path, number, train, _ in official.CUB_IMAGES
     ]
     assert rows_of(message, tmp_path) == expected
+
+
+def test_the_advice_builds_the_store_of_the_published_tables(tmp_path, monkeypatch):
+    """All of it: both commands that the message of one with commas has, and the store of the same set without them."""
+    quick = ("--size", 16, "--segments", 4, "--algorithm", "grid", "--codec", "raw", "--jobs", 1)
+    monkeypatch.chdir(tmp_path)
+    home = official.make_cub(tmp_path / "birds")
+    done = here("build", "cub", "--root", home, "--out", "a.h5", "--partial", *quick)
+    assert done.exit_code == 0, done.output
+    for table in home.glob("*.txt"):
+        table.write_text(table.read_text().replace(" ", ", "))
+    message = refused("cub", home)
+    rows_of(message, tmp_path)
+    words = shlex.split(message.splitlines()[-1])
+    assert words[:4] == ["python", "-m", "preprocess", "build"]
+    done = here(*words[3:], "--out", "b.h5", *quick)
+    assert done.exit_code == 0, done.output
+    ours, theirs = Store(Path("b.h5")), Store(Path("a.h5"))
+    assert ours.classes == theirs.classes
+    for split in ("train", "test"):
+        assert list(ours.keys(split)) == list(theirs.keys(split))
+        assert ours.labels(split).tolist() == theirs.labels(split).tolist()
 
 
 @pytest.mark.skipif(not (CASES / "layout-cub100").is_dir(), reason="needs ../shared/cases")

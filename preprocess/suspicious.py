@@ -1,6 +1,6 @@
 """Images that are stored as they are, but are probably not what somebody wanted to store: kinds, and their bits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -13,7 +13,7 @@ LEAST_OF_RANGE = 8  # an image whose largest value is below this part of its typ
 EXAMPLES = 20  # keys in an index, of each kind
 _TEXTS = {  # for one image and for several
     "range": ("uses less than an eighth of its range of values", "use less than an eighth of their range of values"),
-    "float": ("has values with fractions", "have values with fractions"),
+    "float": ("has floating-point values, scaled by a guess", "have floating-point values, scaled by a guess"),
     "constant": ("is one colour", "are one colour"),
     "thin": ("is very narrow", "are very narrow"),
 }
@@ -56,6 +56,18 @@ def summary(flags: np.ndarray, keys: Sequence[str]) -> dict[str, dict]:
         if len(rows):
             found[kind] = {"count": len(rows), "examples": [keys[row] for row in rows[:EXAMPLES].tolist()]}
     return found
+
+
+def joined(found: Iterable[dict[str, dict]]) -> dict[str, dict]:
+    """Join the summaries of several splits."""
+    parts = list(found)
+    together = {}
+    for kind in KINDS:
+        of_kind = [part[kind] for part in parts if kind in part]
+        if of_kind:
+            examples = [key for entry in of_kind for key in entry["examples"]][:EXAMPLES]
+            together[kind] = {"count": sum(entry["count"] for entry in of_kind), "examples": examples}
+    return together
 
 
 def describe(found: dict[str, dict]) -> str:

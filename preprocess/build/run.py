@@ -28,6 +28,7 @@ from preprocess.store.index import Index, replace_index
 from preprocess.store.place import real_index, shard_path
 from preprocess.store.shard import Shard
 from preprocess.superpixels import ALGORITHMS
+from preprocess.suspicious import summary
 
 _SHOWN_FAILURES = 10
 _Reports = dict[tuple[str, int], Report]
@@ -175,7 +176,8 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
     chosen = left_out_of(plan.listing, split)
     same = same and before.get("divided") == chosen.get("divided")
     keys = functools.partial(column_keys, divided=chosen.get("divided"))
-    sources = before["sources"] if same else _sources_key(plan, images, rows, places)
+    of_images = _kept_of(before) if same else _of_images(plan, images, rows, places)
+    sources = of_images["sources"]
     columns = {IMAGES: keys(sources, image_recipe, layout.shard_size, None) | {"files": images}}
     for column in with_others(settings.columns, columns_of(plan.base, split) if before else ()):
         files = [record[column.name] for record in records]
@@ -197,6 +199,7 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
         "rows": rows,
         "failed": [*layout.failed, *_new_failures(layout, reports)],
         **chosen,
+        **of_images,
         "columns": columns,
     }
 
@@ -214,16 +217,22 @@ def _same_images(plan: Plan, split: str, images: list[dict], places: np.ndarray 
     return places is None or np.array_equal(places, before)
 
 
-def _sources_key(plan: Plan, images: list[dict], rows: list[int], places: np.ndarray | None) -> str:
-    """Return a key of the names, labels and source digests of all samples, in order."""
+def _kept_of(before: dict) -> dict:
+    return {name: before[name] for name in ("sources", "suspicious") if name in before}
+
+
+def _of_images(plan: Plan, images: list[dict], rows: list[int], places: np.ndarray | None) -> dict:
+    """Return what the index says of all samples in order: a key of their sources, and what is suspicious."""
     everything = []
     for record in images:
         with closing(Shard.open(shard_path(plan.home, record["path"]), plan.settings.form())) as shard:
-            everything += zip(shard.keys, shard.labels.tolist(), shard.sources, strict=True)
+            everything += zip(shard.keys, shard.labels.tolist(), shard.sources, shard.suspicious.tolist(), strict=True)
     if places is not None:
         starts = np.cumsum([0, *rows])
         everything = [everything[starts[shard] + row] for shard, row in places.tolist()]
-    return sources_key(*zip(*everything, strict=True)) if everything else sources_key((), (), ())
+    keys, labels, sources, bits = zip(*everything, strict=True) if everything else ((), (), (), ())
+    odd = summary(np.asarray(bits, np.uint8), keys)
+    return {"sources": sources_key(keys, labels, sources)} | ({"suspicious": odd} if odd else {})
 
 
 def _regions(plan: Plan, column: MapColumn, files: list[dict], reports: list[Report | None]) -> Iterator[np.ndarray]:

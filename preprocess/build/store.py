@@ -1,7 +1,7 @@
 """Build a store from a listing: plan, run, publish, and again if another build was faster."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from preprocess.build.forecast import refuse_without_memory
 from preprocess.build.plan import Plan, make_plan
 from preprocess.build.run import build, images_to_do, prepare, tidy
 from preprocess.build.settings import BuildSettings
+from preprocess.build.task import Report, joined_warnings
 from preprocess.build.update import plan_update
 from preprocess.datasets import Listing
 from preprocess.errors import BuildError, StoreError
@@ -17,6 +18,7 @@ from preprocess.machine import memory
 from preprocess.raw.selection import describe_selection, left_out_of, same_selection
 from preprocess.store.format import kind_of
 from preprocess.store.index import Index, read_index
+from preprocess.suspicious import describe, joined
 from preprocess.terminal import progress_bars, status
 
 
@@ -41,6 +43,7 @@ class Built:
     complete: bool = False  # whether there was nothing to do
     added_to: str | None = None  # default superpixels of the store, if others were added to them
     superpixels: str = ""  # name of the set that was built
+    notes: tuple[str, ...] = ()  # what is odd about the images, one line each
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,17 @@ class Builder:
             maps=sum(report.maps_computed for report in reports),
             added_to=sets[0] if sets and name not in sets else None,
             superpixels=name,
+            notes=tuple(self._notes(reports)),
         )
+
+    def _notes(self, reports: list[Report]) -> Iterator[str]:
+        """Say what is suspicious in the splits of this build, and what decoders warned of now."""
+        splits = read_index(self.out).document["splits"]
+        if odd := joined(splits[split].get("suspicious", {}) for split in self.listing.splits):
+            yield f"suspicious images are stored: {describe(odd)}; look at them: python -m preprocess report {self.out}"
+        for kind, (count, key) in joined_warnings(*(report.warned for report in reports)).items():
+            images = "an image was decoded" if count == 1 else f"{count:,} images were decoded"
+            yield f"{images} with a warning: {kind} ({key}{', ...' if count > 1 else ''})"
 
     def _plan(self, base: Index | None) -> Plan:
         if not self.update or base is None:

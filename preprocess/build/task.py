@@ -15,7 +15,7 @@ from preprocess.build.settings import BuildSettings, MapColumn
 from preprocess.build.sources import edited, set_built_at
 from preprocess.datasets import Box, Sample
 from preprocess.errors import BuildError, ImageError, StoreError
-from preprocess.images import decode_without_banner, encode, fit
+from preprocess.images import decode_source, encode, fit
 from preprocess.store.format import IMAGES, check_file, key_of
 from preprocess.store.place import own_shard, shard_path
 from preprocess.store.shard import Form, Shard
@@ -34,11 +34,13 @@ class Report:
     failed: list[dict[str, str]]  # key, reason and SHA-256 of the unusable images
     regions: dict[str, np.ndarray]  # column name -> (rows,) array, number of superpixels in every map
     maps_computed: int  # number of maps computed by this run
+    # Kind of warning -> number of images stored by this run whose decoder gave it, and the key of one.
+    warned: dict[str, tuple[int, str]]
 
 
 def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Report:
     """Store the missing shards of one range; depends only on its arguments."""
-    images = _store_images(task, home, stem, settings)
+    images, warned = _store_images(task, home, stem, settings)
     key = shard_key(images["path"])
     records: dict[str, dict] = {IMAGES: images}
     paths = {}
@@ -57,9 +59,8 @@ def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Repo
             column.name: regions_of(home, records[column.name]["path"], settings.form(column))
             for column in task.columns
         }
-        return Report(
-            (task.split, task.number), records, len(shard), shard.failed(), regions, len(missing) * len(shard)
-        )
+        computed = len(missing) * len(shard)
+        return Report((task.split, task.number), records, len(shard), shard.failed(), regions, computed, warned)
 
 
 def place(stem: str, task: Task, column: str, key: str) -> str:
@@ -67,20 +68,22 @@ def place(stem: str, task: Task, column: str, key: str) -> str:
     return f"{stem}.shards/{task.split}/{column}/{task.number:05d}-{key}.h5"
 
 
-def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) -> dict:
-    """Return the record of the image shard; build it if it is missing."""
+def _store_images(
+    task: Task, home: Path, stem: str, settings: BuildSettings
+) -> tuple[dict, dict[str, tuple[int, str]]]:
+    """Return the record of the image shard, and the warnings of decoders; build it if it is missing."""
     known = task.known.get(IMAGES)
     path = known["path"] if known else place(stem, task, IMAGES, task.key)
     images = _kept(home, path, known)
     changed = known is None and images is not None and bool(edited(task.samples, home / path, settings.form()))
     if images is not None and not changed:
-        return images
+        return images, {}
     if known is not None and not task.samples:
         raise BuildError(
             f"{home / path} is missing or damaged; rebuild its images with build --update or verify --repair"
         )
     begin = time.time_ns()
-    shard, failed = _read_sources(task.samples, settings)
+    shard, failed, warned = _read_sources(task.samples, settings)
     if known is None and (failed or changed):
         # The content differs from what the planned key stands for, so this shard needs another key.
         without = [failure["key"] for failure in failed]
@@ -88,7 +91,7 @@ def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) ->
         path = place(stem, task, IMAGES, key_of({"of": task.key, "without": without, "sources": sources}))
         images = _kept(home, path, None)
         if images is not None:
-            return images
+            return images, warned
     sealed = shard.finish(failed)
     if known is not None and sealed.digest != known["sha256"]:
         raise BuildError(
@@ -97,27 +100,31 @@ def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) ->
         )
     published = _published(home, stem, path, sealed)
     set_built_at(home / path, begin)
-    return published
+    return published, warned
 
 
-def _read_sources(samples: Sequence[Sample], settings: BuildSettings) -> tuple[ImageShard, list[dict[str, str]]]:
-    """Decode the images of a range; return the shard of usable ones and the failures."""
+def _read_sources(
+    samples: Sequence[Sample], settings: BuildSettings
+) -> tuple[ImageShard, list[dict[str, str]], dict[str, tuple[int, str]]]:
+    """Decode the images of a range; return the shard of usable ones, the failures, and the warnings of decoders."""
     shape = (settings.size, settings.size) if settings.codec == "raw" else None
     shard, failed = ImageShard(len(samples), shape, varied=not settings.uniform), []
+    warned: dict[str, tuple[int, str]] = {}
     for sample in samples:
         source = b""
         try:
             data = sample.read()
             source = sample.digest(data)
-            image = decode_without_banner(data, settings.banner)
-            stored, size = _stored_form(image, b"" if settings.banner else data, settings)
-            boxes = _fractions(sample.boxes, image)
+            decoded = decode_source(data, settings.banner)
+            stored, size = _stored_form(decoded.image, b"" if settings.banner else data, settings)
+            boxes = _fractions(sample.boxes, decoded.image)
         except (ImageError, OSError) as error:
             reason = str(error) if isinstance(error, ImageError) else f"cannot be read: {error.strerror}"
             failed.append({"key": sample.key, "reason": reason, "source": source.hex()})
         else:
-            shard.add(stored, size, sample.label, sample.key, source, boxes)
-    return shard, failed
+            shard.add(stored, size, sample.label, sample.key, source, boxes, decoded.suspicious)
+            warned = joined_warnings(warned, dict.fromkeys(decoded.warned, (1, sample.key)))
+    return shard, failed, warned
 
 
 def _stored_form(
@@ -179,6 +186,15 @@ def _kept(home: Path, path: str, known: dict | None) -> dict | None:
 
 def _published(home: Path, stem: str, path: str, sealed: Sealed) -> dict:
     return {"path": path, "bytes": sealed.publish(own_shard(home, stem, path)), "sha256": sealed.digest}
+
+
+def joined_warnings(*found: dict[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
+    """Join the warnings of several reports: the numbers are added, and the first key is kept."""
+    joined: dict[str, tuple[int, str]] = {}
+    for kind, (count, key) in (item for each in found for item in each.items()):
+        before = joined.get(kind, (0, key))
+        joined[kind] = before[0] + count, before[1]
+    return joined
 
 
 def regions_of(home: Path, path: str, form: Form) -> np.ndarray:

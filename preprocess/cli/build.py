@@ -171,6 +171,8 @@ def _tell(out: Path, done: "Built") -> None:
     rate, start = done.maps / done.work, done.seconds - done.work
     before = f" (without the {start:.1f} s until there were workers)" if start >= 1 else ""
     say(f"wrote {out} in {done.seconds:.1f} s: {done.maps} maps computed, {rate:.1f} maps/s{before}")
+    for note in done.notes:
+        say(note)
     if done.added_to is not None:
         name = done.superpixels
         say(f"added the superpixels {name}: train.py --superpixels {name}  (the default is still {done.added_to})")

@@ -11,6 +11,7 @@ from preprocess.build.forecast import Forecast
 from preprocess.datasets import census
 from preprocess.store import Store
 from preprocess.superpixels import adjusted_rand_index
+from preprocess.suspicious import describe as describe_suspicious
 
 COMPARED = 32  # images per split on which neighbouring scales are compared
 
@@ -34,6 +35,8 @@ def describe(store: Store) -> Iterator[str]:
         if entry["failed"]:
             names = ", ".join(failure["key"] for failure in entry["failed"])
             yield f"{split}: {len(entry['failed'])} images left out: {names}"
+        if odd := entry.get("suspicious"):
+            yield f"{split}: suspicious images: {describe_suspicious(odd)}"
         if excluded := entry.get("excluded"):
             yield f"{split}: {len(excluded)} images excluded by the user: {', '.join(excluded)}"
         if "limit_per_class" in entry:

@@ -13,6 +13,7 @@ from preprocess.store.content import column_keys, count_regions, sources_key
 from preprocess.store.format import IMAGES, check_file
 from preprocess.store.place import shard_path
 from preprocess.store.shard import VERIFY, Shard
+from preprocess.suspicious import summary
 
 Place = tuple[str, str, int]  # split, column and number of a shard
 
@@ -135,10 +136,11 @@ def _split_faults(store: Store, split: str) -> Iterator[str]:
     try:
         found = sources_key(store.keys(split), store.labels(split).tolist(), store.sources(split))
         store.boxes(split)
+        odd = summary(store.suspicious(split), store.keys(split))
     except StoreError as error:
         yield _short(error)
         return
-    yield from _unlike(f"splits.{split}", entry, {"sources": found})
+    yield from _unlike(f"splits.{split}", {"suspicious": {}} | entry, {"sources": found, "suspicious": odd})
     for name, column in entry["columns"].items():
         recipe, divided = column.get("recipe"), entry.get("divided")
         stated = column_keys(found, store.document["images"], entry["shard_size"], recipe, divided)

@@ -114,7 +114,7 @@ def image_checksum(stored: bytes | memoryview, label: int, key: bytes) -> int:
 
 
 def listing_checksum(*columns: np.ndarray) -> np.uint32:
-    """CRC-32 of all labels, keys, source digests and boxes of a shard, for readers that skip the images."""
+    """CRC-32 of all labels, keys, source digests, boxes and suspicions of a shard, for readers that skip the images."""
     checksum = 0
     for values in columns:
         checksum = zlib.crc32(np.ascontiguousarray(values).tobytes(), checksum)

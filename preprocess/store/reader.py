@@ -267,6 +267,11 @@ class Store:
         sources = [source for shard in self._shards_of(split) for source in shard.sources]
         return self._ordered(split, np.asarray(sources, dtype=object)).tolist()
 
+    def suspicious(self, split: str) -> np.ndarray:
+        """Bits of all images of a split, as in :mod:`preprocess.suspicious`: (n,) uint8 array."""
+        parts = [shard.suspicious for shard in self._shards_of(split)]
+        return self._ordered(split, np.concatenate([np.empty(0, np.uint8), *parts]))
+
     def regions(self, split: str, column: str) -> np.ndarray:
         """Number of superpixels in every map of a column: (n,) int64 array."""
         parts = [shard.regions for shard in self._shards_of(split, column)]

@@ -18,6 +18,7 @@ from preprocess.inputs import check_relative
 from preprocess.schema import SchemaError, check
 from preprocess.store.format import IMAGES
 from preprocess.superpixels.scales import column_name
+from preprocess.suspicious import EXAMPLES, KINDS
 from preprocess.text import shown_name
 
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # of an image: what is larger is never decoded, so it is in no store
@@ -157,6 +158,14 @@ class LeftOut(TypedDict):
 
 
 @_exact
+class Suspicious(TypedDict):
+    """Images of one kind that were probably not meant so."""
+
+    count: Annotated[int, Field(ge=1, le=_MOST_ROWS)]
+    examples: list[Key]
+
+
+@_exact
 class Split(TypedDict):
     """A split."""
 
@@ -168,6 +177,7 @@ class Split(TypedDict):
     excluded: NotRequired[list[Key]]
     limit_per_class: NotRequired[Annotated[int, Field(ge=1, le=_MOST_ROWS)]]
     divided: NotRequired[Rule]
+    suspicious: NotRequired[Annotated[dict[Literal[tuple(KINDS)], Suspicious], Field(min_length=1)]]
     columns: dict[Word, Column]
 
 
@@ -267,6 +277,9 @@ def _split_faults(name: str, split: Split) -> Iterator[str]:
     where, rows = f"splits.{name}", split["rows"]
     if max(rows, default=0) > split["shard_size"]:
         yield f"{where}.rows: expected at most shard_size, {split['shard_size']}, got {max(rows)}"
+    for kind, found in split.get("suspicious", {}).items():
+        if len(found["examples"]) != min(found["count"], EXAMPLES) or found["count"] > sum(rows):
+            yield f"{where}.suspicious.{kind}: expected the first {EXAMPLES} of at most {sum(rows)} images, got {found}"
     if IMAGES not in split["columns"]:
         yield f"{where}.columns: expected {IMAGES}"
     for column, entry in split["columns"].items():

@@ -14,11 +14,13 @@ from preprocess.schema import parse_json
 from preprocess.store.format import IMAGES, TILE, image_checksum, listing_checksum, map_checksum
 from preprocess.store.links import Shape, dataset_in, group_in, names_in, open_hdf5, read_in
 from preprocess.store.schema import MOST_PIXELS, check_failures, check_key
+from preprocess.suspicious import KINDS
 
 VERIFY = "run: python -m preprocess verify"
 _LISTED = {"labels": "int32", "keys": "S", "sources": "uint8", "listing_checksum": "uint32", "failed": "S"}
-_OTHERS = {"offsets": "int64", "checksums": "uint32", "regions": "uint32", "sizes": "int32", "boxes": "float32"}
-_DTYPES = _LISTED | _OTHERS
+_OTHERS = {"offsets": "int64", "checksums": "uint32", "regions": "uint32", "sizes": "int32"}
+_OPTIONAL = {"boxes": "float32", "suspicious": "uint8"}  # of images, in the order of the listing's checksum
+_DTYPES = _LISTED | _OTHERS | _OPTIONAL
 _MOST_NAMES = 16
 
 
@@ -43,7 +45,7 @@ class Form:
 
     @property
     def names(self) -> set[str]:
-        """Names of its data sets; boxes are optional."""
+        """Names of its data sets; those in ``_OPTIONAL`` may be missing."""
         pixels = {None: {"maps", "regions"}, "raw": {"images"}}.get(self.codec, {"codes", "offsets"})
         return pixels | {"checksums"} | (set() if self.codec is None else _LISTED.keys()) | self.varied
 
@@ -74,7 +76,7 @@ class Shard:
         self._listed = False
         self.group: h5py.Group | None = group
         self.names = names_in(group, _MOST_NAMES)
-        optional = {"boxes"} if form.codec else set()
+        optional = _OPTIONAL.keys() if form.codec else set()
         if self.names - optional != form.names:
             raise ValueError(f"expected the data sets {_joined(form.names)}, got {_joined(self.names)}")
         self.checksums = self._array("checksums", (form.rows,))
@@ -196,6 +198,20 @@ class Shard:
             raise StoreError(f"boxes of {self.where}: expected 0 <= x0 <= x1 <= 1 and so for y, got {odd}; {VERIFY}")
         return boxes
 
+    @property
+    def suspicious(self) -> np.ndarray:
+        """Checked bits of all images, as in :mod:`preprocess.suspicious`: (n,) uint8 array."""
+        self._check_listing()
+        if "suspicious" not in self.names:
+            return np.zeros(len(self), np.uint8)
+        bits = self._array("suspicious", (len(self),))
+        if not 0 < bits.max(initial=0) <= sum(KINDS.values()):
+            raise StoreError(
+                f"suspicious of {self.where}: expected bits up to {sum(KINDS.values())}, got {bits.max(initial=0)}; "
+                f"{VERIFY}"
+            )
+        return bits
+
     def failed(self) -> list[dict[str, str]]:
         """Key, reason and SHA-256 of every unusable image in the range of the shard."""
         try:
@@ -206,7 +222,7 @@ class Shard:
     def check_listing(self) -> None:
         """Read everything but the images and maps, and check it."""
         if self.form.codec is not None:
-            _ = self.keys, self.boxes
+            _ = self.keys, self.boxes, self.suspicious
             self.failed()
 
     def read_image(self, row: int) -> np.ndarray:
@@ -278,10 +294,11 @@ class Shard:
             return
         try:
             sources, stated = self._array("sources", (len(self), 32)), self._array("listing_checksum", ())
-            boxes = [self._array("boxes", (len(self), None, 4))] if "boxes" in self.names else []
+            shapes: dict[str, Shape] = {"boxes": (len(self), None, 4), "suspicious": (len(self),)}
+            others = [self._array(name, shapes[name]) for name in _OPTIONAL if name in self.names]
         except Exception as error:  # h5py raises many types on damaged files
             raise StoreError(f"labels or keys of {self.where} cannot be read ({error}); {VERIFY}") from None
-        if listing_checksum(self._labels, self._keys, sources, *boxes) != stated:
+        if listing_checksum(self._labels, self._keys, sources, *others) != stated:
             raise StoreError(f"labels or keys of {self.where} do not match their checksum; {VERIFY}")
         self._listed = True
 

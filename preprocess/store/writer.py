@@ -87,6 +87,7 @@ class ImageShard(_Shard):
         self.keys: list[str] = []
         self.sources: list[bytes] = []
         self.boxes: list[np.ndarray] = []
+        self.suspicious: list[int] = []
         self.raw = None
         if shape is not None:
             # One sample per chunk: reading an image touches no other image.
@@ -101,6 +102,7 @@ class ImageShard(_Shard):
         key: str,
         source: bytes,
         boxes: np.ndarray = _NO_BOXES,
+        suspicious: int = 0,
     ) -> None:
         """Add an image.
 
@@ -112,6 +114,7 @@ class ImageShard(_Shard):
         key : name, unique within the split.
         source : digest of the source, 32 bytes.
         boxes : (m, 4) float32 array: edges x0, y0, x1, y1 of its objects as fractions of width and height.
+        suspicious : its bits, as in :mod:`preprocess.suspicious`.
         """
         if self.raw is not None:
             pixels = np.ascontiguousarray(stored)
@@ -124,6 +127,7 @@ class ImageShard(_Shard):
         self.keys.append(key)
         self.sources.append(source)
         self.boxes.append(boxes)
+        self.suspicious.append(suspicious)
         self.sizes.append(size)
 
     def finish(self, failed: list[dict[str, str]]) -> Sealed:
@@ -143,6 +147,9 @@ class ImageShard(_Shard):
         if any(map(len, self.boxes)):
             listed.append(padded_boxes(self.boxes))
             self.file.create_dataset("boxes", data=listed[-1])
+        if any(self.suspicious):
+            listed.append(np.asarray(self.suspicious, np.uint8))
+            self.file.create_dataset("suspicious", data=listed[-1])
         self.file.create_dataset("listing_checksum", data=listing_checksum(*listed))
         self.file.create_dataset("failed", data=_fixed_strings([canonical(failed)])[0])
         return self._finish()

@@ -18,8 +18,10 @@ from preprocess.store import Store
 from preprocess.store.format import IMAGES
 from preprocess.store.shard import VERIFY, Shard
 from preprocess.superpixels import ALGORITHMS, Scale
+from preprocess.suspicious import KINDS, text_of
 
 _MEASURED = 32  # images on which reading and segmenting are timed
+_ODD, _ODD_COLUMNS = 8, 4  # suspicious images that are shown of each kind
 _PATIENCE = 20.0  # seconds after which no further image is timed, for photographs of many megapixels
 
 Advance = Callable[[], None]
@@ -51,6 +53,17 @@ class SplitReport:
 
 
 @dataclass(frozen=True)
+class OddReport:
+    """Images of one kind that were probably not meant to be stored so, in one split."""
+
+    split: str
+    text: str  # what they do
+    count: int
+    examples: list[str]  # keys of the first
+    sheet: list[list[Panel]]  # rows of panels
+
+
+@dataclass(frozen=True)
 class Written:
     """When the shards of a column were written, by the modification times of their files."""
 
@@ -77,6 +90,7 @@ class StoreReport:
 
     store: Store
     splits: list[SplitReport]
+    odd: list[OddReport]
     troubles: list[str]  # what cannot be read, one line each
     written: list[Written]  # when the shards were written, by column; empty for a packed store
     measured: Measured | None  # timings; None if no image can be read
@@ -94,8 +108,9 @@ def gather(store: Store, count: int, samples: int, processors: int, stage: Stage
     """
     reading = _Reading(store)
     splits = [_read_split(reading, name, count, samples, stage) for name in store.splits]
+    odd = [each for name in store.splits for each in _read_odd(reading, name)]
     measured = next((_measure(reading, split, processors, stage) for split in splits if split.sheet), None)
-    return StoreReport(store, splits, list(reading.troubles), _written(store), measured)
+    return StoreReport(store, splits, odd, list(reading.troubles), _written(store), measured)
 
 
 def _written(store: Store) -> list[Written]:
@@ -181,6 +196,22 @@ def _read_split(reading: _Reading, name: str, count: int, samples: int, stage: S
         sampled=len(chosen),
         sheet=_sheet(reading, name, spread(len(layout), count), columns),
     )
+
+
+def _read_odd(reading: _Reading, split: str) -> Iterator[OddReport]:
+    """Read the first suspicious images of each kind."""
+    stated = reading.store.document["splits"][split].get("suspicious", {})
+    bits = reading.attempt(reading.store.suspicious, split) if stated else None
+    for kind, entry in stated.items():
+        panels: list[Panel] = []
+        chosen = [] if bits is None else np.flatnonzero(bits & KINDS[kind])[:_ODD].tolist()
+        for sample, key in zip(chosen, entry["examples"], strict=False):
+            image = _one(reading, split, IMAGES, sample, Shard.read_image)
+            if image is not None:
+                panels.append((key if len(key) <= 32 else f"…{key[-31:]}", subsampled(image)))
+        panels += [("", None)] * (-len(panels) % _ODD_COLUMNS)
+        sheet = [panels[start : start + _ODD_COLUMNS] for start in range(0, len(panels), _ODD_COLUMNS)]
+        yield OddReport(split, text_of(kind, entry["count"]), entry["count"], entry["examples"], sheet)
 
 
 def _listed(shard: Shard) -> np.ndarray:

@@ -47,6 +47,7 @@ def render(report: StoreReport) -> bytes:
         report=report,
         store=report.store,
         facts=_facts(report.store),
+        odd=[(each, sheet_address(each.sheet) if each.sheet else None) for each in report.odd],
         failed=[(split, failure) for split, entry in entries.items() for failure in entry["failed"]],
         excluded=[(split, key) for split, entry in entries.items() for key in entry.get("excluded", ())],
         shown=_SHOWN,

@@ -100,7 +100,8 @@ def build_store(
         if why:
             _tell(why)
         workers = Workers(jobs or cores(), backend, scheduler)
-        Builder(out, listing, settings, workers, skip_bad, update, _tell).run()
+        for note in Builder(out, listing, settings, workers, skip_bad, update, _tell).run().notes:
+            _tell(note)
     return Store(out)
 
 

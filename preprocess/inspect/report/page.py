@@ -50,6 +50,7 @@ def render(report: StoreReport) -> bytes:
         odd=[(each, sheet_address(each.sheet) if each.sheet else None) for each in report.odd],
         failed=[(split, failure) for split, entry in entries.items() for failure in entry["failed"]],
         excluded=[(split, key) for split, entry in entries.items() for key in entry.get("excluded", ())],
+        left_out=report.store.document.get("left_out", {}),
         shown=_SHOWN,
         columns=[(name, _columns(entry)) for name, entry in entries.items()],
         splits=[(split, _plots(report.store, split)) for split in report.splits],

@@ -207,6 +207,9 @@ def test_counts_are_told_kept_in_the_index_and_shown(tmp_path):
         ".txt": {"count": 1, "example": "notes.txt"},
     }
     assert f"left out of the source: {said}" in here("inspect", out).output
+    assert here("report", out, "--out", tmp_path / "x.html").exit_code == 0
+    page = (tmp_path / "x.html").read_text()
+    assert '<th scope="row" class="wide">.txt</th><td class="n">1</td><td class="wide">notes.txt</td>' in page
 
 
 def test_only_the_first_kinds_are_spelled_out():

@@ -20,15 +20,36 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-# What to do about a failure to write or read, by its number. The others have no remedy but their own text.
+_AGAIN = "and run the same command again"
+_NETWORK = f"check the network, and the mount if it is a network drive, {_AGAIN}"
+# What to do about a failure of the system, by its name: not every system has all. The others have their own text alone.
 _REMEDIES = {
-    errno.ENOSPC: "free space on that disk and run the same command again",
-    errno.EDQUOT: "free space within your quota and run the same command again",
-    errno.EFBIG: "raise the limit of the size of files (ulimit -f) or write to another file system",
-    errno.EROFS: "write to another file system",
-    errno.EACCES: "allow it, or choose another path",
-    errno.EPERM: "allow it, or choose another path",
-    errno.EIO: "the disk may be failing: check it, or choose another path",
+    getattr(errno, name): remedy
+    for names, remedy in (
+        ("ENOSPC", f"free space on that disk {_AGAIN}"),
+        ("EDQUOT", f"free space within your quota {_AGAIN}"),
+        ("EFBIG", "raise the limit of the size of files (ulimit -f) or write to another file system"),
+        ("EROFS", "write to another file system"),
+        ("EOPNOTSUPP ENOSYS", "this file system cannot do that: write to another one"),
+        ("EACCES EPERM", "allow it, or choose another path"),
+        ("EIO", "the disk may be failing: check it, or choose another path"),
+        ("ENXIO ENODEV", f"check that the disk or drive is connected and mounted, {_AGAIN}"),
+        ("ESTALE", f"the network drive has lost it: mount it again {_AGAIN}"),
+        ("ENAMETOOLONG", "use a shorter name, or a path with fewer folders"),
+        (
+            "EMFILE ENFILE",
+            f"raise the limit of open files (ulimit -n 4096), or use fewer --jobs or --workers, {_AGAIN}",
+        ),
+        ("ENOMEM", f"close other programs, or use fewer --jobs or --workers, {_AGAIN}"),
+        ("ELOOP", "a link leads back to itself: remove it, or choose another path"),
+        ("ENOTDIR", "a part of this path is a file: choose another path"),
+        ("EBUSY ETXTBSY", f"close the program that uses it {_AGAIN}"),
+        ("ENOLCK EDEADLK", f"this file system is out of locks: wait a moment {_AGAIN}"),
+        ("ECONNREFUSED ECONNRESET ECONNABORTED ENOTCONN ETIMEDOUT", _NETWORK),
+        ("ENETDOWN ENETUNREACH EHOSTDOWN EHOSTUNREACH ENONET EREMOTEIO ECOMM", _NETWORK),
+    )
+    for name in names.split()
+    if hasattr(errno, name)
 }
 
 
@@ -37,7 +58,8 @@ def describe(error: OSError | MemoryError) -> str:
     if isinstance(error, MemoryError):
         return "there is not enough memory; close other programs, or use a machine with more"
     where = f"{error.filename}: " if error.filename else ""
-    remedy = f"; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else ""
+    its_own = error.errno in _REMEDIES and error.strerror == os.strerror(error.errno)  # not a text of this program
+    remedy = f"; {_REMEDIES[error.errno]}" if its_own else ""
     return f"{where}{error.strerror or error}{remedy}"
 
 

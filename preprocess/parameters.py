@@ -1,13 +1,17 @@
 """Types of options, for both command lines."""
 
+import itertools
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from preprocess.text import CONTROLS, near
+from preprocess.text import CONTROLS, near, shown_name
+
+_MOST = 10_000  # names of a folder that are compared
 
 
 class Choice(click.Choice):
@@ -55,4 +59,39 @@ class NamedPath(click.Path):
         odd = [found[0] for found in CONTROLS.finditer(str(value)) if not "\ud800" <= found[0] <= "\udfff"]
         if odd:  # halves of characters are bytes of names that are not UTF-8
             self.fail(f"expected a path without control characters, got {value!r}; rename the file", parameter, context)
-        return super().convert(value, parameter, context)
+        try:
+            return super().convert(value, parameter, context)
+        except click.BadParameter as error:
+            if meant := did_you_mean(Path(value), self._fits):
+                error.message = error.message.removesuffix(".") + meant
+            raise
+
+    def _fits(self, path: Path) -> bool:
+        return (self.file_okay or not path.is_file()) and (self.dir_okay or not path.is_dir())
+
+
+def did_you_mean(path: Path, fits: Callable[[Path], bool] = lambda path: True) -> str:
+    """Say which existing path may be meant by one that is missing or of another kind; nothing if none is like it.
+
+    Parameters
+    ----------
+    path : what was given.
+    fits : whether an existing path may be given instead.
+    """
+    stores = (path.with_suffix(".h5"), Path("data") / path.name) if path.name else ()
+    found = [other for other in stores if other != path and other.is_file() and fits(other)] or _near(path, fits)
+    return f"; did you mean {shown_name(found[0])}?" if found else ""
+
+
+def _near(path: Path, fits: Callable[[Path], bool]) -> list[Path]:
+    home = next((folder for folder in path.parents if folder.is_dir()), None)
+    if home is None or path.exists():
+        return []
+    first, *rest = path.relative_to(home).parts
+    try:
+        entries = [each for each in itertools.islice(home.iterdir(), _MOST) if not each.name.startswith(".")]
+    except OSError:
+        return []
+    likely = {each.name: each for each in entries if (each.is_dir() if rest else fits(each))}
+    found = [likely[name].joinpath(*rest) for name in near(first, likely)]
+    return [each for each in found if each.exists() and fits(each)] or (_near(found[0], fits) if found else [])

@@ -49,6 +49,11 @@ def near(word: str, names: Iterable[str], parts: bool = False) -> list[str]:
     return (found or [name for letters in close for name in bare if bare[name] == letters])[:2]
 
 
+def looks_like(name: str, names: Iterable[str]) -> list[str]:
+    """Names that are one but for the case, a plural, and what a second download or a copy adds, such as `` (1)``."""
+    return [other for other in names if other != name and _without_copies(other) == _without_copies(name)]
+
+
 def to_csv(rows: Sequence[Mapping[str, object]], header: bool = True, end: str = "\n") -> str:
     """Format rows as CSV with a column for every key, in order of appearance; ``end`` terminates lines."""
     text = io.StringIO()
@@ -78,6 +83,11 @@ def shown(text: str) -> str:
 def shown_name(path: Path | str) -> str:
     """A path or a class name on one line, as any terminal takes it, and does not obey."""
     return CONTROLS.sub("\ufffd", os.fspath(path))
+
+
+def _without_copies(name: str) -> str:
+    stem, dot, ending = re.sub(r"[ _]?\([0-9]+\)|[ _-]*\bcopy\b( of)?", "", name.casefold()).partition(".")
+    return stem.strip(" _-").removesuffix("s") + dot + ending
 
 
 def _letters(name: str) -> str:

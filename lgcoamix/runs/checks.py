@@ -13,6 +13,7 @@ from lgcoamix.settings.sections import Settings
 from preprocess.errors import OutputError
 from preprocess.files import is_leftover
 from preprocess.outputs import refuse_inputs
+from preprocess.parameters import did_you_mean
 from preprocess.store import Store
 from preprocess.store.shard import VERIFY
 
@@ -120,7 +121,8 @@ def _refuse_folder(options: RunOptions) -> None:
     out, resume = options.out, options.resume
     if resume not in (None, "auto"):
         if not Path(resume).is_file():
-            raise SettingsError(f"--resume takes auto or a checkpoint of the run; there is no file {resume!r}")
+            meant = did_you_mean(Path(resume))
+            raise SettingsError(f"--resume takes auto or a checkpoint of the run; there is no file {resume!r}{meant}")
         if Path(resume).resolve().parent != out.resolve():
             raise SettingsError(f"--resume {resume!r} continues the run in {Path(resume).parent}; leave out --out")
     # A run that was killed at its start leaves only the lock and temporary files.

@@ -11,7 +11,7 @@ import click
 from preprocess.cli.common import FILE
 from preprocess.datasets import DATASETS, Adapter, Listing, Request, split_name
 from preprocess.errors import DatasetError
-from preprocess.parameters import Choice, NamedPath
+from preprocess.parameters import Choice, NamedPath, did_you_mean
 from preprocess.terminal import say
 from preprocess.text import shown_name
 
@@ -109,7 +109,9 @@ def source_of(dataset: str, given: Given, splits: str | None = None) -> "Source"
     root = given.root or (given.table.parent if given.table else RAW / dataset)
     if given.root is not None and not root.is_dir() and adapter.create is None and not adapter.pattern:
         what = "is a file" if root.exists() else "does not exist"
-        raise click.BadParameter(f"folder {shown_name(root)} {what}", param_hint="--root")
+        raise click.BadParameter(
+            f"folder {shown_name(root)} {what}{did_you_mean(root, Path.is_dir)}", param_hint="--root"
+        )
     request = Request(chosen, given.table, given.image, given.label, column)
     return Source(dataset, adapter, root, request, rule)
 

@@ -1,6 +1,7 @@
 """The interface of a data set: adapter, listing, sample."""
 
 import hashlib
+import itertools
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,9 +12,11 @@ from preprocess.errors import DatasetError, MissingDataError
 from preprocess.files import bytes_of
 from preprocess.images import LARGEST_FILE
 from preprocess.inputs import read_regular
+from preprocess.text import looks_like
 
 Box = tuple[float, float, float, float]
 
+_MOST_NAMES = 10_000  # of a folder that are compared
 _DEEPEST = 2  # folders below the root: the archive's own folder, and one that an unpacking tool may add
 SPLITS = ("train", "val", "test")
 _SYNONYMS = {
@@ -222,7 +225,27 @@ def locate(root: Path, *paths: str) -> Path:
         if found:
             return found[0]
         level = [child for folder in level for child in folders_in(folder)]
-    raise MissingDataError(f"no {' or '.join(paths[:2])} in {root} or up to {_DEEPEST} folders below it")
+    lacking = " or ".join(paths[:2])
+    raise MissingDataError(f"no {lacking} in {root} or up to {_DEEPEST} folders below it{renamed(root, *paths[:2])}")
+
+
+def renamed(root: Path, *paths: str) -> str:
+    """Say which file or folder under a root has almost the name of one that is missing; nothing if none has."""
+    level = [root]
+    for _ in range(1 + _DEEPEST):
+        for folder in level:
+            for name in dict.fromkeys(part for path in paths for part in path.split("/")):
+                if alike := looks_like(name, _names(folder)):
+                    return f"; {folder / alike[0]} looks like it: rename it to {name}"
+        level = [child for folder in level for child in folders_in(folder)]
+    return ""
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(each.name for each in itertools.islice(folder.iterdir(), _MOST_NAMES))
+    except OSError:
+        return []
 
 
 def _first_in(folder: Path, paths: tuple[str, ...]) -> Path | None:

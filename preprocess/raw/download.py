@@ -22,7 +22,7 @@ from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, Transf
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 from urllib3.exceptions import HTTPError
 
-from preprocess.datasets.base import Archive, locate
+from preprocess.datasets.base import Archive, locate, renamed
 from preprocess.errors import DatasetError, MissingDataError, UnavailableError
 from preprocess.files import lock
 from preprocess.inputs import require_regular
@@ -114,7 +114,7 @@ def _check_obtainable(archives: tuple[Archive, ...], root: Path, download: bool)
 
 def _request(archive: Archive, root: Path) -> str:
     source = f"download it from {archive.url}" if archive.url else "it must be downloaded manually"
-    return f"{archive.name} is missing: {source}; save it as {_place(archive, root)}"
+    return f"{archive.name} is missing: {source}; save it as {_place(archive, root)}{renamed(root, archive.name)}"
 
 
 def _place(archive: Archive, root: Path) -> str:

@@ -1,5 +1,7 @@
 """What a killed builder leaves beside its shards, and who removes it."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.files import publish, sweep
+from preprocess.files import describe, publish, sweep
+from preprocess.inputs import read_regular
 from preprocess.store import Store
 from preprocess.store.format import check_file, seal
 from tests.conftest import ROOT
@@ -97,3 +100,32 @@ def test_the_next_build_tidies_up_its_own_store_alone(noisy, tmp_path, complete)
     assert done.returncode == 0, done.stderr
     assert asides(tmp_path) == [other]
     assert len(Store(out).keys("train")) == 10
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "allow it"),
+        (errno.EROFS, "another file system"),
+        (errno.ENAMETOOLONG, "shorter name"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ESTALE, "mount it again"),
+        (errno.ENODEV, "connected and mounted"),
+        (errno.ENXIO, "connected and mounted"),
+        (errno.ELOOP, "a link leads back"),
+        (errno.ETIMEDOUT, "check the network"),
+        (errno.ECONNREFUSED, "check the network"),
+        (errno.ENOTDIR, "is a file"),
+    ],
+)
+def test_a_failure_of_the_system_carries_a_remedy(number, remedy):
+    text = describe(OSError(number, os.strerror(number), "data/x.h5"))
+    assert text.startswith(f"data/x.h5: {os.strerror(number)}; ")
+    assert remedy in text
+
+
+def test_a_file_that_is_too_large_for_us_gets_no_advice_for_the_system(tmp_path):
+    (tmp_path / "x").write_bytes(bytes(10))
+    with pytest.raises(OSError, match="too large") as caught:
+        read_regular(tmp_path / "x", 9)
+    assert describe(caught.value) == f"{tmp_path / 'x'}: too large: expected at most 9 bytes"

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from preprocess.datasets import DATASETS
-from preprocess.parameters import Choice, Duration, FiniteRange, NamedPath
+from preprocess.parameters import Choice, Duration, FiniteRange, NamedPath, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,46 @@ def test_a_time_is_a_number_and_a_unit():
     for text in ("", "30", "m", "1d", "-1s", "1.5h", "999999h", "１s"):
         with pytest.raises(click.BadParameter, match="expected a time such as 30s, 30m or 2h"):
             Duration().convert(text, None, None)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("data/cub.shards", "data/raw/flowers", "runs/try"):
+        Path(folder).mkdir(parents=True)
+    for file in ("data/cub.h5", "data/raw/list.csv", "runs/try/last.pt", ".hidden.h5"):
+        Path(file).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("data/CUB.h5", "data/cub.h5"),
+        ("data/cubs.h5", "data/cub.h5"),
+        ("data/cub", "data/cub.h5"),
+        ("data/cub.shards", "data/cub.h5"),
+        ("cub.h5", "data/cub.h5"),
+        ("Data/cub.hdf5", "data/cub.h5"),
+        ("run/tri/last.pt", "runs/try/last.pt"),
+        ("data/raw/List.csv", "data/raw/list.csv"),
+        ("data/raw/flower", None),  # a folder, and a file is wanted
+        ("hidden.h5", None),
+        ("nothing/like/this", None),
+        ("", None),
+        ("/", None),
+    ],
+)
+def test_a_file_that_is_missing_is_met_with_the_one_that_is_meant(home, written, meant):
+    with pytest.raises(click.BadParameter) as caught:
+        NamedPath(exists=True, dir_okay=False).convert(written, None, None)
+    message = caught.value.message
+    assert message.endswith(f"; did you mean {meant}?") if meant else "did you mean" not in message
+    if meant:
+        assert NamedPath(exists=True, dir_okay=False).convert(meant, None, None) == Path(meant)
+
+
+def test_a_folder_that_is_missing_is_met_with_a_folder(home):
+    assert did_you_mean(Path("data/raw/flower"), Path.is_dir) == "; did you mean data/raw/flowers?"
+    assert did_you_mean(Path("data/cub.h6"), Path.is_dir) == ""
+    assert did_you_mean(home / "Runs" / "try") == f"; did you mean {home}/runs/try?"

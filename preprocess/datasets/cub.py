@@ -4,11 +4,13 @@ from pathlib import Path
 from shlex import quote
 
 from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Listing, Request, Sample, locate
+from preprocess.datasets.masks import keep_masks
 from preprocess.datasets.metadata import NUMBER, RESTORE, SeparatorError, read_boxes, read_table
 from preprocess.errors import DatasetError, MissingDataError
 
 _TABLES = ("images.txt", "image_class_labels.txt", "train_test_split.txt")
 _BOXES = "bounding_boxes.txt"
+_MASKS = "segmentations"  # a folder beside images/, or beside the folder of the set, as its archive unpacks
 _NABIRDS_ID = r"[0-9a-fA-F-]{32,36}"
 
 
@@ -16,7 +18,7 @@ def find_cub(root: Path, request: Request = EVERYTHING) -> Listing:
     """List CUB-200-2011 in its official layout.
 
     ``root`` is the folder ``CUB_200_2011``, or a folder up to two levels above it. Label = official class id - 1; keys
-    are paths under ``images/``.
+    are paths under ``images/``. Without ``bounding_boxes.txt``, boxes are those around masks in ``segmentations/``.
 
     Raises
     ------
@@ -28,9 +30,11 @@ def find_cub(root: Path, request: Request = EVERYTHING) -> Listing:
         _refuse_2010(root)
         raise
     try:
-        return _list(home, read_table(home / "classes.txt"), NUMBER, request)
+        listing = _list(home, read_table(home / "classes.txt"), NUMBER, request)
     except SeparatorError as error:
         raise DatasetError(f"{error}. It is made and built by\n{_join(home, error.mark)}") from None
+    inside = (home / _MASKS).is_dir() or home == root  # nothing above the root
+    return keep_masks(listing, home / _MASKS if inside else home.parent / _MASKS)
 
 
 def _refuse_2010(root: Path) -> None:

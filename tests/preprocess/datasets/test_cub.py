@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from preprocess.datasets import DATASETS
 from preprocess.errors import DatasetError
@@ -106,4 +108,45 @@ def test_tables_that_do_not_agree_are_refused(official, table, change, message):
 def test_a_missing_table_is_named(official):
     (official / "train_test_split.txt").unlink()
     with pytest.raises(DatasetError, match=r"train_test_split\.txt cannot be read: No such file.*copy it from the"):
+        DATASETS["cub"].find(official)
+
+
+def masked(home: Path) -> None:
+    """Masks 12 x 10 of the first two pictures: grey around white, and nothing."""
+    for name, marks in zip(PICTURES, (((1, 2, 9, 8, 100), (3, 4, 7, 6, 255)), ()), strict=False):
+        mask = np.zeros((10, 12), np.uint8)
+        for x0, y0, x1, y1, value in marks:
+            mask[y0:y1, x0:x1] = value
+        path = (home / "segmentations" / name).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(path)
+
+
+@pytest.mark.parametrize("beside", ["images", "the folder"])
+def test_without_boxes_those_around_masks_are_kept(official, beside):
+    home = official if beside == "images" else official.parent
+    masked(home)
+    (official / "bounding_boxes.txt").unlink()
+    listing = DATASETS["cub"].find(official.parent)
+    boxes = {each.key: each.boxes for samples in listing.splits.values() for each in samples}
+    assert boxes.pop(PICTURES[0]) == ((3.0, 4.0, 7.0, 6.0),)  # most people marked this part
+    assert set(boxes.values()) == {()}
+    assert listing.notes[-1] == (
+        f"boxes: around the masks in {home / 'segmentations'}, of 2 of 22 images; the masks are not stored"
+    )
+    assert (home / "segmentations" / PICTURES[0]).with_suffix(".png") in listing.tables
+
+
+def test_beside_boxes_masks_are_named_as_not_stored(official):
+    masked(official)
+    listing = DATASETS["cub"].find(official)
+    assert {each.boxes for samples in listing.splits.values() for each in samples} == {((1.0, 2.0, 9.0, 9.0),)}
+    assert listing.notes[-1].startswith(f"not stored: the masks in {official / 'segmentations'}")
+
+
+def test_a_mask_that_cannot_be_read_is_named(official):
+    masked(official)
+    (official / "bounding_boxes.txt").unlink()
+    (official / "segmentations" / PICTURES[0]).with_suffix(".png").write_bytes(b"no mask")
+    with pytest.raises(DatasetError, match=r"0046\.png cannot be read: .*; replace or remove it"):
         DATASETS["cub"].find(official)

@@ -70,6 +70,8 @@ def predict(model: Path, images: tuple[Path, ...], out: Path, force: bool, **giv
     with passes() as start:
         summary = run(PredictOptions(model, images, out, **given), start)
     _print(summary)
+    for folder, counts in summary.left_out.items():
+        say(f"left out of {shown_name(folder)}: {counts}", err=True)
     bad = f", {len(summary.failed)} not usable" if summary.failed else ""
     say(f"wrote {shown_name(out)}: {summary.images} image{'s' * (summary.images != 1)}{bad}")
     if len(summary.failed) == summary.images:

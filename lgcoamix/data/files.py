@@ -91,11 +91,11 @@ def stored_pixels(path: Path, images: Mapping[str, Any]) -> np.ndarray:
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
-    """List the given files, and all files with image extensions below the given folders, each once.
+    """List the given files, and all images below the given folders, each once.
 
     Raises
     ------
-    OSError : a folder cannot be read.
+    OSError, DatasetError : as for :func:`preprocess.datasets.tree.walk`.
     """
     found: dict[str, Path] = {}
     for path in paths:

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import make_statistics, to_inputs
 from lgcoamix.settings.options import PredictOptions
 from preprocess import interrupt
+from preprocess.datasets.census import count_left_out, describe
+from preprocess.datasets.tree import names_in
 from preprocess.outputs import writing
 from preprocess.text import cells, listed, shown, shown_name
 
@@ -49,11 +52,13 @@ class Summary:
     images : number of files.
     first : predictions of the first usable files.
     failed : unusable files.
+    left_out : folder -> what is in it and no image, in words.
     """
 
     images: int
     first: tuple[Prediction, ...]
     failed: tuple[Prediction, ...]
+    left_out: Mapping[Path, str]
 
 
 def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int], None]]) -> Summary:
@@ -92,7 +97,7 @@ def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int],
             first += [found for found in batch if not found.error][: _SHOWN - len(first)]
             done += len(batch)
             advance(len(batch))
-    return Summary(len(paths), tuple(first), tuple(failed))
+    return Summary(len(paths), tuple(first), tuple(failed), _left_out(options.images))
 
 
 def _row(found: Prediction, top: int) -> list[object]:
@@ -106,12 +111,15 @@ def _lines(rows: list[list[object]]) -> bytes:
     return text.getvalue().encode("utf-8", "surrogateescape")  # bytes of file names that are not UTF-8 stay unchanged
 
 
+def _left_out(given: tuple[Path, ...]) -> dict[Path, str]:
+    folders = [path for path in given if os.path.isdir(path)]  # noqa: PTH112 - Path.is_dir raises where access is denied
+    found = {folder: count_left_out(folder, set(names_in(folder))) for folder in folders}
+    return {folder: describe(counts) for folder, counts in found.items() if counts}
+
+
 def _nothing_found(given: tuple[Path, ...]) -> str:
-    return (
-        f"no images in {listed([shown_name(path) for path in given], 5)}: folders are searched recursively for names "
-        "with an image suffix (.jpg, .png, .tif, .webp, ...) and without a leading dot; a file given by name is "
-        "always tried"
-    )
+    held = "; ".join(f"{shown_name(folder)} holds {counts}" for folder, counts in _left_out(given).items())
+    return f"no images in {listed([shown_name(path) for path in given], 5)}: {held or 'it is empty'}"
 
 
 @torch.no_grad()

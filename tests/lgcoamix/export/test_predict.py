@@ -183,6 +183,19 @@ def test_bad_images_are_listed_and_have_a_row_with_the_reason(model, mixed, tmp_
             assert sum(shares) == pytest.approx(1, abs=4e-6)
             assert all(re.fullmatch(r"[01]\.\d{6}", cell) for cell in cells[1::2])
     assert "out.csv: 9 images, 5 not usable" in done.stdout
+    assert f"left out of {mixed}: 2 hidden, such as .3.png; 1 .txt, such as notes.txt" in done.stderr
+
+
+def test_linked_folders_are_followed_and_circles_refused(model, mixed, tmp_path):
+    tree = tmp_path / "links"
+    tree.mkdir()
+    (tree / "again").symlink_to(mixed)
+    rows, _ = _predict(model, tmp_path / "out.csv", tree)
+    assert str(tree / "again" / "deep" / "x.jpg" / "2.png") in {row["image"] for row in rows}
+    (tree / "round").symlink_to(tree)
+    done = _invoke("predict", "--model", model, "--out", tmp_path / "none.csv", tree)
+    assert done.exit_code == 1
+    assert "round is a link to a folder that holds it" in done.output
     assert "[red]" in done.stdout  # a name is shown as it is
 
 
@@ -276,7 +289,7 @@ MISTAKES = {
     "nothing": ((), 2, r"Missing argument 'IMAGES"),
     "no such file": (("MIXED/0.pgn",), 2, r"expected images or folders of images, but found no '\S+/0.pgn'$"),
     "no such files": (("MIXED/\x1b", "MIXED/gone.jpg"), 2, r"found no '\S+/\\x1b', '\S+/gone.jpg'$"),
-    "no images": (("MIXED/deep/none",), 1, r"no images in .*none: folders are searched.*\.jpg"),
+    "no images": (("MIXED/deep/none",), 1, r"no images in .*none: it is empty"),
     "no such model": (("MIXED", "--model", "nowhere"), 2, r"'--model'.*'nowhere' does not exist"),
     "no model": (("MIXED", "--model", "MIXED"), 1, r"written by the command export, .*mixed has no config.json"),
     "top": (("MIXED", "--top", "0"), 2, r"--top"),

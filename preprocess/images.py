@@ -256,6 +256,7 @@ def _plugin(name: str) -> str:
         if name == "JPEG XL":
             import pillow_jxl  # noqa: F401 - registers itself
 
+            listen()
             return "JXL"
         try:
             import pillow_heif as heif

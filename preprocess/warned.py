@@ -30,10 +30,14 @@ def listening() -> Iterator[dict[str, None]]:
 
 
 def listen() -> None:
-    """Hear the modules of Pillow that are loaded; call it again when more are."""
+    """Hear the modules of Pillow and its plugins that are loaded; call it again when more are."""
     for name, module in tuple(sys.modules.items()):
         # What is deprecated concerns programs, not files.
-        if name.startswith("PIL.") and name != "PIL._deprecate" and getattr(module, "warnings", None) is warnings:
+        if (
+            name.startswith(("PIL.", "pillow_jxl."))
+            and name != "PIL._deprecate"
+            and getattr(module, "warnings", None) is warnings
+        ):
             module.warnings = _STAND_IN
 
 

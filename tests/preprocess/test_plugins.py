@@ -10,6 +10,7 @@ from PIL import Image
 from preprocess.errors import ImageError
 from preprocess.formats import HEAD, format_of
 from preprocess.images import decode, encode
+from tests.preprocess.conftest import build_here
 
 heif = pytest.importorskip("pillow_heif")
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -93,6 +94,19 @@ def test_without_a_plugin_the_message_names_it(name, monkeypatch):
     package = {"HEIF": "pillow-heif", "JPEG XL": "pillow-jxl-plugin"}[name]
     with pytest.raises(ImageError, match=f"{name} is not read; pip install {package} reads them"):
         decode(data)
+
+
+def test_a_folder_of_photos_of_a_phone_becomes_a_store(tmp_path):
+    for split in ("train", "test"):
+        for name, colour in (("a", RED), ("b", GREEN)):
+            (tmp_path / "raw" / split / name).mkdir(parents=True)
+            image = picture()
+            image.paste(colour, (0, 0, 20, 20))
+            (tmp_path / "raw" / split / name / "IMG_0001.HEIC").write_bytes(heic(image))
+    store = build_here(tmp_path / "raw", tmp_path / "x.h5")
+    assert store.keys("train") == ["train/a/IMG_0001.HEIC", "train/b/IMG_0001.HEIC"]
+    corners = store.images("train", [0, 1])[:, 0, 0].astype(int)
+    assert abs(corners - [RED, GREEN]).max() < 8
 
 
 def jpeg_xl(*fields: tuple[int, int], boxed: bool = False) -> bytes:

@@ -92,7 +92,7 @@ def choose_splits(source: Source, listing: Listing) -> Listing:
 def _left_out(adapter: Adapter, root: Path, listing: Listing) -> dict[str, tuple[int, str]]:
     if not root.is_dir():
         return {}
-    taken = {os.fspath(sample.path) for samples in listing.splits.values() for sample in samples}
+    taken = {sample.path_text for samples in listing.splits.values() for sample in samples}
     taken |= {os.fspath(path) for path in listing.tables}
     taken |= {os.fspath(root / archive.name) for archive in adapter.archives}
     return count_left_out(root, taken)

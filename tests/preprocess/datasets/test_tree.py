@@ -1,9 +1,12 @@
 """Walking the folders of a data set: order and names."""
 
+import pickle
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
 
+from preprocess.datasets.base import Found, Sample
 from preprocess.datasets.folder import find_folder
 from preprocess.datasets.tree import images_in, names_in
 
@@ -40,3 +43,17 @@ def test_keys_are_relative_to_the_home_however_the_root_is_written(nested, root,
     assert keys == [path.relative_to(nested).as_posix() for path in images_in(nested / "test")]
     assert all(sample.path.samefile(nested / sample.key) for sample in listing.splits["test"])
     assert listing.walked
+
+
+def test_a_found_sample_is_a_sample_that_keeps_its_path_as_text(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"four")
+    found, plain = Found("a", 3, f"{tmp_path}/a.png"), Sample("a", 3, tmp_path / "a.png")
+    assert (found.key, found.label, found.path, found.boxes) == (plain.key, plain.label, plain.path, plain.boxes)
+    assert found.path_text == plain.path_text == str(tmp_path / "a.png")
+    assert (found.read(), found.size(), found.digest(b"x")) == (plain.read(), plain.size(), plain.digest(b"x"))
+    assert pickle.loads(pickle.dumps(found)) == found
+    assert replace(found, path=tmp_path / "b.png").path == tmp_path / "b.png"
+    assert replace(found, path=tmp_path / "b.png").size() == -1
+    assert not hasattr(found, "__dict__")
+    with pytest.raises(FrozenInstanceError):
+        found.path = tmp_path

@@ -3,14 +3,14 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from preprocess.errors import DatasetError
-from preprocess.text import listed
+from preprocess.text import listed, shown_name
 
 _SHOWN = 5
 
 
 def refuse_unlearnt(unknown: Iterable[str], where: str, first: str, remedy: str) -> None:
     """Raise a DatasetError for classes of a split, called ``where``, that are not in the training split ``first``."""
-    if names := sorted(unknown):
+    if names := [shown_name(name) for name in sorted(unknown)]:
         raise DatasetError(
             f"{where} has classes that {first} lacks, which no network can learn: {listed(names, _SHOWN)}; {remedy}, "
             "or leave the split out: --splits train"
@@ -19,7 +19,7 @@ def refuse_unlearnt(unknown: Iterable[str], where: str, first: str, remedy: str)
 
 def note_lacking(classes: Sequence[str], found: Collection[str], where: str, first: str) -> list[str]:
     """Return a warning of the classes that a split, called ``where``, lacks; nothing if it has all."""
-    if lacking := sorted(set(classes) - set(found)):
+    if lacking := [shown_name(name) for name in sorted(set(classes) - set(found))]:
         return [
             f"warning: {where} lacks {len(lacking):,} of {len(classes):,} classes: {listed(lacking, _SHOWN)}; the "
             f"labels are those of {first}"

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,7 +13,7 @@ from preprocess.datasets.rows import Table
 from preprocess.datasets.tree import suffix_of
 from preprocess.errors import DatasetError
 from preprocess.formats import suffixes
-from preprocess.text import listed
+from preprocess.text import listed, shown_name
 
 _PROBED = 10  # rows whose files are looked for
 _WIDEST = 50  # columns that are looked at
@@ -149,7 +149,14 @@ class _Guess:
         asked = {name for name in (self.request.image, self.request.label, self.request.split) if name}
         if not asked.isdisjoint(first) or not _KNOWN.isdisjoint(map(squashed, first)):
             return True
-        return any(len(column) > 1 and all(map(_is_image, column[1:])) for column in cells)
+        return self._is_new(first) and any(len(column) > 1 and all(map(_is_image, column[1:])) for column in cells)
+
+    def _is_new(self, first: Sequence[str]) -> bool:
+        """Whether cells are as names of columns are: no paths, and no value that a column has."""
+        below = [cells for _, cells in self.table.first[1:]]
+        return not any(
+            "/" in clean(name) or any(cells[place] == name for cells in below) for place, name in enumerate(first)
+        )
 
     def _image(self) -> int:
         if self.request.image is not None:
@@ -182,24 +189,27 @@ class _Guess:
         if self.request.split is not None:
             return self._asked(self.request.split, "--split")
         named = [place for place in self._named(_SPLITS | FLAGS.keys()) if place != image]
-        by_value = [place for place in range(len(self.names)) if place != image and len(self.names) > 2]
-        fit = [place for place in named if self._values(place, any)]
+        fit = [place for place in named if self._share_of_splits(place)]
         for place in named:
             if place not in fit:
-                values = listed(sorted({cells[place][:_LONGEST] for cells in self.rows}))
+                values = listed(sorted({repr(cells[place][:_LONGEST]) for cells in self.rows}))
                 self.notes.append(
                     f"{self.table.path.name}: column {self.names[place]!r} is not taken for the split, its values are "
                     f"no words for train, val or test: {values}"
                 )
-        fit = fit or [place for place in by_value if place not in named and self._values(place, all)]
+        if not fit and len(self.names) > 2:
+            others = set(range(len(self.names))).difference(named, [image], self._named(_LABELS))
+            fit = [place for place in sorted(others) if self._is_free(place) and self._share_of_splits(place) > 0.5]
         return self._one(fit, "splits", "--split") if fit else None
 
-    def _values(self, place: int, how: Callable[[Iterable[bool]], bool]) -> bool:
-        """Whether any, or all, of the first values are words for splits, or yes and no in a column of flags."""
+    def _is_free(self, place: int) -> bool:
+        return self.request.label is None or place != self._asked(self.request.label, "--label")
+
+    def _share_of_splits(self, place: int) -> float:
+        """How many of the first values are words for splits, or yes and no in a column of flags, of all."""
         flag = squashed(self.names[place]) in FLAGS
-        return how(
-            split_name(cells[place]) in SPLITS or (flag and truth(cells[place]) is not None) for cells in self.rows
-        )
+        words = [cells[place] for cells in self.rows]
+        return sum(split_name(word) in SPLITS or (flag and truth(word) is not None) for word in words) / len(words)
 
     def _named(self, known: Iterable[str]) -> list[int]:
         return [place for place, name in enumerate(self.names) if squashed(name) in known]
@@ -259,7 +269,7 @@ class _Guess:
             if self.table.form
             else ""
         )
-        how = f" ({way})" if str(way) else ""
+        how = f" ({shown_name(str(way))})" if str(way) else ""
         divided = "no split" if split is None else f"split from {self._name(split)}"
         guessed = (
             f"{self.table.path.name}: {form}images from column {self._name(image)}{how}, labels from "

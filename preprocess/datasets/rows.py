@@ -18,11 +18,12 @@ from preprocess.datasets.tree import suffix_of
 from preprocess.errors import DatasetError
 from preprocess.formats import HEAD, format_of, suffixes
 from preprocess.inputs import open_regular, read_regular
-from preprocess.text import listed
+from preprocess.text import listed, shown_name
 
 Row = tuple[int, Sequence[str]]  # its line, or in Parquet its row, from 1; its cells
 
-LARGEST = 1 << 28  # bytes of a text, and of the columns of Parquet that are read
+LARGEST = 1 << 28  # bytes of a text, and of different texts in a column of Parquet
+_MOST_ROWS = 1 << 25  # of Parquet, which can say a row in less than a bit
 _LONGEST = 131_072  # characters of a cell, as in the csv module
 _FIRST = 50  # rows that columns are guessed from
 _BATCH = 1 << 16
@@ -171,8 +172,9 @@ def _reader(path: Path, rows: Callable[[], Iterator[Row]], skipped: int) -> Call
                     )
                 yield number + skipped, cells if columns is None else [cells[column] for column in columns]
         except csv.Error as error:
+            told = str(error).replace("\t", "\\t")
             raise DatasetError(
-                f"{path}, after line {number + skipped}: {error}; a quote is missing or one too many: write quotes "
+                f"{path}, after line {number + skipped}: {told}; a quote is missing or one too many: write quotes "
                 'around a whole cell, and "" for one inside'
             ) from None
 
@@ -245,14 +247,17 @@ def _open_parquet(path: Path) -> tuple[Table, ...]:
         with open_regular(path) as file, _refusing_damage(path):
             names = pq.ParquetFile(file).schema_arrow.names
             chosen = [names[column] for column in columns]
-            table = pq.ParquetFile(file, read_dictionary=chosen)  # a text is there once, however many rows have it
-            _refuse_large(path, table.metadata, chosen)
+            # A text is there once, however many rows have it. Not asked: sizes of columns, on whose damaged statistics
+            # pyarrow 26 aborts the process.
+            table = pq.ParquetFile(file, read_dictionary=chosen)
             number, last = 1, {}
             for part in table.iter_batches(batch, columns=chosen, use_threads=False):
                 texts = [_texts(part.column(name), last.setdefault(name, [None, ()])) for name in chosen]
                 for cells in zip(*texts, strict=True):
                     yield number, cells
                     number += 1
+                if number > _MOST_ROWS:
+                    raise DatasetError(f"{path} has too many rows: expected at most {_MOST_ROWS:,}")
 
     with open_regular(path) as file, _refusing_damage(path):
         schema = pq.ParquetFile(file).schema_arrow
@@ -261,7 +266,7 @@ def _open_parquet(path: Path) -> tuple[Table, ...]:
     flat = [place for place, field in enumerate(schema) if _is_flat(pa, field.type)]
     if not flat:
         raise DatasetError(
-            f"{path} has no columns of texts or numbers, but {', '.join(schema.names)[:_SHOWN]}; {_KINDS}"
+            f"{path} has no columns of texts or numbers, but {shown_name(', '.join(schema.names)[:_SHOWN])}; {_KINDS}"
         )
     names = tuple(schema.names[place] for place in flat)
     first = tuple(islice(rows(flat, _FIRST), _FIRST))
@@ -269,7 +274,9 @@ def _open_parquet(path: Path) -> tuple[Table, ...]:
         raise DatasetError(f"{path} has no rows; {_KINDS}")
     others = [name for name in schema.names if name not in names]
     notes = (
-        [f"{path.name}: passed over {listed(others)}; images inside of a table are read by build hf"] if others else []
+        [f"{path.name}: passed over {shown_name(listed(others))}; images inside of a table are read by build hf"]
+        if others
+        else []
     )
     return (Table(path, "", names, first, lambda columns: rows([flat[column] for column in columns]), tuple(notes)),)
 
@@ -295,18 +302,8 @@ def _refusing_damage(path: Path) -> Iterator[None]:
     except DatasetError:
         raise
     except Exception as error:  # pyarrow raises many types on damaged files
-        raise DatasetError(f"{path} is damaged: {str(error)[:_SHOWN]}; write the Parquet file again") from None
-
-
-def _refuse_large(path: Path, metadata: Any, names: Sequence[str]) -> None:
-    total = 0
-    for group in range(metadata.num_row_groups):
-        chunks = (metadata.row_group(group).column(place) for place in range(metadata.num_columns))
-        total += sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in names)
-    if total > LARGEST:
-        raise DatasetError(
-            f"{path}: its columns {', '.join(names)[:_SHOWN]} take {total:,} bytes; expected at most {LARGEST:,}"
-        )
+        told = shown_name(" ".join(str(error).split()))
+        raise DatasetError(f"{path} is damaged: {told[:_SHOWN]}; write the Parquet file again") from None
 
 
 def _texts(array: Any, last: list) -> list[str]:
@@ -314,6 +311,8 @@ def _texts(array: Any, last: list) -> list[str]:
     if not hasattr(array, "dictionary"):
         return [_text(value) for value in array.to_pylist()]
     if last[0] is None or not array.dictionary.equals(last[0]):
+        if array.dictionary.nbytes > LARGEST:
+            raise ValueError(f"the texts of a column take {array.dictionary.nbytes:,} bytes")
         last[:] = array.dictionary, [_text(value) for value in array.dictionary.to_pylist()]
     return ["" if place is None else last[1][place] for place in array.indices.to_pylist()]
 

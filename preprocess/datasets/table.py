@@ -14,7 +14,7 @@ from preprocess.datasets.columns import FLAGS, Columns, choose_columns, squashed
 from preprocess.datasets.paths import better_root, clean, is_address, is_inside
 from preprocess.datasets.rows import open_table
 from preprocess.errors import DatasetError, MissingDataError
-from preprocess.text import listed
+from preprocess.text import listed, shown_name
 
 _SHOWN = 5
 _LONGEST = 100  # characters of a cell in a message
@@ -112,6 +112,7 @@ def _divided(rows: _Rows, columns: Columns, request: Request) -> tuple[_Rows, bo
         )
     known = [split for split in SPLITS if split in words.values()]
     others = sorted(set(words.values()) - set(known))
+    held = listed([shown_name(split[:_LONGEST]) for split in known + others], _SHOWN)
     if request.splits is None and others:
         raise DatasetError(
             f"{rows.path}: column {name!r} has values that are no words for train, val or test: "
@@ -119,12 +120,9 @@ def _divided(rows: _Rows, columns: Columns, request: Request) -> tuple[_Rows, bo
             + (f", or leave the others out with --splits {','.join(known)}" if "train" in known else "")
         )
     if unknown := [split for split in request.splits or () if split not in words.values()]:
-        raise DatasetError(f"{rows.path} has no rows of the split {unknown[0]!r}; it has {', '.join(known + others)}")
+        raise DatasetError(f"{rows.path} has no rows of the split {unknown[0]!r}; it has {held}")
     if "train" not in known:
-        raise DatasetError(
-            f"{rows.path}: column {name!r} has no rows of train, which has the classes; it has "
-            + ", ".join(known + others)
-        )
+        raise DatasetError(f"{rows.path}: column {name!r} has no rows of train, which has the classes; it has " + held)
     named = [words[split] for split in rows.splits]
     rows = _Rows(rows.path, rows.unit, rows.numbers, rows.images, rows.labels, named)
     return rows.taken(lambda place: named[place] == "train" or request.wants(named[place])), False
@@ -214,7 +212,9 @@ def _keys(rows: _Rows, root: Path, columns: Columns) -> list[str]:
     seen: dict[str, int] = {}
     repeated = [place for place, key in enumerate(keys) if seen.setdefault(key, place) != place]
     if repeated:
-        shown = [f"{keys[place]} in {rows.where([seen[keys[place]], place])}" for place in repeated[:_SHOWN]]
+        shown = [
+            f"{shown_name(keys[place])} in {rows.where([seen[keys[place]], place])}" for place in repeated[:_SHOWN]
+        ]
         more = f" and {len(repeated) - _SHOWN:,} more" if len(repeated) > _SHOWN else ""
         raise DatasetError(f"{rows.path} lists images twice: {', '.join(shown)}{more}; keep one row for each image")
     return keys
@@ -230,7 +230,7 @@ def _refuse_rows(rows: _Rows, what: str, remedy: str, is_odd: Callable[[str], bo
 
 
 def _advise(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]) -> str:
-    shown = [f"{rows.unit} {rows.numbers[place]}: {keys[place][:_LONGEST]}" for place in missing[:_SHOWN]]
+    shown = [f"{rows.unit} {rows.numbers[place]}: {shown_name(keys[place][:_LONGEST])}" for place in missing[:_SHOWN]]
     more = f"\n  and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
     outside = sum(not is_inside(keys[place]) for place in missing)
     what = "are not under" if outside else "are missing under"

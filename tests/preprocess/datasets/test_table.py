@@ -354,7 +354,7 @@ def test_a_column_of_folds_is_not_taken_for_the_split(tmp_path):
     listing = find(files(tmp_path), "path,label,fold\na/1.jpg,cat,0\nb/2.jpg,dog,1\n")
     assert listing.undivided
     assert listing.notes[-1] == (
-        "list.csv: column 'fold' is not taken for the split, its values are no words for train, val or test: 0, 1"
+        "list.csv: column 'fold' is not taken for the split, its values are no words for train, val or test: '0', '1'"
     )
 
 
@@ -384,6 +384,19 @@ def test_odd_splits_are_refused(tmp_path, kind):
     first, second = values.split("\n")
     table = f"path,label,split\na/1.jpg,x,{first}\nb/2.jpg,x,{second}\n"
     assert told in refused(files(tmp_path), table)
+
+
+def test_a_wrong_word_hides_no_split(tmp_path):
+    names = ["1.jpg", "2.jpg", "3.jpg"]
+    table = "path,label,purpose\n1.jpg,x,train\n2.jpg,x,trein\n3.jpg,x,test\n"
+    told = refused(files(tmp_path, names), table)
+    assert "column 'purpose' has values that are no words for train, val or test: 'trein'" in told
+
+
+def test_a_damaged_first_row_is_no_header_line(tmp_path):
+    names = ["1.jpg", "2.jpg", "3.jpg"]
+    assert "line 1: 1jpg" in refused(files(tmp_path, names), "1jpg,cat\n2.jpg,cat\n3.jpg,dog\n")
+    assert "line 1: a/1jpg" in refused(tmp_path, "a/1jpg,bird\n2.jpg,cat\n3.jpg,dog\n")
 
 
 def test_a_split_of_another_name_is_taken_if_it_is_asked_for(tmp_path):
@@ -595,4 +608,4 @@ def test_the_two_statements_of_the_readme_make_a_table_of_id_tables(cub100):
         )
         for image, path in read["images"].items()
     )
-    assert listing.classes == tuple(read["classes"].values())
+    assert listing.classes == ("Black_footed_Albatross",)  # the only one of three that has images

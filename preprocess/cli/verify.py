@@ -1,5 +1,6 @@
 """``verify``: check every file of a store, and repair it on request."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import click
 
 from preprocess.cli.common import friendly, jobs_option, store_argument
 from preprocess.cli.sources import Given, find_listing, source_of, source_options
+from preprocess.datasets import DATASETS
 from preprocess.errors import BuildError
 from preprocess.terminal import progress_bars, say
 
@@ -43,12 +45,24 @@ def verify(store: Path, jobs: int, repair: bool, given: Given) -> None:
             "do not use it, get another copy or build it again under another name"
         )
     if faults:
-        repair_it = f"repair it with python -m preprocess verify {store} --repair"
-        remedy = "replace it with an intact copy" if Store(store).packed else repair_it
+        remedy = "replace it with an intact copy" if Store(store).packed else _how_to_repair(store, faults)
         raise click.ClickException(f"{store} is damaged, see above; {remedy}")
     opened = Store(store)
     files = "it matches its digest" if opened.packed else f"{inspection.count_files(opened)} shards match their digests"
     say(f"{store} is intact: {files}")
+
+
+def _how_to_repair(path: Path, faults: list) -> str:
+    from preprocess.build.repair import needs_sources
+    from preprocess.raw.find import RAW
+    from preprocess.store import Store
+
+    store = Store(path)
+    again = f"repair it with python -m preprocess verify {shlex.quote(str(path))} --repair"
+    lacking = store.dataset in DATASETS and not (RAW / store.dataset).is_dir()
+    if lacking and needs_sources(store.index, {fault.path for fault in faults}):
+        return f"{again} --root FOLDER, and the other options that told build where the images are"
+    return again
 
 
 def _repair(out: Path, damaged: set[str], given: Given, jobs: int) -> None:

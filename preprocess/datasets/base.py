@@ -240,11 +240,12 @@ def locate(root: Path, *paths: str) -> Path:
     """
     level = [root]
     for _ in range(1 + _DEEPEST):
-        found = [path for path in (_first_in(folder, paths) for folder in level) if path is not None]
+        found = {folder: path for folder in level if (path := _first_in(folder, paths)) is not None}
         if len(found) > 1:
-            raise DatasetError(f"found both {found[0]} and {found[1]}; choose one with --root")
+            (here, one), (there, other) = list(found.items())[:2]
+            raise DatasetError(f"found both {one} and {other}; choose one with --root {here} or --root {there}")
         if found:
-            return found[0]
+            return next(iter(found.values()))
         level = [child for folder in level for child in folders_in(folder)]
     lacking = " or ".join(paths[:2])
     raise MissingDataError(f"no {lacking} in {root} or up to {_DEEPEST} folders below it{renamed(root, *paths[:2])}")

@@ -29,7 +29,13 @@ def check_counts(name: str, adapter: Adapter, listing: Listing) -> None:
     lines = list(count_differences(adapter, listing))
     if lines:
         again = any(archive.url for archive in adapter.archives)
-        how = " (remove it and download it again)" if again else f" (from {adapter.source})" if adapter.archives else ""
+        how = (
+            " (remove its whole folder and run the same command again)"
+            if again
+            else f" (from {adapter.source})"
+            if adapter.archives
+            else ""
+        )
         raise DatasetError(
             f"{name} differs from the published set:\n  "
             + "\n  ".join(lines)

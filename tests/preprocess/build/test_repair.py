@@ -1,5 +1,6 @@
 """``verify --repair`` makes damaged shards again, with the bytes that they had, and touches nothing else."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -237,3 +238,15 @@ def test_a_packed_store_is_not_repaired(home, run, tmp_path):
     assert done.returncode == 1
     assert "is a packed store, which cannot be changed; pack the original store again" in done.stderr
     assert (tmp_path / "pack.h5").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [damage_map, damage_images])
+def test_the_advice_to_repair_works(home, run, tmp_path, monkeypatch, damage):
+    monkeypatch.chdir(tmp_path)  # no data/raw here
+    damage(home)
+    told = run("-m", "preprocess", "verify", home.out).stderr
+    command = (
+        told.partition("repair it with python ")[2].partition(", and")[0].strip().replace("FOLDER", str(home.root))
+    )
+    assert ("--root" in command) == (damage is damage_images)
+    assert run(*shlex.split(command)).returncode == 0

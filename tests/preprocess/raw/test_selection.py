@@ -108,7 +108,7 @@ def test_every_other_count_is_shown(found, lines):
 def test_what_completes_a_set_depends_on_whether_it_can_be_downloaded(name):
     with pytest.raises(DatasetError) as caught:
         check_counts(name, DATASETS[name], listing(train="ab", test="ba"))
-    again = "complete it (remove it and download it again), or"
+    again = "complete it (remove its whole folder and run the same command again), or"
     assert (again in str(caught.value)) == (name == "cub")
 
 

@@ -79,7 +79,10 @@ def did_you_mean(path: Path, fits: Callable[[Path], bool] = lambda path: True) -
     fits : whether an existing path may be given instead.
     """
     stores = (path.with_suffix(".h5"), Path("data") / path.name) if path.name else ()
-    found = [other for other in stores if other != path and other.is_file() and fits(other)] or _near(path, fits)
+    try:
+        found = [other for other in stores if other != path and other.is_file() and fits(other)] or _near(path, fits)
+    except OSError:  # names too long, no permission to look
+        return ""
     return f"; did you mean {shown_name(found[0])}?" if found else ""
 
 
@@ -88,10 +91,7 @@ def _near(path: Path, fits: Callable[[Path], bool]) -> list[Path]:
     if home is None or path.exists():
         return []
     first, *rest = path.relative_to(home).parts
-    try:
-        entries = [each for each in itertools.islice(home.iterdir(), _MOST) if not each.name.startswith(".")]
-    except OSError:
-        return []
-    likely = {each.name: each for each in entries if (each.is_dir() if rest else fits(each))}
+    entries = [each for each in itertools.islice(home.iterdir(), _MOST) if not each.name.startswith(".")]
+    likely = {each.name: each for each in entries if (each.is_dir() if rest else each.exists() and fits(each))}
     found = [likely[name].joinpath(*rest) for name in near(first, likely)]
     return [each for each in found if each.exists() and fits(each)] or (_near(found[0], fits) if found else [])

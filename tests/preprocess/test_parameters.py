@@ -104,3 +104,12 @@ def test_a_folder_that_is_missing_is_met_with_a_folder(home):
     assert did_you_mean(Path("data/raw/flower"), Path.is_dir) == "; did you mean data/raw/flowers?"
     assert did_you_mean(Path("data/cub.h6"), Path.is_dir) == ""
     assert did_you_mean(home / "Runs" / "try") == f"; did you mean {home}/runs/try?"
+
+
+@pytest.mark.parametrize("odd", ["loop", "loop/x", "x" * 300, "x/" * 3000, "..", "../..", ".", "data/cub.h5/x"])
+def test_an_odd_path_is_met_with_one_message(home, odd):
+    Path("loop").symlink_to("loop")
+    with pytest.raises(click.BadParameter) as caught:
+        NamedPath(exists=True, dir_okay=False).convert(odd, None, None)
+    assert "did you mean" not in caught.value.message
+    assert did_you_mean(Path(odd)) == ""

@@ -489,7 +489,8 @@ class _Rows:
                 if label is not None
             ]
             keys, changed = unique(sample.key for sample in samples)
-            splits[split] = tuple(replace(each, key=key) for each, key in zip(samples, keys, strict=True))
+            pairs = zip(samples, keys, strict=True)
+            splits[split] = tuple(each if each.key == key else replace(each, key=key) for each, key in pairs)
             if changed:
                 said.append(
                     f"{split}: {changed:,} images have the name of another; -2, -3, ... was added to their keys"

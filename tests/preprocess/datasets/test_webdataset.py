@@ -1,5 +1,6 @@
 """Tar files of images and labels; the library webdataset writes most of them."""
 
+import contextlib
 import io
 import pickle
 import subprocess
@@ -14,7 +15,7 @@ from PIL import Image
 
 from preprocess.build.plan import make_plan
 from preprocess.build.run import build
-from preprocess.datasets import DATASETS, Listing, Request
+from preprocess.datasets import DATASETS, Listing, Request, tars
 from preprocess.datasets.webdataset import expand, find_webdataset
 from preprocess.errors import DatasetError, MissingDataError
 from preprocess.inspect.diff import differences
@@ -382,3 +383,31 @@ def test_any_changed_byte_of_a_header_gives_a_listing_or_a_clear_error(tmp_path)
             told.append(str(error))
     assert len(told) > 100
     assert all("x.tar" in text for text in told)
+
+
+def test_the_fast_way_finds_what_tarfile_finds(tmp_path, monkeypatch):
+    random, path = np.random.default_rng(3), tmp_path / "x.tar"
+
+    def scan() -> list | None:
+        with path.open("rb") as file, contextlib.suppress(DatasetError):
+            return list(tars.members(path, file))
+        return None
+
+    for number in range(150):
+        with tarfile.open(
+            path, "w", format=(tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)[number % 3]
+        ) as tar:
+            for name in ("a/b.png", "x" * 99, f"{'d/' * 40}{'y' * 30}", "\u00e9.cls"):
+                info = tarfile.TarInfo(name)
+                info.mtime = random.choice((5, 1.5))
+                info.type = random.choice((tarfile.REGTYPE,) * 4 + (tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE))
+                info.size = int(random.integers(1500)) if info.isreg() else 0
+                tar.addfile(info, io.BytesIO(bytes(info.size)))
+        data = bytearray(path.read_bytes())
+        for _ in range(number % 4):
+            data[random.integers(4096)] = random.integers(256)
+        path.write_bytes(data)
+        fast = scan()
+        with monkeypatch.context() as patch:
+            patch.setattr(tars, "_plain", lambda file, place: None)
+            assert fast == scan()

@@ -8,7 +8,6 @@ import click
 
 from preprocess.cli.common import friendly, jobs_option, store_argument
 from preprocess.cli.sources import Given, find_listing, source_of, source_options
-from preprocess.datasets import DATASETS
 from preprocess.errors import BuildError
 from preprocess.terminal import progress_bars, say
 
@@ -54,13 +53,17 @@ def verify(store: Path, jobs: int, repair: bool, given: Given) -> None:
 
 def _how_to_repair(path: Path, faults: list) -> str:
     from preprocess.build.repair import needs_sources
+    from preprocess.raw.adapters import adapter_of
     from preprocess.raw.find import RAW
     from preprocess.store import Store
 
     store = Store(path)
     again = f"repair it with python -m preprocess verify {shlex.quote(str(path))} --repair"
-    lacking = store.dataset in DATASETS and not (RAW / store.dataset).is_dir()
-    if lacking and needs_sources(store.index, {fault.path for fault in faults}):
+    if not needs_sources(store.index, {fault.path for fault in faults}):
+        return again
+    if adapter_of(store.dataset) is None:
+        return f"call preprocess.build_store again with update=True if it made the store, or {again} --adapter ..."
+    if not (RAW / store.dataset).is_dir():
         return f"{again} --root FOLDER, and the other options that told build where the images are"
     return again
 

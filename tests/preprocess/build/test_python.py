@@ -203,6 +203,7 @@ def test_update_rebuilds_a_damaged_shard(tmp_path):
     data = bytearray(shard.read_bytes())
     data[-20] ^= 1
     shard.write_bytes(data)
+    assert "call preprocess.build_store again with update=True" in here("verify", store.path, "--jobs", 1).output
     told = here("verify", store.path, "--repair", "--jobs", 1)
     assert told.exit_code == 1
     assert "call it again with update=True" in told.output

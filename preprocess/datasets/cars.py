@@ -51,8 +51,8 @@ def _test_table(root: Path) -> Path:
         return locate(root, f"devkit/{_TEST}", _TEST)
     except MissingDataError as error:
         raise MissingDataError(
-            f"{error}: it has the labels of the test images, which cars_test_annos.mat of the devkit lacks; put it "
-            f"into {root}, or leave the test images out with --splits train"
+            f"{error}. This file has the labels of the test images, which cars_test_annos.mat of the devkit lacks; "
+            "--splits train leaves the test images out"
         ) from None
 
 

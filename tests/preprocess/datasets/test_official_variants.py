@@ -210,7 +210,7 @@ def test_cars_whose_test_labels_are_missing_say_which_file_has_them(tmp_path):
     (tmp_path / "cars_test_annos_withlabels.mat").unlink()
     with pytest.raises(MissingDataError) as caught:
         find("cars", tmp_path)
-    assert "it has the labels of the test images, which cars_test_annos.mat of the devkit lacks" in str(caught.value)
+    assert "labels of the test images, which cars_test_annos.mat of the devkit lacks" in str(caught.value)
     assert "--splits train" in str(caught.value)
     assert list(find("cars", tmp_path, "train").splits) == ["train"]  # the advice works
 

@@ -1,5 +1,6 @@
 """The interface of a data set: adapter, listing, sample."""
 
+import errno
 import hashlib
 import itertools
 import os
@@ -12,7 +13,7 @@ from preprocess.datasets.tree import folders_in
 from preprocess.errors import DatasetError, MissingDataError
 from preprocess.files import bytes_of
 from preprocess.images import LARGEST_FILE
-from preprocess.inputs import read_regular
+from preprocess.inputs import open_regular, read_regular
 from preprocess.text import looks_like
 
 Box = tuple[float, float, float, float]
@@ -119,6 +120,29 @@ class Found(Sample):
     @path.setter
     def path(self, path: Path | str) -> None:  # only of the constructor: a dataclass that is frozen
         object.__setattr__(self, "path_text", os.fspath(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Packed(Sample):
+    """An image that lies in a file with others."""
+
+    offset: int = 0
+    length: int = 0
+
+    def read(self) -> bytes:
+        """The bytes of the image file."""
+        if self.length > LARGEST_FILE:
+            raise OSError(errno.EFBIG, f"too large: expected at most {LARGEST_FILE:,} bytes", str(self.path))
+        with open_regular(self.path) as file:
+            file.seek(self.offset)
+            data = file.read(self.length)
+        if len(data) < self.length:
+            raise OSError(errno.EIO, "the file ends before the image does", str(self.path))
+        return data
+
+    def size(self) -> int:
+        """The number of bytes; -1 if the file is missing."""
+        return self.length if self.path.exists() else -1
 
 
 @dataclass(frozen=True)

@@ -12,33 +12,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from preprocess.datasets.base import Listing, Sample, split_name
+from preprocess.datasets.base import Listing, Packed, Sample, split_name
 from preprocess.errors import DatasetError, ImageError
 from preprocess.files import named, scratch
 from preprocess.images import to_rgb
-from preprocess.inputs import open_regular
 
 _DEEP = ("I", "I;16", "F")  # modes of more than 8 bits
 _EXPECTED = "a path, an image of Pillow, or an (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 array"
 Pairs = Iterable[tuple[Any, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Spooled(Sample):
-    """An image that was no file: its pixels lie in a scratch file beside the store."""
-
-    offset: int = 0
-    length: int = 0
-
-    def read(self) -> bytes:
-        """The image as a file."""
-        with open_regular(self.path) as file:
-            file.seek(self.offset)
-            return file.read(self.length)
-
-    def size(self) -> int:
-        """The number of bytes of the image."""
-        return self.length
 
 
 def list_samples(
@@ -139,7 +120,7 @@ def _sample(where: str, split: str, number: int, image: Any, spool: "_Spool") ->
         return lambda label: Sample(key, label, path)
     offset, length = spool.add(*_pixels(where, image))
     key, path = f"{split}/{number:08d}", spool.path
-    return lambda label: Spooled(key, label, path, offset=offset, length=length)
+    return lambda label: Packed(key, label, path, offset=offset, length=length)
 
 
 def _pixels(where: str, image: Any) -> tuple[bytes, memoryview]:

@@ -1,6 +1,5 @@
 """WebDataset: images and labels as members of tar files, read in place."""
 
-import errno
 import glob
 import itertools
 import os
@@ -12,14 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from preprocess.datasets.base import EVERYTHING, Adapter, Listing, Request, Sample
+from preprocess.datasets.base import EVERYTHING, Adapter, Listing, Packed, Request
 from preprocess.datasets.metadata import read_lines
 from preprocess.datasets.shards import LABELS, Label, by_split, number_labels
 from preprocess.datasets.tars import Member, members
 from preprocess.datasets.tree import suffix_of, walk
 from preprocess.errors import DatasetError, MissingDataError
 from preprocess.formats import HEAD, format_of, is_readable, suffixes
-from preprocess.images import LARGEST_FILE
 from preprocess.inputs import open_regular
 from preprocess.schema import SchemaError, parse_json
 from preprocess.text import shown_name
@@ -37,29 +35,6 @@ _PACKED_NAME = re.compile(r"\.(tar\.(gz|bz2|xz|zst)|tgz|tbz2?|txz|tzst)$", re.IG
 _LARGEST_LABEL = 1 << 20  # bytes of a member
 _MOST_FILES, _MOST_BRACES = 100_000, 50  # that braces may stand for; of a pattern
 _LONGEST_NAME = 300  # characters of a class name
-
-
-@dataclass(frozen=True, slots=True)
-class Packed(Sample):
-    """An image that lies in a file with others."""
-
-    offset: int = 0
-    length: int = 0
-
-    def read(self) -> bytes:
-        """The bytes of the image file."""
-        if self.length > LARGEST_FILE:
-            raise OSError(errno.EFBIG, f"too large: expected at most {LARGEST_FILE:,} bytes", str(self.path))
-        with open_regular(self.path) as file:
-            file.seek(self.offset)
-            data = file.read(self.length)
-        if len(data) < self.length:
-            raise OSError(errno.EIO, "the file ends before the image does", str(self.path))
-        return data
-
-    def size(self) -> int:
-        """The number of bytes; -1 if the file is missing."""
-        return self.length if self.path.exists() else -1
 
 
 class _Group(NamedTuple):

@@ -23,7 +23,7 @@ from preprocess.text import listed, shown_name
 Row = tuple[int, Sequence[str]]  # its line, or in Parquet its row, from 1; its cells
 
 LARGEST = 1 << 28  # bytes of a text, and of different texts in a column of Parquet
-_MOST_ROWS = 1 << 25  # of Parquet, which can say a row in less than a bit
+_MOST_ROWS = 1 << 24  # and lines: 4 GB of memory; Parquet can say a row in less than a bit
 _LONGEST = 131_072  # characters of a cell, as in the csv module
 _FIRST = 50  # rows that columns are guessed from
 _BATCH = 1 << 16
@@ -160,6 +160,8 @@ def _reader(path: Path, rows: Callable[[], Iterator[Row]], skipped: int) -> Call
         number = 0
         try:
             for number, row in rows():
+                if number > _MOST_ROWS:
+                    raise DatasetError(f"{path} has too many lines: expected at most {_MOST_ROWS:,}")
                 cells = [cell.strip() for cell in row]
                 if not any(cells):
                     continue

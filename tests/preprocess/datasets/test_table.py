@@ -577,6 +577,15 @@ def test_a_table_without_an_end_is_refused(tmp_path):
         DATASETS["table"].find(tmp_path, Request(table=path))
 
 
+@pytest.mark.parametrize("kind", ["text", "Parquet"])
+def test_too_many_rows_are_refused(tmp_path, monkeypatch, kind):
+    names = [f"{number}.jpg" for number in range(90)]
+    text = "path,label\n" + "".join(f"{name},x\n" for name in names)
+    data = text.encode() if kind == "text" else parquet(path=names, label=["x"] * 90)
+    monkeypatch.setattr("preprocess.datasets.rows._MOST_ROWS", 80)
+    assert "expected at most 80" in refused(files(tmp_path, names), data)
+
+
 # ------------------------------------------------------------------------------------------- id tables, as in cub100
 
 

@@ -186,7 +186,11 @@ def settle_codec(settings: BuildSettings, images: int, stored: str | None) -> tu
     side = settings.size or 0
     total = 3 * side * side * images
     codec = "raw" if settings.uniform and total <= _MOST_RAW_BYTES else "jpeg"
-    why = f"{images} raw images take {decimal(total)}" if settings.uniform else "the images differ in size"
+    why = (
+        f"the {images:,} images of the data set take {decimal(total)} raw"
+        if settings.uniform
+        else "the images differ in size"
+    )
     return replace(settings, codec=codec), f"--codec auto: {codec}, because {why}"
 
 

@@ -13,7 +13,7 @@ from preprocess.datasets import DATASETS, Adapter, Listing, Request, split_name
 from preprocess.errors import DatasetError
 from preprocess.parameters import Choice, NamedPath, did_you_mean
 from preprocess.terminal import say
-from preprocess.text import shown_name
+from preprocess.text import listed, shown_name
 
 if TYPE_CHECKING:
     from preprocess.raw.find import Source
@@ -123,12 +123,18 @@ def find_listing(source: "Source", download: bool, partial: bool, max_unpacked: 
     from preprocess.raw.selection import check_counts, check_names, look_alikes
 
     complete = find_raw_data(source, download, max_unpacked)
+    counts = ", ".join(f"{split} {len(samples):,}" for split, samples in complete.splits.items())
+    if complete.undivided:
+        counts = f"{len(complete.splits['train']):,} without a split"
+    say(f"{len(complete.classes):,} classes ({listed(complete.classes)}); images: {counts}", err=True)
+    for line in complete.notes:
+        say(line, err=True)
+    if complete.left_out:
+        say(f"left out of {shown_name(source.root)}: {describe(complete.left_out)}", err=True)
     listing = choose_splits(source, complete)
     check_names(listing)
-    for line in (*listing.notes, *look_alikes(listing)):
+    for line in (*listing.notes[len(complete.notes) :], *look_alikes(listing)):
         say(line, err=True)
-    if listing.left_out:
-        say(f"left out of {shown_name(source.root)}: {describe(listing.left_out)}", err=True)
     if not partial:
         wanted = {split: count for split, count in source.adapter.counts.items() if source.needed.wants(split)}
         check_counts(source.name, replace(source.adapter, counts=wanted), complete)

@@ -8,7 +8,8 @@ from pathlib import Path
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Found, Listing, Request, Sample, split_name
 from preprocess.datasets.census import count_left_out, describe
 from preprocess.datasets.classes import note_lacking, refuse_unlearnt
-from preprocess.datasets.tree import folders_in, is_image, names_in, walk
+from preprocess.datasets.levels import classes_home, doubts, holds_images
+from preprocess.datasets.tree import folders_in, names_in
 from preprocess.errors import DatasetError, MissingDataError, SettingError
 
 _SHOWN = 5
@@ -56,7 +57,8 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
     DatasetError : as for :func:`find_folder`.
     """
     first = folders["train"]
-    classes = _class_folders(first)
+    inner = classes_home(first)
+    classes = _class_folders(inner)
     if not classes:
         raise DatasetError(f"{first} has no class folders; {_LAYOUT}")
     label_of = {name: label for label, name in enumerate(classes)}
@@ -64,16 +66,18 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
     for split, folder in folders.items():
         if not request.wants(split):
             continue
-        found = classes if split == "train" else _class_folders(folder)
+        found = classes if split == "train" else _class_folders(classes_home(folder, few=inner != first))
         images = {name: [path for each in homes for path in names_in(each)] for name, homes in found.items()}
         full = {name: paths for name, paths in images.items() if paths}
         if split == "train":
             _refuse_empty(folder, {name: found[name] for name in images.keys() - full.keys()})
+            notes += doubts(inner, classes, full)
         else:
             remedy = f"give {first.name}/ images of them, move their folders away"
             refuse_unlearnt(full.keys() - label_of.keys(), str(folder), f"{first.name}/", remedy)
         if not full:
-            raise DatasetError(_no_images(folder))
+            others = ",".join(name for name in folders if name != split)
+            raise DatasetError(f"{_no_images(folder)}; leave the split out with --splits {others}")
         notes += note_lacking(classes, full, f"{folder.name}/", f"{first.name}/")
         pairs = ((label_of[name], path) for name, paths in full.items() for path in paths)
         splits[split] = _samples(home, pairs)
@@ -116,7 +120,7 @@ def _split_folders(home: Path) -> dict[str, Path]:
 
 def _refuse_unlisted(home: Path, others: Iterable[tuple[str, Path]], known: str) -> None:
     for _, folder in sorted(others):
-        if any(is_image(level, name) for level in walk(folder) for name in level.files):
+        if holds_images(folder):
             raise DatasetError(
                 f"{home}: {folder.name}/ holds images, but its name is no word for train, val or test; rename it, "
                 f"leave it out with --splits {known}, or take it as a split of this name with --splits "
@@ -128,26 +132,15 @@ def _undivided(root: Path) -> Listing:
     """List a folder whose folders are classes."""
     if not root.is_dir():
         raise MissingDataError(f"there is no folder {root}")
-    home = _classes_home(root)
+    home = classes_home(root)
     classes = _class_folders(home)
     images = {name: [path for folder in folders for path in names_in(folder)] for name, folders in classes.items()}
     images = {name: paths for name, paths in images.items() if paths}
     if not images:
         raise MissingDataError(_no_images(root))
     pairs = ((label, path) for label, paths in enumerate(images.values()) for path in paths)
-    return Listing(tuple(images), {"train": _samples(home, pairs)}, undivided=True, walked=True)
-
-
-def _classes_home(root: Path) -> Path:
-    """The folder of the classes: the root, or the one folder in it that holds several, as archives have."""
-    home = root
-    for _ in range(_DEEPEST):
-        inside = folders_in(home)
-        level = next(walk(home))
-        if len(inside) != 1 or any(is_image(level, name) for name in level.files):
-            break
-        home = inside[0]
-    return home if len(folders_in(home)) > 1 else root
+    notes = tuple(doubts(home, classes, images))
+    return Listing(tuple(images), {"train": _samples(home, pairs)}, undivided=True, notes=notes, walked=True)
 
 
 def _class_folders(folder: Path) -> dict[str, list[Path]]:

@@ -87,7 +87,7 @@ def datasets(rows: Iterable[tuple[str, str, str]]) -> Table:
 
 def splits(store: Store) -> Table:
     """Table with a row for each split."""
-    table = Table("split", "images", "left out", "maps", "bytes")
+    table = Table("split", "images", "unusable", "maps", "bytes")
     for split, layout in store.splits.items():
         entry = store.document["splits"][split]
         size = sum(file["bytes"] for column in entry["columns"].values() for file in column["files"])

@@ -99,3 +99,60 @@ def test_folders_without_an_end_are_named(tmp_path):
         here.mkdir()
     with pytest.raises(DatasetError, match="more than 100 deep"):
         DATASETS["folder"].find(tmp_path)
+
+
+def noted(root: Path) -> str:
+    return "\n".join(DATASETS["folder"].find(root).notes)
+
+
+@pytest.mark.parametrize(
+    ("files", "classes"),
+    [
+        (("images/a/1.png", "images/b/2.png"), ("a", "b")),  # beside folders of words, as in Food-101 and DTD
+        (("x/y/z/a/1.png", "x/y/z/b/2.png"), ("a", "b")),
+        (("a/1.png",), ("a",)),
+        (("a/x/1.png",), ("a",)),
+        (("a/x/1.png", "a/2.png"), ("a",)),
+        (("train/all/a/1.png", "train/all/b/2.png", "test/all/a/3.png"), ("a", "b")),  # as unpacked twice
+        (("train/a/2019/1.png", "train/a/0.png"), ("a",)),
+    ],
+)
+def test_folders_that_only_hold_the_classes_are_passed(tmp_path, files, classes):
+    tree(tmp_path, *files)
+    (tmp_path / "meta" / "deep").mkdir(parents=True)
+    (tmp_path / "meta" / "labels.txt").write_text("words")
+    assert DATASETS["folder"].find(tmp_path).classes == classes
+
+
+@pytest.mark.parametrize(
+    ("files", "warning"),
+    [
+        (
+            ("c/a/1.png", "gray/a/1.png", "gray/b/1.png"),
+            "folders below are the classes (a), give --root ROOT/c",
+        ),
+        (
+            ("train/a/p/1.png", "train/b/q/2.png"),
+            "folders below are the classes (p), give --root ROOT/train/a",
+        ),
+        (("seg_train/1.png", "seg_test/1.png", "seg_pred/1.png"), "seg_test, seg_train in ROOT are taken for classes"),
+        (("Train Images/1.png", "b/1.png"), "Train Images in ROOT are taken for classes; if they are splits, rename"),
+        (("JPEGImages/1.png", "b/1.png"), "JPEGImages in ROOT may be no classes"),
+        (("train/images/1.png", "val/images/1.png"), "there is one class only in ROOT/train: 'images'"),
+    ],
+)
+def test_classes_that_may_be_none_are_told(tmp_path, files, warning):
+    assert warning.replace("ROOT", str(tmp_path)) in noted(tree(tmp_path, *files))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("a/1.png", "b/1.png"),
+        ("a/images/1.png", "b/images/1.png"),  # as in Tiny-ImageNet
+        ("a/x/1.png", "b/1.png"),
+        ("train/a/1.png", "train/contest/1.png", "test/a/1.png", "test/contest/1.png"),
+    ],
+)
+def test_usual_classes_raise_no_doubt(tmp_path, files):
+    assert noted(tree(tmp_path, *files)) == ""

@@ -128,7 +128,9 @@ def build(
     out = out or Path("data") / f"{dataset}.h5"
     check_ending(out, ".h5", "--out")
     source = source_of(dataset, given, splits)
-    inputs = [source.root, *([exclude] if exclude else []), *([given.table] if given.table else [])]
+    inputs = [*([exclude] if exclude else []), *([given.table] if given.table else [])]
+    if given.root is not None or given.table is None:  # the folder of a table holds more than its images
+        inputs.append(source.root)
     check_output(out, STORE, True, inputs)  # a store is grown, never replaced
     settings = choose_settings(dataset, source.adapter, **asked)
     most = None if max_unpacked is None else max_unpacked * _GB

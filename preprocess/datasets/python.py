@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from preprocess.datasets.base import Listing, Packed, Sample, split_name
+from preprocess.datasets.classes import note_lacking, refuse_unlearnt
 from preprocess.errors import DatasetError, ImageError
 from preprocess.files import named, scratch
 from preprocess.images import to_rgb
@@ -61,7 +62,16 @@ def list_samples(
     classes, numbers = _classes(labels, names_of)
     spool.flush()
     splits = {name: tuple(make(numbers[label]) for make, label in rows) for name, rows in found.items()}
-    return Listing(classes, splits)
+    return Listing(classes, splits, notes=tuple(_compare(classes, splits)) if "train" in splits else ())
+
+
+def _compare(classes: Sequence[str], splits: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
+    """Refuse classes that ``train`` lacks; yield warnings of those that a split lacks."""
+    used = {name: {classes[sample.label] for sample in mine} for name, mine in splits.items()}
+    for name, mine in used.items():
+        remedy = "give train samples of them, leave these out"
+        refuse_unlearnt(mine - used["train"], f"the split {name}", "train", remedy)
+        yield from note_lacking(classes, mine, f"the split {name}", "train")
 
 
 def _read(

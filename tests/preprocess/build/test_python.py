@@ -125,6 +125,12 @@ def test_sixteen_bits_are_read_as_those_of_a_file(tmp_path):
     assert (store.images("train", [0])[0][..., 0] == values >> 8).all()
 
 
+def test_a_split_without_some_classes_is_told(tmp_path, capfd):
+    pictures = [(noise(seed, 6, 6, 3), seed % 3) for seed in range(6)]
+    built({"train": pictures, "val": pictures[:2]}, tmp_path / "x.h5")
+    assert "warning: the split val lacks 1 of 3 classes: 2; the labels are those of train" in capfd.readouterr().err
+
+
 def test_labels_are_numbers_or_names(tmp_path):
     pictures = [noise(seed, 6, 6, 3) for seed in range(3)]
     names = built(list(zip(pictures, ("owl", "auk", "owl"), strict=True)), tmp_path / "names.h5")
@@ -152,6 +158,11 @@ def test_labels_are_numbers_or_names(tmp_path):
         ({"train": [], "training": []}, {}, "expected different names of splits"),
         (7, {}, "expected pairs of image and label for train, got int"),
         ([("nowhere.png", 0)], {}, "cannot be read: No such file"),
+        (
+            {"train": [(noise(1, 4, 4, 3), "a")], "test": [(noise(1, 4, 4, 3), "b")]},
+            {},
+            "the split test has classes that train lacks, which no network can learn: b",
+        ),
         ([(noise(1, 4, 4, 3), 0)], {"size": 16, "segments": "9:3"}, "segments: "),
         ([(noise(1, 4, 4, 3), 0)], {"name": "a/b"}, "the name of a data set"),
     ],

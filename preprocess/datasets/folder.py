@@ -8,7 +8,7 @@ from pathlib import Path
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Found, Listing, Request, Sample, split_name
 from preprocess.datasets.census import count_left_out, describe
 from preprocess.datasets.classes import note_lacking, refuse_unlearnt
-from preprocess.datasets.levels import classes_home, doubts, holds_images
+from preprocess.datasets.levels import classes_home, doubts, holds_images, refuse_no_classes
 from preprocess.datasets.tree import folders_in, names_in
 from preprocess.errors import DatasetError, MissingDataError, SettingError
 
@@ -59,6 +59,7 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
     first = folders["train"]
     inner = classes_home(first)
     classes = _class_folders(inner)
+    refuse_no_classes(inner, classes)
     if not classes:
         raise DatasetError(f"{first} has no class folders; {_LAYOUT}")
     label_of = {name: label for label, name in enumerate(classes)}
@@ -138,6 +139,7 @@ def _undivided(root: Path) -> Listing:
     images = {name: paths for name, paths in images.items() if paths}
     if not images:
         raise MissingDataError(_no_images(root))
+    refuse_no_classes(home, images)
     pairs = ((label, path) for label, paths in enumerate(images.values()) for path in paths)
     notes = tuple(doubts(home, classes, images))
     return Listing(tuple(images), {"train": _samples(home, pairs)}, undivided=True, notes=notes, walked=True)

@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from preprocess.datasets.tree import folders_in, is_image, walk
+from preprocess.errors import DatasetError
 from preprocess.text import listed
 
 _DEEPEST = 5  # folders that hold nothing but the next one
@@ -41,6 +42,26 @@ def classes_home(folder: Path, few: bool = False) -> Path:
 def holds_images(folder: Path) -> bool:
     """Whether there is an image in a folder or below it."""
     return any(is_image(level, name) for level in walk(folder) for name in level.files)
+
+
+def refuse_no_classes(home: Path, names: Collection[str]) -> None:
+    """Raise a DatasetError if all folders with images have names of splits, or all of what holds images.
+
+    Parameters
+    ----------
+    home : the folder of the classes.
+    names : their names.
+    """
+    if names and all(map(_SPLITS.fullmatch, names)):
+        raise DatasetError(
+            f"{home}: {listed(sorted(names), _SHOWN)} are words for splits and not for classes; rename the folder for "
+            "training to train, and others to val or test"
+        )
+    if names and all(map(_CONTAINERS.fullmatch, names)):
+        raise DatasetError(
+            f"{home}: {listed(sorted(names), _SHOWN)} hold images but are no names of classes; if a table has the "
+            "labels, use build table --table FILE, else move the images into a folder for each class"
+        )
 
 
 def doubts(home: Path, classes: Mapping[str, Sequence[Path]], images: Mapping[str, Sequence[str]]) -> Iterator[str]:

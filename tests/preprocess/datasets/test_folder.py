@@ -135,10 +135,10 @@ def test_folders_that_only_hold_the_classes_are_passed(tmp_path, files, classes)
             ("train/a/p/1.png", "train/b/q/2.png"),
             "folders below are the classes (p), give --root ROOT/train/a",
         ),
-        (("seg_train/1.png", "seg_test/1.png", "seg_pred/1.png"), "seg_test, seg_train in ROOT are taken for classes"),
+        (("seg_train/1.png", "seg_pred/1.png"), "seg_train in ROOT are taken for classes; if they are splits, rename"),
         (("Train Images/1.png", "b/1.png"), "Train Images in ROOT are taken for classes; if they are splits, rename"),
         (("JPEGImages/1.png", "b/1.png"), "JPEGImages in ROOT may be no classes"),
-        (("train/images/1.png", "val/images/1.png"), "there is one class only in ROOT/train: 'images'"),
+        (("train/owl/1.png", "val/owl/1.png"), "there is one class only in ROOT/train: 'owl'"),
     ],
 )
 def test_classes_that_may_be_none_are_told(tmp_path, files, warning):
@@ -156,3 +156,17 @@ def test_classes_that_may_be_none_are_told(tmp_path, files, warning):
 )
 def test_usual_classes_raise_no_doubt(tmp_path, files):
     assert noted(tree(tmp_path, *files)) == ""
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("train_mini/1.png", "val/1.png", "public_test/1.png"), "public_test, train_mini, val are words for splits"),
+        (("Final_Training/1.png", "Final_Test/1.png"), "rename the folder for training to train"),
+        (("images/1.png", "annotations/2.png"), "annotations, images hold images but are no names of classes"),
+        (("train/images/1.png", "val/images/1.png"), "train: images hold images .* build table --table FILE"),
+    ],
+)
+def test_folders_that_are_no_classes_are_refused(tmp_path, files, message):
+    with pytest.raises(DatasetError, match=message):
+        DATASETS["folder"].find(tree(tmp_path, *files))

@@ -3,11 +3,12 @@
 import click
 from rich.console import Console
 
-from tests.benchmarks import loader, methods, segmentation, step, store, superpixels
+from tests.benchmarks import listing, loader, methods, segmentation, step, store, superpixels
 
 BENCHMARKS = {
     "superpixels": superpixels.measure,
     "store": store.measure,
+    "listing": listing.measure,
     "loader": loader.measure,
     "segmentation": segmentation.measure,
     "step": step.measure,

@@ -67,7 +67,8 @@ ClassName = Annotated[str, AfterValidator(_check_class)]
 Sentence = Annotated[str, AfterValidator(_check_sentence)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ContentKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
-Rule = Annotated[str, StringConstraints(pattern=r"^(train|(val|test)=0\.[0-9]{1,12}(,test=0\.[0-9]{1,12})?)$")]
+_SHARE = r"0\.[0-9]{1,12}"
+Rule = Annotated[str, StringConstraints(pattern=f"^(train|test={_SHARE}|val={_SHARE}(,test={_SHARE})?)$")]
 Rows = Annotated[int, Field(ge=0, le=_MOST_ROWS)]
 Segments = Annotated[int, Field(ge=1, le=_MOST_IDS)]
 Compactness = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -153,8 +154,8 @@ class Failure(TypedDict):
 class LeftOut(TypedDict):
     """Files or folders of one kind that are not in the store."""
 
-    count: Rows
-    example: Sentence
+    count: Annotated[int, Field(ge=1, le=_MOST_ROWS)]
+    example: ClassName
 
 
 @_exact
@@ -191,7 +192,7 @@ class Document(TypedDict):
     images: Images
     superpixels: Annotated[list[Superpixels], Field(min_length=1)]
     splits: dict[Word, Split]
-    left_out: NotRequired[dict[Sentence, LeftOut]]
+    left_out: NotRequired[dict[ClassName, LeftOut]]
 
 
 _DOCUMENT = TypeAdapter(Document)

@@ -117,6 +117,14 @@ CHANGES = {
         put([{"key": "../a", "reason": "", "source": ""}], "splits", "train", "failed"), "failed.0.key"
     ),
     "an excluded key above": (put(["../x"], "splits", "train", "excluded"), "excluded.0"),
+    "a rule of another form": (put("val=0.1;rm", "splits", "train", "divided"), "divided.*got 'val=0.1;rm'"),
+    "a rule of two values": (put("val=0.1,val=0.2", "splits", "train", "divided"), "divided"),
+    "a rule of more than all": (put("val=1.5", "splits", "train", "divided"), "divided"),
+    "nothing left out": (put({".txt": {"count": 0, "example": "x"}}, "left_out"), "left_out..txt.count"),
+    "left out by halves": (put({".txt": {"count": 0.5, "example": "x"}}, "left_out"), "left_out..txt.count"),
+    "left out with a field more": (put({".txt": {"count": 1, "example": "x", "y": 1}}, "left_out"), "left_out..txt.y"),
+    "a reason that clears": (put({"\x1b[2J": {"count": 1, "example": "x"}}, "left_out"), "left_out.*control"),
+    "an example that clears": (put({".txt": {"count": 1, "example": "\x1b[2J"}}, "left_out"), "example.*control"),
 }  # fmt: skip
 
 

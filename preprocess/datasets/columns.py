@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from preprocess.datasets.base import SPLITS, Request, split_name
-from preprocess.datasets.paths import Way, clean, find_way, find_way_of_ids, ways_of_ids
+from preprocess.datasets.lookup import Lookup, beside, end_of, look_up
+from preprocess.datasets.paths import Way, clean, find_way, is_same
 from preprocess.datasets.rows import Table
 from preprocess.datasets.tree import suffix_of
 from preprocess.errors import DatasetError
@@ -67,7 +68,7 @@ class Columns:
     image: int
     label: int
     split: int | None
-    way: Way
+    way: Way | Lookup
     notes: tuple[str, ...]
 
 
@@ -76,7 +77,7 @@ class _Probe:
     """A form of a table, and for each of its columns the way by which its cells name files, and how many do."""
 
     table: Table
-    found: tuple[tuple[Way, int], ...]
+    found: tuple[tuple[Way | Lookup, int], ...]
 
     @property
     def score(self) -> tuple[int, bool, bool, int]:
@@ -100,10 +101,21 @@ def choose_columns(tables: Sequence[Table], root: Path, request: Request) -> Col
     folder = tables[0].path.parent
     probes = [_Probe(table, tuple(find_way(root, folder, cells) for cells in _cells(table))) for table in tables]
     if not any(hits for probe in probes for _, hits in probe.found):
-        ways = ways_of_ids(root, folder)
-        probes = [_Probe(table, tuple(find_way_of_ids(ways, cells) for cells in _cells(table))) for table in tables]
+        probes = _looked_up(tables, root)
     best = max(probes, key=lambda probe: probe.score)
     return _Guess(best, root, request).columns()
+
+
+def _looked_up(tables: Sequence[Table], root: Path) -> list[_Probe]:
+    """Take cells for ends of paths under the root, or if there are none, of paths beside the folder of the table."""
+    columns = [_cells(table) for table in tables]
+    lookup = Lookup(root, look_up(root, (cell for table in columns for cells in table for cell in cells)))
+    hits = [[lookup.hits(cells) for cells in table] for table in columns]
+    if not any(map(any, hits)) and is_same(root, tables[0].path.parent):
+        hits = [[len(cells) * bool(beside(root, map(end_of, cells[1:]))) for cells in table] for table in columns]
+    return [
+        _Probe(table, tuple((lookup, count) for count in counts)) for table, counts in zip(tables, hits, strict=True)
+    ]
 
 
 def _cells(table: Table) -> list[list[str]]:
@@ -143,7 +155,8 @@ class _Guess:
     def _has_header(self, first: Sequence[str]) -> bool:
         cells = _cells(self.table)
         if any(
-            _is_image(column[0]) or way.exists(column[0]) for column, (way, _) in zip(cells, self.found, strict=True)
+            _is_image(column[0]) or (way.exists(column[0]) and not (isinstance(way, Lookup) and _is_known(column[0])))
+            for column, (way, _) in zip(cells, self.found, strict=True)
         ):
             return False
         asked = {name for name in (self.request.image, self.request.label, self.request.split) if name}
@@ -263,7 +276,7 @@ class _Guess:
         named = self.header or self.table.names is not None
         return repr(self.names[place][:_LONGEST]) if named else self.names[place]
 
-    def _told(self, image: int, label: int, split: int | None, way: Way) -> tuple[str, ...]:
+    def _told(self, image: int, label: int, split: int | None, way: Way | Lookup) -> tuple[str, ...]:
         form = (
             f"cells separated by {self.table.form}, {'' if self.header else 'no '}header line; "
             if self.table.form
@@ -281,6 +294,10 @@ class _Guess:
 def truth(cell: str) -> bool | None:
     """Read yes or no as people write them; None for anything else."""
     return _TRUTH.get(re.sub(r"\.0+$", "", cell.lower()))
+
+
+def _is_known(name: str) -> bool:
+    return squashed(name) in _KNOWN
 
 
 def _is_image(cell: str) -> bool:

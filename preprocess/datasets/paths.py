@@ -6,17 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 
-from preprocess.datasets.tree import folders_in, suffix_of, walk
-from preprocess.errors import PreprocessError
-from preprocess.formats import suffixes
-
 _TRIED = 3  # cells that suggest a way
-_FOLDERS = 20  # searched for images that a table lists without a suffix
-_LISTED = 1_000  # names of a folder
-_MOST_WALKED = 5_000  # folders searched for a better root
 _HIGHEST = 3  # folders above the root that are tried as a root
 ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -78,6 +70,13 @@ class Way:
         return ", ".join(parts)
 
 
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two paths are of one file or folder."""
+    with suppress(OSError):
+        return os.path.samefile(one, other)  # noqa: PTH121
+    return False
+
+
 def is_inside(key: str) -> bool:
     """Whether a path from :meth:`Way.key` is inside the root."""
     return not ABSOLUTE.match(key)
@@ -97,20 +96,8 @@ def find_way(root: Path, folder: Path, cells: Sequence[str]) -> tuple[Way, int]:
     return best if best[1] else _best([plain[0], *_stripped(root, cells)], cells)
 
 
-def ways_of_ids(root: Path, folder: Path) -> tuple[Way, ...]:
-    """Ways for cells that are names of image files without their suffix, all in one folder."""
-    bases = dict.fromkeys(["", _relative(folder, root), *(path.name for path in folders_in(root)[:_FOLDERS])])
-    return tuple(Way(root, base, suffix=suffix) for base in bases for suffix in _suffixes_in(root / base))
-
-
-def find_way_of_ids(ways: Sequence[Way], cells: Sequence[str]) -> tuple[Way, int]:
-    """Return the one of :func:`ways_of_ids` by which most of the cells name files, and how many do."""
-    tried = [cell for cell in cells[:_TRIED] if cell and suffix_of(cell) not in suffixes()]
-    return _best([way for way in ways if way.hits(tried)], cells)
-
-
 def better_root(root: Path, folder: Path, cells: Sequence[str], keys: Sequence[str]) -> Path | None:
-    """Return a root under which all cells name files; None if there is none nearby.
+    """Return a root above or outside of this one under which all cells name files; None if there is none nearby.
 
     Parameters
     ----------
@@ -118,7 +105,7 @@ def better_root(root: Path, folder: Path, cells: Sequence[str], keys: Sequence[s
     cells : all of the table, clean.
     keys : what they became under ``root``.
     """
-    with suppress(OSError, ValueError, StopIteration, PreprocessError):
+    with suppress(OSError, ValueError):
         for other in _roots(root, keys):
             way, hits = find_way(other, folder, cells[:_TRIED])
             if hits and not way.strip and all(way.exists(cell) for cell in cells):
@@ -132,20 +119,6 @@ def _roots(root: Path, keys: Sequence[str]) -> Iterator[Path]:
     if folders != {home}:
         yield Path(os.path.commonpath(folders))
     yield from list(Path(home).parents)[:_HIGHEST]
-    first = next(filter(is_inside, keys))
-    for level in islice(walk(root), _MOST_WALKED):
-        if os.path.isfile(f"{level.path}/{first}"):  # noqa: PTH113
-            yield Path(level.path)
-
-
-def _suffixes_in(folder: Path) -> list[str]:
-    """Suffixes of the first images in a folder, with their capitals."""
-    try:
-        with os.scandir(folder) as entries:
-            found = {os.path.splitext(entry.name)[1] for entry in islice(entries, _LISTED)}  # noqa: PTH122
-    except OSError:
-        return []
-    return sorted(suffix for suffix in found if suffix.lower() in suffixes())
 
 
 def _best(ways: Sequence[Way], cells: Sequence[str]) -> tuple[Way, int]:

@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
@@ -11,13 +12,16 @@ from unicodedata import normalize
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, Sample, split_name
 from preprocess.datasets.classes import note_lacking, refuse_unlearnt
 from preprocess.datasets.columns import FLAGS, Columns, choose_columns, squashed, truth
-from preprocess.datasets.paths import better_root, clean, is_address, is_inside
+from preprocess.datasets.lookup import Found, Lookup, beside, end_of, folders_of, folders_with_all, in_the_root, look_up
+from preprocess.datasets.paths import better_root, clean, is_address, is_inside, is_same
 from preprocess.datasets.rows import open_table
-from preprocess.errors import DatasetError, MissingDataError
+from preprocess.errors import DatasetError, MissingDataError, PreprocessError
 from preprocess.text import listed, shown_name
 
 _SHOWN = 5
 _LONGEST = 100  # characters of a cell in a message
+# Folders of tables, in small letters: the images of the set may be beside them.
+_PARTS = re.compile(r"annos?|annotations?|labels?|meta|metadata|lists?|splits?|csv|tables?|gt|ground_?truth")
 _NUMBER = re.compile(r"([+-]?(?:0|[1-9]\d{0,14}))(?:\.0+)?")  # 3, and 3.0 as pandas writes it
 
 
@@ -70,7 +74,8 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
     lacking = _compare(rows, classes, label_of)
     rows = rows.taken(lambda place: request.wants(rows.splits[place]))
     samples: dict[str, list[Sample]] = {split: [] for split in _ordered(rows.splits)}
-    for key, label, split in zip(_keys(rows, root, columns), rows.labels, rows.splits, strict=True):
+    keys, found = _keys(rows, root, columns)
+    for key, label, split in zip(keys, rows.labels, rows.splits, strict=True):
         samples[split].append(Sample(key, label_of[label], root / key))
     inside = os.path.relpath(request.table, root)
     return Listing(
@@ -78,7 +83,7 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
         {split: tuple(each) for split, each in samples.items()},
         undivided=undivided,
         tables=() if inside.startswith("..") else (root / inside,),
-        notes=(*columns.notes, *told, *notes, *lacking),
+        notes=(*columns.notes, *found, *told, *notes, *lacking),
     )
 
 
@@ -196,8 +201,8 @@ def _ordered(splits: Iterable[str]) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------- files
 
 
-def _keys(rows: _Rows, root: Path, columns: Columns) -> list[str]:
-    """Return the paths of the files, relative to the root; all of them exist."""
+def _keys(rows: _Rows, root: Path, columns: Columns) -> tuple[list[str], list[str]]:
+    """Return the paths of the files, relative to the root, and notes; all of them exist."""
     _refuse_rows(rows, "no path of an image", "write their paths, or delete these rows", lambda image: not image)
     _refuse_rows(
         rows,
@@ -205,7 +210,10 @@ def _keys(rows: _Rows, root: Path, columns: Columns) -> list[str]:
         "download the images, and list their files",
         is_address,
     )
-    keys = [columns.way.key(image) for image in rows.images]
+    way, notes = columns.way, []
+    if isinstance(way, Lookup):
+        way, notes = _looked_up(rows, root)
+    keys = [way.key(image) for image in rows.images]
     missing = [place for place, key in enumerate(keys) if not _is_file(root, key)]
     if missing:
         raise DatasetError(_advise(rows, root, keys, missing))
@@ -217,7 +225,7 @@ def _keys(rows: _Rows, root: Path, columns: Columns) -> list[str]:
         ]
         more = f" and {len(repeated) - _SHOWN:,} more" if len(repeated) > _SHOWN else ""
         raise DatasetError(f"{rows.path} lists images twice: {', '.join(shown)}{more}; keep one row for each image")
-    return keys
+    return keys, notes
 
 
 def _is_file(root: Path, key: str) -> bool:
@@ -229,25 +237,87 @@ def _refuse_rows(rows: _Rows, what: str, remedy: str, is_odd: Callable[[str], bo
         raise DatasetError(f"{rows.path}: {what} in {rows.where(odd)}; {remedy}")
 
 
-def _advise(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]) -> str:
-    shown = [f"{rows.unit} {rows.numbers[place]}: {shown_name(keys[place][:_LONGEST])}" for place in missing[:_SHOWN]]
-    more = f"\n  and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
-    outside = sum(not is_inside(keys[place]) for place in missing)
-    what = "are not under" if outside else "are missing under"
-    other = better_root(root, rows.path.parent, rows.images, keys)
-    if other:
-        advice = f"all of them are found with --root {other}"
-    elif len(missing) == len(keys):
-        advice = "give the folder that the paths start from with --root, or another column with --image"
-    elif list(missing) == [0] and rows.unit == "line":
-        advice = "add this file, or delete its row; if it is a header line, name its column of images with --image"
-    else:
-        advice = "add these files, or delete their rows" + (" (or move them under the root)" if outside else "")
-    return (
-        f"{rows.path}: {len(missing):,} of {len(keys):,} images {what} {root}:\n  "
+def _looked_up(rows: _Rows, root: Path) -> tuple[Lookup, list[str]]:
+    """Find the images by the ends of their paths: each is there once, or nothing is guessed."""
+    found = look_up(root, rows.images)
+    direct = in_the_root(found)
+    if direct is None:
+        _refuse_choice(rows, root, found)
+    found = direct or found
+    if not all(found.values()):
+        return Lookup(root, found), []
+    counts = [f"{shown_name(folder) or 'the root'} ({count:,})" for folder, count in sorted(folders_of(found).items())]
+    return Lookup(root, found), [f"{rows.path.name}: images are looked up by name, in {listed(counts, _SHOWN)}"]
+
+
+def _refuse_choice(rows: _Rows, root: Path, found: Found) -> None:
+    """Refuse ends of paths that several files have, and images beside the folder of the table that fit as well."""
+    twice = [place for place, image in enumerate(rows.images) if len(found.get(end_of(image), ())) > 1]
+    is_part = is_same(root, rows.path.parent) and _PARTS.fullmatch(root.absolute().name.lower())
+    near = beside(root, found) if is_part else []
+    if not twice and (not near or not all(found.values())):
+        return
+    folders = [root / folder for folder in folders_with_all(found)]
+    if not twice:
+        inside = listed([shown_name(root / folder) for folder in folders_of(found)], _SHOWN)
+        other = "" if folders else f", or move the table to another folder and say --root {shown_name(root)}"
+        raise DatasetError(
+            f"{rows.path}: its images may be those in {inside}, or those in "
+            f"{listed(list(map(shown_name, near)), _SHOWN)}; choose with {_roots(folders, near)}{other}"
+        )
+    shown = [
+        f"{rows.unit} {rows.numbers[place]}: {shown_name(listed(found[end_of(rows.images[place])], 2))}"
+        for place in twice[:_SHOWN]
+    ]
+    more = f"\n  and {len(twice) - _SHOWN:,} more" if len(twice) > _SHOWN else ""
+    advice = (
+        f"each of these folders has one image for every row: choose with {_roots(folders, near)}"
+        if folders or near
+        else "write the whole paths into the table, or move all but one of them out of the root"
+    )
+    raise DatasetError(
+        f"{rows.path}: {len(twice):,} of {len(rows.images):,} images may be one of several files under {root}:\n  "
         + "\n  ".join(shown)
         + f"{more}\n{advice}"
     )
+
+
+def _roots(*folders: Sequence[Path]) -> str:
+    return listed([f"--root {shown_name(folder)}" for each in folders for folder in each], _SHOWN)
+
+
+def _advise(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]) -> str:
+    shown = [f"{rows.unit} {rows.numbers[place]}: {shown_name(keys[place][:_LONGEST])}" for place in missing[:_SHOWN]]
+    more = f"\n  and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
+    outside = any(not is_inside(keys[place]) for place in missing)
+    return (
+        f"{rows.path}: {len(missing):,} of {len(keys):,} images {'are not' if outside else 'are missing'} under "
+        f"{root}:\n  " + "\n  ".join(shown) + f"{more}\n" + _remedy(rows, root, keys, missing)
+    )
+
+
+def _remedy(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]) -> str:
+    found: dict[str, list[str]] = {}
+    with suppress(OSError, PreprocessError):  # of a folder that cannot be walked
+        found = look_up(root, rows.images)
+    folders = [root / folder for folder in folders_with_all(found)] if len(found) == len(set(rows.images)) else []
+    if is_same(root, rows.path.parent) and not folders:
+        folders = beside(root, map(end_of, rows.images))
+    if not folders and (other := better_root(root, rows.path.parent, rows.images, keys)):
+        folders = [other]
+    if folders:
+        return f"all of them are found with {_roots(folders)}" + ("; choose one" if len(folders) > 1 else "")
+    if elsewhere := [key for place in missing for key in found.get(end_of(rows.images[place]), ())]:
+        inside = sorted({shown_name(os.path.dirname(key)) or "the root" for key in elsewhere})  # noqa: PTH120
+        return (
+            f"files of these names are in {listed(inside, _SHOWN)}: write these paths into the table, or move the files"
+        )
+    if len(missing) == len(keys):
+        return "give the folder that the paths start from with --root, or another column with --image"
+    if list(missing) == [0] and rows.unit == "line":
+        return "add this file, or delete its row; if it is a header line, name its column of images with --image"
+    outside = any(not is_inside(keys[place]) for place in missing)
+    return "add these files, or delete their rows" + (" (or move them under the root)" if outside else "")
 
 
 TABLE = Adapter(

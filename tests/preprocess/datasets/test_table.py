@@ -442,7 +442,7 @@ def test_paths_may_be_relative_to_the_table(tmp_path):
 def test_ids_name_files_without_their_suffix(tmp_path):
     listing = find(files(tmp_path, ["train/x1.JPG", "train/x2.JPG"]), "id,breed\nx1,cat\nx2,dog\n", "labels.csv")
     assert rows(listing) == [("train", "train/x1.JPG", "cat"), ("train", "train/x2.JPG", "dog")]
-    assert "images from column 'id' (as train/<cell>.JPG)" in listing.notes[0]
+    assert listing.notes[1:] == ("labels.csv: images are looked up by name, in train (2)",)
 
 
 def test_missing_files_are_listed_by_line(tmp_path):
@@ -455,7 +455,9 @@ def test_missing_files_are_listed_by_line(tmp_path):
 
 
 ELSEWHERE = {
-    "below": (["deep/in/a/1.jpg", "deep/in/b/2.jpg"], PLAIN, "list.csv", "", "deep/in"),
+    "below": (["a/1.jpg", "deep/in/a/1.jpg", "deep/in/b/2.jpg"], PLAIN, "list.csv", "", "deep/in"),
+    "beside": (["images/a/1.jpg", "images/b/2.jpg"], PLAIN, "meta/list.csv", "meta", "images"),
+    "ids beside": (["q/x1.jpg", "q/x2.jpg"], "id,label\nx1,cat\nx2,dog\n", "w/list.csv", "w", "q"),
     "above": (TWO, PLAIN, "data/list.csv", "data", ""),
     "outside": (
         ["q/a/1.jpg", "q/b/2.jpg"],
@@ -480,10 +482,86 @@ def test_the_root_that_an_error_names_works(tmp_path, kind):
     files(tmp_path, names)
     table = table.replace("HOME", str(tmp_path))
     told = refused(tmp_path, table, name, tmp_path / root)
-    assert "2 of 2 images are " in told
+    assert " of 2 images are " in told
     better = Path(re.search(r"all of them are found with --root (.*)$", told)[1])
     assert better == tmp_path / right
-    assert rows(find(tmp_path, table, name, better)) == CAT_AND_DOG
+    assert [label for _, _, label in rows(find(tmp_path, table, name, better))] == ["cat", "dog"]
+
+
+# Files, a table, and the roots under which each row has one image.
+SEVERAL = {
+    "ids": (["train/1.png", "train/2.png", "test/1.png", "test/2.png", "test/3.png"], "id", ("test", "train")),
+    "names": (["rgb/1.png", "rgb/2.png", "depth/1.png", "depth/2.png"], "filename", ("depth", "rgb")),
+    "other suffixes": (["in/1.jpg", "in/2.jpg", "out/1.png", "out/2.png"], "id", ("in", "out")),
+    "folders inside": (["x/p/1.png", "x/q/2.png", "y/p/1.png", "y/p/2.png"], "id", ("x", "y/p")),
+    "one inside of the other": (["i/1.png", "i/2.png", "i/m/1.png", "i/m/2.png"], "id", ("i", "i/m")),
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_images_that_several_folders_have_are_not_guessed_and_each_root_named_works(tmp_path, kind):
+    names, column, right = SEVERAL[kind]
+    table = f"{column},label\n" + "".join(f"{n}{'.png' if column == 'filename' else ''},{n}\n" for n in (1, 2))
+    home = files(tmp_path / "set", names)
+    told = refused(home, table)
+    assert "list.csv: 2 of 2 images may be one of several files under" in told
+    assert re.findall(r"--root (.*?)(?:, |$)", told) == [str(home / folder) for folder in right]
+    for folder in right:
+        found = find(home, table, home=home / folder).splits["train"]
+        assert [each.path.parent.is_relative_to(home / folder) for each in found] == [True, True]
+        assert [each.path.stem for each in found] == ["1", "2"]
+
+
+def test_images_that_no_one_folder_has_once_are_refused_without_a_root(tmp_path):
+    names = ["accordion/1.jpg", "accordion/2.jpg", "brain/1.jpg", "more/2.jpg", "more/3.jpg"]
+    told = refused(files(tmp_path / "set", names), "filename,class\n1.jpg,a\n2.jpg,a\n3.jpg,b\n")
+    assert told.split("\n")[1:] == [
+        "  line 2: accordion/1.jpg, brain/1.jpg",
+        "  line 3: accordion/2.jpg, more/2.jpg",
+        "write the whole paths into the table, or move all but one of them out of the root",
+    ]
+
+
+def test_masks_in_the_folder_of_the_table_are_not_taken_for_the_images_beside_it(tmp_path):
+    names = [f"{folder}/{cell}" for folder in ("annotations/trimaps", "images") for cell in ("A_1.png", "A_2.png")]
+    table = "# Image ID\nA_1 1 1 1\nA_2 2 1 1\n"
+    told = refused(files(tmp_path, names), table, "annotations/list.txt", tmp_path / "annotations", label="2")
+    roots = re.findall(r"--root (.*?)(?:, |$)", told)
+    assert roots == [str(tmp_path / "annotations/trimaps"), str(tmp_path / "images")]
+    for root in roots:
+        listing = find(tmp_path, table, "annotations/list.txt", Path(root), label="2")
+        assert [(each.key, each.label) for each in listing.splits["train"]] == [("A_1.png", 0), ("A_2.png", 1)]
+
+
+# Files, and a table whose rows are each one of them, in this order.
+SPREAD = {
+    "ids in parts": (["part_1/x1.jpg", "part_2/x2.jpg"], "image_id,dx\nx1,cat\nx2,dog\n"),
+    "names in parts": (["a/images/1.png", "b/images/2.png"], "Image Index,Label\n1.png,cat\n2.png,dog\n"),
+    "ids with folders": (["images/pie/1.jpg", "images/cake/2.jpg"], "image,label\npie/1,cat\ncake/2,dog\n"),
+    "ids with folders, no header": (["images/pie/1.jpg", "images/cake/2.jpg"], "pie/1 cat\ncake/2 dog\n"),
+    "ids with folders from the root": (["pie/1.jpg", "cake/2.JPG"], "pie/1\tcat\n./cake/2\tdog\n"),
+    "paths from a folder below": (["deep/in/a/1.jpg", "deep/in/b/2.jpg"], PLAIN),
+    "a suffix in the name": (["p/x.1.jpg", "q/x.2.jpg"], "id,label\nx.1,cat\nx.2,dog\n"),
+    "a file named as the header": (["p/image.png", "p/1.png", "p/2.png"], "image,label\n1,cat\n2,dog\n"),
+}
+
+
+@pytest.mark.parametrize("kind", SPREAD)
+def test_images_that_are_each_there_once_are_found_in_all_folders(tmp_path, kind):
+    names, table = SPREAD[kind]
+    names = [name for name in files(tmp_path / "set", names) and names if "image.png" not in name]
+    listing = find(tmp_path / "set", table)
+    assert rows(listing) == [("train", names[0], "cat"), ("train", names[1], "dog")]
+    counts = {str(Path(name).parent): sum(Path(each).parent == Path(name).parent for each in names) for name in names}
+    where = ", ".join(f"{folder} ({count})" for folder, count in sorted(counts.items()))
+    assert f"list.csv: images are looked up by name, in {where}" in listing.notes
+
+
+def test_missing_images_that_are_elsewhere_are_not_to_be_deleted_from_the_table(tmp_path):
+    told = refused(files(tmp_path, ["1.png", "more/2.png"]), "file,label\n1.png,x\n2.png,x\n")
+    assert told.endswith("files of these names are in more: write these paths into the table, or move the files")
+    (tmp_path / "1.png").rename(tmp_path / "more" / "1.png")
+    assert "1 of 3 images are missing" in refused(tmp_path, "file,label\n1.png,x\n2.png,x\n3.png,x\n")
 
 
 def test_a_wrong_root_without_a_better_one_is_said(tmp_path):

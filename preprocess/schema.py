@@ -5,9 +5,10 @@ A schema is a ``TypedDict`` or a frozen dataclass; pydantic checks it strictly: 
 
 import json
 import reprlib
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 _SHOWN = 3  # faults in a message
@@ -18,13 +19,15 @@ class SchemaError(ValueError):
     """Contents that do not fit their schema; the message names field, expectation and value, but not the file."""
 
 
-def check(adapter: TypeAdapter[T], value: object) -> T:
+def check(adapter: "TypeAdapter[T]", value: object) -> T:
     """Return the value as the schema describes it.
 
     Raises
     ------
     SchemaError : it does not fit.
     """
+    from pydantic import ValidationError  # 40 ms, which readers of JSON alone save
+
     try:
         return adapter.validate_python(value, strict=True)
     except ValidationError as error:

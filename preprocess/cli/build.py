@@ -128,8 +128,8 @@ def build(
     out = out or Path("data") / f"{dataset}.h5"
     check_ending(out, ".h5", "--out")
     source = source_of(dataset, given, splits)
-    inputs = [*([exclude] if exclude else []), *([given.table] if given.table else [])]
-    if given.root is not None or given.table is None:  # the folder of a table holds more than its images
+    inputs = [*([exclude] if exclude else []), *given.table]
+    if given.root is not None or not given.table:  # the folder of a table holds more than its images
         inputs.append(source.root)
     check_output(out, STORE, True, inputs)  # a store is grown, never replaced
     settings = choose_settings(dataset, source.adapter, **asked)

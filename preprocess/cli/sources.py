@@ -10,6 +10,7 @@ import click
 
 from preprocess.cli.common import FILE
 from preprocess.datasets import DATASETS, Adapter, Listing, Request, split_name
+from preprocess.datasets.paths import common_folder
 from preprocess.errors import DatasetError
 from preprocess.parameters import Choice, NamedPath, did_you_mean
 from preprocess.terminal import say
@@ -30,7 +31,13 @@ _OPTIONS = (
         help="How to divide images without a split: val=0.1,test=0.2 by their keys, or all for train; "
         "or the column of a table.",
     ),
-    click.option("--table", type=FILE, metavar="FILE", help="The table of images: CSV, TSV, Parquet or text."),
+    click.option(
+        "--table",
+        type=FILE,
+        multiple=True,
+        metavar="FILE",
+        help="The table of images: CSV, TSV, Parquet or text. Once for each split if these are in files of their own.",
+    ),
     click.option("--image", metavar="COLUMN", help="Column of the images.  [default: guessed and shown]"),
     click.option("--label", metavar="COLUMN", help="Column of the labels.  [default: guessed and shown]"),
     click.option(
@@ -65,11 +72,11 @@ class DatasetName(Choice):
 
 @dataclass(frozen=True)
 class Given:
-    """The options as they were given; None where one was not."""
+    """The options as they were given; None, or no table, where one was not."""
 
     root: Path | None
     split: str | None
-    table: Path | None
+    table: tuple[Path, ...]
     image: str | None
     label: str | None
     adapter: str | None
@@ -100,13 +107,13 @@ def source_of(dataset: str, given: Given, splits: str | None = None) -> "Source"
             "preprocess.build_store made the store, call it again with update=True"
         )
     for name in ("table", "image", "label"):
-        if getattr(given, name) is not None and name not in adapter.takes:
+        if getattr(given, name) not in (None, ()) and name not in adapter.takes:
             raise click.BadParameter(f"{dataset} has no such thing", param_hint=f"--{name}")
-    if "table" in adapter.takes and given.table is None:
+    if "table" in adapter.takes and not given.table:
         raise click.BadParameter("build table needs the file: --table list.csv", param_hint="--table")
     rule, column = _rule(adapter, given.split)
     chosen = _splits(adapter, splits, rule)
-    root = given.root or (given.table.parent if given.table else RAW / dataset)
+    root = given.root or (common_folder(given.table) if given.table else RAW / dataset)
     if given.root is not None and not root.is_dir() and adapter.create is None and not adapter.pattern:
         what = "is a file" if root.exists() else "does not exist"
         raise click.BadParameter(

@@ -46,12 +46,12 @@ class Request:
     ----------
     splits : names of the splits to list, as :func:`split_name` returns them; None for all that are there. What only
         other splits need may be missing.
-    table : a table of images; only for adapters that take one.
-    image, label, split : names of its columns; None to guess them.
+    table : tables of images; only for adapters that take them.
+    image, label, split : names of their columns; None to guess them.
     """
 
     splits: tuple[str, ...] | None = None
-    table: Path | None = None
+    table: tuple[Path, ...] = ()
     image: str | None = None
     label: str | None = None
     split: str | None = None

@@ -70,6 +70,14 @@ class Way:
         return ", ".join(parts)
 
 
+def common_folder(files: Sequence[Path]) -> Path:
+    """Return the folder that holds all files."""
+    folders = [file.parent for file in files]
+    if all(folder == folders[0] for folder in folders):
+        return folders[0]
+    return Path(os.path.commonpath([os.path.abspath(folder) for folder in folders]))  # noqa: PTH100 - links stay
+
+
 def is_same(one: Path, other: Path) -> bool:
     """Whether two paths are of one file or folder."""
     with suppress(OSError):

@@ -13,13 +13,15 @@ from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Reque
 from preprocess.datasets.classes import note_lacking, refuse_unlearnt
 from preprocess.datasets.columns import FLAGS, Columns, choose_columns, squashed, truth
 from preprocess.datasets.lookup import Found, Lookup, beside, end_of, folders_of, folders_with_all, in_the_root, look_up
-from preprocess.datasets.paths import better_root, clean, is_address, is_inside, is_same
+from preprocess.datasets.paths import better_root, clean, common_folder, is_address, is_inside, is_same
 from preprocess.datasets.rows import open_table
 from preprocess.errors import DatasetError, MissingDataError, PreprocessError
 from preprocess.text import listed, shown_name
 
 _SHOWN = 5
 _LONGEST = 100  # characters of a cell in a message
+_LINE = 1 << 32  # more than the number of any line
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 # Folders of tables, in small letters: the images of the set may be beside them.
 _PARTS = re.compile(r"annos?|annotations?|labels?|meta|metadata|lists?|splits?|csv|tables?|gt|ground_?truth")
 _NUMBER = re.compile(r"([+-]?(?:0|[1-9]\d{0,14}))(?:\.0+)?")  # 3, and 3.0 as pandas writes it
@@ -27,19 +29,46 @@ _NUMBER = re.compile(r"([+-]?(?:0|[1-9]\d{0,14}))(?:\.0+)?")  # 3, and 3.0 as pa
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of a table, column by column. ``splits`` holds ``train`` for all if the table has none."""
+    """The rows of tables, column by column. ``splits`` holds ``train`` for all if there are none.
 
-    path: Path
-    unit: str
+    A number holds that of the table, from 0, above the bits of ``_LINE``, and that of the line.
+    """
+
+    tables: tuple[Columns, ...]
     numbers: Sequence[int]
     images: Sequence[str]
     labels: Sequence[str]
     splits: Sequence[str]
 
+    @property
+    def home(self) -> Path:
+        """The folder that holds all tables."""
+        return common_folder([each.table.path for each in self.tables])
+
+    @property
+    def path(self) -> str:
+        """The table, or the tables, for messages."""
+        return listed([each.table.path for each in self.tables], _SHOWN)
+
+    @property
+    def name(self) -> str:
+        """As ``path``, but without folders."""
+        return listed([each.table.path.name for each in self.tables], _SHOWN)
+
+    def columns(self, place: int) -> Columns:
+        """Where the table of a row has what."""
+        return self.tables[self.numbers[place] // _LINE]
+
     def where(self, places: Sequence[int]) -> str:
         """Say which lines these rows are: "lines 3, 4 and 7 more"."""
-        shown = listed([self.numbers[place] for place in places], _SHOWN)
-        return f"{self.unit}{'s' if len(places) > 1 else ''} {shown}"
+        shown = [self._number(self.numbers[place]) for place in places[:_SHOWN]]
+        more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
+        return f"{self.tables[0].table.unit}{'s' if len(places) > 1 else ''} {', '.join(shown)}{more}"
+
+    def _number(self, number: int) -> str:
+        if len(self.tables) == 1:
+            return str(number)
+        return f"{os.path.relpath(self.tables[number // _LINE].table.path, self.home)}:{number % _LINE}"
 
     def taken(self, keep: Callable[[int], bool]) -> "_Rows":
         """Those rows whose places ``keep`` accepts."""
@@ -47,12 +76,13 @@ class _Rows:
         if len(chosen) == len(self.numbers):
             return self
         columns = (self.numbers, self.images, self.labels, self.splits)
-        return _Rows(self.path, self.unit, *([column[place] for place in chosen] for column in columns))
+        return _Rows(self.tables, *([column[place] for place in chosen] for column in columns))
 
 
 def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
-    """List the images of a table: CSV, TSV or Parquet, or lines ``path label``.
+    """List the images of tables: CSV, TSV or Parquet, or lines ``path label``.
 
+    Several tables are of one split each, which a word in their names says, or have a column of splits.
     ``root`` is the folder that the paths are relative to. Columns are those that ``request`` names, or are guessed from
     their names and from the files that exist; the notes say which. Classes are the labels of ``train``: names sorted as
     texts, or numbers sorted as numbers. Samples keep the order of the table; keys are relative to the root.
@@ -63,73 +93,108 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
     DatasetError : the table cannot be read, or a column cannot be told; a row has no image, no label, or one that
         another row has; a file is missing. The message names lines.
     """
-    if request.table is None:
+    if not request.table:
         raise MissingDataError("say which table lists the images: --table list.csv")
     if not root.is_dir():
         raise MissingDataError(f"there is no folder {root}; give the folder of the images with --root")
-    columns = choose_columns(open_table(request.table), root, request)
-    rows, undivided = _divided(_read(columns), columns, request)
+    tables = tuple(choose_columns(open_table(path), root, request) for path in request.table)
+    rows = _read(tables, _splits_of_files(tables))
+    rows, undivided = _divided(rows, request)
     rows, notes = _labelled(rows, request)
-    classes, label_of, told = _classes(rows, columns.names[columns.label])
+    classes, label_of, told = _classes(rows, tables[0].names[tables[0].label])
     lacking = _compare(rows, classes, label_of)
     rows = rows.taken(lambda place: request.wants(rows.splits[place]))
     samples: dict[str, list[Sample]] = {split: [] for split in _ordered(rows.splits)}
-    keys, found = _keys(rows, root, columns)
+    keys, found = _keys(rows, root)
     for key, label, split in zip(keys, rows.labels, rows.splits, strict=True):
         samples[split].append(Sample(key, label_of[label], root / key))
-    inside = os.path.relpath(request.table, root)
+    inside = [os.path.relpath(path, root) for path in request.table]
     return Listing(
         classes,
         {split: tuple(each) for split, each in samples.items()},
         undivided=undivided,
-        tables=() if inside.startswith("..") else (root / inside,),
-        notes=(*columns.notes, *found, *told, *notes, *lacking),
+        tables=tuple(root / path for path in inside if not path.startswith("..")),
+        notes=(*(note for each in tables for note in each.notes), *found, *told, *notes, *lacking),
     )
 
 
-def _read(columns: Columns) -> _Rows:
-    chosen = tuple(place for place in (columns.image, columns.label, columns.split) if place is not None)
-    numbers, images, labels, splits = [], [], [], []
+def _read(tables: tuple[Columns, ...], named: Sequence[str]) -> _Rows:
+    """Read all rows; ``named`` are the splits of tables without a column of splits."""
+    rows = _Rows(tables, [], [], [], [])
     texts: dict[str, str] = {}  # a label is in memory once, however many rows have it
-    read = columns.table.read(chosen)
-    if columns.header:
-        next(read)
-    for number, (image, label, *split) in read:
-        numbers.append(number)
-        images.append(clean(image))
-        labels.append(texts.setdefault(label, normalize("NFC", label)))
-        splits.append(texts.setdefault(split[0], split[0]) if split else "train")
-    return _Rows(columns.table.path, columns.table.unit, numbers, images, labels, splits)
+    for place, (columns, word) in enumerate(zip(tables, named, strict=True)):
+        chosen = tuple(each for each in (columns.image, columns.label, columns.split) if each is not None)
+        read = columns.table.read(chosen)
+        if columns.header:
+            next(read)
+        for number, (image, label, *split) in read:
+            rows.numbers.append(place * _LINE + number)
+            rows.images.append(clean(image))
+            rows.labels.append(texts.setdefault(label, normalize("NFC", label)))
+            rows.splits.append(texts.setdefault(split[0], split[0]) if split else word)
+    return rows
 
 
 # --------------------------------------------------------------------------------------------------------- splits
 
 
-def _divided(rows: _Rows, columns: Columns, request: Request) -> tuple[_Rows, bool]:
+def _splits_of_files(tables: Sequence[Columns]) -> list[str]:
+    """Return the split of each table, by a word in its name or else the name of its folder; ``train`` for only one."""
+    for what, option in (("label", "--label"), ("split", "--split")):
+        places = [getattr(each, what) for each in tables]
+        names = ["" if at is None else each.names[at] for each, at in zip(tables, places, strict=True)]
+        if len(set(names)) > 1:
+            shown = [f"{name!r} in {each.table.path}" for name, each in zip(names, tables, strict=True)]
+            raise DatasetError(
+                f"the tables differ in their column of {what}s: {listed(shown, _SHOWN)}; give them the same columns, "
+                f"or choose one that all have with {option} NAME"
+            )
+    if len(tables) == 1 or tables[0].split is not None:
+        return ["train"] * len(tables)
+    found: dict[str, Path] = {}
+    for path in (each.table.path for each in tables):
+        words = _split_words(path.stem) or {split_name(path.absolute().parent.name)}.intersection(SPLITS)
+        if len(words) != 1:
+            raise DatasetError(
+                f"{path}: expected one word for train, val or test in the name of each of several tables, as in "
+                f"train_list.txt, got {' and '.join(sorted(words)) or 'none'}; rename it, or join the tables to one "
+                "with a column of splits"
+            )
+        if (first := found.setdefault(*words, path)) is not path:
+            raise DatasetError(f"{first} and {path} are both of {''.join(words)}; join them to one table")
+    return list(found)
+
+
+def _split_words(name: str) -> set[str]:
+    """The splits that words in a name mean: test in ``test1``, train in ``trainLabels``."""
+    return {split_name(word) for word in _WORD.findall(name)}.intersection(SPLITS)
+
+
+def _divided(rows: _Rows, request: Request) -> tuple[_Rows, bool]:
     """Name the splits as a store does; whether there are none."""
-    if columns.split is None:
+    columns = rows.tables[0]
+    if columns.split is None and len(rows.tables) == 1:
         return rows, True
-    name = columns.names[columns.split]
-    words = _words(set(rows.splits), FLAGS.get(squashed(name)))
+    name = None if columns.split is None else columns.names[columns.split]
+    what = "the tables" if name is None else f"column {name!r}"
+    words = _words(set(rows.splits), FLAGS.get(squashed(name or "")))
     if empty := [place for place, split in enumerate(rows.splits) if not split]:
-        raise DatasetError(
-            f"{rows.path}: no split in column {name!r} in {rows.where(empty)}; write train, val or test there"
-        )
+        raise DatasetError(f"{rows.path}: no split in {what} in {rows.where(empty)}; write train, val or test there")
     known = [split for split in SPLITS if split in words.values()]
     others = sorted(set(words.values()) - set(known))
     held = listed([shown_name(split[:_LONGEST]) for split in known + others], _SHOWN)
     if request.splits is None and others:
         raise DatasetError(
-            f"{rows.path}: column {name!r} has values that are no words for train, val or test: "
+            f"{rows.path}: {what} has values that are no words for train, val or test: "
             f"{listed([repr(each[:_LONGEST]) for each in others], _SHOWN)}; write these words"
             + (f", or leave the others out with --splits {','.join(known)}" if "train" in known else "")
         )
     if unknown := [split for split in request.splits or () if split not in words.values()]:
         raise DatasetError(f"{rows.path} has no rows of the split {unknown[0]!r}; it has {held}")
     if "train" not in known:
-        raise DatasetError(f"{rows.path}: column {name!r} has no rows of train, which has the classes; it has " + held)
+        raise DatasetError(f"{rows.path}: no rows of train, which has the classes, in {what}; there are {held}")
     named = [words[split] for split in rows.splits]
-    rows = _Rows(rows.path, rows.unit, rows.numbers, rows.images, rows.labels, named)
+    rows = _Rows(rows.tables, rows.numbers, rows.images, rows.labels, named)
     return rows.taken(lambda place: named[place] == "train" or request.wants(named[place])), False
 
 
@@ -153,9 +218,7 @@ def _labelled(rows: _Rows, request: Request) -> tuple[_Rows, list[str]]:
     for split, places in unlabelled.items():
         if split != "train" and len(places) == counts[split] and not (request.splits and split in request.splits):
             gone.add(split)
-            notes.append(
-                f"warning: {rows.path.name}: the split {split} has no labels and is left out: {rows.where(places)}"
-            )
+            notes.append(f"warning: {rows.name}: the split {split} has no labels and is left out: {rows.where(places)}")
         elif empty := [place for place in places if rows.labels[place] != "-1"]:
             raise DatasetError(
                 f"{rows.path}: no label in {rows.where(empty)}, of {split}; write their labels, or delete these rows"
@@ -187,7 +250,7 @@ def _compare(rows: _Rows, classes: Sequence[str], label_of: dict[str, int]) -> l
     notes = []
     for split in _ordered(rows.splits):
         labels = {label for label, each in zip(rows.labels, rows.splits, strict=True) if each == split}
-        where = f"{rows.path.name}: the split {split}"
+        where = f"{rows.name}: the split {split}"
         refuse_unlearnt(labels - label_of.keys(), where, "train", "add rows of them to train, delete their rows")
         notes += note_lacking(classes, {classes[label_of[label]] for label in labels}, where, "train")
     return notes
@@ -201,19 +264,19 @@ def _ordered(splits: Iterable[str]) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------- files
 
 
-def _keys(rows: _Rows, root: Path, columns: Columns) -> tuple[list[str], list[str]]:
+def _keys(rows: _Rows, root: Path) -> tuple[list[str], list[str]]:
     """Return the paths of the files, relative to the root, and notes; all of them exist."""
     _refuse_rows(rows, "no path of an image", "write their paths, or delete these rows", lambda image: not image)
     _refuse_rows(
         rows,
-        f"column {columns.names[columns.image]!r} holds addresses, not files,",
+        f"column {rows.tables[0].names[rows.tables[0].image]!r} holds addresses, not files,",
         "download the images, and list their files",
         is_address,
     )
-    way, notes = columns.way, []
-    if isinstance(way, Lookup):
-        way, notes = _looked_up(rows, root)
-    keys = [way.key(image) for image in rows.images]
+    ways = [each.way for each in rows.tables]
+    lookup, notes = _looked_up(rows, root)
+    ways = [lookup if isinstance(way, Lookup) else way for way in ways]
+    keys = [ways[number // _LINE].key(image) for number, image in zip(rows.numbers, rows.images, strict=True)]
     missing = [place for place, key in enumerate(keys) if not _is_file(root, key)]
     if missing:
         raise DatasetError(_advise(rows, root, keys, missing))
@@ -238,7 +301,10 @@ def _refuse_rows(rows: _Rows, what: str, remedy: str, is_odd: Callable[[str], bo
 
 
 def _looked_up(rows: _Rows, root: Path) -> tuple[Lookup, list[str]]:
-    """Find the images by the ends of their paths: each is there once, or nothing is guessed."""
+    """Find images by the ends of their paths, where these are not whole: each is there once, or nothing is guessed."""
+    rows = rows.taken(lambda place: isinstance(rows.columns(place).way, Lookup))
+    if not rows.images:
+        return Lookup(root, {}), []
     found = look_up(root, rows.images)
     direct = in_the_root(found)
     if direct is None:
@@ -247,17 +313,19 @@ def _looked_up(rows: _Rows, root: Path) -> tuple[Lookup, list[str]]:
     if not all(found.values()):
         return Lookup(root, found), []
     counts = [f"{shown_name(folder) or 'the root'} ({count:,})" for folder, count in sorted(folders_of(found).items())]
-    return Lookup(root, found), [f"{rows.path.name}: images are looked up by name, in {listed(counts, _SHOWN)}"]
+    return Lookup(root, found), [f"{rows.name}: images are looked up by name, in {listed(counts, _SHOWN)}"]
 
 
 def _refuse_choice(rows: _Rows, root: Path, found: Found) -> None:
     """Refuse ends of paths that several files have, and images beside the folder of the table that fit as well."""
     twice = [place for place, image in enumerate(rows.images) if len(found.get(end_of(image), ())) > 1]
-    is_part = is_same(root, rows.path.parent) and _PARTS.fullmatch(root.absolute().name.lower())
+    is_part = is_same(root, rows.home) and _PARTS.fullmatch(root.absolute().name.lower())
     near = beside(root, found) if is_part else []
     if not twice and (not near or not all(found.values())):
         return
-    folders = [root / folder for folder in folders_with_all(found)]
+    if len(found) < len(rows.images):  # no root gives every row an image of its own
+        near = []
+    folders = [root / folder for folder in folders_with_all(found)] if len(found) == len(rows.images) else []
     if not twice:
         inside = listed([shown_name(root / folder) for folder in folders_of(found)], _SHOWN)
         other = "" if folders else f", or move the table to another folder and say --root {shown_name(root)}"
@@ -266,8 +334,7 @@ def _refuse_choice(rows: _Rows, root: Path, found: Found) -> None:
             f"{listed(list(map(shown_name, near)), _SHOWN)}; choose with {_roots(folders, near)}{other}"
         )
     shown = [
-        f"{rows.unit} {rows.numbers[place]}: {shown_name(listed(found[end_of(rows.images[place])], 2))}"
-        for place in twice[:_SHOWN]
+        f"{rows.where([place])}: {shown_name(listed(found[end_of(rows.images[place])], 2))}" for place in twice[:_SHOWN]
     ]
     more = f"\n  and {len(twice) - _SHOWN:,} more" if len(twice) > _SHOWN else ""
     advice = (
@@ -287,7 +354,7 @@ def _roots(*folders: Sequence[Path]) -> str:
 
 
 def _advise(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]) -> str:
-    shown = [f"{rows.unit} {rows.numbers[place]}: {shown_name(keys[place][:_LONGEST])}" for place in missing[:_SHOWN]]
+    shown = [f"{rows.where([place])}: {shown_name(keys[place][:_LONGEST])}" for place in missing[:_SHOWN]]
     more = f"\n  and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
     outside = any(not is_inside(keys[place]) for place in missing)
     return (
@@ -301,9 +368,9 @@ def _remedy(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]
     with suppress(OSError, PreprocessError):  # of a folder that cannot be walked
         found = look_up(root, rows.images)
     folders = [root / folder for folder in folders_with_all(found)] if len(found) == len(set(rows.images)) else []
-    if is_same(root, rows.path.parent) and not folders:
+    if is_same(root, rows.home) and not folders:
         folders = beside(root, map(end_of, rows.images))
-    if not folders and (other := better_root(root, rows.path.parent, rows.images, keys)):
+    if not folders and (other := better_root(root, rows.home, rows.images, keys)):
         folders = [other]
     if folders:
         return f"all of them are found with {_roots(folders)}" + ("; choose one" if len(folders) > 1 else "")
@@ -314,7 +381,7 @@ def _remedy(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]
         )
     if len(missing) == len(keys):
         return "give the folder that the paths start from with --root, or another column with --image"
-    if list(missing) == [0] and rows.unit == "line":
+    if list(missing) == [0] and rows.tables[0].table.unit == "line":
         return "add this file, or delete its row; if it is a header line, name its column of images with --image"
     outside = any(not is_inside(keys[place]) for place in missing)
     return "add these files, or delete their rows" + (" (or move them under the root)" if outside else "")
@@ -323,6 +390,7 @@ def _remedy(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]
 TABLE = Adapter(
     summary="images that a table lists: CSV, TSV, Parquet or text",
     find=find_table,
-    layout="a table with a column of paths, a column of labels and, if you like, a column of splits: --table list.csv",
+    layout="a table with a column of paths, a column of labels and, if you like, a column of splits: --table list.csv; "
+    "or a table for each split: --table train.csv --table val.csv",
     takes=frozenset({"table", "image", "label", "split"}),
 )

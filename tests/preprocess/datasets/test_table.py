@@ -11,12 +11,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from preprocess import Store
 from preprocess.datasets import DATASETS, Listing, Request
 from preprocess.datasets.rows import LARGEST
 from preprocess.errors import DatasetError, MissingDataError
 from preprocess.raw.selection import check_names
 from tests.conftest import ROOT
+from tests.preprocess.conftest import here
 
 CASES = ROOT.parent / "shared" / "cases"
 TWO = ("a/1.jpg", "b/2.jpg")
@@ -36,7 +39,7 @@ def find(root: Path, table: str | bytes, name: str = "list.csv", home: Path | No
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(table if isinstance(table, bytes) else table.encode())
-    listing = DATASETS["table"].find(home or root, Request(table=path, **wanted))
+    listing = DATASETS["table"].find(home or root, Request(table=(path,), **wanted))
     check_names(listing)
     return listing
 
@@ -374,7 +377,7 @@ ODD_SPLITS = {
         "no words for train, val or test: 'extra'; write these words, or leave the others",
     ),
     "nothing": ("train\n", "no split in column 'split' in line 3"),
-    "no train": ("test\nval", "column 'split' has no rows of train, which has the classes; it has val, test"),
+    "no train": ("test\nval", "no rows of train, which has the classes, in column 'split'; there are val, test"),
 }
 
 
@@ -403,6 +406,112 @@ def test_a_split_of_another_name_is_taken_if_it_is_asked_for(tmp_path):
     table = "path,label,split\na/1.jpg,x,train\nb/2.jpg,x,extra\n"
     assert rows(find(files(tmp_path), table, splits=("train", "extra")))[1] == ("extra", "b/2.jpg", "x")
     assert "has no rows of the split 'val'; it has train, extra" in refused(tmp_path, table, splits=("val",))
+
+
+# --------------------------------------------------------------------------------------------------- several tables
+
+
+def find_all(root: Path, tables: dict[str, str], **wanted: object) -> Listing:
+    """Write several tables under ``root``, and list them."""
+    for name, text in tables.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    listing = DATASETS["table"].find(root, Request(table=tuple(root / name for name in tables), **wanted))
+    check_names(listing)
+    return listing
+
+
+# Names of tables, and their splits.
+OF_SPLITS = {
+    "lists": ({"train_list.txt": "train", "val_list.txt": "val"}),
+    "a folder of lists": ({"meta/test.txt": "test", "meta/train.txt": "train", "meta/val.txt": "val"}),
+    "numbers": ({"train1.txt": "train", "test1.txt": "test"}),
+    "other words": ({"ISIC_2019_Training_GroundTruth.csv": "train", "validation.csv": "val"}),
+    "capitals": ({"trainLabels.csv": "train", "TestLabels.csv": "test"}),
+    "folders": ({"valid/_classes.csv": "val", "train/_classes.csv": "train"}),
+}
+
+
+@pytest.mark.parametrize("kind", OF_SPLITS)
+def test_several_tables_are_of_the_splits_that_their_names_say(tmp_path, kind):
+    splits = OF_SPLITS[kind]
+    files(tmp_path, [f"jpg/{split}.jpg" for split in splits.values()])
+    listing = find_all(tmp_path, {name: f"jpg/{split}.jpg 7\n" for name, split in splits.items()})
+    assert rows(listing) == [
+        (split, f"jpg/{split}.jpg", "7") for split in ("train", "val", "test") if split in splits.values()
+    ]
+    assert not listing.undivided
+    assert listing.tables == tuple(tmp_path / name for name in splits)
+    assert sum("images from column 1" in note for note in listing.notes) == len(splits)
+
+
+def test_several_tables_may_have_paths_of_their_own_folders_and_a_column_of_splits(tmp_path):
+    files(tmp_path, ["one/1.jpg", "two/2.jpg", "two/3.jpg"])
+    tables = {
+        "one/a.csv": "file,label,set\n1.jpg,x,train\n",
+        "two/b.csv": "file,label,set\n2.jpg,y,train\n3.jpg,y,test\n",
+    }
+    assert rows(find_all(tmp_path, tables)) == [
+        ("train", "one/1.jpg", "x"),
+        ("train", "two/2.jpg", "y"),
+        ("test", "two/3.jpg", "y"),
+    ]
+
+
+TOGETHER = {
+    "no words": (
+        {"a.csv": PLAIN, "b.csv": PLAIN},
+        "a.csv: expected one word for train, val or test in the name",
+    ),
+    "two words": ({"train.csv": PLAIN, "trainval_test_val.csv": PLAIN}, "got test and val; rename it, or join"),
+    "one split": ({"train1.csv": PLAIN, "train2.csv": PLAIN}, "train2.csv are both of train; join them to one table"),
+    "no train": ({"val.csv": PLAIN, "test.csv": PLAIN.replace("a/1", "c/3").replace("b/2", "c/4")}, "no rows of train"),
+    "other labels": (
+        {"train.csv": PLAIN, "val.csv": PLAIN.replace("label", "class")},
+        "the tables differ in their column of labels: 'label' in ",
+    ),
+    "an image in both": ({"train.csv": PLAIN, "val.csv": PLAIN}, "a/1.jpg in lines train.csv:2, val.csv:2"),
+    "a missing file": (
+        {"train.csv": PLAIN, "val.csv": "path,label\nc/3.jpg,cat\nc/5.jpg,cat\n"},
+        "line val.csv:3: c/5.jpg",
+    ),
+    "no label": ({"train.csv": PLAIN, "val.csv": "path,label\nc/3.jpg,cat\nc/4.jpg,\n"}, "no label in line val.csv:3"),
+    "a new class": ({"train.csv": PLAIN, "val.csv": "path,label\nc/3.jpg,cow\n"}, "train lacks, which no network"),
+}
+
+
+@pytest.mark.parametrize("kind", TOGETHER)
+def test_several_tables_that_do_not_fit_are_refused(tmp_path, kind):
+    tables, told = TOGETHER[kind]
+    files(tmp_path, [*TWO, "c/3.jpg", "c/4.jpg"])
+    with pytest.raises(DatasetError) as caught:
+        find_all(tmp_path, tables)
+    assert told in str(caught.value)
+
+
+def test_the_command_takes_a_table_for_each_split(tmp_path):
+    home = tmp_path / "set"
+    for folder, name in (("train", "a"), ("valid", "b")):
+        (home / folder).mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(home / folder / f"{name}.png")
+        (home / folder / "_classes.csv").write_text(f"filename,class\n{name}.png,x\n")
+    tables = [each for folder in ("valid", "train") for each in ("--table", home / folder / "_classes.csv")]
+    options = ("--size", "32", "--segments", "4", "--algorithm", "grid", "--jobs", "1")
+    done = here("build", "table", *tables, "--out", tmp_path / "x.h5", *options)
+    assert done.exit_code == 0, done.stderr
+    store = Store(tmp_path / "x.h5")
+    assert {split: list(store.keys(split)) for split in store.splits} == {
+        "train": ["train/a.png"],
+        "val": ["valid/b.png"],
+    }
+    inside = here("build", "table", *tables, "--out", home / "train" / "_classes.csv", *options)
+    assert inside.exit_code == 2
+
+
+def test_names_that_two_tables_share_are_refused_without_a_root(tmp_path):
+    files(tmp_path, ["train/0.png", "val/0.png"])
+    with pytest.raises(DatasetError, match=r"(?s)line train.txt:1: train/0.png, val/0.png.*write the whole paths"):
+        find_all(tmp_path, {"meta/train.txt": "0.png a\n", "meta/val.txt": "0.png a\n"})
 
 
 # ------------------------------------------------------------------------------------------------------------ files
@@ -637,14 +746,14 @@ def test_a_table_that_is_none_is_refused(tmp_path):
     with pytest.raises(MissingDataError, match="say which table lists the images: --table"):
         find_table(tmp_path, Request())
     with pytest.raises(DatasetError, match="expected a regular file, it is a folder"):
-        find_table(tmp_path, Request(table=tmp_path))
+        find_table(tmp_path, Request(table=(tmp_path,)))
     with pytest.raises(DatasetError, match="No such file"):
-        find_table(tmp_path, Request(table=tmp_path / "x.csv"))
+        find_table(tmp_path, Request(table=(tmp_path / "x.csv",)))
     with pytest.raises(MissingDataError, match=r"there is no folder .*; give the folder of the images with --root"):
-        find_table(tmp_path / "x", Request(table=tmp_path))
+        find_table(tmp_path / "x", Request(table=(tmp_path,)))
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DatasetError, match="it is a FIFO"):
-        find_table(tmp_path, Request(table=tmp_path / "pipe"))
+        find_table(tmp_path, Request(table=(tmp_path / "pipe",)))
 
 
 def test_a_table_without_an_end_is_refused(tmp_path):
@@ -652,7 +761,7 @@ def test_a_table_without_an_end_is_refused(tmp_path):
     path.write_bytes(PLAIN.encode())
     os.truncate(path, LARGEST + 1)
     with pytest.raises(DatasetError, match="too large: expected at most 268,435,456 bytes"):
-        DATASETS["table"].find(tmp_path, Request(table=path))
+        DATASETS["table"].find(tmp_path, Request(table=(path,)))
 
 
 @pytest.mark.parametrize("kind", ["text", "Parquet"])
@@ -682,7 +791,7 @@ def test_the_two_statements_of_the_readme_make_a_table_of_id_tables(cub100):
     code = re.search(r"```python\n(paths, labels, .*?)```", text, re.DOTALL)[1]
     assert len(ast.parse(code).body) == 2
     subprocess.run([sys.executable, "-c", code], cwd=cub100, check=True)
-    listing = DATASETS["table"].find(cub100, Request(table=cub100 / "list.csv"))
+    listing = DATASETS["table"].find(cub100, Request(table=(cub100 / "list.csv",)))
     read = {
         name: dict(line.split(", ") for line in (cub100 / f"{name}.txt").read_text().splitlines())
         for name in ("images", "image_class_labels", "train_test_split", "classes")

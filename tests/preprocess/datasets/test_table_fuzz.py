@@ -185,7 +185,7 @@ def listed(root: Path, data: bytes) -> object:
     tracemalloc.start()
     start = time.monotonic()
     try:
-        listing = DATASETS["table"].find(root, Request(table=path))
+        listing = DATASETS["table"].find(root, Request(table=(path,)))
         check_names(listing)
         return listing
     except DatasetError as error:

@@ -2,10 +2,11 @@
 
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from unicodedata import normalize
 
 from preprocess.datasets.base import SPLITS, Request, split_name
 from preprocess.datasets.lookup import Lookup, beside, end_of, look_up
@@ -57,7 +58,8 @@ class Columns:
     table : in the form that fits.
     names : of all columns; their numbers from 1 if there is no header line.
     header : whether the first row holds the names.
-    image, label, split : places of columns; None if there is no split.
+    image, split : places of columns; None if there is no split.
+    labels : the place of the column; or those of several of 0 and 1, one for each class.
     way : from a cell with an image to its file.
     notes : what was guessed.
     """
@@ -66,10 +68,15 @@ class Columns:
     names: tuple[str, ...]
     header: bool
     image: int
-    label: int
+    labels: tuple[int, ...]
     split: int | None
     way: Way | Lookup
     notes: tuple[str, ...]
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the columns of labels."""
+        return tuple(normalize("NFC", self.names[place]) for place in self.labels)
 
 
 @dataclass(frozen=True)
@@ -144,12 +151,16 @@ class _Guess:
     def columns(self) -> Columns:
         image = self._image()
         split = self._split(image)
-        label = self._label(image, split)
-        if len({image, label, split}) < 3:
+        labels = self._one_hot(image, split)
+        if not labels:
+            labels = (self._label(image, split),)
+        elif split in labels:
+            split = None
+        if len({image, *labels, split}) < 2 + len(labels):
             raise DatasetError(f"--image, --label and --split name one column twice; {self._listed()}")
         way = self.found[image][0] if image < len(self.found) and self.found[image][1] else Way(self.root)
         return Columns(
-            self.table, self.names, self.header, image, label, split, way, self._told(image, label, split, way)
+            self.table, self.names, self.header, image, labels, split, way, self._told(image, labels, split, way)
         )
 
     def _has_header(self, first: Sequence[str]) -> bool:
@@ -191,12 +202,26 @@ class _Guess:
         taken = {image, split}
         named = [place for place in self._named(_LABELS) if place not in taken]
         numbers = [place for place in self._named(_NUMBERS) if place not in taken]
-        others = [
+        return self._one(named or numbers or self._others(taken), "labels", "--label")
+
+    def _others(self, taken: Collection[int | None]) -> list[int]:
+        return [
             place
             for place, name in enumerate(self.names)
             if place not in taken and squashed(name) not in _IDS | _IMAGES | {"", "unnamed0", "index"}
         ]
-        return self._one(named or numbers or others, "labels", "--label")
+
+    def _one_hot(self, image: int, split: int | None) -> tuple[int, ...]:
+        """The columns of 0 and 1, one for each class, if all that are left are such; a class may be called train."""
+        if self.request.label is not None or not (self.header or self.table.names) or self._named(_LABELS | _NUMBERS):
+            return ()
+        places = self._others({image, split})
+        if split is not None and squashed(self.names[split]) == "train" and self.request.split is None:
+            every = sorted([*places, split])
+            if all(sum(truth(cells[place]) is True for place in every) == 1 for cells in self.rows):
+                places = every
+        is_flags = all(truth(cells[place]) is not None for cells in self.rows for place in places)
+        return tuple(places) if len(places) > 1 and is_flags else ()
 
     def _split(self, image: int) -> int | None:
         if self.request.split is not None:
@@ -276,7 +301,7 @@ class _Guess:
         named = self.header or self.table.names is not None
         return repr(self.names[place][:_LONGEST]) if named else self.names[place]
 
-    def _told(self, image: int, label: int, split: int | None, way: Way | Lookup) -> tuple[str, ...]:
+    def _told(self, image: int, labels: tuple[int, ...], split: int | None, way: Way | Lookup) -> tuple[str, ...]:
         form = (
             f"cells separated by {self.table.form}, {'' if self.header else 'no '}header line; "
             if self.table.form
@@ -284,9 +309,10 @@ class _Guess:
         )
         how = f" ({shown_name(str(way))})" if str(way) else ""
         divided = "no split" if split is None else f"split from {self._name(split)}"
+        named = listed([self._name(place) for place in labels], _SHOWN)
+        label = named if len(labels) == 1 else f"the columns of 0 and 1 {named}"
         guessed = (
-            f"{self.table.path.name}: {form}images from column {self._name(image)}{how}, labels from "
-            f"{self._name(label)}, {divided}"
+            f"{self.table.path.name}: {form}images from column {self._name(image)}{how}, labels from {label}, {divided}"
         )
         return (*self.table.notes, guessed, *self.notes)
 

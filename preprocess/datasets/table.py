@@ -20,6 +20,7 @@ from preprocess.text import listed, shown_name
 
 _SHOWN = 5
 _LONGEST = 100  # characters of a cell in a message
+_SEVERAL = "\0"  # the label of a row that has not one; no text has this letter
 _LINE = 1 << 32  # more than the number of any line
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 # Folders of tables, in small letters: the images of the set may be beside them.
@@ -98,10 +99,12 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
     if not root.is_dir():
         raise MissingDataError(f"there is no folder {root}; give the folder of the images with --root")
     tables = tuple(choose_columns(open_table(path), root, request) for path in request.table)
-    rows = _read(tables, _splits_of_files(tables))
+    named = _splits_of_files(tables)
+    rows = _read(tables, named)
+    said = _told(tables, named)
     rows, undivided = _divided(rows, request)
     rows, notes = _labelled(rows, request)
-    classes, label_of, told = _classes(rows, tables[0].names[tables[0].label])
+    classes, label_of, told = _classes(rows, tables[0].label_names)
     lacking = _compare(rows, classes, label_of)
     rows = rows.taken(lambda place: request.wants(rows.splits[place]))
     samples: dict[str, list[Sample]] = {split: [] for split in _ordered(rows.splits)}
@@ -114,7 +117,7 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
         {split: tuple(each) for split, each in samples.items()},
         undivided=undivided,
         tables=tuple(root / path for path in inside if not path.startswith("..")),
-        notes=(*(note for each in tables for note in each.notes), *found, *told, *notes, *lacking),
+        notes=(*(note for each in tables for note in each.notes), *said, *found, *told, *notes, *lacking),
     )
 
 
@@ -123,16 +126,30 @@ def _read(tables: tuple[Columns, ...], named: Sequence[str]) -> _Rows:
     rows = _Rows(tables, [], [], [], [])
     texts: dict[str, str] = {}  # a label is in memory once, however many rows have it
     for place, (columns, word) in enumerate(zip(tables, named, strict=True)):
-        chosen = tuple(each for each in (columns.image, columns.label, columns.split) if each is not None)
+        chosen = (columns.image, *columns.labels, *(() if columns.split is None else (columns.split,)))
+        end = 1 + len(columns.labels)
         read = columns.table.read(chosen)
         if columns.header:
             next(read)
-        for number, (image, label, *split) in read:
+        for number, cells in read:
+            label = cells[1] if end == 2 else _marked(columns.label_names, cells[1:end])
             rows.numbers.append(place * _LINE + number)
-            rows.images.append(clean(image))
+            rows.images.append(clean(cells[0]))
             rows.labels.append(texts.setdefault(label, normalize("NFC", label)))
-            rows.splits.append(texts.setdefault(split[0], split[0]) if split else word)
+            rows.splits.append(texts.setdefault(cells[end], cells[end]) if cells[end:] else word)
+    if odd := [place for place, label in enumerate(rows.labels) if label == _SEVERAL]:
+        raise DatasetError(
+            f"{rows.path}: expected one 1 and else 0 in the columns {listed(tables[0].label_names, _SHOWN)}, which are "
+            f"classes; there are several labels, or none, in {rows.where(odd)}; one label per image is read: delete "
+            "these rows, or name a column of labels with --label"
+        )
     return rows
+
+
+def _marked(names: Sequence[str], cells: Sequence[str]) -> str:
+    """The name of the only column that holds 1."""
+    flags = [truth(cell) for cell in cells]
+    return names[flags.index(True)] if flags.count(True) == 1 and None not in flags else _SEVERAL
 
 
 # --------------------------------------------------------------------------------------------------------- splits
@@ -140,9 +157,10 @@ def _read(tables: tuple[Columns, ...], named: Sequence[str]) -> _Rows:
 
 def _splits_of_files(tables: Sequence[Columns]) -> list[str]:
     """Return the split of each table, by a word in its name or else the name of its folder; ``train`` for only one."""
-    for what, option in (("label", "--label"), ("split", "--split")):
-        places = [getattr(each, what) for each in tables]
-        names = ["" if at is None else each.names[at] for each, at in zip(tables, places, strict=True)]
+    for what, option, names in (
+        ("label", "--label", [", ".join(each.label_names) for each in tables]),
+        ("split", "--split", ["" if each.split is None else each.names[each.split] for each in tables]),
+    ):
         if len(set(names)) > 1:
             shown = [f"{name!r} in {each.table.path}" for name, each in zip(names, tables, strict=True)]
             raise DatasetError(
@@ -163,6 +181,14 @@ def _splits_of_files(tables: Sequence[Columns]) -> list[str]:
         if (first := found.setdefault(*words, path)) is not path:
             raise DatasetError(f"{first} and {path} are both of {''.join(words)}; join them to one table")
     return list(found)
+
+
+def _told(tables: Sequence[Columns], named: Sequence[str]) -> list[str]:
+    if len(tables) == 1 or tables[0].split is not None:
+        return []
+    paths = [each.table.path for each in tables]
+    names = [os.path.relpath(path, common_folder(paths)) for path in paths]
+    return [f"splits: {', '.join(f'{shown_name(name)} is {split}' for name, split in zip(names, named, strict=True))}"]
 
 
 def _split_words(name: str) -> set[str]:
@@ -229,16 +255,21 @@ def _labelled(rows: _Rows, request: Request) -> tuple[_Rows, list[str]]:
 # -------------------------------------------------------------------------------------------------------- classes
 
 
-def _classes(rows: _Rows, column: str) -> tuple[tuple[str, ...], dict[str, int], list[str]]:
+def _classes(rows: _Rows, columns: Sequence[str]) -> tuple[tuple[str, ...], dict[str, int], list[str]]:
     """Return the classes, the label for each text of a label, and notes."""
     names = {label for label, split in zip(rows.labels, rows.splits, strict=True) if split == "train"}
+    if len(columns) > 1:
+        ordered = [name for name in columns if name in names]
+        lacking = [shown_name(name) for name in columns if name not in names]
+        notes = [f"warning: no image of train has a 1 in {listed(lacking, _SHOWN)}, no class"] if lacking else []
+        return tuple(ordered), {name: label for label, name in enumerate(ordered)}, notes
     numbers = {label: found for label in set(rows.labels) if (found := _NUMBER.fullmatch(label))}
     if len(numbers) < len(set(rows.labels)):
         ordered = sorted(names)
         return tuple(ordered), {name: label for label, name in enumerate(ordered)}, []
     used = sorted({int(numbers[name][1]) for name in names})
     label_of = {number: label for label, number in enumerate(used)}
-    notes = [f"classes: the numbers from {used[0]} to {used[-1]} in column {column!r}"] if used else []
+    notes = [f"classes: the numbers from {used[0]} to {used[-1]} in column {columns[0]!r}"] if used else []
     if used != list(range(len(used))):
         notes[0] += f"; there are {len(used):,}: class {used[0]} has label 0, class {used[-1]} label {len(used) - 1}"
     found = {text: label_of[int(match[1])] for text, match in numbers.items() if int(match[1]) in label_of}

@@ -320,6 +320,57 @@ def test_a_class_that_train_lacks_is_refused_and_one_that_test_lacks_is_said(tmp
     )
 
 
+# Tables with a column of 0 and 1 for each class; a/1.jpg is of the first class, b/2.jpg of the last.
+ONE_HOT = {
+    "Roboflow": ("filename, zebra, cow, ape\na/1.jpg, 1, 0, 0\nb/2.jpg, 0, 0, 1\n", "'zebra', 'cow', 'ape'"),
+    "ISIC": ("image,MEL,NV\na/1,1.0,0.0\nb/2,0.0,1.0\n", "'MEL', 'NV'"),
+    "pandas": (",path,cat,dog\n0,a/1.jpg,True,False\n1,b/2.jpg,False,True\n", "'cat', 'dog'"),
+    "a class called train": ("path,bus,train\na/1.jpg,1,0\nb/2.jpg,0,1\n", "'bus', 'train'"),
+    "a split beside": ("path,set,x,w\na/1.jpg,train,1,0\nb/2.jpg,train,0,1\n", "'x', 'w'"),
+    "numbers": ("path,7,3\na/1.jpg,1,0\nb/2.jpg,0,1\n", "'7', '3'"),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_HOT)
+def test_columns_of_0_and_1_are_classes_in_their_order(tmp_path, kind):
+    table, told = ONE_HOT[kind]
+    names = [name.strip("'") for name in told.split(", ")]
+    listing = find(files(tmp_path / "set"), table)
+    assert listing.classes == (names[0], names[-1])
+    assert rows(listing) == [("train", "a/1.jpg", names[0]), ("train", "b/2.jpg", names[-1])]
+    assert f"labels from the columns of 0 and 1 {told}, " in listing.notes[0]
+    warning = "warning: no image of train has a 1 in cow, no class"
+    assert (warning in listing.notes) == ("cow" in names)
+
+
+@pytest.mark.parametrize("bad", ["1,1", "0,0", "1.0,1.0", "0,2", "1,", "0.5,0.5"])
+def test_rows_with_several_labels_or_none_are_refused_with_their_lines(tmp_path, bad):
+    many = [f"{number}.jpg" for number in range(60)]
+    table = "path,cat,dog\n" + "".join(f"{name},1,0\n" for name in many) + f"a/1.jpg,{bad}\n"
+    assert (
+        "expected one 1 and else 0 in the columns cat, dog, which are classes; there are several labels, or none, in "
+        "line 62; one label per image is read" in refused(files(tmp_path, [*TWO, *many]), table)
+    )
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "path,cat,dog,age\na/1.jpg,1,0,40\nb/2.jpg,0,1,50\n",
+        "a/1.jpg,1,0\nb/2.jpg,0,1\n",
+        "path,cat,dog\na/1.jpg,1,0\nb/2.jpg,0,2\n",
+    ],
+)
+def test_other_columns_are_not_taken_for_classes(tmp_path, table):
+    assert "labels may be in column" in refused(files(tmp_path), table)
+
+
+def test_a_column_of_labels_is_preferred_to_columns_of_0_and_1(tmp_path):
+    table = "path,male,smoker,label\na/1.jpg,1,0,cat\nb/2.jpg,0,1,dog\n"
+    assert rows(find(files(tmp_path), table)) == CAT_AND_DOG
+    assert find(tmp_path, table.replace("label", "age"), label="male").classes == ("0", "1")
+
+
 # ----------------------------------------------------------------------------------------------------------- splits
 
 DIVIDED = {
@@ -443,6 +494,9 @@ def test_several_tables_are_of_the_splits_that_their_names_say(tmp_path, kind):
     assert not listing.undivided
     assert listing.tables == tuple(tmp_path / name for name in splits)
     assert sum("images from column 1" in note for note in listing.notes) == len(splits)
+    home = os.path.commonpath([tmp_path / Path(name).parent for name in splits])
+    said = [f"{os.path.relpath(tmp_path / name, home)} is {split}" for name, split in splits.items()]
+    assert f"splits: {', '.join(said)}" in listing.notes
 
 
 def test_several_tables_may_have_paths_of_their_own_folders_and_a_column_of_splits(tmp_path):

@@ -10,7 +10,7 @@ from unicodedata import normalize
 
 from preprocess.datasets.base import SPLITS, Request, split_name
 from preprocess.datasets.lookup import Lookup, beside, end_of, look_up
-from preprocess.datasets.paths import Way, clean, find_way, is_same
+from preprocess.datasets.paths import Way, clean, find_way, is_same, names_folder
 from preprocess.datasets.rows import Table
 from preprocess.datasets.tree import suffix_of
 from preprocess.errors import DatasetError
@@ -45,6 +45,7 @@ FLAGS = {
     **dict.fromkeys(("isvalid", "isval", "isvalidation"), ("val", "train")),
     "istest": ("test", "train"),
 }
+FOLDERS = "and labels of folders are not read: write a row for each image in them"  # of a column
 _TRUTH = {**dict.fromkeys(("1", "true", "t", "yes", "y"), True), **dict.fromkeys(("0", "false", "f", "no", "n"), False)}
 _KNOWN = _IMAGES | _IDS | _LABELS | _NUMBERS | _SPLITS | FLAGS.keys()
 
@@ -170,7 +171,8 @@ class _Guess:
             for column, (way, _) in zip(cells, self.found, strict=True)
         ):
             return False
-        asked = {name for name in (self.request.image, self.request.label, self.request.split) if name}
+        numbers = {str(place + 1) for place in range(len(first))}  # they name columns without names
+        asked = {name for name in (self.request.image, self.request.label, self.request.split) if name} - numbers
         if not asked.isdisjoint(first) or not _KNOWN.isdisjoint(map(squashed, first)):
             return True
         return self._is_new(first) and any(len(column) > 1 and all(map(_is_image, column[1:])) for column in cells)
@@ -250,7 +252,10 @@ class _Guess:
         return sum(split_name(word) in SPLITS or (flag and truth(word) is not None) for word in words) / len(words)
 
     def _named(self, known: Iterable[str]) -> list[int]:
-        return [place for place, name in enumerate(self.names) if squashed(name) in known]
+        named = [(place, name, squashed(name)) for place, name in enumerate(self.names)]
+        return [
+            place for place, name, word in named if word in known and (len(word) > 1 or name.strip().lower() == word)
+        ]
 
     def _columns(self) -> list[list[str]]:
         return [[clean(cells[place]) for cells in self.rows] for place in range(min(len(self.names), _WIDEST))]
@@ -263,7 +268,7 @@ class _Guess:
                     (
                         f"{self.table.path}: no column is known to hold {what}",
                         self._listed(),
-                        f"say {option} NAME",
+                        self._folders(option),
                         *self.table.notes,
                     )
                 )
@@ -274,6 +279,13 @@ class _Guess:
                 f"{self.table.path}: {what} may be in column {shown}; choose with {option} NAME; {self._listed()}"
             )
         return places[0]
+
+    def _folders(self, option: str) -> str:
+        """Advise to name a column; or where cells are paths of folders, say so."""
+        for place, column in enumerate(self._columns()):
+            if option == "--image" and all("/" in cell and names_folder(self.root, cell) for cell in column):
+                return f"column {self._name(place)} names folders, {FOLDERS}"
+        return f"say {option} NAME"
 
     def _same_files(self, places: list[int]) -> bool:
         if any(place >= len(self.found) or not self.found[place][1] for place in places):

@@ -85,6 +85,13 @@ def is_same(one: Path, other: Path) -> bool:
     return False
 
 
+def names_folder(root: Path, cell: str) -> bool:
+    """Whether a clean cell, or what is left of it without its first parts, is the path of a folder under the root."""
+    parts = [part for part in cell.split("/") if part]
+    tails = ("/".join(parts[place:]) for place in range(len(parts)) if ".." not in parts[place:])
+    return any(os.path.isdir(f"{root}/{tail}") for tail in tails)  # noqa: PTH112 - as files
+
+
 def is_inside(key: str) -> bool:
     """Whether a path from :meth:`Way.key` is inside the root."""
     return not ABSOLUTE.match(key)

@@ -10,10 +10,10 @@ from pathlib import Path
 from unicodedata import normalize
 
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, Sample, split_name
-from preprocess.datasets.classes import note_lacking, refuse_unlearnt
-from preprocess.datasets.columns import FLAGS, Columns, choose_columns, squashed, truth
+from preprocess.datasets.classes import note_lacking, note_odd, refuse_unlearnt
+from preprocess.datasets.columns import FLAGS, FOLDERS, Columns, choose_columns, squashed, truth
 from preprocess.datasets.lookup import Found, Lookup, beside, end_of, folders_of, folders_with_all, in_the_root, look_up
-from preprocess.datasets.paths import better_root, clean, common_folder, is_address, is_inside, is_same
+from preprocess.datasets.paths import better_root, clean, common_folder, is_address, is_inside, is_same, names_folder
 from preprocess.datasets.rows import open_table
 from preprocess.errors import DatasetError, MissingDataError, PreprocessError
 from preprocess.text import listed, shown_name
@@ -105,6 +105,7 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
     rows, undivided = _divided(rows, request)
     rows, notes = _labelled(rows, request)
     classes, label_of, told = _classes(rows, tables[0].label_names)
+    odd = note_odd(len(classes), rows.splits.count("train"), listed(tables[0].label_names, _SHOWN))
     lacking = _compare(rows, classes, label_of)
     rows = rows.taken(lambda place: request.wants(rows.splits[place]))
     samples: dict[str, list[Sample]] = {split: [] for split in _ordered(rows.splits)}
@@ -117,7 +118,7 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
         {split: tuple(each) for split, each in samples.items()},
         undivided=undivided,
         tables=tuple(root / path for path in inside if not path.startswith("..")),
-        notes=(*(note for each in tables for note in each.notes), *said, *found, *told, *notes, *lacking),
+        notes=(*(note for each in tables for note in each.notes), *said, *found, *odd, *told, *notes, *lacking),
     )
 
 
@@ -395,6 +396,8 @@ def _advise(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]
 
 
 def _remedy(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]) -> str:
+    if all(names_folder(root, rows.images[place]) for place in missing[:_SHOWN]):
+        return f"these are folders, {FOLDERS}"
     found: dict[str, list[str]] = {}
     with suppress(OSError, PreprocessError):  # of a folder that cannot be walked
         found = look_up(root, rows.images)

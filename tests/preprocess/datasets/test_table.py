@@ -191,6 +191,7 @@ def test_what_was_guessed_is_said(tmp_path):
     assert find(tmp_path, "a/1.jpg cat\nb/2.jpg dog\n", "list.txt").notes == (
         "list.txt: cells separated by the last white space, no header line; images from column 1, labels from 2, no "
         "split",
+        "warning: every image has a class of its own; if column '2' is not that of the labels, choose with --label",
     )
 
 
@@ -207,6 +208,32 @@ def test_columns_without_names_are_chosen_by_number(tmp_path):
     assert "labels may be in column 2 or 3; choose with --label NAME" in told
     assert "no header line, its columns are 1 ('a/1.jpg'), 2 ('7'), 3 ('cat')" in told
     assert rows(find(tmp_path, table, label="3")) == CAT_AND_DOG
+
+
+@pytest.mark.parametrize("first", ["b/9,1", "1,2", "2,1"])
+def test_a_number_names_a_column_and_makes_no_header_line(tmp_path, first):
+    names = [first.split(",")[0], "q", "r"]
+    table = f"{first}\nq,2\nr,2\n"
+    for wanted in ({"image": "1"}, {"label": "2", "image": "1"}, {"image": "1", "label": "2"}):
+        listing = find(files(tmp_path / "set", names), table, **wanted)
+        assert [key for _, key, _ in rows(listing)] == names
+
+
+def test_numbers_of_pandas_are_a_header_line(tmp_path):
+    listing = find(files(tmp_path, ["q", "r"]), "0,1\nq,x\nr,y\n", image="0", label="1")
+    assert rows(listing) == [("train", "q", "x"), ("train", "r", "y")]
+
+
+STUDIES = "MURA/train/p1/study1/,1\nMURA/train/p2/study1/,0\nMURA/train/p3/study1/,0\n"
+
+
+@pytest.mark.parametrize("root", ["", "MURA"])
+@pytest.mark.parametrize("wanted", [{}, {"image": "1"}, {"image": "1", "label": "2"}])
+def test_labels_of_folders_are_said_not_to_be_read(tmp_path, root, wanted):
+    files(tmp_path, [f"MURA/train/p{number}/study1/image1.png" for number in (1, 2, 3)])
+    told = refused(tmp_path, STUDIES, "MURA/list.csv", tmp_path / root, **wanted)
+    assert "folders, and labels of folders are not read: write a row for each image in them" in told
+    assert "3 of 3 images" in told if wanted else "column 1 names folders" in told
 
 
 def test_a_header_line_is_known_by_the_name_that_is_asked_for(tmp_path):
@@ -371,6 +398,28 @@ def test_a_column_of_labels_is_preferred_to_columns_of_0_and_1(tmp_path):
     assert find(tmp_path, table.replace("label", "age"), label="male").classes == ("0", "1")
 
 
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ("x x x", "all images are of one class"),
+        ("0 0 0", "all images are of one class"),
+        ("p q r", "every image has a class of its own"),
+        ("17 4 9", "every image has a class of its own"),
+        ("p q q", None),
+    ],
+)
+def test_labels_that_tell_nothing_apart_or_everything_are_warned_of(tmp_path, labels, told):
+    table = "path,species\n" + "".join(f"{place}.jpg,{label}\n" for place, label in enumerate(labels.split()))
+    notes = find(files(tmp_path, ["0.jpg", "1.jpg", "2.jpg"]), table).notes
+    ending = "; if column 'species' is not that of the labels, choose with --label"
+    assert [note for note in notes if note.startswith("warning")] == ([f"warning: {told}{ending}"] if told else [])
+
+
+def test_a_part_of_a_name_is_no_y(tmp_path):
+    table = "Image Index,Finding,Spacing[x,y]\na/1.jpg,cat,0.1,0.1\nb/2.jpg,dog,0.1,0.1\n"
+    assert "labels may be in column 'Finding' or 'Spacing[x' or 'y]'" in refused(files(tmp_path), table)
+
+
 # ----------------------------------------------------------------------------------------------------------- splits
 
 DIVIDED = {
@@ -407,7 +456,7 @@ def test_flags_divide(tmp_path, name, first, second, split):
 def test_a_column_of_folds_is_not_taken_for_the_split(tmp_path):
     listing = find(files(tmp_path), "path,label,fold\na/1.jpg,cat,0\nb/2.jpg,dog,1\n")
     assert listing.undivided
-    assert listing.notes[-1] == (
+    assert listing.notes[1] == (
         "list.csv: column 'fold' is not taken for the split, its values are no words for train, val or test: '0', '1'"
     )
 
@@ -605,7 +654,7 @@ def test_paths_may_be_relative_to_the_table(tmp_path):
 def test_ids_name_files_without_their_suffix(tmp_path):
     listing = find(files(tmp_path, ["train/x1.JPG", "train/x2.JPG"]), "id,breed\nx1,cat\nx2,dog\n", "labels.csv")
     assert rows(listing) == [("train", "train/x1.JPG", "cat"), ("train", "train/x2.JPG", "dog")]
-    assert listing.notes[1:] == ("labels.csv: images are looked up by name, in train (2)",)
+    assert "labels.csv: images are looked up by name, in train (2)" in listing.notes
 
 
 def test_missing_files_are_listed_by_line(tmp_path):

@@ -193,8 +193,9 @@ def _told(tables: Sequence[Columns], named: Sequence[str]) -> list[str]:
 
 
 def _split_words(name: str) -> set[str]:
-    """The splits that words in a name mean: test in ``test1``, train in ``trainLabels``."""
-    return {split_name(word) for word in _WORD.findall(name)}.intersection(SPLITS)
+    """The splits that words in a name mean: test in ``test1``, train in ``trainLabels`` and ``trainval``."""
+    words = ("train" if word.lower() == "trainval" else word for word in _WORD.findall(name))
+    return set(map(split_name, words)).intersection(SPLITS)
 
 
 def _divided(rows: _Rows, request: Request) -> tuple[_Rows, bool]:

@@ -525,6 +525,7 @@ def find_all(root: Path, tables: dict[str, str], **wanted: object) -> Listing:
 OF_SPLITS = {
     "lists": ({"train_list.txt": "train", "val_list.txt": "val"}),
     "a folder of lists": ({"meta/test.txt": "test", "meta/train.txt": "train", "meta/val.txt": "val"}),
+    "a list for training and validation": ({"trainval.txt": "train", "test.txt": "test"}),
     "numbers": ({"train1.txt": "train", "test1.txt": "test"}),
     "other words": ({"ISIC_2019_Training_GroundTruth.csv": "train", "validation.csv": "val"}),
     "capitals": ({"trainLabels.csv": "train", "TestLabels.csv": "test"}),
@@ -566,8 +567,9 @@ TOGETHER = {
         {"a.csv": PLAIN, "b.csv": PLAIN},
         "a.csv: expected one word for train, val or test in the name",
     ),
-    "two words": ({"train.csv": PLAIN, "trainval_test_val.csv": PLAIN}, "got test and val; rename it, or join"),
+    "two words": ({"train.csv": PLAIN, "test_val.csv": PLAIN}, "got test and val; rename it, or join"),
     "one split": ({"train1.csv": PLAIN, "train2.csv": PLAIN}, "train2.csv are both of train; join them to one table"),
+    "train twice": ({"train.csv": PLAIN, "trainval.csv": PLAIN}, "trainval.csv are both of train; join them"),
     "no train": ({"val.csv": PLAIN, "test.csv": PLAIN.replace("a/1", "c/3").replace("b/2", "c/4")}, "no rows of train"),
     "other labels": (
         {"train.csv": PLAIN, "val.csv": PLAIN.replace("label", "class")},

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.build.backends import CLUSTERS, QUIET, Watch, run_parallel
+from preprocess.build.backends import QUIET, Watch, run_parallel
 from preprocess.build.plan import Layout, Plan, Task, columns_of, with_others
 from preprocess.build.settings import BuildSettings, MapColumn
 from preprocess.build.task import Report, regions_of, run_task
@@ -99,11 +99,11 @@ def run_tasks(
     Each task first checks for finished shards, so two builds rarely compute the same one. If they do, only time is
     lost: both write the same bytes under the same name.
     """
-    tasks = random.sample(plan.tasks, len(plan.tasks))
+    tasks: Iterable[Task] = random.sample(plan.tasks, len(plan.tasks))
     home, reports = plan.home, {}
-    if backend in CLUSTERS:  # the workers have other working directories
-        tasks, home = [_absolute(task) for task in tasks], home.absolute()
-    images = {(task.split, task.number): _images_in(plan, task) for task in tasks}
+    if backend != "threading":  # workers of a cluster, or of an earlier build, have other working directories
+        tasks, home = map(_absolute, tasks), home.absolute()
+    images = {(task.split, task.number): _images_in(plan, task) for task in plan.tasks}
 
     def done(report: Report) -> None:
         reports[report.task] = report

@@ -5,20 +5,30 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from preprocess.build.backends import BACKENDS, CLUSTERS
 from preprocess.build.settings import choose_settings, settle_codec
 from preprocess.build.store import Builder, Workers, index_in_place
 from preprocess.datasets import DATASETS
 from preprocess.datasets.python import Pairs, list_samples
-from preprocess.errors import BuildError
+from preprocess.errors import BuildError, SettingError
+from preprocess.images import CODECS, RESIZES
 from preprocess.machine import cores
 from preprocess.outputs import STORE, check_output
 from preprocess.raw.division import divide, parse_rule
 from preprocess.raw.selection import check_names, look_alikes
 from preprocess.store import Store
 from preprocess.store.schema import is_word
+from preprocess.superpixels import ALGORITHMS
 from preprocess.terminal import progress_bars, say
 
 NAME = "samples"
+_RANGES = {  # as those of the command
+    "size": (8, 4096), "compactness": (1e-6, 1_000_000), "quality": (1, 100), "shard_size": (1, 65_536),
+    "jobs": (1, 10_000),
+}  # fmt: skip
+_CHOICES = {
+    "resize": RESIZES, "algorithm": sorted(ALGORITHMS), "codec": ("auto", *CODECS), "backend": BACKENDS,
+}  # fmt: skip
 
 
 def build_store(
@@ -30,7 +40,7 @@ def build_store(
     split: str = "",
     size: int | None = None,
     resize: str | None = None,
-    segments: str | None = None,
+    segments: str | int | None = None,
     scales: str | int = "4",
     compactness: float | None = None,
     algorithm: str = "slic",
@@ -84,9 +94,13 @@ def build_store(
     check_output(out, STORE, True, [])
     rule = parse_rule(split) if split else ""
     asked = {
-        "size": size, "resize": resize, "segments": segments, "scales": str(scales), "compactness": compactness,
-        "algorithm": algorithm, "codec": codec, "quality": quality, "shard_size": shard_size,
+        "size": size, "resize": resize, "segments": segments and str(segments), "scales": str(scales),
+        "compactness": compactness, "algorithm": algorithm, "codec": codec, "quality": quality,
+        "shard_size": shard_size,
     }  # fmt: skip
+    _refuse_impossible(asked | {"jobs": jobs, "backend": backend})
+    if scheduler is not None and backend not in CLUSTERS:
+        raise SettingError("scheduler", "requires the backend dask or ray")
     settings = choose_settings(name, DATASETS["folder"], **asked)
     with ExitStack() as stack:
         with progress_bars("samples") as add_bar:
@@ -103,6 +117,17 @@ def build_store(
         for note in Builder(out, listing, settings, workers, skip_bad, update, _tell).run().notes:
             _tell(note)
     return Store(out)
+
+
+def _refuse_impossible(asked: Mapping[str, object]) -> None:
+    """Raise a SettingError for a value that the command does not take; None stands for a default."""
+    for name, (least, most) in _RANGES.items():
+        value, kinds = asked[name], (int, float) if name == "compactness" else int
+        if value is not None and not (isinstance(value, kinds) and least <= value <= most):
+            raise SettingError(name, f"expected a number from {least} to {most:,}, got {value!r}")
+    for name, choices in _CHOICES.items():
+        if asked[name] is not None and asked[name] not in choices:
+            raise SettingError(name, f"expected {', '.join(choices)}, got {asked[name]!r}")
 
 
 def _tell(line: str) -> None:

@@ -19,6 +19,7 @@ from preprocess.files import named, scratch
 from preprocess.images import to_rgb
 
 _DEEP = ("I", "I;16", "F")  # modes of more than 8 bits
+_MOST_NUMBERS = 1_000_000  # of classes without names
 _EXPECTED = "a path, an image of Pillow, or an (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 array"
 Pairs = Iterable[tuple[Any, Any]]
 
@@ -46,23 +47,58 @@ def list_samples(
     ------
     DatasetError : a sample is no pair, an image or a label is of another kind, or there are not as many as ``len``
         says.
+
+    Notes
+    -----
+    Data sets of torch number the classes that they found, each by itself. If those of a split are not those of
+    ``train``, its numbers become those of ``train``.
     """
     given = dict(samples) if isinstance(samples, Mapping) else {"train": samples}
-    names = [split_name(name) for name in given]
+    names = [split_name(str(name)) for name in given]
     if len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
-        raise DatasetError(f"expected different names of splits, such as train and test, got {', '.join(given)}")
+        raise DatasetError(
+            f"expected different names of splits, such as train and test, got {', '.join(map(str, given))}"
+        )
     spool = _Spool(out, stack)
     found = {}
     for name, pairs in zip(names, given.values(), strict=True):
         found[name] = list(_read(name, pairs, spool, advance))
     if not any(found.values()):
         raise DatasetError("expected samples, got none")
-    names_of = classes or next((each.classes for each in map(_base, given.values()) if hasattr(each, "classes")), None)
+    own = {name: mine for name, pairs in zip(names, given.values(), strict=True) if (mine := _class_names(pairs))}
+    first = own.get("train") or next(iter(own.values()), None)
+    found |= {name: list(_renumbered(name, found[name], mine, first)) for name, mine in own.items() if mine != first}
+    names_of = first if classes is None else classes
     labels = [label for rows in found.values() for _, label in rows]
     classes, numbers = _classes(labels, names_of)
     spool.flush()
     splits = {name: tuple(make(numbers[label]) for make, label in rows) for name, rows in found.items()}
-    return Listing(classes, splits, notes=tuple(_compare(classes, splits)) if "train" in splits else ())
+    notes = [note for pairs in given.values() for note in _unused(pairs)]
+    notes += _compare(classes, splits) if "train" in splits else ()
+    return Listing(classes, splits, notes=tuple(dict.fromkeys(notes)))
+
+
+def _class_names(pairs: Pairs) -> tuple[str, ...]:
+    """The names of the classes that a data set of torch has found; none if it has none."""
+    names = getattr(_base(pairs), "classes", None)
+    if not isinstance(names, list | tuple):
+        return ()
+    return tuple(", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names)
+
+
+def _renumbered(split: str, rows: list, own: tuple[str, ...], first: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
+    """Yield the rows of a split whose data set has other classes than the first, with the numbers of the first."""
+    unknown = {own[label] for _, label in rows if isinstance(label, int) and 0 <= label < len(own)} - set(first)
+    refuse_unlearnt(unknown, f"the split {split}", "train", "give train samples of them, leave these out")
+    for make, label in rows:
+        yield make, first.index(own[label]) if isinstance(label, int) and 0 <= label < len(own) else label
+
+
+def _unused(pairs: Pairs) -> Iterator[str]:
+    """Yield a warning of the transform of an ``ImageFolder``, whose files are stored."""
+    base = _base(pairs)
+    if _is_image_folder(base) and base.transform is not None:
+        yield f"warning: the transform of {type(base).__name__} is not applied: the store holds the images of its files"
 
 
 def _compare(classes: Sequence[str], splits: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
@@ -83,9 +119,12 @@ def _read(
     for count, pair in enumerate(_pairs(split, pairs), start=1):
         where = f"sample {count - 1} of {split}"
         try:
-            image, label = pair
+            image, label = None if isinstance(pair, Mapping | str) else pair
         except (TypeError, ValueError):
-            raise DatasetError(f"{where}: expected a pair of image and label, got {type(pair).__name__}") from None
+            hint = ', such as (row["image"], row["label"])' if isinstance(pair, Mapping) else ""
+            raise DatasetError(
+                f"{where}: expected a pair of image and label{hint}, got {type(pair).__name__}"
+            ) from None
         yield _sample(where, split, count - 1, image, spool), _label(where, label)
         done(1)
     if expected not in (None, count):
@@ -95,17 +134,25 @@ def _read(
 def _pairs(split: str, pairs: Pairs) -> Iterator[tuple[Any, Any]]:
     """Yield the pairs of a split. Images of an ``ImageFolder``, or of a subset of one, are not decoded here."""
     base = _base(pairs)
-    if getattr(getattr(base, "loader", None), "__name__", "") == "default_loader" and hasattr(base, "samples"):
+    if _is_image_folder(base):
+        number_of = base.target_transform or operator.index
         places = pairs.indices if base is not pairs else range(len(base.samples))
         for place in places:
             path, label = base.samples[place]
-            yield _Keyed(path, f"{split}/{PurePath(os.path.relpath(path, base.root)).as_posix()}"), label
+            yield _Keyed(path, f"{split}/{PurePath(os.path.relpath(path, base.root)).as_posix()}"), number_of(label)
     elif hasattr(pairs, "__iter__"):
         yield from pairs
     elif hasattr(pairs, "__getitem__") and hasattr(pairs, "__len__"):  # a data set of torch
         yield from (pairs[place] for place in range(len(pairs)))
     else:
         raise DatasetError(f"expected pairs of image and label for {split}, got {type(pairs).__name__}")
+
+
+def _is_image_folder(base: Any) -> bool:
+    """Whether a data set gives what its files hold, so that they need not be decoded here."""
+    loader, get = getattr(base, "loader", None), getattr(type(base), "__getitem__", None)
+    usual = getattr(loader, "__name__", "") == "default_loader" and hasattr(base, "samples")
+    return usual and getattr(get, "__module__", "") == loader.__module__  # no __getitem__ of a class of one's own
 
 
 def _base(pairs: Any) -> Any:
@@ -126,6 +173,8 @@ def _sample(where: str, split: str, number: int, image: Any, spool: "_Spool") ->
         return lambda label: Sample(image.key, label, Path(image.path))
     if isinstance(image, str | os.PathLike):
         path = Path(image)
+        if ".." in path.parts:
+            raise DatasetError(f"{where}: {path} is not below the working folder; make it absolute (Path.resolve)")
         key = path.relative_to(path.anchor).as_posix()
         return lambda label: Sample(key, label, path)
     offset, length = spool.add(*_pixels(where, image))
@@ -176,14 +225,16 @@ def _classes(labels: list[str | int], names: Sequence[str] | None) -> tuple[tupl
     if texts and texts != used:
         raise DatasetError("expected labels that are all names or all numbers, got both")
     if texts:
-        names = tuple(map(str, names or sorted(texts)))
+        names = tuple(map(str, sorted(texts) if names is None else names))
         numbers = {name: number for number, name in enumerate(names)}
         if odd := sorted(texts - numbers.keys()):
             raise DatasetError(f"the label {odd[0]!r} is none of the {len(names)} classes")
         return names, numbers
     if min(used) < 0:
         raise DatasetError(f"expected numbers of classes from 0 on, got {min(used)}; leave out samples without a label")
-    names = tuple(map(str, names if names is not None else range(max(used) + 1)))
+    if names is None and max(used) >= _MOST_NUMBERS:
+        raise DatasetError(f"expected numbers of classes, 0, 1, 2, ..., got {max(used)}; give names (text) as labels")
+    names = tuple(map(str, range(max(used) + 1) if names is None else names))
     if odd := sorted(label for label in used if label >= len(names)):
         raise DatasetError(f"the label {odd[0]} is none of the {len(names)} classes, 0 to {len(names) - 1}")
     return names, {label: label for label in used}

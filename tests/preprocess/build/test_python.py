@@ -154,7 +154,11 @@ def test_labels_are_numbers_or_names(tmp_path):
         ([(noise(1, 4, 4, 2), 0)], {}, r"got ndarray of uint8 \(4, 4, 2\)"),
         ([(noise(1, 0, 4, 3), 0)], {}, "without pixels"),
         (FakeData(2, (3, 8, 8), 2, ToTensor()), {}, "leave out the transforms"),
-        ([("../x.png", 0)], {}, "is not a path inside the data set folder"),
+        ([("../x.png", 0)], {}, r"sample 0 of train: ../x.png is not below the working folder; make it absolute"),
+        (["ab"], {}, "expected a pair of image and label, got str"),
+        ([{"image": noise(1, 4, 4, 3), "label": 0}], {}, r'such as \(row\["image"\], row\["label"\]\), got dict'),
+        ([(noise(1, 4, 4, 3), 10**12)], {}, "expected numbers of classes, 0, 1, 2, ..., got 1000000000000"),
+        ({0: [(noise(1, 4, 4, 3), 0)]}, {}, "expected different names of splits, such as train and test, got 0"),
         ({"train": [], "training": []}, {}, "expected different names of splits"),
         (7, {}, "expected pairs of image and label for train, got int"),
         ([("nowhere.png", 0)], {}, "cannot be read: No such file"),
@@ -165,6 +169,14 @@ def test_labels_are_numbers_or_names(tmp_path):
         ),
         ([(noise(1, 4, 4, 3), 0)], {"size": 16, "segments": "9:3"}, "segments: "),
         ([(noise(1, 4, 4, 3), 0)], {"name": "a/b"}, "the name of a data set"),
+        ([(noise(1, 4, 4, 3), 0)], {"size": 3}, "size: expected a number from 8 to 4,096, got 3"),
+        ([(noise(1, 4, 4, 3), 0)], {"size": 16.0}, "size: expected a number from 8 to 4,096, got 16.0"),
+        ([(noise(1, 4, 4, 3), 0)], {"shard_size": 0}, "shard_size: expected a number from 1 to 65,536, got 0"),
+        ([(noise(1, 4, 4, 3), 0)], {"jobs": -1}, "jobs: expected a number from 1 to 10,000, got -1"),
+        ([(noise(1, 4, 4, 3), 0)], {"codec": "gif"}, "codec: expected auto, raw, jpeg, png, got 'gif'"),
+        ([(noise(1, 4, 4, 3), 0)], {"algorithm": "slick"}, "algorithm: expected .*slic, .*, got 'slick'"),
+        ([(noise(1, 4, 4, 3), 0)], {"backend": "processes"}, "backend: expected loky, threading, dask, ray, got"),
+        ([(noise(1, 4, 4, 3), 0)], {"scheduler": "127.0.0.1:1"}, "scheduler: requires the backend dask or ray"),
     ],
 )
 def test_what_cannot_be_stored_is_told(tmp_path, samples, options, message):
@@ -191,6 +203,55 @@ def test_a_subset_of_an_image_folder_keeps_its_keys(noisy, tmp_path):
     store = built(Subset(folder, [7, 0]), tmp_path / "x.h5")
     assert store.keys("train") == ["train/b/2.png", "train/a/0.png"]
     assert store.classes == ("a", "b")
+
+
+def test_a_split_whose_folder_lacks_classes_keeps_the_labels_of_train(tmp_path, capfd):
+    """Each ImageFolder numbers its own classes: 1 is b in train and c in test."""
+    for split, names in (("train", "abc"), ("test", "ac")):
+        for name in names:
+            paint(tmp_path / split / name / "0.png", 1, size=(9, 9))
+    samples = {split: ImageFolder(tmp_path / split) for split in ("train", "test")}
+    store = built(samples, tmp_path / "x.h5")
+    assert store.classes == ("a", "b", "c")
+    assert store.labels("test").tolist() == [0, 2]
+    assert "the split test lacks 1 of 3 classes: b" in capfd.readouterr().err
+    samples["train"] = ImageFolder(tmp_path / "test")
+    samples["test"] = ImageFolder(tmp_path / "train")
+    with pytest.raises(DatasetError, match=r"the split test has classes that train lacks, .*: b;"):
+        built(samples, tmp_path / "y.h5")
+
+
+def test_what_a_program_makes_of_an_image_folder_is_kept_or_told(noisy, tmp_path, capfd):
+    store = built(ImageFolder(noisy / "train", ToTensor(), lambda label: 1 - label), tmp_path / "x.h5")
+    assert store.labels("train").tolist() == [1] * 5 + [0] * 5
+    assert "warning: the transform of ImageFolder is not applied" in capfd.readouterr().err
+
+    class Black(ImageFolder):
+        def __getitem__(self, place):
+            return Image.new("RGB", (9, 9)), 0
+
+    assert not built(Black(noisy / "train"), tmp_path / "black.h5").images("train", range(10)).any()
+
+
+def test_names_of_classes_may_be_tuples_or_an_array(tmp_path):
+    class Synonyms(list):
+        classes = (("tench", "Tinca tinca"), ("crane",))  # as those of torchvision's ImageNet
+
+    pictures = [(noise(seed, 4, 4, 3), seed) for seed in range(2)]
+    assert built(Synonyms(pictures), tmp_path / "x.h5").classes == ("tench, Tinca tinca", "crane")
+    assert built(pictures, tmp_path / "y.h5", classes=np.array(["c", "d"])).classes == ("c", "d")
+
+
+def test_workers_of_an_earlier_build_write_where_the_program_is_now(tmp_path, monkeypatch):
+    """They are kept for some seconds, with the working folder that the program had when they started."""
+    for seed, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        paint(Path("0.png"), seed, size=(9, 9))
+        store = built([("0.png", 0), (noise(seed, 4, 4, 3), 0)], Path("x.h5"), backend="loky", jobs=2)
+        assert here("verify", store.path, "--jobs", 1).exit_code == 0
+        same = built([(noise(seed, 4, 4, 3), 0)], Path("y.h5"))
+        assert np.array_equal(store.images("train", [1]), same.images("train", [0]))
 
 
 def test_a_second_call_does_nothing_and_update_takes_what_changed(tmp_path, capfd):

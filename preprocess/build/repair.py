@@ -23,10 +23,10 @@ from preprocess.store.index import Index, replace_index
 from preprocess.store.place import real_index
 
 
-def needs_sources(index: Index, damaged: set[str]) -> bool:
-    """Whether image shards are damaged. These need the raw data; maps need only the stored images."""
-    columns = (split["columns"][IMAGES] for split in index.document["splits"].values())
-    return any(file["path"] in damaged for column in columns for file in column["files"])
+def needs_sources(index: Index, damaged: set[str]) -> list[str]:
+    """Splits whose image shards are damaged. These need the raw data; maps need only the stored images."""
+    files = {name: split["columns"][IMAGES]["files"] for name, split in index.document["splits"].items()}
+    return [name for name, mine in files.items() if any(file["path"] in damaged for file in mine)]
 
 
 def repair(

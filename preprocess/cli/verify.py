@@ -80,7 +80,8 @@ def _repair(out: Path, damaged: set[str], given: Given, jobs: int) -> None:
     if needs_sources(store.index, damaged):
         entries = store.document["splits"]
         rule = next((entry["divided"] for entry in entries.values() if "divided" in entry), None)
-        source = source_of(store.dataset, given if given.split else replace(given, split=rule))
+        chosen = given if given.split else replace(given, split=rule)
+        source = source_of(store.dataset, chosen, ",".join(needs_sources(store.index, damaged)))
         listing = select_as_stored(find_listing(source, download=False, partial=True), entries)
     with progress_bars("images") as add_bar:
         backend = "loky" if jobs > 1 else "threading"

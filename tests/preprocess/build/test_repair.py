@@ -250,3 +250,19 @@ def test_the_advice_to_repair_works(home, run, tmp_path, monkeypatch, damage):
     )
     assert ("--root" in command) == (damage is damage_images)
     assert run(*shlex.split(command)).returncode == 0
+
+
+def test_a_store_of_some_splits_is_repaired_beside_folders_that_are_none(noisy, tmp_path):
+    """The build was told by --splits what to leave out; the store knows."""
+    shutil.copytree(noisy, tmp_path / "raw")
+    shutil.copytree(noisy / "test", tmp_path / "raw" / "extra")
+    out = tmp_path / "x.h5"
+    done = here(*build_command(tmp_path / "raw", out, "--splits", "test,extra", *QUICK)[2:])
+    assert done.exit_code == 0, done.output
+    path = next((tmp_path / "x.shards" / "extra" / "images").iterdir())
+    before = path.read_bytes()
+    path.write_bytes(before[:-1])
+    shutil.rmtree(tmp_path / "raw" / "test")  # is not needed
+    done = here("verify", out, "--repair", "--root", tmp_path / "raw", "--jobs", 1)
+    assert done.exit_code == 0, done.output
+    assert path.read_bytes() == before

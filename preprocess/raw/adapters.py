@@ -4,14 +4,16 @@ import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from preprocess.datasets import DATASETS, Adapter, Listing, Request
+from preprocess.datasets import DATASETS, Adapter, Listing, Request, Sample
 from preprocess.errors import DatasetError
+from preprocess.text import shown_name
 
 GROUP = "lgcoamix.datasets"  # of entry points
 
@@ -70,7 +72,10 @@ def _as_adapter(given: Any, place: str) -> Adapter:
 def _checked(find: Callable, place: str) -> Callable:
     """Wrap a function, so that it takes a request and what it returns is known to be a listing."""
     try:
-        takes = len(inspect.signature(find).parameters)
+        kinds = [each.kind for each in inspect.signature(find).parameters.values()]
+        takes = sum(
+            kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds
+        )
     except (TypeError, ValueError):
         takes = 1
 
@@ -78,9 +83,31 @@ def _checked(find: Callable, place: str) -> Callable:
         listing = find(root, request) if takes > 1 else find(root)
         if not isinstance(listing, Listing):
             raise DatasetError(f"{place} returned a {type(listing).__name__}, expected a preprocess.datasets.Listing")
-        kept = {split: tuple(samples) for split, samples in listing.splits.items() if request.wants(split)}
+        if not isinstance(listing.splits, Mapping):
+            raise DatasetError(f"{place}: expected a dictionary of splits, got {type(listing.splits).__name__}")
+        found = {split: tuple(samples) for split, samples in listing.splits.items()}
+        for sample in (sample for samples in found.values() for sample in samples):
+            _check(sample, place)
+        if not any(found.values()):
+            raise DatasetError(f"{place} lists no images in {root}")
         return Listing(
-            tuple(listing.classes), kept, undivided=listing.undivided, tables=listing.tables, notes=listing.notes
+            tuple(map(str, listing.classes)),
+            {split: samples for split, samples in found.items() if request.wants(split)},
+            undivided=listing.undivided,
+            tables=listing.tables,
+            notes=listing.notes,
         )
 
     return find_checked
+
+
+def _check(sample: Any, place: str) -> None:
+    """Refuse what is no sample, and values of other types in it."""
+    if not isinstance(sample, Sample):
+        raise DatasetError(f"{place}: expected samples, got {type(sample).__name__}; make a Sample(key, label, path)")
+    for name, kind in (("key", str), ("label", int), ("path", Path)):
+        if not isinstance(given := getattr(sample, name), kind):
+            raise DatasetError(
+                f"{place}: the {name} of a sample is {type(given).__name__}, expected {kind.__name__}: "
+                f"{shown_name(str(sample.key))}"
+            )

@@ -11,6 +11,7 @@ from preprocess.datasets import Adapter, Listing, Sample
 from preprocess.errors import DatasetError
 from preprocess.inputs import check_relative, read_regular
 from preprocess.raw.division import parts_of
+from preprocess.store.schema import is_word
 from preprocess.text import listed, shown_name
 
 _SHOWN = 5
@@ -65,17 +66,24 @@ def check_names(listing: Listing) -> None:
 
     Raises
     ------
-    DatasetError : a class name is empty, not printable or there twice; a key is there twice in a split, or is not a
-        printable path inside the data set folder.
+    DatasetError : a class name is empty, not printable or there twice; a split has a name that is no word; a label is
+        the number of no class; a key is there twice in a split, or is not a printable path inside the data set folder.
     """
     for name in listing.classes:
         if not name.strip() or shown_name(name) != name:
             raise DatasetError(f"the class name {name!r} is not printable UTF-8; rename the class or its folder")
     if repeated := [name for name, count in Counter(listing.classes).items() if count > 1]:
         raise DatasetError(f"the class names {listed(repeated, _SHOWN)} are listed twice; rename or merge the classes")
+    most = len(listing.classes) - 1
     for split, samples in listing.splits.items():
+        if not is_word(split):
+            raise DatasetError(f"the name of the split {split!r} is no word; rename it, such as to val or test")
         seen: set[str] = set()
         for sample in samples:
+            if not 0 <= sample.label <= most:
+                raise DatasetError(
+                    f"{split}: expected the number of a class, 0 to {most}, for {sample.key}, got {sample.label}"
+                )
             if sample.key in seen:
                 raise DatasetError(f"{split}: the image {sample.key} is listed twice")
             try:

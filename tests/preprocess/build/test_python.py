@@ -331,6 +331,16 @@ def find_birds(root):
 BIRDS = Adapter("birds", lambda root, request: find_birds(root), layout="pictures", size=8)
 wrong = lambda root: {"train": []}
 number = 7
+
+def only(root, *, fast=True):
+    return find_birds(root)
+
+pairs = lambda root: Listing(("a",), {"train": [("a1.png", 0)]})
+text = lambda root: Listing(("a",), {"train": [Sample("a1.png", 0, str(root / "a1.png"))]})
+names = lambda root: Listing(("a",), {"train": [Sample("a1.png", "a", root / "a1.png")]})
+none = lambda root: Listing(("a",), {"train": []})
+several = lambda root: Listing(("a",), [Sample("a1.png", 0, root / "a1.png")])
+beyond = lambda root: Listing(("a",), {"train": [Sample("a1.png", 1, root / "a1.png")]})
 '''
 
 
@@ -345,7 +355,7 @@ def birds(tmp_path, monkeypatch) -> Path:
     sys.modules.pop("birds_of_test", None)
 
 
-@pytest.mark.parametrize("name", ["find_birds", "BIRDS"])
+@pytest.mark.parametrize("name", ["find_birds", "BIRDS", "only"])
 def test_an_adapter_of_ones_own_lists_images_and_repairs(birds, name):
     given = ("--adapter", f"birds_of_test:{name}", "--root", "raw", "--split", "train")
     done = here("build", "birds", *given, "--out", "x.h5", "--segments", 4, "--jobs", 1, *QUICK)
@@ -371,6 +381,12 @@ def test_an_adapter_of_ones_own_lists_images_and_repairs(birds, name):
         ("birds_of_test:find_bird", 1, "did you mean 'find_birds'?"),
         ("birds_of_test:number", 1, "neither an Adapter nor a function of a folder: int"),
         ("birds_of_test:wrong", 1, "returned a dict, expected a preprocess.datasets.Listing"),
+        ("birds_of_test:pairs", 1, "expected samples, got tuple; make a Sample(key, label, path)"),
+        ("birds_of_test:text", 1, "the path of a sample is str, expected Path: a1.png"),
+        ("birds_of_test:names", 1, "the label of a sample is str, expected int: a1.png"),
+        ("birds_of_test:none", 1, "lists no images in raw"),
+        ("birds_of_test:several", 1, "expected a dictionary of splits, got list"),
+        ("birds_of_test:beyond", 1, "expected the number of a class, 0 to 0, for a1.png, got 1"),
         ("birds_of_test.py", 1, "expected an adapter such as birds:find_birds"),
         ("", 1, "expected an adapter such as birds:find_birds"),
     ],

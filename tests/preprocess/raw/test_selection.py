@@ -229,6 +229,17 @@ def test_a_class_name_may_come_once():
         check_names(Listing(("b", "a", "b"), {}))
 
 
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_of_no_class_is_refused(label):
+    with pytest.raises(DatasetError, match=f"train: expected the number of a class, 0 to 1, for x.png, got {label}"):
+        check_names(Listing(("a", "b"), {"train": (Sample("x.png", label, Path("x")),)}))
+
+
+def test_a_split_whose_name_no_store_takes_is_refused_before_the_work():
+    with pytest.raises(DatasetError, match="the name of the split 'not labelled' is no word"):
+        check_names(Listing(("a",), {"not labelled": ()}))
+
+
 def test_classes_that_look_the_same_are_named():
     names = ("cat", "Cat", "cat ", "dog", "do\u200bg", "\ufb01sh", "fish", "a b", "a  b", "cow", "crow")
     (warning,) = look_alikes(Listing(names, {}))

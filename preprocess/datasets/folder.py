@@ -1,6 +1,7 @@
 """Any folder of images: ``<split>/<class>/...``, or ``<class>/...`` without a split."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Found, Listing, Request, Sample, split_name
 from preprocess.datasets.census import count_left_out, describe
 from preprocess.datasets.classes import note_lacking, refuse_unlearnt
-from preprocess.datasets.levels import classes_home, doubts, holds_images, refuse_no_classes
+from preprocess.datasets.levels import classes_home, doubts, holds_images, images_at, refuse_no_classes
 from preprocess.datasets.tree import folders_in, names_in
 from preprocess.errors import DatasetError, MissingDataError, SettingError
 
@@ -40,6 +41,8 @@ def find_folder(root: Path, request: Request = EVERYTHING) -> Listing:
     if home is None:
         return _undivided(root)
     folders = _split_folders(home)
+    if _is_a_class(folders):
+        return _undivided(home)
     if request.splits is None:
         known = {name: folder for name, folder in folders.items() if name in SPLITS}
         _refuse_unlisted(home, folders.items() - known.items(), ",".join(known))
@@ -98,7 +101,10 @@ def _home(root: Path) -> Path | None:
         below = {folder: folders_in(folder) for folder in level}
         homes = [folder for folder, inner in below.items() if any(split_name(each.name) == "train" for each in inner)]
         if len(homes) > 1:
-            raise DatasetError(f"found a training split in both {homes[0]} and {homes[1]}; choose one with --root")
+            raise DatasetError(
+                f"found a training split in both {homes[0]} and {homes[1]}; choose one with --root, or, if these are "
+                "classes, move their images into train/<class> and test/<class>, or list them in a table (build table)"
+            )
         if homes:
             return homes[0]
         level = [each for inner in below.values() for each in inner]
@@ -119,13 +125,20 @@ def _split_folders(home: Path) -> dict[str, Path]:
     return first | found
 
 
+def _is_a_class(folders: dict[str, Path]) -> bool:
+    """Whether ``train`` is a class, as of vehicles: it is beside other folders of images, and none is a split."""
+    full = {name: folder for name, folder in folders.items() if holds_images(folder)}
+    return len(full) > 1 and {*SPLITS} & full.keys() == {"train"} and all(map(images_at, full.values()))
+
+
 def _refuse_unlisted(home: Path, others: Iterable[tuple[str, Path]], known: str) -> None:
     for _, folder in sorted(others):
         if holds_images(folder):
+            word = re.fullmatch(r"\w[\w.+-]*", folder.name)  # as a store takes it
+            take = f", or take it as a split of this name with --splits {known},{folder.name}" if word else ""
             raise DatasetError(
-                f"{home}: {folder.name}/ holds images, but its name is no word for train, val or test; rename it, "
-                f"leave it out with --splits {known}, or take it as a split of this name with --splits "
-                f"{known},{folder.name}"
+                f"{home}: {folder.name}/ holds images, but its name is no word for train, val or test; rename it, or "
+                f"leave it out with --splits {known}{take}"
             )
 
 

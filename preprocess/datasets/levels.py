@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from preprocess.datasets.base import split_name
 from preprocess.datasets.tree import folders_in, is_image, walk
 from preprocess.errors import DatasetError
 from preprocess.text import listed
@@ -30,8 +31,8 @@ def classes_home(folder: Path, few: bool = False) -> Path:
     """
     home = folder
     for _ in range(_DEEPEST):
-        inside = [] if _images_at(home) else [each for each in folders_in(home) if holds_images(each)]
-        if len(inside) > 1 or (few and inside and _images_at(inside[0])):
+        inside = [] if images_at(home) else [each for each in folders_in(home) if holds_images(each)]
+        if len(inside) > 1 or (few and inside and images_at(inside[0])):
             return home
         if not inside:
             return folder
@@ -44,6 +45,12 @@ def holds_images(folder: Path) -> bool:
     return any(is_image(level, name) for level in walk(folder) for name in level.files)
 
 
+def images_at(folder: Path) -> bool:
+    """Whether there is an image in a folder itself."""
+    level = next(walk(folder))
+    return any(is_image(level, name) for name in level.files)
+
+
 def refuse_no_classes(home: Path, names: Collection[str]) -> None:
     """Raise a DatasetError if all folders with images have names of splits, or all of what holds images.
 
@@ -52,6 +59,8 @@ def refuse_no_classes(home: Path, names: Collection[str]) -> None:
     home : the folder of the classes.
     names : their names.
     """
+    if any(split_name(name) == "train" for name in names) and all(map(_SPLITS.fullmatch, names)):
+        raise DatasetError(f"the splits {listed(sorted(names), _SHOWN)} lie deep in other folders; give --root {home}")
     if names and all(map(_SPLITS.fullmatch, names)):
         raise DatasetError(
             f"{home}: {listed(sorted(names), _SHOWN)} are words for splits and not for classes; rename the folder for "
@@ -89,11 +98,6 @@ def doubts(home: Path, classes: Mapping[str, Sequence[Path]], images: Mapping[st
             f"warning: all images lie in folders below those of the classes ({listed(list(images), _SHOWN)}); if the "
             f"folders below are the classes ({listed(sorted(folders), _SHOWN)}), give --root {classes[name][0]}"
         )
-
-
-def _images_at(folder: Path) -> bool:
-    level = next(walk(folder))
-    return any(is_image(level, name) for name in level.files)
 
 
 def _below(folder: Path, paths: Sequence[str]) -> set[str]:

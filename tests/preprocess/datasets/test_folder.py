@@ -170,3 +170,37 @@ def test_usual_classes_raise_no_doubt(tmp_path, files):
 def test_folders_that_are_no_classes_are_refused(tmp_path, files, message):
     with pytest.raises(DatasetError, match=message):
         DATASETS["folder"].find(tree(tmp_path, *files))
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    root = tree(tmp_path, "bus/1.png", "car/2.png", "train/3.png")
+    (tmp_path / "docs").mkdir()
+    listing = DATASETS["folder"].find(root)
+    assert (listing.classes, listing.undivided) == (("bus", "car", "train"), True)
+    assert "train in" in noted(root)
+    assert "are taken for classes; if they are splits" in noted(root)
+
+
+@pytest.mark.parametrize("beside", [("test/1.png", "extra/2.png"), ("extra/a/2.png",)])
+def test_a_flat_train_folder_beside_others_is_no_class(tmp_path, beside):
+    with pytest.raises(DatasetError, match="extra/ holds images"):
+        DATASETS["folder"].find(tree(tmp_path, "train/0.png", *beside))
+
+
+def test_splits_deep_inside_say_which_root_to_give(tmp_path):
+    deep = tmp_path / "a" / "b" / "c"
+    tree(deep, "train/x/0.png", "train/y/1.png", "test/x/2.png")
+    with pytest.raises(DatasetError, match=rf"the splits test, train lie deep in other folders; give --root {deep}"):
+        DATASETS["folder"].find(tmp_path)
+    assert list(DATASETS["folder"].find(deep).splits) == ["train", "test"]
+
+
+def test_no_name_that_a_store_cannot_take_is_advised_for_a_split(tmp_path):
+    root = tree(tmp_path, "train/a/0.png", "not labelled/a/1.png")
+    with pytest.raises(DatasetError, match=r"rename it, or leave it out with --splits train$"):
+        DATASETS["folder"].find(root)
+
+
+def test_splits_inside_of_classes_are_told_what_to_do(tmp_path):
+    with pytest.raises(DatasetError, match=r"if these are classes, move their images into train/<class>"):
+        DATASETS["folder"].find(tree(tmp_path, "a/train/0.png", "a/test/1.png", "b/train/2.png"))

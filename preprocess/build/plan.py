@@ -13,6 +13,7 @@ from preprocess.build.sources import built_at, source_of, stored_images, touched
 from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError
 from preprocess.files import bytes_of
+from preprocess.raw.division import parts_of
 from preprocess.raw.selection import describe_selection, left_out_of, same_selection
 from preprocess.store.format import IMAGES, canonical, key_of
 from preprocess.store.index import Index
@@ -179,12 +180,22 @@ def _differences(listing: Listing, settings: BuildSettings, document: dict, upda
             yield f"superpixels {entry['name']}: the stored draw weights differ from those requested"
     if not update or document["splits"].keys() - listing.splits.keys():
         yield from line("classes", ", ".join(document["classes"]), ", ".join(listing.classes))
+    yield from _other_divisions(listing, document)
     for split in listing.splits.keys() & document["splits"].keys():
         entry = document["splits"][split]
         if settings.shard_size is not None:
             yield from line(f"--shard-size of {split}", entry["shard_size"], settings.shard_size)
         if not update and fingerprint(split, listing.splits[split]) != entry["samples"]:
             yield f"images of {split}: {_how_they_differ(left_out_of(listing, split), entry)}"
+
+
+def _other_divisions(listing: Listing, document: dict) -> Iterator[str]:
+    """Yield lines of stored splits that stay, and were divided otherwise: their images may be in the new ones too."""
+    for split in document["splits"].keys() - listing.splits.keys():
+        stored = document["splits"][split].get("divided", "")
+        parts = {*parts_of(stored), *parts_of(listing.rule)}
+        if stored != listing.rule and split in parts and parts & listing.splits.keys():
+            yield f"--split of {split}: stored {stored or 'not divided'}, requested {listing.rule or 'not divided'}"
 
 
 def _how_they_differ(left_out: dict, entry: dict) -> str:

@@ -152,3 +152,31 @@ def test_only_the_splits_that_are_asked_for_are_built(plain, tmp_path):
     done = here(*command(plain, tmp_path / "x.h5", "--split", "val=0.2,test=0.3", "--splits", "train,validation"))
     assert done.exit_code == 0, done.output
     assert list(Store(tmp_path / "x.h5").splits) == ["train", "val"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        (("val=0.2,test=0.3",), ("train", "--update"), "--split of test: stored val=0.2,test=0.3, requested train"),
+        (("val=0.5", "--splits", "val"), ("val=0.2", "--splits", "train"), "val: stored val=0.5, requested val=0.2"),
+        (("train",), ("val=0.2", "--splits", "val"), "--split of train: stored train, requested val=0.2"),
+    ],
+)
+def test_no_split_that_stays_may_be_divided_otherwise(plain, tmp_path, first, then, said):
+    """Its images would be in the new one too: tested on what was learnt."""
+    out = tmp_path / "x.h5"
+    assert here(*command(plain, out, "--split", *first)).exit_code == 0
+    other = here(*command(plain, out, "--split", *then))
+    assert other.exit_code == 1
+    assert said in other.output
+    assert "apply the changes with --update" not in other.output
+
+
+def test_a_split_of_the_source_is_added_to_those_that_a_rule_made(plain, tmp_path):
+    out, root = tmp_path / "x.h5", tmp_path / "both"
+    for split in ("train", "test"):
+        root.mkdir(exist_ok=True)
+        (root / split).symlink_to(plain)
+    assert here(*command(root, out, "--split", "val=0.2", "--splits", "train,val")).exit_code == 0
+    assert here(*command(root, out, "--splits", "test")).exit_code == 0
+    assert list(Store(out).splits) == ["train", "val", "test"]

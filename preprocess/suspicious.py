@@ -9,10 +9,10 @@ from preprocess.text import listed
 
 RANGE, FLOAT, CONSTANT, THIN = 1, 2, 4, 8  # the bits of an image; a shard holds their sum
 KINDS = {"range": RANGE, "float": FLOAT, "constant": CONSTANT, "thin": THIN}
-LEAST_OF_RANGE = 8  # an image whose largest value is below this part of its type's is nearly black
+LEAST_OF_RANGE = 4  # an image whose largest value is below this part of its type's is dark: up to 14 bits in 16
 EXAMPLES = 20  # keys in an index, of each kind
 _TEXTS = {  # for one image and for several
-    "range": ("uses less than an eighth of its range of values", "use less than an eighth of their range of values"),
+    "range": ("uses less than a quarter of its range of values", "use less than a quarter of their range of values"),
     "float": ("has floating-point values, scaled by a guess", "have floating-point values, scaled by a guess"),
     "constant": ("is one colour", "are one colour"),
     "thin": ("is very narrow", "are very narrow"),
@@ -71,7 +71,7 @@ def joined(found: Iterable[dict[str, dict]]) -> dict[str, dict]:
 
 
 def describe(found: dict[str, dict]) -> str:
-    """For example ``1 uses less than an eighth of its range of values (train/a/1.png), 3 are one colour (...)``."""
+    """For example ``1 uses less than a quarter of its range of values (train/a/1.png), 3 are one colour (...)``."""
     parts = []
     for kind, entry in found.items():
         count, examples = entry["count"], entry["examples"]

@@ -19,13 +19,13 @@ def grey(most: int, depth: type = np.uint16) -> np.ndarray:
     ("values", "bits"),
     [
         (grey(4095), RANGE),
-        (grey(8191), RANGE),
-        (grey(8192), 0),
+        (grey(16383), RANGE),  # 14 bits
+        (grey(16384), 0),
         (grey(65535), 0),
         (grey(200), RANGE | CONSTANT),  # stored black
         (np.zeros((20, 20), np.uint16), CONSTANT),
-        (grey(31, np.uint8), RANGE),
-        (grey(32, np.uint8), 0),
+        (grey(63, np.uint8), RANGE),
+        (grey(64, np.uint8), 0),
     ],
 )
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
@@ -36,6 +36,7 @@ def test_a_range_far_below_that_of_the_type_is_suspicious(values, bits, form):
 def test_so_is_one_of_sixteen_bits_a_colour():
     colour = np.stack([grey(4095)] * 3, 2)
     assert decode_source(tiff(colour, 2)).suspicious == RANGE
+    assert decode_source(tiff(colour * 4, 2)).suspicious == RANGE  # 14 bits
     assert decode_source(tiff(colour * 16, 2)).suspicious == 0
 
 
@@ -86,7 +87,7 @@ def test_a_summary_counts_and_names_the_first_twenty():
     }
     together = joined([found, {}, {"thin": {"count": 2, "examples": ["a", "b"]}}])
     assert describe(together) == (
-        "1 uses less than an eighth of its range of values (60.png), 30 are one colour (1.png, ...), "
+        "1 uses less than a quarter of its range of values (60.png), 30 are one colour (1.png, ...), "
         "3 are very narrow (60.png, ...)"
     )
     assert summary(np.zeros(3, np.uint8), ["a", "b", "c"]) == {}

@@ -18,7 +18,7 @@ from tests.preprocess.conftest import QUICK, SMALL, all_files, build_command, bu
 from tests.preprocess.store.foreign import edit_index, edit_shard
 from tests.preprocess.test_warned import odd_exif
 
-SAID = "suspicious images are stored: 1 uses less than an eighth of its range of values (train/a/12bit.png), "
+SAID = "suspicious images are stored: 1 uses less than a quarter of its range of values (train/a/12bit.png), "
 
 
 def find(root):

@@ -335,8 +335,10 @@ def _prepare() -> None:
 def _unknown(data: bytes) -> str:
     """Say why no format fits, with the name of the format if its first bytes are known."""
     found = format_of(data[:HEAD])
-    if not found or is_readable(found):  # the format is known, but its decoder finds no image in it
+    if not found:
         what = "not an image file, or damaged in its first bytes"
+    elif is_readable(found):  # but its decoder finds no image in it
+        what = f"a {found} that is damaged in its first bytes, or of a kind that Pillow does not read"
     else:
         what = "; ".join(filter(None, (f"{found} is not read", remedy_of(found))))
     return f"{what}; formats: {', '.join(FORMATS)}"
@@ -367,7 +369,10 @@ def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
     if source.format in ("HEIF", "JXL") and not getattr(source, "jpeg", False):
         return image
     # ImageOps.exif_transpose also rewrites the EXIF data, which fails on malformed entries of some cameras.
-    turn = _TURNS.get(source.getexif().get(ExifTags.Base.Orientation))
+    try:
+        turn = _TURNS.get(source.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # of a PNG, with what is no EXIF: its pixels are whole
+        turn = None
     return image if turn is None else image.transpose(turn)
 
 

@@ -173,7 +173,7 @@ def test_the_format_is_found_by_content_not_by_name(tmp_path):
         (b"not an image, but a page of text\n" * 40, "not an image"),
         (coded(noise(), "JPEG")[:-400], "damaged"),
         (coded(noise(), "PNG")[:-400], "damaged"),
-        (coded(noise(), "JPEG")[:3], "not an image"),
+        (coded(noise(), "JPEG")[:3], "a JPEG that is damaged"),
     ],
     ids=["empty", "text", "truncated JPEG", "truncated PNG", "three bytes"],
 )
@@ -339,3 +339,16 @@ def test_the_orientation_is_applied_before_squashing():
     image = noise(10, 30)
     expected = np.asarray(image.transpose(Image.Transpose.ROTATE_270).resize((16, 16), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(fit(decode(coded(image, exif=exif_of(6))), 16), expected)
+
+
+def test_a_png_with_what_is_no_exif_is_read():
+    whole = coded(noise(8, 8), "PNG")
+    kind, text = b"eXIf", b"no EXIF"
+    chunk = struct.pack(">I", len(text)) + kind + text + struct.pack(">I", zlib.crc32(kind + text))
+    assert np.array_equal(decode(whole[:33] + chunk + whole[33:]), decode(whole))
+
+
+def test_a_kind_that_pillow_does_not_read_is_not_called_no_image():
+    values = np.zeros((4, 4, 3), np.float32)
+    with pytest.raises(ImageError, match=r"a TIFF that is damaged .* or of a kind that Pillow does not read"):
+        decode(tiff(values, 2))

@@ -54,7 +54,8 @@ def _join(home: Path, mark: str) -> str:
     """Commands that build a set of tables with a comma or the like between their columns."""
     names = " ".join(quote(str(home / name)) for name in _TABLES)
     program = (
-        """{gsub(/\\r/, "")} NR == FNR {name[$1] = $2; next} {print $2 "," name[$4] "," ($6 + 0 ? "train" : "test")}"""
+        """{gsub(/\\r/, "")} $1 !~ /[0-9]/ {next} NR == FNR {name[$1] = $2; next} """  # a header has no id
+        """{print $2 "," name[$4] "," ($6 + 0 ? "train" : "test")}"""
     )
     classes = quote(str(home / "classes.txt"))
     return _commands(home, f"paste -d '{mark}' {names} | awk -F' *[{mark}] *' '{program}' {classes} -")

@@ -62,21 +62,34 @@ class SeparatorError(DatasetError):
 def read_table(path: Path, identity: str = NUMBER) -> dict[str, str]:
     """Read lines ``id value``, split at the first white space. The regular expression ``identity`` matches an id."""
     table: dict[str, str] = {}
-    for number, line in read_lines(path):
+    lines = read_lines(path)
+    for number, line in lines:
         key, value = (*line.split(maxsplit=1), "")[:2]
         if not value or value[0] in _MARKS or not re.fullmatch(identity, key):
-            got = f"{path}, line {number}: expected 'id value', got {line[:_SHOWN]!r}"
-            if found := re.match(rf"""["']?(?:{identity})["']? *([{_MARKS}])""", line):
-                raise SeparatorError(
-                    f"{got}, with {found[1]!r} for the space: it is no table of the published set; build table reads "
-                    "one list of path, label and split",
-                    found[1],
-                )
-            raise DatasetError(f"{got}; {RESTORE}")
+            raise _odd_line(path, number, (line, "" if table else next(lines, (0, ""))[1]), identity)
         if key in table:
             raise DatasetError(f"{path}, line {number}: duplicate id {key}; {RESTORE}")
         table[key] = value
     return table
+
+
+def _odd_line(path: Path, number: int, lines: tuple[str, str], identity: str) -> DatasetError:
+    """Say what is wrong with a line, or with the first one and the one below it, of a table of ids."""
+    got = f"{path}, line {number}: expected 'id value', got {lines[0][:_SHOWN]!r}"
+    found = [re.match(rf"""["']?(?:{identity})["']? *([{_MARKS}\s])""", line) for line in lines]
+    header = not found[0] and found[1] is not None
+    if header:
+        got += ", a header line"
+    mark = found[header][1] if found[header] else ""
+    if mark and mark in _MARKS:
+        return SeparatorError(
+            f"{got}, with {mark!r} for the space: it is no table of the published set; build table reads one list of "
+            "path, label and split",
+            mark,
+        )
+    if header:
+        return DatasetError(f"{got}, which no published table has; remove it, and those of the tables beside it")
+    return DatasetError(f"{got}; {RESTORE}")
 
 
 def read_names(path: Path) -> list[str]:

@@ -326,14 +326,16 @@ def test_cub_of_2010_is_named_and_the_advice_makes_its_table(place, tmp_path):
     assert rows_of(message, tmp_path) == expected
 
 
+@pytest.mark.parametrize("header", [False, True])
 @pytest.mark.parametrize(("mark", "end"), [(", ", "\n"), (",", "\r\n"), (";", "\n"), (" , ", "\n")])
-def test_cub_with_other_separators_is_named_and_the_advice_makes_its_table(mark, end, tmp_path):
+def test_cub_with_other_separators_is_named_and_the_advice_makes_its_table(mark, end, header, tmp_path):
     home = official.make_cub(tmp_path / "my birds")
     for table in home.glob("*.txt"):
-        lines = table.read_text().splitlines()
+        lines = ["id value"] * header + table.read_text().splitlines()
         table.write_bytes("".join(mark.join(line.split(" ", 1)) + end for line in lines).encode())
     message = refused("cub", home)
-    assert f"classes.txt, line 1: expected 'id value', got '1{mark}001.Black_footed_Albatross'" in message
+    got = f"'id{mark}value', a header line, with" if header else f"'1{mark}001.Black_footed_Albatross', with"
+    assert f"classes.txt, line 1: expected 'id value', got {got} '{mark.strip()}' for the space" in message
     assert "it is no table of the published set" in message
     assert "unpack" not in message
     expected = [
@@ -341,6 +343,16 @@ def test_cub_with_other_separators_is_named_and_the_advice_makes_its_table(mark,
         for path, number, train, _ in official.CUB_IMAGES
     ]
     assert rows_of(message, tmp_path) == expected
+
+
+def test_a_header_line_is_named_and_can_be_removed(tmp_path):
+    home = official.make_cub(tmp_path)
+    whole = {table: table.read_text() for table in home.glob("*.txt")}
+    for table, text in whole.items():
+        table.write_text("id value\n" + text)
+    assert "line 1: expected 'id value', got 'id value', a header line, which no published table has; remove it" in (
+        refused("cub", home)
+    )
 
 
 def test_the_advice_builds_the_store_of_the_published_tables(tmp_path, monkeypatch):

@@ -159,7 +159,8 @@ class Listing:
     rule : how ``train`` was divided: text of the option ``--split``; empty if it was not.
     tables : files under the root that the listing was read from.
     notes : what was guessed, substituted or left out, one line each, for the terminal.
-    left_out : reason -> (count, path of one): the files and folders under the root that are not in the listing.
+    left_out : reason -> (count, one of them): the files and folders under the root that are not in the listing; an
+        adapter gives what it left out of files that hold several images.
     total : number of images under the root, also of splits that are not asked for.
     walked : whether every sample was found on the disk; else some may be names in a table whose files are missing.
     """

@@ -497,7 +497,14 @@ class _Rows:
                 )
         self._refuse_missing(splits)
         notes = (*notes, *said, *numbered.notes)
-        return Listing(numbered.classes, splits, undivided=self.undivided, tables=tables, notes=notes)
+        return Listing(
+            numbered.classes,
+            splits,
+            undivided=self.undivided,
+            tables=tables,
+            notes=notes,
+            left_out=numbered.left_out,
+        )
 
     def _sample(
         self, split: str, entry: _Entry, label: int, folder: str, number: int, boxes: tuple[Box, ...]

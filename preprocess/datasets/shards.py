@@ -85,6 +85,7 @@ class Numbered:
     classes: tuple[str, ...]
     labels: dict[str, list[int | None]]
     notes: tuple[str, ...]
+    left_out: dict[str, tuple[int, str]]  # of a listing
 
 
 def number_labels(values: Mapping[str, Sequence[Label]], names: Sequence[str] | None, request: Request) -> Numbered:
@@ -108,12 +109,14 @@ def number_labels(values: Mapping[str, Sequence[Label]], names: Sequence[str] | 
     classes = tuple(map(str, place)) if names is None else names
     labels: dict[str, list[int | None]] = {}
     notes: list[str] = []
+    first: list[str] = []  # the split and number of every image without a label
     for split, mine in read.items():
         if not request.wants(split):
             continue
         numbers = [None if value is None else place.get(value) for value in mine]
         _refuse_unplaced(split, mine, numbers, classes)
         lost = numbers.count(None)
+        first += [f"{split}: number {number}" for number, each in enumerate(numbers, start=1) if each is None]
         if lost == len(mine) and request.splits is None and len(read) > 1:
             notes.append(f"warning: {split} is left out: none of its {lost:,} images has a label")
             continue
@@ -126,7 +129,7 @@ def number_labels(values: Mapping[str, Sequence[Label]], names: Sequence[str] | 
             )
         labels[split] = numbers
     notes += _compare(classes, {split: set(numbers) - {None} for split, numbers in labels.items()})
-    return Numbered(classes, labels, tuple(notes))
+    return Numbered(classes, labels, tuple(notes), {"images without a label": (len(first), first[0])} if first else {})
 
 
 def unique(keys: Iterable[str]) -> tuple[list[str], int]:

@@ -66,7 +66,7 @@ class _Lost:
             self.reasons[reason] = before + count, example
 
     def texts(self) -> list[str]:
-        return [f"{count:,} {reason}, such as {shown_name(first)}" for reason, (count, first) in self.reasons.items()]
+        return [f"{count:,} {reason}, such as {first}" for reason, (count, first) in self.reasons.items()]
 
 
 def find_webdataset(root: Path, request: Request = EVERYTHING) -> Listing:
@@ -111,8 +111,15 @@ def find_webdataset(root: Path, request: Request = EVERYTHING) -> Listing:
     }
     said = (*chooser.notes(), _say_names(table, numbered.classes), *_say_splits(splits, undivided))
     tables = (*(path for mine in splits.values() for path in mine), *([table] if table else ()))
-    notes = (*said, *(f"warning: left out: {text}" for text in lost.texts()), *numbered.notes)
-    return Listing(numbered.classes, listed, undivided=undivided, tables=tables, notes=notes)
+    lost.merge(_Lost(numbered.left_out))
+    return Listing(
+        numbered.classes,
+        listed,
+        undivided=undivided,
+        tables=tables,
+        notes=(*said, *numbered.notes),
+        left_out=lost.reasons,
+    )
 
 
 def expand(pattern: str) -> list[str]:
@@ -257,13 +264,13 @@ def _groups(path: Path, file: BinaryIO, lost: _Lost) -> list[_Group]:
     found: dict[str, _Group] = {}
     for member in members(path, file):
         if isinstance(member, str):
-            lost.add("links, devices or sparse files in tar files", f"{path}: {member}")
+            lost.add("links, devices or sparse files in tar files", f"{path.name}: {shown_name(member)}")
             continue
         name = member.name.removeprefix("./")
         folder, slash, base = name.rpartition("/")
         stem, dot, rest = base.partition(".")
         if not (stem and dot) or (stem.startswith("__") and stem.endswith("__")):
-            lost.add("files in tar files that belong to no sample", f"{path}: {name}")
+            lost.add("files in tar files that belong to no sample", f"{path.name}: {shown_name(name)}")
             continue
         group = found.setdefault(f"{folder}{slash}{stem}", _Group(f"{folder}{slash}{stem}", {}))
         if rest.lower() in group.parts:
@@ -286,13 +293,16 @@ class _Chooser:
         """The image and the label of a sample; None if one is missing."""
         rest = self._image(path, file, group)
         if rest is None:
-            lost.add("samples without an image", f"{path}: {group.name}")
+            lost.add("samples without an image", f"{path.name}: {shown_name(group.name)}")
             return None
         if not self.place:
             self._settle(path, file, group)
         member = group.parts.get(self.place)
         if member is None:
-            lost.add("images without a label", f"{path}: {group.name} ({', '.join(group.parts)})")
+            lost.add(
+                "images without a label",
+                f"{path.name}: {shown_name(group.name)} ({shown_name(', '.join(group.parts))})",
+            )
             return None
         self.images[rest] += 1
         self.unread.update(group.parts.keys() - {rest, self.place})

@@ -96,6 +96,7 @@ def _checked(find: Callable, place: str) -> Callable:
             undivided=listing.undivided,
             tables=listing.tables,
             notes=listing.notes,
+            left_out=listing.left_out,
         )
 
     return find_checked

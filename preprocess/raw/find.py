@@ -49,7 +49,7 @@ def find_raw_data(source: Source, download: bool = False, max_unpacked: int | No
 
     Archives are downloaded only if ``download`` is set. Archives under the root are unpacked in any case, up to
     ``max_unpacked`` bytes each (:func:`preprocess.raw.unpack.unpack`). What is under the root and not in the listing is
-    counted in ``left_out``.
+    counted in ``left_out``, beside what the adapter left out of its files.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def find_raw_data(source: Source, download: bool = False, max_unpacked: int | No
             f"{source.name} was not found under {root}: {error}{gap}expected layout: {adapter.layout}"
         ) from None
     with _uncollected():
-        left_out = _left_out(adapter, root, listing)
+        left_out = listing.left_out | _left_out(adapter, root, listing)
     total = sum(map(len, listing.splits.values())) + count_unlisted(left_out)
     return replace(listing, left_out=left_out, total=total)
 

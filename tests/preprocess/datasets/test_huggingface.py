@@ -305,6 +305,7 @@ def test_a_test_split_without_labels_is_left_out_with_a_warning(tmp_path):
     listing = find_hf(tmp_path)
     assert list(listing.splits) == ["train"]
     assert listing.notes[-1] == "warning: test is left out: none of its 3 images has a label"
+    assert listing.left_out == {"images without a label": (3, "test: number 1")}
     with pytest.raises(DatasetError, match="test: none of its 3 images has a label"):
         find_hf(tmp_path, Request(splits=("test",)))
 

@@ -19,7 +19,7 @@ from preprocess.datasets import DATASETS, Listing, Request, tars
 from preprocess.datasets.webdataset import expand, find_webdataset
 from preprocess.errors import DatasetError, MissingDataError
 from preprocess.inspect.diff import differences
-from tests.preprocess.conftest import SMALL
+from tests.preprocess.conftest import SMALL, here
 
 
 def png(seed: int = 0) -> bytes:
@@ -237,12 +237,17 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert listing.notes[1:] == (
         "not stored: the members .mask.png (6); the store has no place for masks and texts",
         "classes: 2, named as their labels are",
-        f"warning: left out: 2 links, devices or sparse files in tar files, such as {path}: link.png",
-        f"warning: left out: 1 files in tar files that belong to no sample, such as {path}: README",
-        f"warning: left out: 1 images without a label, such as {path}: 0 (mask.png, png)",
-        f"warning: left out: 1 samples without an image, such as {path}: 5",
         "warning: train: 1 of 7 images have no label (none, or -1) and are left out, the first is number 7",
     )
+    assert listing.left_out == {
+        "links, devices or sparse files in tar files": (2, "x.tar: link.png"),
+        "files in tar files that belong to no sample": (1, "x.tar: README"),
+        "images without a label": (2, "x.tar: 0 (mask.png, png)"),  # and the one with -1
+        "samples without an image": (1, "x.tar: 5"),
+    }
+    done = here("build", "webdataset", "--root", tmp_path, "--out", tmp_path / "no.h5", "--split", "train", "--dry-run")
+    assert "left out of" in done.output
+    assert "2 images without a label, such as x.tar: 0" in done.output
 
 
 @pytest.mark.parametrize(

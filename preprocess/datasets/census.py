@@ -1,7 +1,7 @@
 """Account for every file and folder under a root: what is not taken is counted by reason, with an example."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from preprocess.datasets.tree import Level, format_at, suffix_of, walk
@@ -57,7 +57,13 @@ def _label(level: Level, name: str, suffix: str) -> str:
 
 def count_unlisted(left_out: Mapping[str, tuple[int, str]]) -> int:
     """Count the images, by their names, that are under the root but not listed."""
-    return sum(count for reason, (count, _) in left_out.items() if reason.endswith(_UNLISTED))
+    return sum(count for reason, (count, _) in left_out.items() if _UNLISTED in reason)
+
+
+def name_splits(left_out: LeftOut, splits: Sequence[str]) -> LeftOut:
+    """Say of the images that are not listed that only some splits were asked for."""
+    asked = f" with --splits {','.join(splits)}"
+    return {reason + asked * (_UNLISTED in reason): found for reason, found in left_out.items()}
 
 
 def describe(left_out: Mapping[str, tuple[int, str]]) -> str:

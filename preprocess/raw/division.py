@@ -50,8 +50,8 @@ def divide(listing: Listing, rule: str) -> Listing:
 
     An image has a number in [0, 1), drawn by a hash of its key. The first share of this interval is the first split of
     the rule, and so on; the rest is for training. So the shares hold in every class up to chance, and an image stays
-    where it is when others are added. The image of a class with the largest number is always for training, which
-    matters for classes of a few images.
+    where it is when others are added. The image of a class with the largest number is always for training, so that a
+    class of a few images is learnt; of these alone one may move when another image has a larger number.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preprocess.datasets import EVERYTHING, Adapter, Listing, Request
-from preprocess.datasets.census import count_left_out, count_unlisted
+from preprocess.datasets.census import count_left_out, count_unlisted, name_splits
 from preprocess.errors import DatasetError, MissingDataError, SettingError, UnavailableError
 from preprocess.raw.division import divide, parts_of
 
@@ -70,6 +70,8 @@ def find_raw_data(source: Source, download: bool = False, max_unpacked: int | No
         ) from None
     with _uncollected():
         left_out = listing.left_out | _left_out(adapter, root, listing)
+    if source.request.splits is not None:
+        left_out = name_splits(left_out, source.request.splits)
     total = sum(map(len, listing.splits.values())) + count_unlisted(left_out)
     return replace(listing, left_out=left_out, total=total)
 

@@ -212,6 +212,15 @@ def test_counts_are_told_kept_in_the_index_and_shown(tmp_path):
     assert '<th scope="row" class="wide">.txt</th><td class="n">1</td><td class="wide">notes.txt</td>' in page
 
 
+def test_images_of_splits_that_are_not_asked_for_are_told_as_such(tmp_path):
+    root = tree(tmp_path / "raw", "train/a/0.png", "test/a/1.png", "test/a/2.png")
+    given = ("--out", tmp_path / "x.h5", "--size", 8, "--segments", 4, "--jobs", 1, *QUICK)
+    done = here("build", "folder", "--root", root, "--splits", "train", *given)
+    assert "2 .png that are not listed with --splits train, such as test/a/1.png" in done.stderr
+    assert here("build", "folder", "--root", root, *given).exit_code == 0
+    assert "left_out" not in Store(tmp_path / "x.h5").document
+
+
 def test_only_the_first_kinds_are_spelled_out():
     left_out = {f".{number}": (number, f"x.{number}") for number in range(10, 0, -1)}
     assert describe(left_out).endswith("; 3 .3, such as x.3; 2 other kinds")

@@ -12,8 +12,8 @@ from preprocess.text import listed
 
 _DEEPEST = 5  # folders that hold nothing but the next one
 _SHOWN = 5
-_WORDS = "train|training|test|testing|val|valid|validation|eval"
-_SPLITS = re.compile(rf"(?:.*[^a-z])?(?:{_WORDS})(?:[^a-z].*)?", re.IGNORECASE)
+_WORD = re.compile(r"(?<![a-z])(?:(train(?:ing)?)|test(?:ing)?|val(?:id(?:ation)?)?|eval)(?![a-z])", re.IGNORECASE)
+_MASK = re.compile(r"(.+?)[ _.-]*(?:mask|seg|segmentation|groundtruth|gt|trimap|label)s?[ _.-]*\d*", re.IGNORECASE)
 _CONTAINERS = re.compile(
     r"images?|imgs?|jpe?g(images)?|png|photos?|pictures|annotations?|labels?|masks?", re.IGNORECASE
 )
@@ -52,19 +52,20 @@ def images_at(folder: Path) -> bool:
 
 
 def refuse_no_classes(home: Path, names: Collection[str]) -> None:
-    """Raise a DatasetError if all folders with images have names of splits, or all of what holds images.
+    """Raise a DatasetError if folders with images have names of splits, or all of them names of what holds images.
 
     Parameters
     ----------
     home : the folder of the classes.
     names : their names.
     """
-    if any(split_name(name) == "train" for name in names) and all(map(_SPLITS.fullmatch, names)):
+    odd = _splits_in(names)
+    if any(split_name(name) == "train" for name in names) and len(odd) == len(names) > 1:
         raise DatasetError(f"the splits {listed(sorted(names), _SHOWN)} lie deep in other folders; give --root {home}")
-    if names and all(map(_SPLITS.fullmatch, names)):
+    if odd:
         raise DatasetError(
-            f"{home}: {listed(sorted(names), _SHOWN)} are words for splits and not for classes; rename the folder for "
-            "training to train, and others to val or test"
+            f"{home}: {listed(sorted(odd), _SHOWN)} are words for splits and not for classes; rename the folder of the "
+            "images for training to train, and others to val or test"
         )
     if names and all(map(_CONTAINERS.fullmatch, names)):
         raise DatasetError(
@@ -74,7 +75,7 @@ def refuse_no_classes(home: Path, names: Collection[str]) -> None:
 
 
 def doubts(home: Path, classes: Mapping[str, Sequence[Path]], images: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield warnings where folders may not be classes.
+    """Yield warnings where folders may not be classes, or images no photographs.
 
     Parameters
     ----------
@@ -84,28 +85,70 @@ def doubts(home: Path, classes: Mapping[str, Sequence[Path]], images: Mapping[st
     """
     if len(images) == 1:
         yield f"warning: there is one class only in {home}: {next(iter(images))!r}"
-    if odd := [name for name in images if _SPLITS.fullmatch(name)]:
+    if odd := [name for name in images if _WORD.search(name)]:
         yield (
-            f"warning: {listed(odd, _SHOWN)} in {home} are taken for classes; if they are splits, rename them to "
-            "train, val or test"
+            f"warning: {_shown(odd)} in {home} are taken for classes; if they are splits, rename them to train, val or "
+            "test"
         )
     elif odd := [name for name in images if _CONTAINERS.fullmatch(name)]:
         yield f"warning: {listed(odd, _SHOWN)} in {home} may be no classes; give --root the folder of the classes"
     below = {name: _below(classes[name][0], paths) for name, paths in images.items()}
-    if all(below.values()) and len(set().union(*below.values())) > 1:
-        name, folders = next(iter(below.items()))
+    inside = {name: folders - {""} for name, folders in below.items()}
+    for name, folders in inside.items():
+        if copies := sorted(folders & images.keys() - {name}):
+            yield (
+                f"warning: the class {name!r} holds folders with names of classes ({_shown(copies)}): if it is a copy "
+                "of the set, or a folder around it, move it away"
+            )
+    if all("" not in folders for folders in below.values()) and len(set().union(*below.values())) > 1:
+        yield f"warning: all images lie in folders below the classes ({_shown(images)}); {_advice(home, inside)}"
+    if masks := list(_masks(images)):
         yield (
-            f"warning: all images lie in folders below those of the classes ({listed(list(images), _SHOWN)}); if the "
-            f"folders below are the classes ({listed(sorted(folders), _SHOWN)}), give --root {classes[name][0]}"
+            f"warning: images named as masks of others: {len(masks):,}, such as {masks[0]}; leave them out with "
+            "--exclude, or move them away"
         )
 
 
+def _advice(home: Path, inside: Mapping[str, set[str]]) -> str:
+    """Say how to go on where the folders below those of the classes may be the classes."""
+    if common := set.intersection(*inside.values()):
+        roots = " or ".join(os.fspath(home / name) for name in list(inside)[:_SHOWN])
+        return f"if the folders below are the classes ({_shown(common)}), choose one of these with --root: {roots}"
+    names = _shown(set().union(*inside.values()))
+    return (
+        f"if the folders below are the classes ({names}), move them up into one folder, or list the images with build "
+        "table or an --adapter"
+    )
+
+
+def _shown(names: Collection[str]) -> str:
+    return listed(sorted(names), _SHOWN)
+
+
+def _splits_in(names: Collection[str]) -> list[str]:
+    """Names that are words for splits: val or test alone, or train and one of them as parts of names."""
+    found = {name: _WORD.search(name) for name in names}
+    kinds = {bool(word[1]) for word in found.values() if word}
+    exact = [name for name in names if split_name(name) in ("val", "test")]
+    return [name for name, word in found.items() if word] if len(kinds) == 2 else exact
+
+
 def _below(folder: Path, paths: Sequence[str]) -> set[str]:
-    """Names of the folders in a folder that hold all images; none if an image lies in it directly."""
-    start, found = len(os.fspath(folder / "x")) - 1, set()
-    for path in paths:
-        name, below, _ = path[start:].partition(os.sep)
-        if not below:
-            return set()
-        found.add(name)
-    return found
+    """Names of the folders in a folder that hold its images; "" stands for the folder itself."""
+    start = len(os.fspath(folder / "x")) - 1
+    rest = (path[start:].partition(os.sep) for path in paths)
+    return {name if below else "" for name, below, _ in rest}
+
+
+def _masks(images: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield the images whose name is that of another image and a word such as mask."""
+    for paths in images.values():
+        suspects = [(path, match[1]) for path in paths if (match := _MASK.fullmatch(_stem(path)))]
+        if suspects:
+            stems = {os.path.splitext(path)[0] for path in paths}  # noqa: PTH122 - text, not paths
+            folders = ((path, os.path.join(os.path.dirname(path), stem)) for path, stem in suspects)  # noqa: PTH118, PTH120
+            yield from (path for path, other in folders if other in stems)
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path[path.rfind(os.sep) + 1 :])[0]  # noqa: PTH122

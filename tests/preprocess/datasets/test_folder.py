@@ -129,11 +129,11 @@ def test_folders_that_only_hold_the_classes_are_passed(tmp_path, files, classes)
     [
         (
             ("c/a/1.png", "gray/a/1.png", "gray/b/1.png"),
-            "folders below are the classes (a), give --root ROOT/c",
+            "folders below are the classes (a), choose one of these with --root: ROOT/c or ROOT/gray",
         ),
         (
             ("train/a/p/1.png", "train/b/q/2.png"),
-            "folders below are the classes (p), give --root ROOT/train/a",
+            "folders below are the classes (p, q), move them up into one folder, or list",
         ),
         (("seg_train/1.png", "seg_pred/1.png"), "seg_train in ROOT are taken for classes; if they are splits, rename"),
         (("Train Images/1.png", "b/1.png"), "Train Images in ROOT are taken for classes; if they are splits, rename"),
@@ -145,7 +145,7 @@ def test_classes_that_may_be_none_are_told(tmp_path, files, warning):
     assert warning.replace("ROOT", str(tmp_path)) in noted(tree(tmp_path, *files))
 
 
-@pytest.mark.parametrize(
+USUAL = pytest.mark.parametrize(
     "files",
     [
         ("a/1.png", "b/1.png"),
@@ -154,6 +154,34 @@ def test_classes_that_may_be_none_are_told(tmp_path, files, warning):
         ("train/a/1.png", "train/contest/1.png", "test/a/1.png", "test/contest/1.png"),
     ],
 )
+
+
+def test_steam_trains_and_test_tubes_are_classes(tmp_path):
+    listing = DATASETS["folder"].find(tree(tmp_path, "steam_train/1.png", "bullet_train/1.png", "bus/1.png"))
+    assert listing.classes == ("bullet_train", "bus", "steam_train")
+
+
+@pytest.mark.parametrize(
+    ("files", "warning"),
+    [
+        (("a/1.png", "a/1_mask.png", "b/2 (0).png", "b/2 (0)_mask_1.png"), "named as masks of others: 2, such as"),
+        (("a/x.png", "a/x-segmentation.png", "b/1.png"), "named as masks of others: 1, such as ROOT/a/x-seg"),
+        (
+            ("yes/1.png", "no/1.png", "all/yes/1.png", "all/no/1.png"),
+            "class 'all' holds folders with names of classes",
+        ),
+    ],
+)
+def test_masks_and_copies_of_the_set_are_told(tmp_path, files, warning):
+    assert warning.replace("ROOT", str(tmp_path)) in noted(tree(tmp_path, *files))
+
+
+@pytest.mark.parametrize("files", [("a/mask_1.png", "b/mask.png"), ("face_mask/1.png", "no_mask/1_mask.png")])
+def test_masks_that_are_of_no_image_are_images(tmp_path, files):
+    assert "masks of others" not in noted(tree(tmp_path, *files))
+
+
+@USUAL
 def test_usual_classes_raise_no_doubt(tmp_path, files):
     assert noted(tree(tmp_path, *files)) == ""
 
@@ -162,7 +190,9 @@ def test_usual_classes_raise_no_doubt(tmp_path, files):
     ("files", "message"),
     [
         (("train_mini/1.png", "val/1.png", "public_test/1.png"), "public_test, train_mini, val are words for splits"),
-        (("Final_Training/1.png", "Final_Test/1.png"), "rename the folder for training to train"),
+        (("rps/1.png", "test/1.png", "val/1.png"), "test, val are words for splits"),
+        (("rps/1.png", "rps-test-set/1.png", "rps-train/1.png"), "rps-test-set, rps-train are words for splits"),
+        (("Final_Training/1.png", "Final_Test/1.png"), "rename the folder of the images for training to train"),
         (("images/1.png", "annotations/2.png"), "annotations, images hold images but are no names of classes"),
         (("train/images/1.png", "val/images/1.png"), "train: images hold images .* build table --table FILE"),
     ],

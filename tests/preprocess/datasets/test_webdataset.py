@@ -226,13 +226,13 @@ def test_what_is_left_out_is_counted(tmp_path):
     samples = [{"__key__": f"{n}", "png": b"", "cls": f"{n % 2}", "mask.png": b""} for n in range(9)]
     del samples[0]["cls"], samples[5]["png"], samples[5]["mask.png"], samples[7]["mask.png"]
     samples[8]["cls"] = "-1"
-    path = write(tmp_path / "x.tar", *samples)
+    path = write(tmp_path / "raw" / "x.tar", *samples)
     with tarfile.open(path, "a") as tar:
         for name, kind in (("link.png", tarfile.SYMTYPE), ("README", tarfile.REGTYPE), ("dev.png", tarfile.CHRTYPE)):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/passwd"
             tar.addfile(info, io.BytesIO(b""))
-    listing = find_webdataset(tmp_path)
+    listing = find_webdataset(tmp_path / "raw")
     assert [each.key for each in listing.splits["train"]] == ["1.png", "2.png", "3.png", "4.png", "6.png", "7.png"]
     assert listing.notes[1:] == (
         "not stored: the members .mask.png (6); the store has no place for masks and texts",
@@ -245,7 +245,9 @@ def test_what_is_left_out_is_counted(tmp_path):
         "images without a label": (2, "x.tar: 0 (mask.png, png)"),  # and the one with -1
         "samples without an image": (1, "x.tar: 5"),
     }
-    done = here("build", "webdataset", "--root", tmp_path, "--out", tmp_path / "no.h5", "--split", "train", "--dry-run")
+    done = here(
+        "build", "webdataset", "--root", tmp_path / "raw", "--out", tmp_path / "no.h5", "--split", "train", "--dry-run"
+    )
     assert "left out of" in done.output
     assert "2 images without a label, such as x.tar: 0" in done.output
 

@@ -12,8 +12,9 @@ from preprocess.text import listed
 
 _DEEPEST = 5  # folders that hold nothing but the next one
 _SHOWN = 5
-_WORD = re.compile(r"(?<![a-z])(?:(train(?:ing)?)|test(?:ing)?|val(?:id(?:ation)?)?|eval)(?![a-z])", re.IGNORECASE)
-_MASK = re.compile(r"(.+?)[ _.-]*(?:mask|seg|segmentation|groundtruth|gt|trimap|label)s?[ _.-]*\d*", re.IGNORECASE)
+_WORD = re.compile(r"(?<![a-z])(?:(train|test)(?:ing)?|val(?:id(?:ation)?)?|eval)(?![a-z])", re.IGNORECASE)
+_MASKS = ("mask", "seg", "segmentation", "groundtruth", "gt", "trimap", "label")
+_MASK = re.compile(rf"(.+?)[ _.-]*(?:{'|'.join(_MASKS)})s?[ _.-]*\d*", re.IGNORECASE)
 _CONTAINERS = re.compile(
     r"images?|imgs?|jpe?g(images)?|png|photos?|pictures|annotations?|labels?|masks?", re.IGNORECASE
 )
@@ -100,7 +101,13 @@ def doubts(home: Path, classes: Mapping[str, Sequence[Path]], images: Mapping[st
                 f"warning: the class {name!r} holds folders with names of classes ({_shown(copies)}): if it is a copy "
                 "of the set, or a folder around it, move it away"
             )
-    if all("" not in folders for folders in below.values()) and len(set().union(*below.values())) > 1:
+    names = set().union(*below.values())
+    if all(map(_CONTAINERS.fullmatch, names)) and len(names) > 1:
+        yield (
+            f"warning: the classes hold folders called {_shown(names)}, whose images are all taken; move away what is "
+            "no photograph, such as masks"
+        )
+    elif "" not in names and len(names) > 1:
         yield f"warning: all images lie in folders below the classes ({_shown(images)}); {_advice(home, inside)}"
     if masks := list(_masks(images)):
         yield (
@@ -126,11 +133,11 @@ def _shown(names: Collection[str]) -> str:
 
 
 def _splits_in(names: Collection[str]) -> list[str]:
-    """Names that are words for splits: val or test alone, or train and one of them as parts of names."""
+    """Names that are words for splits: val or test alone, or two of the three as parts of names."""
     found = {name: _WORD.search(name) for name in names}
-    kinds = {bool(word[1]) for word in found.values() if word}
+    kinds = {(word[1] or "val").lower() for word in found.values() if word}
     exact = [name for name in names if split_name(name) in ("val", "test")]
-    return [name for name, word in found.items() if word] if len(kinds) == 2 else exact
+    return [name for name, word in found.items() if word] if len(kinds) > 1 else exact
 
 
 def _below(folder: Path, paths: Sequence[str]) -> set[str]:
@@ -143,6 +150,9 @@ def _below(folder: Path, paths: Sequence[str]) -> set[str]:
 def _masks(images: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Yield the images whose name is that of another image and a word such as mask."""
     for paths in images.values():
+        text = "\n".join(paths).lower()
+        if not any(word in text for word in _MASKS):  # most classes: a million names in no time
+            continue
         suspects = [(path, match[1]) for path in paths if (match := _MASK.fullmatch(_stem(path)))]
         if suspects:
             stems = {os.path.splitext(path)[0] for path in paths}  # noqa: PTH122 - text, not paths

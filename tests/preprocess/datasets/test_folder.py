@@ -156,15 +156,16 @@ USUAL = pytest.mark.parametrize(
 )
 
 
-def test_steam_trains_and_test_tubes_are_classes(tmp_path):
-    listing = DATASETS["folder"].find(tree(tmp_path, "steam_train/1.png", "bullet_train/1.png", "bus/1.png"))
-    assert listing.classes == ("bullet_train", "bus", "steam_train")
+def test_steam_trains_are_classes(tmp_path):
+    names = ("bullet_train", "bus", "steam_train", "training shoe")
+    assert DATASETS["folder"].find(tree(tmp_path, *(f"{name}/1.png" for name in names))).classes == names
 
 
 @pytest.mark.parametrize(
     ("files", "warning"),
     [
         (("a/1.png", "a/1_mask.png", "b/2 (0).png", "b/2 (0)_mask_1.png"), "named as masks of others: 2, such as"),
+        (("a/images/1.png", "a/masks/1.png", "b/images/2.png"), "the classes hold folders called images, masks, whose"),
         (("a/x.png", "a/x-segmentation.png", "b/1.png"), "named as masks of others: 1, such as ROOT/a/x-seg"),
         (
             ("yes/1.png", "no/1.png", "all/yes/1.png", "all/no/1.png"),
@@ -191,7 +192,10 @@ def test_usual_classes_raise_no_doubt(tmp_path, files):
     [
         (("train_mini/1.png", "val/1.png", "public_test/1.png"), "public_test, train_mini, val are words for splits"),
         (("rps/1.png", "test/1.png", "val/1.png"), "test, val are words for splits"),
-        (("rps/1.png", "rps-test-set/1.png", "rps-train/1.png"), "rps-test-set, rps-train are words for splits"),
+        (
+            ("rps/1.png", "rps-test-set/1.png", "rps-valid/1.png"),
+            "rps-test-set, rps-valid are words for splits",
+        ),
         (("Final_Training/1.png", "Final_Test/1.png"), "rename the folder of the images for training to train"),
         (("images/1.png", "annotations/2.png"), "annotations, images hold images but are no names of classes"),
         (("train/images/1.png", "val/images/1.png"), "train: images hold images .* build table --table FILE"),

@@ -28,8 +28,13 @@ def note_lacking(classes: Sequence[str], found: Collection[str], where: str, fir
 
 
 def note_odd(classes: int, images: int, column: str) -> list[str]:
-    """Return a warning if the labels of a column tell nothing apart, or everything; ``images`` are those of train."""
+    """Return a warning if the labels of a column tell nothing apart, or everything; ``images`` are those of train.
+
+    ``column`` is empty if the labels are folders of paths.
+    """
     if images < 2 or classes not in (1, images):
         return []
     what = "all images are of one class" if classes == 1 else "every image has a class of its own"
+    if not column:
+        return [f"warning: {what}; if folders are no labels, write the label into each line: 'path label'"]
     return [f"warning: {what}; if column {shown_name(column)!r} is not that of the labels, choose with --label"]

@@ -139,10 +139,14 @@ class _Guess:
     def __init__(self, probe: _Probe, root: Path, request: Request) -> None:
         self.table, self.found, self.root, self.request = probe.table, probe.found, root, request
         first = self.table.first[0][1]
+        if self.table.folders:
+            self.found = (self.found[0], (Way(root), 0))
         self.header = self.table.names is None and self._has_header(first)
         self.names = self.table.names or (
             tuple(first) if self.header else tuple(str(place + 1) for place in range(len(first)))
         )
+        if self.table.folders:
+            self.names = (self.names[0], "folder")
         self.rows = [cells for _, cells in self.table.first[int(self.header) :]]
         self.notes: list[str] = []
         if not self.rows:
@@ -314,15 +318,14 @@ class _Guess:
         return repr(self.names[place][:_LONGEST]) if named else self.names[place]
 
     def _told(self, image: int, labels: tuple[int, ...], split: int | None, way: Way | Lookup) -> tuple[str, ...]:
-        form = (
-            f"cells separated by {self.table.form}, {'' if self.header else 'no '}header line; "
-            if self.table.form
-            else ""
-        )
+        cells = "one column" if self.table.folders else f"cells separated by {self.table.form}"
+        form = f"{cells}, {'' if self.header else 'no '}header line; " if self.table.names is None else ""
         how = f" ({shown_name(str(way))})" if str(way) else ""
         divided = "no split" if split is None else f"split from {self._name(split)}"
         named = listed([self._name(place) for place in labels], _SHOWN)
         label = named if len(labels) == 1 else f"the columns of 0 and 1 {named}"
+        if self.table.folders and labels == (1,):
+            label = "the folders of the paths"
         guessed = (
             f"{self.table.path.name}: {form}images from column {self._name(image)}{how}, labels from {label}, {divided}"
         )

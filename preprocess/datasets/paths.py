@@ -19,6 +19,12 @@ def clean(cell: str) -> str:
     return cell.strip().replace("\\", "/")
 
 
+def last_folder(cell: str) -> str:
+    """Return the name of the last folder of a path; empty if it has none, or no name."""
+    folder = clean(cell).rpartition("/")[0].rpartition("/")[2]
+    return "" if folder in (".", "..") else folder
+
+
 def is_address(cell: str) -> bool:
     """Whether a cell is an address of the web or of a bucket."""
     return _ADDRESS.match(cell) is not None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from preprocess.datasets.base import SPLITS, split_name
+from preprocess.datasets.paths import last_folder
 from preprocess.datasets.tree import suffix_of
 from preprocess.errors import DatasetError
 from preprocess.formats import HEAD, format_of, suffixes
@@ -44,6 +45,7 @@ class Table:
     first : the first rows.
     read : (columns) -> all rows with the cells of these columns, by their places. Raises DatasetError.
     notes : what was left out.
+    folders : whether the file has one column, of paths; a second cell holds the name of a path's last folder.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Table:
     first: tuple[Row, ...]
     read: Callable[[tuple[int, ...]], Iterator[Row]]
     notes: tuple[str, ...] = ()
+    folders: bool = False
 
     @property
     def unit(self) -> str:
@@ -115,7 +118,14 @@ def _open_text(path: Path, data: bytes) -> tuple[Table, ...]:
         line = next((line.strip() for line in opened(skipped) if line.strip()), "")
         if not line:
             raise DatasetError(f"{path} has no lines; {_KINDS}")
-        raise DatasetError(f"{path} has only one column, it begins {line[:_SHOWN]!r}; {_KINDS}")
+        read = _reader(path, lambda: _with_folders(opened(skipped)), skipped)
+        first = _first(read(None))
+        if not _has_folders([cells for _, cells in first]):
+            raise DatasetError(
+                f"{path} has only one column, it begins {line[:_SHOWN]!r}; {_KINDS}; each line needs a label: 'path "
+                "label', or a path with a folder of that name"
+            )
+        tables = [Table(path, "", None, first, read, notes, folders=True)]
     return tuple(tables)
 
 
@@ -224,6 +234,19 @@ _FORMS: dict[str, Callable[[TextIO], Iterator[Row]]] = {
     "the last two white spaces": _words(lambda line: line.rsplit(None, 2)),
     "the first white space": _words(lambda line: line.split(None, 1)),
 }
+
+
+def _with_folders(text: TextIO) -> Iterator[Row]:
+    """Lines as paths, and the names of their last folders."""
+    for number, line in enumerate(text, start=1):
+        cell = line.strip().strip('"')
+        yield number, [cell, last_folder(cell)]
+
+
+def _has_folders(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether all paths, but perhaps that of a header line, have a folder, and these do not say only the split."""
+    folders = [folder for _, folder in (rows[1:] if rows and not rows[0][1] else rows)]
+    return bool(folders) and all(folders) and any(split_name(folder) not in SPLITS for folder in folders)
 
 
 def _is_possible(name: str, first: tuple[Row, ...]) -> bool:

@@ -105,7 +105,8 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
     rows, undivided = _divided(rows, request)
     rows, notes = _labelled(rows, request)
     classes, label_of, told = _classes(rows, tables[0].label_names)
-    odd = note_odd(len(classes), rows.splits.count("train"), listed(tables[0].label_names, _SHOWN))
+    column = "" if tables[0].table.folders else listed(tables[0].label_names, _SHOWN)
+    odd = note_odd(len(classes), rows.splits.count("train"), column)
     lacking = _compare(rows, classes, label_of)
     rows = rows.taken(lambda place: request.wants(rows.splits[place]))
     samples: dict[str, list[Sample]] = {split: [] for split in _ordered(rows.splits)}
@@ -138,6 +139,8 @@ def _read(tables: tuple[Columns, ...], named: Sequence[str]) -> _Rows:
             rows.images.append(clean(cells[0]))
             rows.labels.append(texts.setdefault(label, normalize("NFC", label)))
             rows.splits.append(texts.setdefault(cells[end], cells[end]) if cells[end:] else word)
+    if any(each.table.folders for each in tables):
+        _refuse_merged(rows)
     if odd := [place for place, label in enumerate(rows.labels) if label == _SEVERAL]:
         raise DatasetError(
             f"{rows.path}: expected one 1 and else 0 in the columns {listed(tables[0].label_names, _SHOWN)}, which are "
@@ -145,6 +148,19 @@ def _read(tables: tuple[Columns, ...], named: Sequence[str]) -> _Rows:
             "these rows, or name a column of labels with --label"
         )
     return rows
+
+
+def _refuse_merged(rows: _Rows) -> None:
+    """Refuse folders of one name in different folders, which may be classes of their own: church/out and shop/out."""
+    first: dict[str, str] = {}
+    for place, (image, label) in enumerate(zip(rows.images, rows.labels, strict=True)):
+        above = "/".join(part for part in image.split("/")[:-1] if split_name(part) not in SPLITS)
+        if (other := first.setdefault(label, above)) != above:
+            raise DatasetError(
+                f"{rows.path}: labels are the last folders of the paths, but {shown_name(label)!r} may be two classes: "
+                f"{shown_name(other)!r} and {shown_name(above)!r} in {rows.where([place])}; write the label into each "
+                "line: 'path label'"
+            )
 
 
 def _marked(names: Sequence[str], cells: Sequence[str]) -> str:

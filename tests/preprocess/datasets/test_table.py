@@ -619,6 +619,50 @@ def test_names_that_two_tables_share_are_refused_without_a_root(tmp_path):
         find_all(tmp_path, {"meta/train.txt": "0.png a\n", "meta/val.txt": "0.png a\n"})
 
 
+def test_a_list_of_one_column_has_its_labels_in_the_folders_of_its_paths(tmp_path):
+    files(tmp_path, ["images/pie/1.jpg", "images/cake/2.jpg", "images/pie/3.jpg", "images/cake/4.jpg"])
+    tables = {"meta/train.txt": "pie/1\ncake/2\n", "meta/test.txt": "pie/3\ncake/4\n"}
+    listing = find_all(tmp_path, tables)
+    assert rows(listing) == [
+        ("train", "images/pie/1.jpg", "pie"),
+        ("train", "images/cake/2.jpg", "cake"),
+        ("test", "images/pie/3.jpg", "pie"),
+        ("test", "images/cake/4.jpg", "cake"),
+    ]
+    assert (
+        "train.txt: one column, no header line; images from column 1, labels from the folders of the paths, no split"
+        in (listing.notes)
+    )
+
+
+def test_a_list_of_one_column_may_have_a_header_line(tmp_path):
+    listing = find(
+        files(tmp_path, ["cat/1.jpg", "test/cat/2.jpg", "dog/1.jpg"]), "path\ncat/1.jpg\ntest/cat/2.jpg\ndog/1.jpg\n"
+    )
+    assert [name for _, _, name in rows(listing)] == ["cat", "cat", "dog"]
+    warning = (
+        "warning: all images are of one class; if folders are no labels, write the label into each line: 'path label'"
+    )
+    assert find(tmp_path, "path\ncat/1.jpg\ntest/cat/2.jpg\n").notes[-1] == warning
+
+
+ONE_COLUMN = {
+    "no folders": ("1.jpg\n2.jpg\n", "has only one column, it begins '1.jpg'"),
+    "splits": ("train/1.jpg\ntest/2.jpg\n", "each line needs a label: 'path label'"),
+    "a path without its folder": ("a/1.jpg\n" * 60 + "2.jpg\n", "no label in line 61, of train"),
+    "folders of one name": (
+        "c/church/out/1.jpg\ns/shop/out/1.jpg\n",
+        "'out' may be two classes: 'c/church/out' and 's/shop/out' in line 2; write the label into each line",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_COLUMN)
+def test_lists_of_one_column_whose_folders_are_no_labels_are_refused(tmp_path, kind):
+    table, told = ONE_COLUMN[kind]
+    assert told in refused(files(tmp_path, [*TWO, "1.jpg", "2.jpg"]), table, "list.txt")
+
+
 # ------------------------------------------------------------------------------------------------------------ files
 
 
@@ -810,7 +854,7 @@ BROKEN = {
     "nothing": (b"", "is empty; expected a table as CSV, TSV or Parquet"),
     "blank lines": (b"\n \r\n", "has no lines"),
     "names alone": (b"path,label\n", "has a header line, but no rows below it"),
-    "one column": (b"path\na/1.jpg\n", "has only one column, it begins 'path'"),
+    "one column": (b"path\n1.jpg\n", "has only one column, it begins 'path'"),
     "Latin-1": (
         "path,label\na/1.jpg,\xfcber\n".encode("latin-1"),
         "line 2: not UTF-8 text (Latin-1?): save it as UTF-8",

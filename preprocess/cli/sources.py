@@ -119,7 +119,7 @@ def source_of(dataset: str, given: Given, splits: str | None = None) -> "Source"
         raise click.BadParameter(
             f"folder {shown_name(root)} {what}{did_you_mean(root, Path.is_dir)}", param_hint="--root"
         )
-    request = Request(chosen, given.table, given.image, given.label, column)
+    request = Request(chosen, given.table, given.image, given.label, column, given.root is not None)
     return Source(dataset, adapter, root, request, rule)
 
 

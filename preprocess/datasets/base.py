@@ -48,6 +48,7 @@ class Request:
         other splits need may be missing.
     table : tables of images; only for adapters that take them.
     image, label, split : names of their columns; None to guess them.
+    rooted : whether the user named the root.
     """
 
     splits: tuple[str, ...] | None = None
@@ -55,6 +56,7 @@ class Request:
     image: str | None = None
     label: str | None = None
     split: str | None = None
+    rooted: bool = False
 
     def wants(self, split: str) -> bool:
         """Whether a split is asked for."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from unicodedata import normalize
 
 from preprocess.datasets.base import SPLITS, Request, split_name
-from preprocess.datasets.lookup import Lookup, beside, end_of, look_up
-from preprocess.datasets.paths import Way, clean, find_way, is_same, names_folder
+from preprocess.datasets.lookup import Lookup, beside, end_of, look_up, may_look_beside
+from preprocess.datasets.paths import Way, clean, find_way, names_folder
 from preprocess.datasets.rows import Table
 from preprocess.datasets.tree import suffix_of
 from preprocess.errors import DatasetError
@@ -109,17 +109,17 @@ def choose_columns(tables: Sequence[Table], root: Path, request: Request) -> Col
     folder = tables[0].path.parent
     probes = [_Probe(table, tuple(find_way(root, folder, cells) for cells in _cells(table))) for table in tables]
     if not any(hits for probe in probes for _, hits in probe.found):
-        probes = _looked_up(tables, root)
+        probes = _looked_up(tables, root, request)
     best = max(probes, key=lambda probe: probe.score)
     return _Guess(best, root, request).columns()
 
 
-def _looked_up(tables: Sequence[Table], root: Path) -> list[_Probe]:
-    """Take cells for ends of paths under the root, or if there are none, of paths beside the folder of the table."""
+def _looked_up(tables: Sequence[Table], root: Path, request: Request) -> list[_Probe]:
+    """Take cells for ends of paths under the root, or if there are none, of paths beside a folder of tables."""
     columns = [_cells(table) for table in tables]
     lookup = Lookup(root, look_up(root, (cell for table in columns for cells in table for cell in cells)))
     hits = [[lookup.hits(cells) for cells in table] for table in columns]
-    if not any(map(any, hits)) and is_same(root, tables[0].path.parent):
+    if not any(map(any, hits)) and may_look_beside(root, request):
         hits = [[len(cells) * bool(beside(root, map(end_of, cells[1:]))) for cells in table] for table in columns]
     return [
         _Probe(table, tuple((lookup, count) for count in counts)) for table, counts in zip(tables, hits, strict=True)

@@ -2,16 +2,22 @@
 
 import os
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.datasets.paths import ABSOLUTE, Way, is_address
+from preprocess.datasets.base import Request
+from preprocess.datasets.paths import ABSOLUTE, Way, common_folder, is_address, is_same
 from preprocess.datasets.tree import folders_in, suffix_of, walk
 from preprocess.formats import suffixes
 
 _BESIDE = 100  # folders beside the root that are looked into
+# Folders of tables, in small letters: the images of the set may be beside them.
+_PARTS = re.compile(
+    r"annos?|annotations?|labels?|meta|metadata|lists?|splits?|partitions?|csv|tables?|gt|ground_?truth"
+)
 
 Found = Mapping[str, Sequence[str]]  # the end of a path -> the files that have it, relative to the root
 
@@ -110,6 +116,12 @@ def folders_with_all(found: Found) -> list[str]:
 def folders_of(found: Found) -> Counter:
     """Count the files by their folders, relative to the root, of a listing that has one for each end."""
     return Counter(posixpath.dirname(keys[0]) for keys in found.values())
+
+
+def may_look_beside(root: Path, request: Request) -> bool:
+    """Whether a root is a folder for tables that nobody named: the images of the set may be beside it."""
+    is_default = not request.rooted and is_same(root, common_folder(request.table))
+    return is_default and _PARTS.fullmatch(root.absolute().name.lower()) is not None
 
 
 def beside(root: Path, ends: Iterable[str]) -> list[Path]:

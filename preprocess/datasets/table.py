@@ -12,8 +12,18 @@ from unicodedata import normalize
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, Sample, split_name
 from preprocess.datasets.classes import note_lacking, note_odd, refuse_unlearnt
 from preprocess.datasets.columns import FLAGS, FOLDERS, Columns, choose_columns, squashed, truth
-from preprocess.datasets.lookup import Found, Lookup, beside, end_of, folders_of, folders_with_all, in_the_root, look_up
-from preprocess.datasets.paths import better_root, clean, common_folder, is_address, is_inside, is_same, names_folder
+from preprocess.datasets.lookup import (
+    Found,
+    Lookup,
+    beside,
+    end_of,
+    folders_of,
+    folders_with_all,
+    in_the_root,
+    look_up,
+    may_look_beside,
+)
+from preprocess.datasets.paths import better_root, clean, common_folder, is_address, is_inside, names_folder
 from preprocess.datasets.rows import open_table
 from preprocess.errors import DatasetError, MissingDataError, PreprocessError
 from preprocess.text import listed, shown_name
@@ -23,8 +33,6 @@ _LONGEST = 100  # characters of a cell in a message
 _SEVERAL = "\0"  # the label of a row that has not one; no text has this letter
 _LINE = 1 << 32  # more than the number of any line
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-# Folders of tables, in small letters: the images of the set may be beside them.
-_PARTS = re.compile(r"annos?|annotations?|labels?|meta|metadata|lists?|splits?|csv|tables?|gt|ground_?truth")
 _NUMBER = re.compile(r"([+-]?(?:0|[1-9]\d{0,14}))(?:\.0+)?")  # 3, and 3.0 as pandas writes it
 
 
@@ -110,7 +118,7 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
     lacking = _compare(rows, classes, label_of)
     rows = rows.taken(lambda place: request.wants(rows.splits[place]))
     samples: dict[str, list[Sample]] = {split: [] for split in _ordered(rows.splits)}
-    keys, found = _keys(rows, root)
+    keys, found = _keys(rows, root, may_look_beside(root, request))
     for key, label, split in zip(keys, rows.labels, rows.splits, strict=True):
         samples[split].append(Sample(key, label_of[label], root / key))
     inside = [os.path.relpath(path, root) for path in request.table]
@@ -313,8 +321,11 @@ def _ordered(splits: Iterable[str]) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------- files
 
 
-def _keys(rows: _Rows, root: Path) -> tuple[list[str], list[str]]:
-    """Return the paths of the files, relative to the root, and notes; all of them exist."""
+def _keys(rows: _Rows, root: Path, near: bool) -> tuple[list[str], list[str]]:
+    """Return the paths of the files, relative to the root, and notes; all of them exist.
+
+    ``near`` says whether errors may advise folders beside the root.
+    """
     _refuse_rows(rows, "no path of an image", "write their paths, or delete these rows", lambda image: not image)
     _refuse_rows(
         rows,
@@ -323,12 +334,12 @@ def _keys(rows: _Rows, root: Path) -> tuple[list[str], list[str]]:
         is_address,
     )
     ways = [each.way for each in rows.tables]
-    lookup, notes = _looked_up(rows, root)
+    lookup, notes = _looked_up(rows, root, near)
     ways = [lookup if isinstance(way, Lookup) else way for way in ways]
     keys = [ways[number // _LINE].key(image) for number, image in zip(rows.numbers, rows.images, strict=True)]
     missing = [place for place, key in enumerate(keys) if not _is_file(root, key)]
     if missing:
-        raise DatasetError(_advise(rows, root, keys, missing))
+        raise DatasetError(_advise(rows, root, keys, missing, near))
     seen: dict[str, int] = {}
     repeated = [place for place, key in enumerate(keys) if seen.setdefault(key, place) != place]
     if repeated:
@@ -349,7 +360,7 @@ def _refuse_rows(rows: _Rows, what: str, remedy: str, is_odd: Callable[[str], bo
         raise DatasetError(f"{rows.path}: {what} in {rows.where(odd)}; {remedy}")
 
 
-def _looked_up(rows: _Rows, root: Path) -> tuple[Lookup, list[str]]:
+def _looked_up(rows: _Rows, root: Path, near: bool) -> tuple[Lookup, list[str]]:
     """Find images by the ends of their paths, where these are not whole: each is there once, or nothing is guessed."""
     rows = rows.taken(lambda place: isinstance(rows.columns(place).way, Lookup))
     if not rows.images:
@@ -357,7 +368,7 @@ def _looked_up(rows: _Rows, root: Path) -> tuple[Lookup, list[str]]:
     found = look_up(root, rows.images)
     direct = in_the_root(found)
     if direct is None:
-        _refuse_choice(rows, root, found)
+        _refuse_choice(rows, root, found, beside(root, found) if near else [])
     found = direct or found
     if not all(found.values()):
         return Lookup(root, found), []
@@ -365,11 +376,9 @@ def _looked_up(rows: _Rows, root: Path) -> tuple[Lookup, list[str]]:
     return Lookup(root, found), [f"{rows.name}: images are looked up by name, in {listed(counts, _SHOWN)}"]
 
 
-def _refuse_choice(rows: _Rows, root: Path, found: Found) -> None:
+def _refuse_choice(rows: _Rows, root: Path, found: Found, near: Sequence[Path]) -> None:
     """Refuse ends of paths that several files have, and images beside the folder of the table that fit as well."""
     twice = [place for place, image in enumerate(rows.images) if len(found.get(end_of(image), ())) > 1]
-    is_part = is_same(root, rows.home) and _PARTS.fullmatch(root.absolute().name.lower())
-    near = beside(root, found) if is_part else []
     if not twice and (not near or not all(found.values())):
         return
     if len(found) < len(rows.images):  # no root gives every row an image of its own
@@ -377,7 +386,7 @@ def _refuse_choice(rows: _Rows, root: Path, found: Found) -> None:
     folders = [root / folder for folder in folders_with_all(found)] if len(found) == len(rows.images) else []
     if not twice:
         inside = listed([shown_name(root / folder) for folder in folders_of(found)], _SHOWN)
-        other = "" if folders else f", or move the table to another folder and say --root {shown_name(root)}"
+        other = "" if folders else f", or say --root {shown_name(root)}"
         raise DatasetError(
             f"{rows.path}: its images may be those in {inside}, or those in "
             f"{listed(list(map(shown_name, near)), _SHOWN)}; choose with {_roots(folders, near)}{other}"
@@ -402,24 +411,24 @@ def _roots(*folders: Sequence[Path]) -> str:
     return listed([f"--root {shown_name(folder)}" for each in folders for folder in each], _SHOWN)
 
 
-def _advise(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]) -> str:
+def _advise(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int], near: bool) -> str:
     shown = [f"{rows.where([place])}: {shown_name(keys[place][:_LONGEST])}" for place in missing[:_SHOWN]]
     more = f"\n  and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
     outside = any(not is_inside(keys[place]) for place in missing)
     return (
         f"{rows.path}: {len(missing):,} of {len(keys):,} images {'are not' if outside else 'are missing'} under "
-        f"{root}:\n  " + "\n  ".join(shown) + f"{more}\n" + _remedy(rows, root, keys, missing)
+        f"{root}:\n  " + "\n  ".join(shown) + f"{more}\n" + _remedy(rows, root, keys, missing, near)
     )
 
 
-def _remedy(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]) -> str:
+def _remedy(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int], near: bool) -> str:
     if all(names_folder(root, rows.images[place]) for place in missing[:_SHOWN]):
         return f"these are folders, {FOLDERS}"
     found: dict[str, list[str]] = {}
     with suppress(OSError, PreprocessError):  # of a folder that cannot be walked
         found = look_up(root, rows.images)
     folders = [root / folder for folder in folders_with_all(found)] if len(found) == len(set(rows.images)) else []
-    if is_same(root, rows.home) and not folders:
+    if near and not folders:
         folders = beside(root, map(end_of, rows.images))
     if not folders and (other := better_root(root, rows.home, rows.images, keys)):
         folders = [other]

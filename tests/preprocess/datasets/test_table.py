@@ -715,7 +715,7 @@ def test_missing_files_are_listed_by_line(tmp_path):
 ELSEWHERE = {
     "below": (["a/1.jpg", "deep/in/a/1.jpg", "deep/in/b/2.jpg"], PLAIN, "list.csv", "", "deep/in"),
     "beside": (["images/a/1.jpg", "images/b/2.jpg"], PLAIN, "meta/list.csv", "meta", "images"),
-    "ids beside": (["q/x1.jpg", "q/x2.jpg"], "id,label\nx1,cat\nx2,dog\n", "w/list.csv", "w", "q"),
+    "ids beside": (["q/x1.jpg", "q/x2.jpg"], "id,label\nx1,cat\nx2,dog\n", "lists/list.csv", "lists", "q"),
     "above": (TWO, PLAIN, "data/list.csv", "data", ""),
     "outside": (
         ["q/a/1.jpg", "q/b/2.jpg"],
@@ -789,6 +789,22 @@ def test_masks_in_the_folder_of_the_table_are_not_taken_for_the_images_beside_it
     for root in roots:
         listing = find(tmp_path, table, "annotations/list.txt", Path(root), label="2")
         assert [(each.key, each.label) for each in listing.splits["train"]] == [("A_1.png", 0), ("A_2.png", 1)]
+
+
+def test_a_folder_of_tables_that_is_named_as_the_root_is_not_looked_beside(tmp_path):
+    names = [f"{folder}/{cell}" for folder in ("labels/masks", "images") for cell in ("1.png", "2.png")]
+    (home := files(tmp_path, names) / "labels").joinpath("list.txt").write_text("1 x\n2 y\n")
+    with pytest.raises(DatasetError, match=r"or those in .*images; choose with --root"):
+        DATASETS["table"].find(home, Request(table=(home / "list.txt",)))
+    listing = DATASETS["table"].find(home, Request(table=(home / "list.txt",), rooted=True))
+    assert [key for _, key, _ in rows(listing)] == ["masks/1.png", "masks/2.png"]
+
+
+@pytest.mark.parametrize(("folder", "rooted"), [("leaves", False), ("labels", True)])
+def test_missing_images_are_not_advised_to_be_those_of_another_set(tmp_path, folder, rooted):
+    files(tmp_path, ["other/1.jpg", "other/2.jpg"])
+    told = refused(tmp_path, "id,species\n1,oak\n2,elm\n", f"{folder}/list.csv", tmp_path / folder, rooted=rooted)
+    assert told.endswith("give the folder that the paths start from with --root, or another column with --image")
 
 
 # Files, and a table whose rows are each one of them, in this order.

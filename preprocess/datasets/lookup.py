@@ -54,10 +54,11 @@ class Lookup:
 
 
 def end_of(cell: str) -> str:
-    """Return a clean cell as the end of a path; empty if it is none."""
-    if not cell or is_address(cell):
+    """Return a clean cell, without a ``/`` at its start, as the end of a path; empty if it is none."""
+    path = cell.lstrip("/")
+    if not path or is_address(cell):
         return ""
-    path = posixpath.normpath(cell)
+    path = posixpath.normpath(path)
     return "" if ABSOLUTE.match(path) or path.split("/", 1)[0] in (".", "..") else path
 
 

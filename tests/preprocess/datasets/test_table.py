@@ -724,6 +724,13 @@ ELSEWHERE = {
         "x",
         "q",
     ),
+    "a slash at the start beside": (
+        ["q/a/1.jpg", "q/b/2.jpg"],
+        "/a/1.jpg cat\n/b/2.jpg dog\n",
+        "meta/l.txt",
+        "meta",
+        "q",
+    ),
     "absolute": (
         ["q/a/1.jpg", "q/b/2.jpg"],
         "path,label\nHOME/q/a/1.jpg,cat\nHOME/q/b/2.jpg,dog\n",
@@ -816,6 +823,7 @@ SPREAD = {
     "ids with folders from the root": (["pie/1.jpg", "cake/2.JPG"], "pie/1\tcat\n./cake/2\tdog\n"),
     "paths from a folder below": (["deep/in/a/1.jpg", "deep/in/b/2.jpg"], PLAIN),
     "a suffix in the name": (["p/x.1.jpg", "q/x.2.jpg"], "id,label\nx.1,cat\nx.2,dog\n"),
+    "a slash at the start": (["large/a/b/1.jpg", "large/a/c/1.jpg"], "/a/b/1.jpg cat\n/a/c/1.jpg dog\n"),
     "a file named as the header": (["p/image.png", "p/1.png", "p/2.png"], "image,label\n1,cat\n2,dog\n"),
 }
 

@@ -179,7 +179,9 @@ class _Guess:
         asked = {name for name in (self.request.image, self.request.label, self.request.split) if name} - numbers
         if not asked.isdisjoint(first) or not _KNOWN.isdisjoint(map(squashed, first)):
             return True
-        return self._is_new(first) and any(len(column) > 1 and all(map(_is_image, column[1:])) for column in cells)
+        return self._is_new(first) and (
+            any(len(column) > 1 and all(map(_is_image, column[1:])) for column in cells) or _names_numbers(cells)
+        )
 
     def _is_new(self, first: Sequence[str]) -> bool:
         """Whether cells are as names of columns are: no paths, and no value that a column has."""
@@ -270,7 +272,7 @@ class _Guess:
             raise DatasetError(
                 "; ".join(
                     (
-                        f"{self.table.path}: no column is known to hold {what}",
+                        f"{self.table.path}: no column is known to hold {what}{self._none_exist(option)}",
                         self._listed(),
                         self._folders(option),
                         *self.table.notes,
@@ -289,7 +291,14 @@ class _Guess:
         for place, column in enumerate(self._columns()):
             if option == "--image" and all("/" in cell and names_folder(self.root, cell) for cell in column):
                 return f"column {self._name(place)} names folders, {FOLDERS}"
+        if self._none_exist(option):
+            return "say --image NAME, or add a column of their paths to the table"
         return f"say {option} NAME"
+
+    def _none_exist(self, option: str) -> str:
+        if option != "--image" or any(hits for _, hits in self.found) or self.table.names is not None:
+            return ""  # images may be inside of Parquet
+        return f", and none names files that exist under {shown_name(self.root)}"
 
     def _same_files(self, places: list[int]) -> bool:
         if any(place >= len(self.found) or not self.found[place][1] for place in places):
@@ -335,6 +344,16 @@ class _Guess:
 def truth(cell: str) -> bool | None:
     """Read yes or no as people write them; None for anything else."""
     return _TRUTH.get(re.sub(r"\.0+$", "", cell.lower()))
+
+
+def _names_numbers(columns: Sequence[Sequence[str]]) -> bool:
+    """Whether the first cells are words, and below most of them are only numbers."""
+    numbers = [len(column) > 1 and all(map(_is_number, column[1:])) for column in columns]
+    return 2 * sum(numbers) > len(numbers) and not any(_is_number(column[0]) for column in columns)
+
+
+def _is_number(cell: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+(\.\d*)?", cell) is not None
 
 
 def _is_known(name: str) -> bool:

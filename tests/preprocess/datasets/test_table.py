@@ -271,6 +271,15 @@ def test_columns_that_cannot_be_told_are_listed_with_the_option(tmp_path, kind):
     assert all(repr(name) in message or f"({name!r})" in message for name in table.splitlines()[0].split(","))
 
 
+def test_a_table_without_images_says_so_and_names_its_columns(tmp_path):
+    table = "suite_id,sample_id,code,value,character\n1,1,1,0,x\n1,2,10,9,y\n"
+    assert refused(files(tmp_path, ["data/input_1_1_1.jpg"]), table) == (
+        f"{tmp_path}/list.csv: no column is known to hold images, and none names files that exist under {tmp_path}; "
+        "its columns are 'suite_id', 'sample_id', 'code', 'value', 'character'; say --image NAME, or add a column of "
+        "their paths to the table"
+    )
+
+
 def test_two_columns_with_the_same_files_are_one(tmp_path):
     table = "filename,path,label\na/1.jpg,./a/1.jpg,cat\nb/2.jpg,./b/2.jpg,dog\n"
     assert rows(find(files(tmp_path), table)) == CAT_AND_DOG

@@ -106,6 +106,9 @@ def _open_text(path: Path, data: bytes) -> tuple[Table, ...]:
 
     skipped, separator = _preamble(opened())
     notes = (f"{path.name}: left out {skipped} lines of comments at its start",) if skipped and not separator else ()
+    if counted := _count_of_rows(opened(skipped)):
+        skipped += 1
+        notes += (f"{path.name}: left out line {skipped}, the number {counted} of its rows",)
     tables = []
     for name, rows in _FORMS.items():
         if separator and name != separator:
@@ -160,6 +163,14 @@ def _preamble(text: TextIO) -> tuple[int, str]:
             break
         skipped += 1
     return skipped, ""
+
+
+def _count_of_rows(text: TextIO) -> str:
+    """Return the first line if it is the number of those that follow, with or without a header line."""
+    first = next(text, "").strip()
+    if not re.fullmatch(r"[1-9]\d{0,8}", first):
+        return ""
+    return first if sum(bool(line.strip()) for line in text) - int(first) in (0, 1) else ""
 
 
 def _reader(path: Path, rows: Callable[[], Iterator[Row]], skipped: int) -> Callable[..., Iterator[Row]]:
@@ -245,7 +256,8 @@ def _with_folders(text: TextIO) -> Iterator[Row]:
 
 def _has_folders(rows: Sequence[Sequence[str]]) -> bool:
     """Whether all paths, but perhaps that of a header line, have a folder, and these do not say only the split."""
-    folders = [folder for _, folder in (rows[1:] if rows and not rows[0][1] else rows)]
+    has_header = bool(rows) and not rows[0][1] and not rows[0][0].isdigit()
+    folders = [folder for _, folder in rows[has_header:]]
     return bool(folders) and all(folders) and any(split_name(folder) not in SPLITS for folder in folders)
 
 

@@ -155,6 +155,19 @@ def test_parquet_without_its_library_names_it(tmp_path, monkeypatch):
     assert refused(tmp_path, b"PAR1", "x.parquet").endswith("Parquet tables need pyarrow: pip install pyarrow")
 
 
+@pytest.mark.parametrize("names", ["", "image_name  category_label\n"])
+def test_a_first_line_that_is_the_number_of_rows_is_left_out(tmp_path, names):
+    table = f"2\n{names}a/1.jpg   cat \nb/2.jpg   dog \n\n"
+    listing = find(files(tmp_path), table, "list.txt")
+    assert rows(listing) == CAT_AND_DOG
+    assert listing.notes[0] == "list.txt: left out line 1, the number 2 of its rows"
+    assert "has only one column, it begins '4'" in refused(tmp_path, table.replace("2", "4", 1), "list.txt")
+
+
+def test_lines_are_counted_with_one_that_is_left_out(tmp_path):
+    assert "line 3: b/3.jpg" in refused(files(tmp_path), "2\na/1.jpg cat\nb/3.jpg dog\n", "list.txt")
+
+
 LISTS = {
     "paths with blanks": (["my pets/1.jpg", "my pets/2.jpg"], "my pets/1.jpg cat\nmy pets/2.jpg dog\n"),
     "classes with blanks": (["1.jpg", "2.jpg"], "1.jpg golden retriever\n2.jpg cat\n"),

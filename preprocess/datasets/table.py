@@ -115,6 +115,7 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
     classes, label_of, told = _classes(rows, tables[0].label_names)
     column = "" if tables[0].table.folders else listed(tables[0].label_names, _SHOWN)
     odd = note_odd(len(classes), rows.splits.count("train"), column)
+    several = _note_several(rows)
     lacking = _compare(rows, classes, label_of)
     rows = rows.taken(lambda place: request.wants(rows.splits[place]))
     samples: dict[str, list[Sample]] = {split: [] for split in _ordered(rows.splits)}
@@ -127,7 +128,16 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
         {split: tuple(each) for split, each in samples.items()},
         undivided=undivided,
         tables=tuple(root / path for path in inside if not path.startswith("..")),
-        notes=(*(note for each in tables for note in each.notes), *said, *found, *odd, *told, *notes, *lacking),
+        notes=(
+            *(note for each in tables for note in each.notes),
+            *said,
+            *found,
+            *odd,
+            *several,
+            *told,
+            *notes,
+            *lacking,
+        ),
     )
 
 
@@ -300,6 +310,20 @@ def _classes(rows: _Rows, columns: Sequence[str]) -> tuple[tuple[str, ...], dict
         notes[0] += f"; there are {len(used):,}: class {used[0]} has label 0, class {used[-1]} label {len(used) - 1}"
     found = {text: label_of[int(match[1])] for text, match in numbers.items() if int(match[1]) in label_of}
     return tuple(map(str, used)), found, notes
+
+
+def _note_several(rows: _Rows) -> list[str]:
+    """Return a warning of cells that hold several labels, which other rows have alone; each such cell is a class."""
+    counts = Counter(rows.labels)
+    parts = {label: list(map(str.strip, re.split(r"[|;,]", label))) for label in counts}
+    several = [label for label, each in parts.items() if len(each) > 1 and all(part in counts for part in each)]
+    if not several:
+        return []
+    return [
+        f"warning: {rows.name}: {sum(counts[label] for label in several):,} of {len(rows.labels):,} rows have several "
+        f"labels in one cell, such as {shown_name(several[0][:_LONGEST])!r}; one label per image is read: each such "
+        "cell is a class of its own, unless you delete these rows"
+    ]
 
 
 def _compare(rows: _Rows, classes: Sequence[str], label_of: dict[str, int]) -> list[str]:

@@ -369,6 +369,17 @@ def test_a_class_that_train_lacks_is_refused_and_one_that_test_lacks_is_said(tmp
     )
 
 
+@pytest.mark.parametrize(("mark", "warned"), [("|", True), (", ", True), (" or ", False)])
+def test_cells_of_several_labels_are_warned_of(tmp_path, mark, warned):
+    labels = ["cat", "dog", f"cat{mark}dog", f"cat{mark}cow"]
+    table = "path;label\n" + "".join(f"{place}.jpg;{label}\n" for place, label in enumerate([*labels, labels[2]]))
+    notes = find(files(tmp_path, [f"{place}.jpg" for place in range(5)]), table).notes
+    told = (
+        f"warning: list.csv: 2 of 5 rows have several labels in one cell, such as 'cat{mark}dog'; one label per image"
+    )
+    assert any(note.startswith(told) for note in notes) == warned
+
+
 # Tables with a column of 0 and 1 for each class; a/1.jpg is of the first class, b/2.jpg of the last.
 ONE_HOT = {
     "Roboflow": ("filename, zebra, cow, ape\na/1.jpg, 1, 0, 0\nb/2.jpg, 0, 0, 1\n", "'zebra', 'cow', 'ape'"),

@@ -162,10 +162,29 @@ class _Guess:
         elif split in labels:
             split = None
         if len({image, *labels, split}) < 2 + len(labels):
-            raise DatasetError(f"--image, --label and --split name one column twice; {self._listed()}")
+            raise DatasetError(self._twice(image, labels, split))
         way = self.found[image][0] if image < len(self.found) and self.found[image][1] else Way(self.root)
         return Columns(
             self.table, self.names, self.header, image, labels, split, way, self._told(image, labels, split, way)
+        )
+
+    def _twice(self, image: int, labels: tuple[int, ...], split: int | None) -> str:
+        """Say which options, or guesses, name one column."""
+        taken = (("--image", self.request.image, (image,)), ("--label", self.request.label, labels))
+        taken += (("--split", self.request.split, () if split is None else (split,)),)
+        uses = [
+            (option, asked is None, place)
+            for option, asked, places in taken
+            for place in places
+            if sum(place in others for _, _, others in taken) > 1
+        ]
+        guessed = [option for option, is_guess, _ in uses if is_guess]
+        if not guessed:
+            return f"--image, --label and --split name one column twice; {self._listed()}"
+        given = ", ".join(option for option, is_guess, _ in uses if not is_guess)
+        return (
+            f"{self.table.path}: {given} names column {self._name(uses[0][2])}, which is also guessed for "
+            f"{', '.join(guessed)}; choose with {', '.join(f'{option} NAME' for option in guessed)}; {self._listed()}"
         )
 
     def _has_header(self, first: Sequence[str]) -> bool:

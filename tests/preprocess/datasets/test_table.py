@@ -302,6 +302,10 @@ def test_two_columns_with_the_same_files_are_one(tmp_path):
     ("wanted", "told"),
     [
         ({"label": "labl"}, "no column 'labl' for --label; did you mean 'label'?; its columns are 'path', 'label'"),
+        (
+            {"label": "path"},
+            "--label names column 'path', which is also guessed for --image; choose with --image NAME; its columns are",
+        ),
         ({"image": "label", "label": "label"}, "--image, --label and --split name one column twice"),
     ],
 )

@@ -38,7 +38,7 @@ _LABELS = _words(
     "target targets"
 )
 _NUMBERS = _words("y classid labelid categoryid targetid classidx labelidx classindex labelindex classnumber")
-_SPLITS = _words("split splits set subset dataset datasplit partition fold phase usage")
+SPLIT_NAMES = _words("split splits set subset dataset datasplit partition fold phase usage")
 # Columns of yes and no: the splits that they mean.
 FLAGS = {
     **dict.fromkeys(("istrain", "istraining", "istrainingimage", "train", "traintestsplit"), ("train", "test")),
@@ -47,7 +47,7 @@ FLAGS = {
 }
 FOLDERS = "and labels of folders are not read: write a row for each image in them"  # of a column
 _TRUTH = {**dict.fromkeys(("1", "true", "t", "yes", "y"), True), **dict.fromkeys(("0", "false", "f", "no", "n"), False)}
-_KNOWN = _IMAGES | _IDS | _LABELS | _NUMBERS | _SPLITS | FLAGS.keys()
+_KNOWN = _IMAGES | _IDS | _LABELS | _NUMBERS | SPLIT_NAMES | FLAGS.keys()
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class _Guess:
     def _split(self, image: int) -> int | None:
         if self.request.split is not None:
             return self._asked(self.request.split, "--split")
-        named = [place for place in self._named(_SPLITS | FLAGS.keys()) if place != image]
+        named = [place for place in self._named(SPLIT_NAMES | FLAGS.keys()) if place != image]
         fit = [place for place in named if self._share_of_splits(place)]
         for place in named:
             if place not in fit:
@@ -373,6 +373,16 @@ def _names_numbers(columns: Sequence[Sequence[str]]) -> bool:
 
 def _is_number(cell: str) -> bool:
     return re.fullmatch(r"[+-]?\d+(\.\d*)?", cell) is not None
+
+
+def meant_splits(name: str, values: Iterable[str]) -> dict[str, str]:
+    """Return the split that each value of a column means: also yes and no, if its name is that of a flag."""
+    flag = FLAGS.get(squashed(name))
+    found = {}
+    for value in values:
+        yes = truth(value) if flag else None
+        found[value] = split_name(value) if flag is None or yes is None else flag[not yes]
+    return found
 
 
 def _is_known(name: str) -> bool:

@@ -7,7 +7,7 @@ code of a data set is run, and nothing is downloaded.
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,8 +23,10 @@ from preprocess.datasets.shards import (
     by_split,
     number_labels,
     refuse_unknown_splits,
+    split_in,
     unique,
 )
+from preprocess.datasets.split_column import Words, compare, divide, may_divide, word
 from preprocess.datasets.tree import walk
 from preprocess.errors import DatasetError, MissingDataError
 from preprocess.inputs import check_relative, confined
@@ -50,6 +52,7 @@ class _Entry(NamedTuple):
     boxes: Any = None
     edges: tuple[Any, Any] = (None, None)  # width and height, if the table says so
     held: Row | None = None  # the image, if the table holds it
+    words: Words = ()  # what columns of splits say
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class _Columns:
     names: tuple[str, ...] | None  # of classes
     boxes: str = ""
     edges: tuple[str, ...] = ()  # columns of width and height
+    splits: tuple[tuple[str, tuple[str, ...] | None], ...] = ()  # columns that may divide, and names of their numbers
     note: tuple[str, ...] = field(compare=False, default=())
 
 
@@ -87,18 +91,25 @@ def find_hf(root: Path, request: Request = EVERYTHING) -> Listing:
     Parameters
     ----------
     root : the folder.
-    request : ``image`` and ``label`` are names of columns.
+    request : ``image``, ``label`` and ``split`` are names of columns.
 
     Raises
     ------
     MissingDataError : there is no such data set.
     DatasetError : a file is damaged, no column of images or labels can be told, or labels have no class.
+
+    Notes
+    -----
+    Where no file names a split, a column such as ``split`` whose values all are words for train, val and test divides
+    the rows.
     """
     if not root.is_dir():
         raise MissingDataError(f"there is no folder {root}")
     for read in (_saved_dict, _saved, _metadata, _data_files):
         if found := read(root, request):
             return found
+    if request.split is not None:
+        raise DatasetError(f"{root} has no tables, and so no column {shown_name(request.split)!r} for --split")
     listing = find_folder(root, request)
     return replace(listing, notes=("no tables: read as a folder of images by class", *listing.notes))
 
@@ -116,6 +127,8 @@ def _saved_dict(root: Path, request: Request) -> Listing | None:
         if split_name(name) in splits:
             raise DatasetError(f"{table}: two splits are both {split_name(name)}; save the data set with other names")
         splits[split_name(name)] = _folder_of(table, name)
+    if _is_to_divide(root, splits, request):
+        return _list(root, {"train": _saved_split(next(iter(splits.values())))}, request, True, [table])
     known = {name: splits[name] for name in SPLITS if name in splits}
     if request.splits is None and (others := [name for name in splits if name not in known]):
         wanted = ",".join(known) or others[0]
@@ -127,6 +140,16 @@ def _saved_dict(root: Path, request: Request) -> Listing | None:
     needed = {name: folder for name, folder in splits.items() if request.wants(name) or name == "train"}
     read = {name: _saved_split(folder) for name, folder in needed.items()}
     return _list(root, read, request, tables=[table])
+
+
+def _is_to_divide(root: Path, splits: Collection[str], request: Request) -> bool:
+    """Whether a column that is asked for is to divide the only split that files name."""
+    if request.split is not None and len(splits) > 1:
+        raise DatasetError(
+            f"{root} is divided by the names of its files already, into {', '.join(map(shown_name, splits))}; "
+            f"leave out --split {shown_name(request.split)}"
+        )
+    return request.split is not None
 
 
 def _folder_of(table: Path, name: str) -> Path:
@@ -143,7 +166,7 @@ def _saved(root: Path, request: Request) -> Listing | None:
         return None
     name = _json(table).get("_split")
     split = split_name(name) if isinstance(name, str) else ""
-    if split in SPLITS:
+    if split in SPLITS and request.split is None:
         refuse_unknown_splits(table.parent, {split: table}, request)
         return _list(root, {split: _saved_split(table.parent)}, request)
     return _list(root, {"train": _saved_split(table.parent)}, request, undivided=True)
@@ -169,7 +192,10 @@ def _data_files(root: Path, request: Request) -> Listing | None:
     files = sorted(Path(level.path, name) for level in walk(root) for name in level.files if name.endswith(_DATA))
     if not files:
         return None
-    splits, undivided = by_split(root, files, request)
+    named = dict.fromkeys(split_in(path.relative_to(root)) or "no split" for path in files)
+    splits, undivided = (
+        ({"train": files}, True) if _is_to_divide(root, named, request) else by_split(root, files, request)
+    )
     for split, mine in splits.items():
         if len(folders := sorted({path.parent for path in mine})) > 1 and (undivided or request.wants(split)):
             raise DatasetError(
@@ -202,7 +228,8 @@ def _list(
     inputs += [path.parent / name for path in inputs for name in ("state.json", "dataset_info.json")]
     used = tuple(path for path in dict.fromkeys(inputs) if path.exists())
     homes = {split: (*mine.homes, root) for split, mine in splits.items()}
-    return _Rows(root, homes, request, undivided, columns.boxes).listing(entries, columns.names, columns.note, used)
+    rows = _Rows(root, homes, request, undivided, columns.boxes)
+    return rows.divided_listing(entries, columns.names, columns.note, used)
 
 
 def _columns(table: ArrowTable | ParquetTable, path: Path, features: Mapping[str, Any], request: Request) -> _Columns:
@@ -218,10 +245,11 @@ def _columns(table: ArrowTable | ParquetTable, path: Path, features: Mapping[str
     boxes = next((name for name in ("objects", "bbox", "bboxes", "boxes") if name in names), "")
     edges = ("width", "height") if {"width", "height"} <= set(names) else ()
     also = f"; {', '.join(more)} may be meant (--label)" if more else ""
+    divide_by = _choose_splits(path, table, (image, label), features, request)
     said = [f"images: column {image}; labels: column {label}{also}"]
     said += [f"not stored: the images of {', '.join(others)}; the store has no place for masks"] if others else []
     leaf, texts = (f"{image}{inner}" if inner is not None else "" for inner in kinds[image])
-    return _Columns(image, leaf, texts, label, classes, boxes, edges, tuple(map(shown_name, said)))
+    return _Columns(image, leaf, texts, label, classes, boxes, edges, divide_by, tuple(map(shown_name, said)))
 
 
 def _features(table: ArrowTable | ParquetTable, path: Path) -> dict[str, Any]:
@@ -319,6 +347,18 @@ def _choose_label(
     return first, [name for name in found if name != first]
 
 
+def _choose_splits(
+    path: Path, table: ArrowTable | ParquetTable, taken: tuple[str, str], features: Mapping[str, Any], request: Request
+) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
+    """Columns that may say the splits, and names of their numbers."""
+    fit = [name for name in table.schema.names if name not in taken and _is_label(table.schema.field(name).type)]
+    found = [name for name in fit if may_divide(name, request)]
+    if request.split is not None and not found:
+        sought = "words for train, val and test, in another column than images and labels"
+        raise DatasetError(f"{path}: --split {shown_name(request.split)}: {_no_column(table, sought)}")
+    return tuple((name, _names(path, features.get(name), name)) for name in found)
+
+
 def _type_of(feature: Any) -> Any:
     return feature.get("_type") if isinstance(feature, dict) else None
 
@@ -330,12 +370,13 @@ def _no_column(table: ArrowTable | ParquetTable, sought: str) -> str:
 
 def _entries(path: Path, columns: _Columns) -> Iterator[_Entry]:
     """Read the rows of a table, without its images."""
-    table = open_table(path, [each for each in (columns.label, columns.texts) if each])
+    table = open_table(path, [each for each in (columns.label, columns.texts, *dict(columns.splits)) if each])
     sizes = table.sizes(columns.leaf) if columns.leaf else [-1] * table.rows
     boxes = table.leaves(columns.boxes)
     boxes = [leaf for leaf in boxes if ".bbox" in leaf] or boxes
     texts = [columns.texts if isinstance(table, ParquetTable) else columns.image] if columns.texts else []
-    wanted = [*texts, columns.label, *boxes, *columns.edges]
+    wanted = [*texts, columns.label, *boxes, *columns.edges, *dict(columns.splits)]
+    shared: dict[Words, Words] = {}
     number = 0
     for batch in table.read(wanted):
         part = {name: batch.column(name) for name in batch.schema.names}
@@ -343,13 +384,15 @@ def _entries(path: Path, columns: _Columns) -> Iterator[_Entry]:
         paths = _texts(part[columns.image]) if columns.texts else [None] * len(labels)
         found = part[columns.boxes].to_pylist() if boxes else [None] * len(labels)
         edges = [part[name].to_pylist() if name in part else [None] * len(labels) for name in ("width", "height")]
-        for text, label, mine, *size in zip(paths, labels, found, *edges, strict=True):
+        cells = [[(name, word(each, names)) for each in _plain(part[name])] for name, names in columns.splits]
+        said = [shared.setdefault(words, words) for words in zip(*cells, strict=True)] or [()] * len(labels)
+        for text, label, mine, words, *size in zip(paths, labels, found, said, *edges, strict=True):
             if text is not None and len(text) > _LONGEST:
                 raise DatasetError(f"{path}: row {number:,} names a path of {len(text):,} characters")
             held = None
             if sizes[number] >= 0 or not text:
                 held = Row("", 0, path, column=columns.leaf, row=number, length=max(sizes[number], 0))
-            yield _Entry(text, label, mine, (size[0], size[1]), held)
+            yield _Entry(text, label, mine, (size[0], size[1]), held, words)
             number += 1
 
 
@@ -385,8 +428,10 @@ def _metadata(root: Path, request: Request) -> Listing | None:
     notes: dict[str, None] = {}
     for table in tables:
         rows = _rows(table)
-        image, label = _named_columns(table, dict.fromkeys(name for row in rows for name in row), request)
+        names = dict.fromkeys(name for row in rows for name in row)
+        image, label = _named_columns(table, names, request)
         notes[f"images: {image}; labels: {label}, of {table.name}"] = None
+        divide_by = [name for name in names if name not in (image, label) and may_divide(name, request)]
         for number, row in enumerate(rows, start=1):
             text = row.get(image)
             if not isinstance(text, str) or not 0 < len(text) < _LONGEST:
@@ -397,9 +442,12 @@ def _metadata(root: Path, request: Request) -> Listing | None:
             path = Path(os.path.relpath(table.parent / text, root))  # a path of the table starts from its folder
             split = next((split_name(part) for part in path.parts[:-1] if split_name(part) in SPLITS), "")
             edges = (row.get("width"), row.get("height"))
-            mine = _Entry(path.as_posix(), None if value == "" else value, row.get("objects"), edges)
+            words = tuple((name, word(row.get(name))) for name in divide_by)
+            mine = _Entry(path.as_posix(), None if value == "" else value, row.get("objects"), edges, words=words)
             entries.setdefault(split, []).append(mine)
     others = entries.pop("", [])
+    if entries and _is_to_divide(root, entries, request):
+        others += entries.popitem()[1]
     undivided = not entries
     if others and not undivided and request.splits is None:
         raise DatasetError(
@@ -410,7 +458,7 @@ def _metadata(root: Path, request: Request) -> Listing | None:
         refuse_unknown_splits(root, entries, request)
     kept = {name: entries[name] for name in SPLITS if name in entries} or {"train": others}
     rows = _Rows(root, dict.fromkeys(kept, (root,)), request, undivided, "objects")
-    return rows.listing(kept, None, tuple(map(shown_name, notes)), tuple(tables))
+    return rows.divided_listing(kept, None, tuple(map(shown_name, notes)), tuple(tables))
 
 
 def _rows(table: Path) -> list[dict[str, Any]]:
@@ -439,13 +487,15 @@ def _rows(table: Path) -> list[dict[str, Any]]:
 def _named_columns(table: Path, names: Mapping[str, None], request: Request) -> tuple[str, str]:
     """The columns of paths and labels of a table of metadata."""
     have = shown_name(listed([str(name)[:60] for name in names], _SHOWN))
-    for option, wanted in (("--image", request.image), ("--label", request.label)):
+    for option, wanted in (("--image", request.image), ("--label", request.label), ("--split", request.split)):
         if wanted is not None and wanted not in names:
             raise DatasetError(f"{table}: {option} {wanted}: the columns are {have}")
     image = request.image or next((name for name in _PATHS if name in names), None)
     label = request.label or next((name for name in LABELS if name in names), None)
     if image is None:
         raise DatasetError(f"{table} has no column file_name; choose one with --image; it has {have}")
+    if request.split in (image, label) and request.split is not None:
+        raise DatasetError(f"{table}: --split {request.split}: this column holds images or labels; name another")
     if label is None:
         raise DatasetError(
             f"{table} has no column of labels such as {', '.join(LABELS[:3])}; it has {have}; choose one with --label, "
@@ -463,6 +513,27 @@ class _Rows:
     request: Request
     undivided: bool
     boxes: str  # column
+
+    def divided_listing(
+        self,
+        entries: dict[str, list[_Entry]],
+        names: Sequence[str] | None,
+        notes: tuple[str, ...],
+        tables: tuple[Path, ...],
+    ) -> Listing:
+        """List the rows, which a column divides where no file names a split."""
+        if not self.undivided:
+            said = (compare(split, {each.words for each in mine}, len(entries) == 1) for split, mine in entries.items())
+            return self.listing(entries, names, (*notes, *(note for each in said for note in each)), tables)
+        division = divide(self.root, {each.words for each in entries["train"]}, self.request)
+        notes = (*notes, *division.notes)
+        if not division.split_of:
+            return self.listing(entries, names, notes, tables)
+        found: dict[str, list[_Entry]] = {split: [] for split in SPLITS if split in division.split_of.values()}
+        for each in entries["train"]:
+            found.setdefault(division.split_of[each.words], []).append(each)
+        homes = dict.fromkeys(found, self.homes["train"])
+        return replace(self, homes=homes, undivided=False).listing(found, names, notes, tables)
 
     def listing(
         self,
@@ -579,5 +650,5 @@ HF = Adapter(
     find=find_hf,
     layout="dataset_dict.json and train/data-00000-of-00001.arrow; data/train-00000-of-00002.parquet; or metadata.csv "
     "beside images",
-    takes=frozenset({"image", "label"}),
+    takes=frozenset({"image", "label", "split"}),
 )

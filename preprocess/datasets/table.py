@@ -11,7 +11,7 @@ from unicodedata import normalize
 
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, Sample, split_name
 from preprocess.datasets.classes import note_lacking, note_odd, refuse_unlearnt
-from preprocess.datasets.columns import FLAGS, FOLDERS, Columns, choose_columns, squashed, truth
+from preprocess.datasets.columns import FOLDERS, Columns, choose_columns, meant_splits, truth
 from preprocess.datasets.lookup import (
     Found,
     Lookup,
@@ -239,7 +239,7 @@ def _divided(rows: _Rows, request: Request) -> tuple[_Rows, bool]:
         return rows, True
     name = None if columns.split is None else columns.names[columns.split]
     what = "the tables" if name is None else f"column {name!r}"
-    words = _words(set(rows.splits), FLAGS.get(squashed(name or "")))
+    words = meant_splits(name or "", set(rows.splits))
     if empty := [place for place, split in enumerate(rows.splits) if not split]:
         raise DatasetError(f"{rows.path}: no split in {what} in {rows.where(empty)}; write train, val or test there")
     known = [split for split in SPLITS if split in words.values()]
@@ -258,15 +258,6 @@ def _divided(rows: _Rows, request: Request) -> tuple[_Rows, bool]:
     named = [words[split] for split in rows.splits]
     rows = _Rows(rows.tables, rows.numbers, rows.images, rows.labels, named)
     return rows.taken(lambda place: named[place] == "train" or request.wants(named[place])), False
-
-
-def _words(values: Iterable[str], flag: tuple[str, str] | None) -> dict[str, str]:
-    """Split by value; ``flag`` holds those that yes and no mean."""
-    found = {}
-    for value in values:
-        yes = truth(value) if flag else None
-        found[value] = split_name(value) if yes is None else flag[not yes]
-    return found
 
 
 def _labelled(rows: _Rows, request: Request) -> tuple[_Rows, list[str]]:

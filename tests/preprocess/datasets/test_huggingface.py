@@ -20,7 +20,8 @@ from preprocess.datasets import DATASETS, Listing, Request
 from preprocess.datasets.huggingface import find_hf
 from preprocess.errors import DatasetError, ImageError, MissingDataError
 from preprocess.inspect.diff import differences
-from tests.preprocess.conftest import SMALL
+from preprocess.store import Store
+from tests.preprocess.conftest import SMALL, here
 
 datasets.disable_progress_bars()
 FEATURES = Features({"image": datasets.Image(), "label": ClassLabel(names=["a", "b"])})
@@ -298,6 +299,152 @@ def test_a_split_of_another_name_is_taken_on_demand(tmp_path):
     assert list(find_hf(tmp_path, Request(splits=("train", "unsupervised"))).splits) == ["train", "unsupervised"]
     with pytest.raises(DatasetError, match="has no split 'test'; it has train, unsupervised"):
         find_hf(tmp_path, Request(splits=("test",)))
+
+
+def keyed(listing: Listing) -> dict[str, list[str]]:
+    return {split: [each.key for each in samples] for split, samples in listing.splits.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("split", ["training", "dev", "test", "Train"]),
+        ("Fold", pa.array(["train", "valid", "TEST", "train"]).dictionary_encode()),
+    ],
+)
+def test_a_column_of_words_for_splits_divides_the_rows(tmp_path, name, cells):
+    table(tmp_path, image=[png(0), png(1), png(2), png(3)], label=["a", "a", "a", "b"], **{name: cells})
+    listing = find_hf(tmp_path)
+    assert listed(listing) == {
+        "train": [("train/a/000000", 0), ("train/b/000001", 1)],
+        "val": [("val/a/000000", 0)],
+        "test": [("test/a/000000", 0)],
+    }
+    assert [each.read() for each in listing.splits["train"]] == [png(0), png(3)]
+    assert not listing.undivided
+    assert f"splits from column '{name}'" in listing.notes
+    assert keyed(find_hf(tmp_path, Request(("test",)))) == {"test": ["test/a/000000"]}
+    with pytest.raises(DatasetError, match="has no split 'extra'; it has"):
+        find_hf(tmp_path, Request(("extra",)))
+
+
+def test_a_saved_column_of_flags_or_of_named_numbers_divides_the_rows(tmp_path):
+    pictures(4, None, is_train=[True, True, False, False]).save_to_disk(tmp_path / "flags")
+    expected = {
+        "train": [("train/0/0.png", 0), ("train/1/1.png", 1)],
+        "test": [("test/0/2.png", 0), ("test/1/3.png", 1)],
+    }
+    assert listed(find_hf(tmp_path / "flags", Request(image="image"))) == expected
+    features = Features({**FEATURES, "set": ClassLabel(names=["test", "train"])})
+    pictures(4, features, set=[1, 1, 0, 0]).save_to_disk(tmp_path / "named")
+    assert keyed(find_hf(tmp_path / "named")) == {
+        "train": ["train/a/0.png", "train/b/1.png"],
+        "test": ["test/a/2.png", "test/b/3.png"],
+    }
+
+
+def test_a_column_with_other_values_is_told_and_read_on_demand(tmp_path):
+    table(tmp_path, image=[png(), png(), png()], label=[0, 0, 0], fold=[1, 2, 3], split=["train", "test", "extra"])
+    listing = find_hf(tmp_path)
+    assert listing.undivided
+    told = "is not read for splits, it has values that are no words for train, val or test"
+    assert listing.notes[1:] == (
+        f"column 'fold' {told}: '1', '2', '3'; to divide by it, write these words there",
+        f"column 'split' {told}: 'extra'; to divide by it, say --split split --splits train,test",
+    )
+    divided = find_hf(tmp_path, Request(("train", "test"), split="split"))
+    assert keyed(divided) == {"train": ["train/0/000000"], "test": ["test/0/000000"]}
+    for split, message in (
+        ("split", "'extra'; write these words, or leave the others out with --splits train,test"),
+        ("fold", "no words for train, val or test: '1', '2', '3'; write these words$"),
+        ("label", "--split label: expected words for train, val and test, in another column"),
+        ("nope", "--split nope: expected words"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            find_hf(tmp_path, Request(split=split))
+
+
+def test_splits_of_files_come_before_a_column(tmp_path):
+    cells = {"image": [png(), png()], "label": [0, 0], "split": ["train", "test"]}
+    table(tmp_path, "train.parquet", **cells)
+    listing = find_hf(tmp_path)
+    assert keyed(listing) == {"train": ["train/0/000000", "train/0/000001"]}
+    assert listing.notes[1] == (
+        "warning: column 'split' is not read, the names of the files say the splits; of train it says test too; "
+        "--split split takes the splits from it"
+    )
+    divided = find_hf(tmp_path, Request(("test",), split="split"))
+    assert keyed(divided) == {"test": ["test/0/000000"]}
+    table(tmp_path, "test.parquet", **cells)
+    assert "of test it says train too" in find_hf(tmp_path).notes[2]
+    with pytest.raises(DatasetError, match="files already, into test, train; leave out --split split"):
+        find_hf(tmp_path, Request(split="split"))
+    (tmp_path / "test.parquet").rename(tmp_path / "cache.parquet")
+    with pytest.raises(DatasetError, match="files already, into no split, train; leave out --split split"):
+        find_hf(tmp_path, Request(split="split"))
+
+
+def test_the_command_keeps_the_rows_of_a_test_split_out_of_train(tmp_path):
+    table(tmp_path / "hf", "train.parquet", image=[png(), png(1)], label=[0, 0], split=["train", "test"])
+    command = (
+        "build",
+        "hf",
+        "--root",
+        tmp_path / "hf",
+        "--out",
+        tmp_path / "x.h5",
+        "--size",
+        16,
+        "--segments",
+        4,
+        "--algorithm",
+        "grid",
+        "--jobs",
+        1,
+    )
+    done = here(*command, "--split", "split")
+    assert done.exit_code == 0, done.output
+    assert Store(tmp_path / "x.h5").splits.keys() == {"train", "test"}
+    (tmp_path / "hf" / "train.parquet").rename(tmp_path / "hf" / "x.parquet")
+    done = here(*command, "--split", "train")
+    assert done.exit_code == 2
+    assert "the images are divided into train, test already" in done.stderr
+
+
+def test_without_tables_there_is_no_column_of_splits(noisy):
+    with pytest.raises(DatasetError, match="has no tables, and so no column 'split' for --split"):
+        find_hf(noisy, Request(split="split"))
+
+
+def test_two_columns_that_divide_in_two_ways_need_a_choice(tmp_path):
+    cells = {"image": [png(), png()], "label": [0, 0], "split": ["train", "test"]}
+    table(tmp_path / "same", **cells, is_test=[0, 1])
+    assert set(find_hf(tmp_path / "same").splits) == {"train", "test"}
+    table(tmp_path / "other", **cells, fold=["train", "val"])
+    with pytest.raises(DatasetError, match="may be in column 'fold' or 'split'; choose with --split NAME"):
+        find_hf(tmp_path / "other")
+    assert set(find_hf(tmp_path / "other", Request(split="fold")).splits) == {"train", "val"}
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_a_column_of_metadata_divides_the_rows(tmp_path, name):
+    rows = [
+        {"file_name": f"{number}.png", "label": "a", "split": split} for number, split in enumerate(["train", "test"])
+    ]
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes(png(number))
+    if name.endswith("csv"):
+        (tmp_path / name).write_text("\n".join(",".join(each) for each in (rows[0], *(row.values() for row in rows))))
+    elif name.endswith("jsonl"):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    expected = {"train": [("0.png", 0)], "test": [("1.png", 0)]}
+    assert listed(find_hf(tmp_path)) == listed(find_hf(tmp_path, Request(split="split"))) == expected
+    with pytest.raises(DatasetError, match="--split label: this column holds images or labels"):
+        find_hf(tmp_path, Request(split="label"))
+    with pytest.raises(DatasetError, match="--split nope: the columns are file_name, label, split"):
+        find_hf(tmp_path, Request(split="nope"))
 
 
 def test_a_test_split_without_labels_is_left_out_with_a_warning(tmp_path):

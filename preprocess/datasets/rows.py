@@ -113,6 +113,7 @@ def _open_text(path: Path, data: bytes) -> tuple[Table, ...]:
     for name, rows in _FORMS.items():
         if separator and name != separator:
             continue
+        rows = _with_blank(rows) if counted and name == "white space" else rows
         read = _reader(path, lambda rows=rows: rows(opened(skipped)), skipped)
         first = _first(read(None))
         if first and _is_possible(name, first):
@@ -232,6 +233,20 @@ def _words(split: Callable[[str], list[str]]) -> Callable[[TextIO], Iterator[Row
     def rows(text: TextIO) -> Iterator[Row]:
         for number, line in enumerate(text, start=1):
             yield number, split(line.strip())
+
+    return rows
+
+
+def _with_blank(split: Callable[[TextIO], Iterator[Row]]) -> Callable[[TextIO], Iterator[Row]]:
+    """Complete a header line that has no name for the first column, as CelebA's."""
+
+    def rows(text: TextIO) -> Iterator[Row]:
+        found = split(text)
+        first = list(islice(found, 2))
+        if len(first) == 2 and len(first[0][1]) + 1 == len(first[1][1]):
+            first[0] = first[0][0], ["", *first[0][1]]
+        yield from first
+        yield from found
 
     return rows
 

@@ -164,6 +164,12 @@ def test_a_first_line_that_is_the_number_of_rows_is_left_out(tmp_path, names):
     assert "has only one column, it begins '4'" in refused(tmp_path, table.replace("2", "4", 1), "list.txt")
 
 
+def test_a_header_line_below_the_number_of_rows_may_lack_the_name_of_the_first_column(tmp_path):
+    table = "2\nMale Young \na/1.jpg -1  1\nb/2.jpg  1  1\n"
+    listing = find(files(tmp_path), table, "list_attr.txt", label="Male")
+    assert rows(listing) == [("train", "a/1.jpg", "-1"), ("train", "b/2.jpg", "1")]
+
+
 def test_lines_are_counted_with_one_that_is_left_out(tmp_path):
     assert "line 3: b/3.jpg" in refused(files(tmp_path), "2\na/1.jpg cat\nb/3.jpg dog\n", "list.txt")
 

@@ -7,15 +7,18 @@ Everything imported here is in memory already: until this module runs, a signal 
 """
 
 import _signal as signal  # the module "signal" defines enumerations first
+import _thread
 import atexit
 import os
 import sys
+import time
 
 LINE = "interrupted; finished work is kept: run the same command to continue"
 CHILD = "LGCOAMIX_CHILD"  # set for a command that another one of ours has started: it speaks for both
 _SHOW_CURSOR = "\x1b[?25h\n"  # a progress bar hides it
 
 _process = None  # the one that runs a command; children that it forks are others
+_main = None  # the thread that runs it, and answers signals
 _line = LINE
 _said = _leaving = False
 _undo = []
@@ -23,8 +26,8 @@ _undo = []
 
 def run(command: object) -> None:
     """Call ``command()``: from here until the process is gone, a signal ends it with one line and 128 + its number."""
-    global _process
-    _process, code = os.getpid(), 1  # that of a traceback
+    global _process, _main
+    _process, _main, code = os.getpid(), _thread.get_ident(), 1  # that of a traceback
     # Registered first, called last: the exit handlers of libraries are done then, and no signal interrupts them.
     atexit.register(lambda: _finish(code))
     _install(_answer)
@@ -59,6 +62,8 @@ class undoing:  # noqa: N801 - a context
         self._undo = undo
 
     def __enter__(self) -> None:
+        while _leaving and _thread.get_ident() != _main:  # another thread would begin what nobody undoes
+            time.sleep(1)
         _undo.append(self._undo)
 
     def __exit__(self, *_: object) -> None:
@@ -121,7 +126,8 @@ def _install(handler: object) -> dict[int, object]:
 
 
 def _clean_up() -> None:
-    for step in (_end_children, *_undo[::-1], lambda: sys.stdout.flush()):
+    # Twice: a thread may have been between what it said it would make, and making it.
+    for step in (_end_children, *_undo[::-1], *_undo[::-1], lambda: sys.stdout.flush()):
         try:
             step()
         except Exception:  # a module half imported, a file in the middle of a write

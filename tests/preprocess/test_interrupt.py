@@ -18,6 +18,10 @@ BODIES = {
     "while it finalises": "weakref.finalize(main, wait)",
     "with a child of its own": "multiprocessing.get_context('fork').Process(target=wait).start()\n    time.sleep(20)",
     "while it writes": "with writing_aside(Path('new/x.txt')) as file:\n        file.write(b'half')\n        wait()",
+    "while a thread is about to write": "ending = threading.Event()\n"
+    "    def write():\n        ending.wait()\n        with writing_aside(Path('x.txt')):\n            time.sleep(20)\n"
+    "    threading.Thread(target=write).start()\n"
+    "    with interrupt.undoing(lambda: (ending.set(), time.sleep(0.3))):\n        wait()",
     "while a thread works": "threading.Thread(target=time.sleep, args=(20,)).start()\n    wait()",
 }
 

@@ -245,3 +245,11 @@ def told(path: Path, kind: type[Exception]) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise kind(f"{path} cannot be read: {reason}; fetch or write it again") from None
+
+
+def plain(array: Any) -> list[Any]:
+    """Values of an array; each text of a dictionary is there once."""
+    if import_pyarrow().types.is_dictionary(array.type):
+        values = array.dictionary.to_pylist()
+        return [None if place is None else values[place] for place in array.indices.to_pylist()]
+    return array.to_pylist()

@@ -26,6 +26,16 @@ class Division:
     notes: tuple[str, ...] = ()
 
 
+def is_to_divide(root: Path, splits: Collection[str], request: Request) -> bool:
+    """Whether a column that is asked for is to divide the only split that files name."""
+    if request.split is not None and len(splits) > 1:
+        raise DatasetError(
+            f"{root} is divided by the names of its files already, into {', '.join(map(shown_name, splits))}; "
+            f"leave out --split {shown_name(request.split)}"
+        )
+    return request.split is not None
+
+
 def may_divide(name: str, request: Request) -> bool:
     """Whether a column is the one that is asked for; where none is, whether it has a usual name."""
     return name == request.split if request.split is not None else squashed(name) in SPLIT_NAMES | FLAGS.keys()

@@ -4,9 +4,10 @@ Only this package reads ``preprocess.store`` for training and, for live maps, ca
 """
 
 from lgcoamix.data.dataset import SuperpixelDataset
+from lgcoamix.data.epoch_batches import EpochBatches
 from lgcoamix.data.live import LiveDataset
 from lgcoamix.data.loader import make_loader, on_device
-from lgcoamix.data.order import EpochBatches, hold_out
+from lgcoamix.data.order import RunBatches, hold_out
 from lgcoamix.data.resident import ResidentDataset
 from lgcoamix.data.windows import View
 
@@ -14,6 +15,7 @@ __all__ = [
     "EpochBatches",
     "LiveDataset",
     "ResidentDataset",
+    "RunBatches",
     "SuperpixelDataset",
     "View",
     "hold_out",

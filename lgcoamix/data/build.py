@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lgcoamix.data import EpochBatches, LiveDataset, ResidentDataset, SuperpixelDataset, View, hold_out, make_loader
+from lgcoamix.data import LiveDataset, ResidentDataset, RunBatches, SuperpixelDataset, View, hold_out, make_loader
 from lgcoamix.data.loader import end_workers
 from lgcoamix.data.resident import resident_bytes
 from lgcoamix.errors import RunError
@@ -27,10 +27,10 @@ class Loaders:
     """The loaders of a run."""
 
     train: DataLoader  # this rank's training batches, in the order of ``batches``
-    batches: EpochBatches
+    batches: RunBatches
     tests: dict[str, DataLoader]  # evaluated after an epoch; validation first, if samples are held out for it
     kind: str  # streaming or resident
-    notices: tuple[str, ...]  # lines for the user: device and kind, classes that a validation share empties
+    notices: tuple[str, ...]  # lines for the user: device and kind, what the run does not see
 
     def close(self) -> None:
         """End all DataLoader workers."""
@@ -60,22 +60,26 @@ def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bo
     SettingsError : resident live maps.
     """
     train = _training_set(store, settings, options, maps)
-    tests, emptied = {}, []
+    tests, unseen = {}, []
     if options.val_fraction:
         kept, held = hold_out(train.labels.numpy(), options.val_fraction)
         if not len(held) or not len(kept):
             raise RunError(
                 f"--val-fraction {options.val_fraction:g} leaves no samples for training or validation; choose another"
             )
-        emptied = list(_emptied(train.labels.numpy(), kept, held, store.classes, options.val_fraction))
+        unseen = list(_emptied(train.labels.numpy(), kept, held, store.classes, options.val_fraction))
         train = _training_set(store, settings, options, maps, kept)
         tests["val"] = _test_set(store, "train", settings, held)
     if store.test_split:
         tests["test"] = _test_set(store, store.test_split, settings)
     size = settings.optim.batch_size
-    batches = EpochBatches(len(train), size, options.seed, ranks.rank, ranks.world)
+    batches = RunBatches(len(train), size, options.seed, ranks.rank, ranks.world)
     if len(batches) == 0:
         raise RunError(f"the split 'train' of {store.path} has {len(train)} sample; a batch needs at least 2")
+    if batches.dropped:
+        unseen.append(
+            "every epoch leaves out one training image, each time another: it would be alone in the last batch"
+        )
     sets: dict[str, SuperpixelDataset | ResidentDataset] = {"train": train, **tests}
     resident, notice = _choose(options.loader, list(sets.values()), ranks.device)
     if resident:
@@ -83,12 +87,12 @@ def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bo
     workers, pin = (0, False) if resident else (options.workers, ranks.device.type == "cuda")
     loaders = {}
     for name, data in sets.items():
-        order = batches if name == "train" else EpochBatches(len(data), size, None, ranks.rank, ranks.world)
+        order = batches if name == "train" else RunBatches(len(data), size, None, ranks.rank, ranks.world)
         loaders[name] = make_loader(data, order, workers, pin)
     kind = "resident" if resident else "streaming"
     if ranks.world > 1:
         notice = f"{ranks.world} x {ranks.device.type}, {kind} loader"
-    return Loaders(loaders.pop("train"), batches, loaders, kind, (notice, *emptied))
+    return Loaders(loaders.pop("train"), batches, loaders, kind, (notice, *unseen))
 
 
 def _emptied(

@@ -33,15 +33,21 @@ class SuperpixelDataset(Dataset):
     store : an open store, or its path.
     split : name of the split.
     view : which windows are shown; None returns the stored image and map.
-    seed : seed of the windows and of the choice of scale.
+    seed : seed of the windows and of the choice of scale, for pairs (epoch, position).
     maps : whether to read superpixel maps.
     subset : (n,) int64 array of sample numbers to keep; None keeps all.
 
     Notes
     -----
-    An index is a position in the subset, or a pair (epoch, position). Window and scale are functions of (seed, epoch,
-    sample number): they do not depend on workers, and any sample of any epoch can be reproduced. The data set may be
-    pickled and forked: each process opens the shards when it first reads them.
+    A sample is (image, map, label), or (image, label) without maps. Window, flip and scale are random:
+
+    - An index that is a position draws them from torch's generator, as torchvision's transforms do: any DataLoader
+      shows new ones in every epoch and in every worker, and ``torch.manual_seed`` repeats them.
+    - A pair (epoch, position), from :class:`EpochBatches`, makes them a function of (seed, epoch, sample number): they
+      do not depend on workers, and any sample of any epoch can be reproduced.
+
+    Positions count within the subset. The data set may be pickled and forked: each process opens the shards when it
+    first reads them.
 
     Examples
     --------
@@ -50,6 +56,10 @@ class SuperpixelDataset(Dataset):
     >>> image, ids, label = dataset[0]
     >>> len(dataset), image.shape, ids.shape, label
     (10, torch.Size([3, 16, 16]), torch.Size([16, 16]), 0)
+    >>> from torch.utils.data import DataLoader
+    >>> images, maps, labels = next(iter(DataLoader(dataset, batch_size=4, shuffle=True)))
+    >>> images.shape, maps.shape, labels.shape
+    (torch.Size([4, 3, 16, 16]), torch.Size([4, 16, 16]), torch.Size([4]))
     """
 
     def __init__(
@@ -74,12 +84,9 @@ class SuperpixelDataset(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: Index) -> tuple[torch.Tensor, torch.Tensor | None, int]:
-        """Read one sample: (3, H, W) uint8 image, (H, W) ids or None, label."""
-        if not isinstance(index, tuple) and not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {len(self)} samples")
-        batch = self.__getitems__([index])
-        return batch.images[0], None if batch.maps is None else batch.maps[0], int(batch.labels[0])
+    def __getitem__(self, index: Index) -> tuple:
+        """Read one sample: (3, H, W) uint8 image, (H, W) ids unless ``maps`` is False, label."""
+        return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[Index]) -> Batch:
         """Read a batch, shard by shard.
@@ -91,6 +98,10 @@ class SuperpixelDataset(Dataset):
         Returns
         -------
         Batch of (B, 3, H, W) uint8 images in channels-last memory order, (B, H, W) ids and (B,) labels.
+
+        Raises
+        ------
+        IndexError : no such position.
         """
         draws = self.draw(indices)
         images, ids = self.shown(draws)
@@ -99,12 +110,23 @@ class SuperpixelDataset(Dataset):
 
     def draw(self, indices: Sequence[Index]) -> Draws:
         """Draw scales and windows for some samples, without reading them."""
-        pairs = np.array([index if isinstance(index, tuple) else (0, index) for index in indices]).reshape(-1, 2)
-        samples = self.samples[pairs[:, 1]]
+        epochs, positions = split_indices(indices, len(self))
+        samples = self.samples[positions]
         weights = np.cumsum([scale.weight for scale in self.store.scales])
-        chance = uniforms("scale", self.seed, pairs[:, 0], samples, 1)[:, 0] * weights[-1]
+        chance = self._uniforms("scale", epochs, samples, 1, self.with_maps)[:, 0] * weights[-1]
         scales = np.minimum(np.searchsorted(weights, chance, side="right"), len(weights) - 1)
-        return Draws(samples, scales, uniforms("window", self.seed, pairs[:, 0], samples, DRAWS))
+        random = self.view is not None and self.view.train
+        return Draws(samples, scales, self._uniforms("window", epochs, samples, DRAWS, random))
+
+    def _uniforms(
+        self, name: str, epochs: np.ndarray | None, samples: np.ndarray, count: int, needed: bool
+    ) -> np.ndarray:
+        """Draw numbers in [0, 1) for each sample: (n, count) float64 array, of the epoch or of torch's generator."""
+        if epochs is not None:
+            return uniforms(name, self.seed, epochs, samples, count)
+        if not needed:  # draws nothing from torch's generator, which others use too
+            return np.zeros((len(samples), count))
+        return torch.rand(len(samples), count, dtype=torch.float64).numpy()
 
     @cached_property
     def count(self) -> int:
@@ -140,3 +162,17 @@ class SuperpixelDataset(Dataset):
         if ids is None:
             return shown, None
         return shown, [show_map(own, windows[i], size, self.store.sentinel) for i, own in enumerate(ids)]
+
+
+def split_indices(indices: Sequence[Index], length: int) -> tuple[np.ndarray | None, np.ndarray]:
+    """Split indices into epochs, None if they are plain positions, and positions: (n,) int64 arrays.
+
+    Raises
+    ------
+    IndexError : a position is not within ``length`` samples.
+    """
+    numbers = np.array(indices, dtype=np.int64)
+    epochs, positions = (None, numbers) if numbers.ndim == 1 else (numbers[:, 0], numbers[:, 1])
+    for position in positions[(positions < -length) | (positions >= length)].tolist():
+        raise IndexError(f"index {position} is out of range for {length} samples")
+    return epochs, positions % length

@@ -11,7 +11,7 @@ from multiprocessing.queues import Queue
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lgcoamix.data.order import EpochBatches
+from lgcoamix.data.epoch_batches import EpochBatches
 from lgcoamix.errors import RunError
 from lgcoamix.ops.batch import Batch
 
@@ -21,7 +21,7 @@ _GRACE = 20  # seconds that a worker keeps running after SIGTERM
 def make_loader(
     dataset: Dataset, batches: EpochBatches, workers: int, pin_memory: bool = False, start: str | None = None
 ) -> DataLoader:
-    """Build a DataLoader that yields batches.
+    """Build a DataLoader that yields whole :class:`Batch` objects; torch's own, with its defaults, gives tuples.
 
     Parameters
     ----------

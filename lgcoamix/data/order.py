@@ -1,4 +1,4 @@
-"""The order of samples: a function of (seed, epoch), independent of the number of workers."""
+"""The batches of our own runs, and the samples that they hold out."""
 
 import copy
 from collections.abc import Iterator
@@ -6,56 +6,33 @@ from itertools import pairwise
 from typing import Self
 
 import numpy as np
-import torch
-from torch.utils.data import Sampler
 
+from lgcoamix.data.epoch_batches import EpochBatches
 from lgcoamix.ops.seeding import derive_seed
 
 
-class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, position) pairs. Before iterating, set ``epoch``, and ``first`` to skip batches.
+class RunBatches(EpochBatches):
+    """The batches of our own runs: they begin where they are told to, and processes share each by weight.
+
+    Before iterating, set ``epoch``, and ``first`` to skip batches. A last batch of a single sample is dropped, as
+    BatchNorm cannot use it.
 
     Parameters
     ----------
-    length : number of samples.
-    batch_size : B of all ranks together; a last batch of a single sample is dropped, as BatchNorm cannot use it.
-    seed : seed of the order; None keeps every sample in order, for evaluation.
-    rank, world : this process and the number of processes. The order does not depend on them: in training the ranks
-        share every batch; in evaluation each takes every ``world``-th sample.
-
-    Examples
-    --------
-    >>> from lgcoamix import EpochBatches
-    >>> [len(batch) for batch in EpochBatches(length=10, batch_size=4, seed=0)]
-    [4, 4, 2]
-    >>> list(EpochBatches(length=3, batch_size=2, seed=None))
-    [[(0, 0), (0, 1)], [(0, 2)]]
+    length, batch_size, seed, rank, world : see :class:`EpochBatches`.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int | None, rank: int = 0, world: int = 1) -> None:
-        self.length, self.batch_size, self.seed = length, batch_size, seed
-        self.rank, self.world = rank, world
+        super().__init__(length, batch_size, seed, rank, world)
         self.epoch = self.first = 0
 
-    def __len__(self) -> int:
-        if self.seed is None:
-            return -(-len(range(self.rank, self.length, self.world)) // self.batch_size)
-        full, rest = divmod(self.length, self.batch_size)
-        return full + (rest > 1)
-
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        if self.seed is None:
-            positions = range(self.rank, self.length, self.world)
-        else:
-            generator = torch.Generator().manual_seed(derive_seed("order", self.seed, self.epoch))
-            positions = torch.randperm(self.length, generator=generator).tolist()
-        for number in range(self.first, len(self)):
-            batch = positions[number * self.batch_size : (number + 1) * self.batch_size]
-            if self.seed is not None:
-                begin, end = self._share(number)
-                # A rank without a share still takes part, with two samples of weight 0.
-                batch = batch[begin:end] or batch[:2]
-            yield [(self.epoch, position) for position in batch]
+        return self.batches(self.epoch, self.first)
+
+    @property
+    def dropped(self) -> int:
+        """Number of samples that each epoch leaves out: 0 or 1."""
+        return int(self.length % self.batch_size == 1 < self.batch_size)
 
     def at(self, epoch: int, first: int = 0, rank: int | None = None) -> Self:
         """Copy the order, to start at another epoch or batch, or for another rank."""
@@ -71,6 +48,16 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         """This rank's share of batch ``number``, in [0, 1]."""
         begin, end = self._share(number)
         return (end - begin) / self.size(number)
+
+    def _count(self) -> int:
+        full, rest = divmod(self.length, self.batch_size)
+        return full + (rest > 1)
+
+    def _cut(self, number: int) -> slice:
+        begin, end = self._share(number)
+        start = number * self.batch_size
+        # A rank without a share still takes part, with two samples of weight 0.
+        return slice(start + begin, start + end) if end > begin else slice(start, start + 2)
 
     def _share(self, number: int) -> tuple[int, int]:
         shares = split_evenly(self.size(number), self.world)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from lgcoamix.data.dataset import Index, SuperpixelDataset
+from lgcoamix.data.dataset import Index, SuperpixelDataset, split_indices
 from lgcoamix.data.live import LiveDataset
 from lgcoamix.data.resample import resample_images, resample_maps
 from lgcoamix.errors import RunError, SettingsError
@@ -63,18 +63,21 @@ class ResidentDataset(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
+    def __getitem__(self, index: Index) -> tuple:
+        """Assemble one sample; see :class:`SuperpixelDataset`."""
+        return self.__getitems__([index])[0]
+
     def __getitems__(self, indices: Sequence[Index]) -> Batch:
         """Assemble a batch on the device; see :meth:`SuperpixelDataset.__getitems__`."""
         source = self.source
         draws = source.draw(indices)
-        positions = [index[1] if isinstance(index, tuple) else index for index in indices]
-        rows = to_device(torch.tensor(positions), self.device)
+        rows = to_device(torch.from_numpy(split_indices(indices, len(source))[1]), self.device)
         samples = to_device(torch.from_numpy(draws.samples), self.device)
         images, maps = self._images[rows].permute(0, 3, 1, 2), None
         if source.with_maps:
             maps = _pick(self._maps, to_device(torch.from_numpy(draws.scales), self.device), rows)
         if source.view is not None:
-            windows = source.view.windows([images.shape[2:]] * len(positions), draws.uniforms)
+            windows = source.view.windows([images.shape[2:]] * len(indices), draws.uniforms)
             images = resample_images(images, windows, source.view.size)
             if maps is not None:
                 maps = resample_maps(maps, windows, source.view.size, source.store.sentinel)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader, on_device
+from lgcoamix.data import RunBatches, SuperpixelDataset, View, make_loader, on_device
 from lgcoamix.data.loader import worker_failures
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.evaluation import plots
@@ -119,7 +119,7 @@ def _check_classes(store: Store, trained: Trained) -> None:
 def _loader(store: Store, options: EvaluationOptions, settings: Settings, device: torch.device) -> DataLoader:
     """Load every sample once, in store order, with the test protocol of the training."""
     dataset = SuperpixelDataset(store, options.split, View(settings.data, train=False), maps=False)
-    batches = EpochBatches(len(dataset), options.batch_size or settings.optim.batch_size, None)
+    batches = RunBatches(len(dataset), options.batch_size or settings.optim.batch_size, None)
     return make_loader(dataset, batches, options.workers, device.type == "cuda")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lgcoamix.data import EpochBatches, make_loader
+from lgcoamix.data import RunBatches, make_loader
 from lgcoamix.data.files import FileBatch, ImageFiles, find_images
 from lgcoamix.data.loader import end_workers, worker_failures
 from lgcoamix.errors import RunError
@@ -128,7 +128,7 @@ def _predictions(
 ) -> Iterator[list[Prediction]]:
     """Yield predictions batch by batch, in the order of the files."""
     dataset = ImageFiles(paths, exported.images, exported.data)
-    batches = EpochBatches(len(dataset), options.batch_size, None)
+    batches = RunBatches(len(dataset), options.batch_size, None)
     loader = make_loader(dataset, batches, min(options.workers, len(batches)), device.type == "cuda")
     try:
         net = exported.net.to(device)

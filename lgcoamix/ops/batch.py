@@ -1,5 +1,6 @@
 """A batch for a mixer, and checks of tensors from a user's own training loop."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -11,7 +12,9 @@ Statistics = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch from a loader.
+    """A batch from a data set: a sequence of samples, for torch's default collation, whose tensors lie together.
+
+    A sample is (image, map, label), or (image, label) in a batch without maps.
 
     Parameters
     ----------
@@ -30,6 +33,9 @@ class Batch:
     >>> batch = Batch(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.arange(4))
     >>> batch.inputs().dtype, batch.part(0, 2).labels
     (torch.float32, tensor([0, 1]))
+    >>> image, label = batch[2]
+    >>> image.shape, label
+    (torch.Size([3, 8, 8]), 2)
     """
 
     images: Tensor
@@ -38,6 +44,16 @@ class Batch:
     count: int = 0
     samples: Tensor | None = None
     statistics: Statistics | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple:
+        tensors = (self.images,) if self.maps is None else (self.images, self.maps)
+        return *(tensor[index] for tensor in tensors), self.labels[index].tolist()
+
+    def __iter__(self) -> Iterator[tuple]:
+        return (self[index] for index in range(len(self)))
 
     def inputs(self) -> Tensor:
         """Return the images as the network takes them: floating and normalised."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, make_loader
+from lgcoamix.data import ResidentDataset, RunBatches, SuperpixelDataset, View, make_loader
 from lgcoamix.data.build import ROOM
 from lgcoamix.data.dataset import Draws
 from lgcoamix.data.loader import end_workers
@@ -113,7 +113,7 @@ def drop_cached(paths: Iterable[Path]) -> bool:
     return True
 
 
-class _Endless(EpochBatches):
+class _Endless(RunBatches):
     """Batches of consecutive epochs, without end."""
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -124,7 +124,7 @@ class _Endless(EpochBatches):
         return super().size(number % len(self))
 
 
-def _first_batches(order: EpochBatches, samples: int) -> list[list[tuple[int, int]]]:
+def _first_batches(order: RunBatches, samples: int) -> list[list[tuple[int, int]]]:
     """List the first batches of the first epoch, at least one, with about ``samples`` samples."""
     wanted = min(len(order), max(1, round(samples / order.batch_size)))
     return list(itertools.islice(order, wanted))
@@ -220,7 +220,7 @@ def _timed(work: Callable, *arguments: Any) -> tuple[Any, float]:
 def _measure_steps(
     step: Step,
     dataset: SuperpixelDataset,
-    order: EpochBatches,
+    order: RunBatches,
     workers: int,
     fits: bool,
     samples: int,
@@ -257,7 +257,7 @@ def _ended(loader: DataLoader) -> Iterator[DataLoader]:
 
 
 def _run_steps(
-    step: Step, batches: Iterable[Batch], order: EpochBatches, seconds: float, warm_up: int = _WARM_UP
+    step: Step, batches: Iterable[Batch], order: RunBatches, seconds: float, warm_up: int = _WARM_UP
 ) -> Steps:
     """Warm up, then train for a few dozen steps, for about ``seconds`` in total."""
     progress = Progress(0, 0, Means(), Waiting(step.device))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lgcoamix.data.loader import on_device
-from lgcoamix.data.order import EpochBatches, split_evenly
+from lgcoamix.data.order import RunBatches, split_evenly
 from lgcoamix.errors import RunError
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.distributed import Ranks
@@ -43,7 +43,7 @@ class Progress:
 def train_one_epoch(
     step: Step,
     loader: Iterable[Batch],
-    batches: EpochBatches,
+    batches: RunBatches,
     progress: Progress,
     after_step: Callable[[int], None],
     mixing: bool = True,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lgcoamix.data import EpochBatches, SuperpixelDataset
+from lgcoamix.data import RunBatches, SuperpixelDataset
 from lgcoamix.data.build import Loaders, make_loaders
 from lgcoamix.data.order import split_evenly
 from lgcoamix.errors import RunError, SettingsError
@@ -156,7 +156,7 @@ class Replay:
         places = np.flatnonzero(self.dataset.samples == keys.index(key))
         if not len(places):
             raise RunError(f"{key} is held out for validation (--val-fraction {self.options.val_fraction:g})")
-        whole = EpochBatches(len(self.dataset), self.settings.optim.batch_size, self.options.seed)
+        whole = RunBatches(len(self.dataset), self.settings.optim.batch_size, self.options.seed)
         for number, indices in enumerate(whole.at(epoch)):
             if (epoch, places[0]) in indices:
                 return int(places[0]), number

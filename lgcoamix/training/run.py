@@ -11,7 +11,7 @@ import torch
 
 from lgcoamix.data.build import make_loaders
 from lgcoamix.data.loader import make_loader, worker_failures
-from lgcoamix.data.order import EpochBatches
+from lgcoamix.data.order import RunBatches
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.evaluation.loop import predictions
 from lgcoamix.mixing import Mixer, make_mixer
@@ -104,7 +104,7 @@ def _draw(trainer: Trainer, store: Store) -> None:
             trainer.logs.add_figure(name, figure, last)
     name, loader = list(loaders.tests.items())[-1]
     dataset = loader.dataset
-    everything = EpochBatches(len(dataset), settings.optim.batch_size, None)  # of all ranks
+    everything = RunBatches(len(dataset), settings.optim.batch_size, None)  # of all ranks
     loader = make_loader(dataset, everything, loader.num_workers)
     found = predictions(step.evaluated, loader, step.statistics, step.device, step.autocast)
     with worker_failures("rerun with --resume auto and --workers 0"):

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from lgcoamix.data import EpochBatches
+from lgcoamix.data import RunBatches
 from lgcoamix.ops.device import precise
 from lgcoamix.ops.means import Means
 from lgcoamix.training.epoch import Progress, read_finite, refuse_infinite_weights
@@ -22,7 +22,7 @@ class TrainingState:
     config : content of ``config.json``.
     """
 
-    def __init__(self, step: Step, batches: EpochBatches, config: dict[str, Any]) -> None:
+    def __init__(self, step: Step, batches: RunBatches, config: dict[str, Any]) -> None:
         self.step, self.batches, self.config, self.ranks = step, batches, config, step.ranks
         self.enter(0)
 

@@ -268,11 +268,14 @@ def test_a_training_reads_on_or_stops_with_a_message_while_its_store_is_repaired
         assert f"{shard.name}" in training.told()
 
 
+ALONE = "every epoch leaves out one training image, each time another: it would be alone in the last batch"
+
+
 @pytest.mark.parametrize(
     ("share", "batch", "sizes", "said"),
     [
         (0.0, 1000, [8], ()),  # a batch larger than the data is all of it
-        (0.0, 7, [7], ()),  # the last image alone would be no batch
+        (0.0, 7, [7], (ALONE,)),  # the last image alone would be no batch
         (0.6, 4, [3], ("--val-fraction 0.6 leaves no image to train on of 1 classes: b",)),
         (0.1, 4, [4, 3], ("--val-fraction 0.1 leaves no image for validation of 1 classes: b",)),
     ],

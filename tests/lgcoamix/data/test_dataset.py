@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import ConcatDataset, DataLoader, Subset, default_collate, random_split
 
-from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader
+from lgcoamix.data import RunBatches, SuperpixelDataset, View, make_loader
+from lgcoamix.data.transforms import show_map, show_window
 from lgcoamix.mixing import Batch
 from lgcoamix.settings.sections import DataSettings
 from preprocess.store import Store
@@ -27,7 +29,7 @@ def _dataset(store: Store, **options: object) -> SuperpixelDataset:
 
 
 def _epoch(dataset: SuperpixelDataset, workers: int, start: str | None = None, epoch: int = EPOCH) -> list[Batch]:
-    batches = EpochBatches(len(dataset), 8, seed=7)
+    batches = RunBatches(len(dataset), 8, seed=7)
     batches.epoch = epoch
     return list(make_loader(dataset, batches, workers, start=start))
 
@@ -88,6 +90,73 @@ def test_a_subset_keeps_its_samples_and_their_labels(store):
     assert torch.equal(batch.images[1], _dataset(store)[(EPOCH, 2)][0])
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_any_loader_gives_tensors_that_are_new_in_every_epoch_and_repeatable(store, workers):
+    def epochs(seed: int) -> list[list[torch.Tensor]]:
+        torch.manual_seed(seed)
+        loader = DataLoader(_dataset(store), batch_size=8, num_workers=workers)
+        return [[torch.cat(parts) for parts in zip(*loader, strict=True)] for _ in range(2)]
+
+    one, two = epochs(0)
+    images, maps, labels = one
+    assert (images.shape, images.dtype) == ((36, 3, 32, 32), torch.uint8)
+    assert maps.shape == (36, 32, 32)
+    assert labels.tolist() == store.labels("train").tolist()
+    changed = [(a != b).flatten(1).any(dim=1) for a, b in zip(one[:2], two[:2], strict=True)]
+    assert all(float(part.float().mean()) > 0.9 for part in changed)
+    again, other = epochs(0), epochs(1)
+    assert all(torch.equal(a, b) for a, b in zip([*one, *two], [*again[0], *again[1]], strict=True))
+    assert not torch.equal(other[0][0], images)
+
+
+def test_every_worker_draws_its_own(store):
+    # Each of two workers reads the same sample first.
+    loader = DataLoader(_dataset(store), sampler=[0, 0, 0, 0], num_workers=2)
+    images = [images for images, _, _ in loader]
+    assert not any(torch.equal(images[a], images[b]) for a in range(4) for b in range(a))
+
+
+def test_image_and_map_go_through_one_window(store):
+    torch.manual_seed(3)
+    dataset = _dataset(store)
+    batch = dataset.__getitems__(range(36))
+    torch.manual_seed(3)
+    draws = dataset.draw(range(36))
+    windows = dataset.view.windows([(64, 64)] * 36, draws.uniforms)
+    assert set(draws.scales.tolist()) == {0, 1}
+    for row in range(36):
+        segments = store.scales[draws.scales[row]].segments
+        stored = store.maps("train", segments, [row])[0]
+        assert np.array_equal(batch.maps[row], show_map(stored, windows[row], 32, store.sentinel))
+        assert np.array_equal(
+            batch.images[row].permute(1, 2, 0), show_window(store.images("train", [row])[0], windows[row], 32)
+        )
+
+
+def test_evaluation_without_maps_leaves_the_generator_alone(store):
+    dataset = SuperpixelDataset(store, "test", View(DataSettings(image_size=32), train=False), maps=False)
+    before = torch.get_rng_state()
+    images, labels = default_collate(dataset.__getitems__([0, 1]))
+    assert images.shape == (2, 3, 32, 32)
+    assert labels.shape == (2,)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_part_and_a_sum_of_data_sets_are_read_as_well(store):
+    torch.manual_seed(0)
+    dataset = _dataset(store)
+    part, _ = random_split(dataset, [12, 24])
+    for some, count in ((part, 12), (Subset(dataset, [3, -1]), 2), (ConcatDataset([dataset, dataset]), 72)):
+        images, maps, labels = zip(*DataLoader(some, batch_size=5), strict=True)
+        assert sum(map(len, images)) == sum(map(len, maps)) == sum(map(len, labels)) == count
+
+
+@pytest.mark.parametrize("indices", [[36], [(0, 36)], [(0, 1), (0, -37)], [3, -37]])
+def test_a_batch_with_an_index_out_of_range_is_an_index_error(store, indices):
+    with pytest.raises(IndexError, match=r"index -?3[67] is out of range for 36 samples"):
+        _dataset(store).__getitems__(indices)
+
+
 def test_without_maps_the_images_are_the_same(store):
     batch = _dataset(store, maps=False).__getitems__([(1, 5), (1, 6)])
     assert batch.maps is None
@@ -146,14 +215,14 @@ def test_workers_and_how_they_start_change_nothing(store):
         assert _equal(_epoch(dataset, workers, start), here), f"{workers} workers by {start}"
     assert not _equal(_epoch(dataset, 0, epoch=EPOCH + 1), here)
     # What spawn sends to a worker, without the seconds of a new interpreter.
-    loader = make_loader(dataset, EpochBatches(36, 8, seed=7), workers=1)
+    loader = make_loader(dataset, RunBatches(36, 8, seed=7), workers=1)
     sent = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn, loader.worker_init_fn)))
     some = [(EPOCH, 0), (EPOCH, 1)]
     assert _equal([sent[1](sent[0].__getitems__(some))], [dataset.__getitems__(some)])
 
 
 def test_workers_that_persist_see_the_next_epoch(store):
-    dataset, batches = _dataset(store), EpochBatches(36, 8, seed=7)
+    dataset, batches = _dataset(store), RunBatches(36, 8, seed=7)
     loader = make_loader(dataset, batches, workers=1, start="fork")
     for epoch in (0, 1):
         batches.epoch = epoch

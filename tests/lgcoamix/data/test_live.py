@@ -15,7 +15,7 @@ from PIL import Image
 from skimage import segmentation
 
 from lgcoamix.cli import train
-from lgcoamix.data import EpochBatches, LiveDataset, ResidentDataset, SuperpixelDataset, View, make_loader
+from lgcoamix.data import LiveDataset, ResidentDataset, RunBatches, SuperpixelDataset, View, make_loader
 from lgcoamix.data.build import make_loaders
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.mixing import Batch
@@ -257,7 +257,7 @@ def test_workers_and_how_they_start_change_no_live_map(store):
     dataset = LiveDataset(store, "train", _view(), seed=7)
 
     def epoch(workers: int, start: str | None = None) -> list[Batch]:
-        return list(make_loader(dataset, EpochBatches(36, 8, seed=7), workers, start=start))
+        return list(make_loader(dataset, RunBatches(36, 8, seed=7), workers, start=start))
 
     here = epoch(0)
     assert sum(len(batch.labels) for batch in here) == 36

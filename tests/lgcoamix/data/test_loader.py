@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lgcoamix.data import EpochBatches, hold_out
+from lgcoamix.data import RunBatches, hold_out
 
 
-def _places(batches: EpochBatches) -> list[int]:
+def _places(batches: RunBatches) -> list[int]:
     return [place for batch in batches for _, place in batch]
 
 
@@ -15,7 +15,7 @@ def _places(batches: EpochBatches) -> list[int]:
     [(12, 4, [4, 4, 4]), (14, 4, [4, 4, 4, 2]), (13, 4, [4, 4, 4]), (3, 8, [3]), (3, 1, [1, 1, 1])],
 )
 def test_training_leaves_out_only_a_last_batch_of_one(length, size, sizes):
-    batches = EpochBatches(length, size, seed=0)
+    batches = RunBatches(length, size, seed=0)
     assert [len(batch) for batch in batches] == sizes
     assert len(batches) == len(sizes)
     places = _places(batches)
@@ -25,7 +25,7 @@ def test_training_leaves_out_only_a_last_batch_of_one(length, size, sizes):
 
 @pytest.mark.parametrize("length", [1, 8, 9, 11])
 def test_evaluation_sees_every_sample_once_and_in_order(length):
-    batches = EpochBatches(length, 4, seed=None)
+    batches = RunBatches(length, 4, seed=None)
     assert _places(batches) == list(range(length))
     assert len(batches) == -(-length // 4)
 
@@ -33,7 +33,7 @@ def test_evaluation_sees_every_sample_once_and_in_order(length):
 def test_the_order_is_a_function_of_seed_and_epoch():
     orders = {}
     for seed in (0, 1):
-        batches = EpochBatches(50, 8, seed)
+        batches = RunBatches(50, 8, seed)
         for epoch in (0, 1, 0):
             batches.epoch = epoch
             assert all(number == epoch for batch in batches for number, _ in batch)
@@ -60,3 +60,9 @@ def test_the_held_out_samples_are_the_same_for_every_run():
     assert first.tolist() == second.tolist()
     # Drawn, not the first ones of each class.
     assert first.tolist() != [0, 1, 2, 3, 10, 11]
+
+
+@pytest.mark.parametrize(("length", "size", "dropped"), [(13, 4, 1), (12, 4, 0), (14, 4, 0), (3, 1, 0)])
+def test_a_run_knows_how_many_samples_an_epoch_leaves_out(length, size, dropped):
+    batches = RunBatches(length, size, seed=0)
+    assert batches.dropped == dropped == length - len(_places(batches))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lgcoamix.data import EpochBatches, ResidentDataset, SuperpixelDataset, View, make_loader
+from lgcoamix.data import ResidentDataset, RunBatches, SuperpixelDataset, View, make_loader
 from lgcoamix.data.resident import resident_bytes
 from lgcoamix.errors import RunError
 from lgcoamix.settings.sections import DataSettings
@@ -37,7 +37,7 @@ def store(flowers_store) -> Store:
 @pytest.mark.parametrize("subset", [None, np.array([35, 2, 20, 3, 9, 30])], ids=["all", "subset"])
 def test_both_give_the_same_samples_and_pixels_in_the_same_order(view, subset, store):
     source = SuperpixelDataset(store, "train", view, seed=3, subset=subset)
-    batches = EpochBatches(len(source), 5, seed=3)
+    batches = RunBatches(len(source), 5, seed=3)
     for epoch in range(3):
         batches.epoch = epoch
         streamed = list(make_loader(source, batches, workers=0))
@@ -54,9 +54,9 @@ def test_both_give_the_same_samples_and_pixels_in_the_same_order(view, subset, s
 
 def test_without_maps_none_are_held(store):
     source = SuperpixelDataset(store, "train", VIEWS["random"], seed=3, maps=False)
-    batch = ResidentDataset(source, CPU).__getitems__([0, 7])
+    batch = ResidentDataset(source, CPU).__getitems__([(0, 0), (0, 7)])
     assert batch.maps is None
-    assert torch.equal(batch.images, source.__getitems__([0, 7]).images)
+    assert torch.equal(batch.images, source.__getitems__([(0, 0), (0, 7)]).images)
 
 
 def test_the_memory_it_takes_is_foretold(store):
@@ -70,7 +70,10 @@ def test_maps_of_two_bytes_are_the_same_too(painted, tmp_path):
     store = Store(build_here(painted, tmp_path / "wide.h5", WIDE).path)
     assert store.map_dtype == np.uint16
     source = SuperpixelDataset(store, "train", View(DataSettings(image_size=32, crop="pad"), train=True))
-    one, other = source.__getitems__(range(10)), ResidentDataset(source, CPU).__getitems__(range(10))
+    one, other = (
+        source.__getitems__([(1, place) for place in range(10)]),
+        ResidentDataset(source, CPU).__getitems__([(1, place) for place in range(10)]),
+    )
     assert other.maps.dtype == torch.uint16
     assert torch.equal(one.maps.int(), other.maps.int())
     assert torch.equal(one.images, other.images)

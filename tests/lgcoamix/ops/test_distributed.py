@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lgcoamix.data import EpochBatches
+from lgcoamix.data import RunBatches
 from lgcoamix.data.order import split_evenly
 from tests.conftest import PROOF, ROOT
 from tests.lgcoamix.nursery import Nursery
@@ -44,8 +44,8 @@ def test_a_batch_is_cut_into_parts_of_two_and_more(count, parts, pairs):
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 @pytest.mark.parametrize(("length", "size"), [(36, 11), (40, 8), (23, 4), (13, 4), (7, 100)])
 def test_the_ranks_together_train_on_the_same_order(length, size, world):
-    alone = EpochBatches(length, size, seed=4)
-    ranks = [EpochBatches(length, size, 4, rank, world) for rank in range(world)]
+    alone = RunBatches(length, size, seed=4)
+    ranks = [RunBatches(length, size, 4, rank, world) for rank in range(world)]
     for batches in (alone, *ranks):
         batches.epoch = 2
     columns = list(zip(*map(list, ranks), strict=True))
@@ -63,14 +63,14 @@ def test_the_ranks_together_train_on_the_same_order(length, size, world):
 @pytest.mark.parametrize("world", [1, 2, 3, 7])
 @pytest.mark.parametrize("length", [1, 5, 18, 20])
 def test_the_ranks_together_evaluate_every_sample_once(length, world):
-    ranks = [EpochBatches(length, 4, None, rank, world) for rank in range(world)]
+    ranks = [RunBatches(length, 4, None, rank, world) for rank in range(world)]
     seen = [place for batches in ranks for batch in batches for _, place in batch]
     assert sorted(seen) == list(range(length))
     assert all(len(list(batches)) == len(batches) for batches in ranks)
 
 
 def test_an_epoch_can_be_entered_in_the_middle():
-    batches = EpochBatches(36, 5, seed=1)
+    batches = RunBatches(36, 5, seed=1)
     whole = list(batches)
     for first in (1, 4, len(whole)):
         batches.first = first

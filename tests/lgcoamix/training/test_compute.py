@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from lgcoamix.cli import train
-from lgcoamix.data import EpochBatches
+from lgcoamix.data import RunBatches
 from lgcoamix.errors import SettingsError
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
@@ -59,7 +59,7 @@ def _run(model: nn.Module, optim: OptimSettings, compute: ComputeSettings | None
     step = Step(model, MIXERS[mixer](), optimiser, no_normalisation(), ALONE, 0, *parts)
     batches = _batches()
     progress = Progress(0, 0, Means(), Waiting(ALONE.device))
-    train_one_epoch(step, batches, EpochBatches(18, 6, seed=0), progress, lambda _: None)
+    train_one_epoch(step, batches, RunBatches(18, 6, seed=0), progress, lambda _: None)
     return step
 
 

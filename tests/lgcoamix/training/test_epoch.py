@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lgcoamix.data import EpochBatches
+from lgcoamix.data import RunBatches
 from lgcoamix.errors import RunError
 from lgcoamix.evaluation.loop import evaluate
 from lgcoamix.mixing import MIXERS, Batch
@@ -36,7 +36,7 @@ def _batches(sizes: tuple[int, ...] = (4, 4, 3)) -> list[Batch]:
 
 def _train(step: Step, batches: list[Batch], seen: list[int] | None = None, rate: float = 0.1) -> dict[str, float]:
     """One epoch over batches that a full order would give."""
-    order = EpochBatches(sum(len(batch.labels) for batch in batches), len(batches[0].labels), seed=0)
+    order = RunBatches(sum(len(batch.labels) for batch in batches), len(batches[0].labels), seed=0)
     for group in step.optimiser.param_groups:
         group["lr"] = rate
     progress = Progress(0, 0, Means(), Waiting(step.device))
@@ -139,7 +139,7 @@ def test_no_step_waits_for_the_gpu(name, extractor):
     step = Step(network, mixer, torch.optim.SGD(network.parameters(), 0.1), statistics, Ranks(device))
     maps = (torch.arange(32) // 8).expand(8, 32, 32)
     batch = Batch(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), torch.arange(8) % 4, maps, 4).to(device)
-    order = EpochBatches(80, 8, seed=0)
+    order = RunBatches(80, 8, seed=0)
     progress = Progress(0, 0, Means(), Waiting(device))
     train_one_epoch(step, [batch] * 10, order, progress, lambda _: None)  # warm up: kernels, memory
 

@@ -1,0 +1,194 @@
+"""The order of samples, for any training loop: a function of (seed, epoch), independent of the number of workers."""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
+
+import torch
+from torch import distributed
+from torch.utils.data import BatchSampler
+
+from lgcoamix.ops.seeding import derive_seed
+
+_begun: dict[tuple, int] = {}  # the epoch that began last in this process, for each order
+
+
+class EpochBatches(BatchSampler):
+    """Batches of (epoch, position) pairs; each pass is the next epoch.
+
+    A data set of this package makes window, flip and scale of a sample from (seed, epoch, sample), so an epoch is the
+    same for any number of workers and processes. Give it to a DataLoader as ``batch_sampler``.
+
+    Parameters
+    ----------
+    length : number of samples.
+    batch_size : B of all processes together. A last batch is smaller; one that has no sample for every process joins
+        the batch before it.
+    seed : seed of the order; None keeps every sample in order, for evaluation: each process takes every ``world``-th.
+    rank, world : this process and the number of processes. Each epoch, every sample comes once, in one of them.
+    sampler : left to frameworks that place their own sampler here: ``rank`` and ``num_replicas`` of a
+        DistributedSampler replace ``rank`` and ``world``. Lightning does so by itself.
+
+    Raises
+    ------
+    ValueError : fewer samples, or a smaller batch, than processes; an impossible argument.
+
+    Warns
+    -----
+    UserWarning : an epoch begins a second time; every one of several processes reads all samples.
+
+    Notes
+    -----
+    With DataLoader workers, batches are made ahead of their use, and so is :meth:`state_dict`: torchdata's
+    StatefulDataLoader keeps account of that.
+
+    Examples
+    --------
+    >>> from lgcoamix import EpochBatches
+    >>> batches = EpochBatches(length=10, batch_size=4, seed=0)
+    >>> [len(batch) for batch in batches]
+    [4, 4, 2]
+    >>> next(iter(batches))[0][0], next(iter(batches))[0][0]  # the epochs that follow
+    (1, 2)
+    >>> list(EpochBatches(length=3, batch_size=2, seed=None))
+    [[(0, 0), (0, 1)], [(0, 2)]]
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int | None,
+        rank: int = 0,
+        world: int = 1,
+        *,
+        sampler: object = None,
+    ) -> None:
+        self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.rank, self.world = getattr(sampler, "rank", rank), getattr(sampler, "num_replicas", world)
+        for name, least in (("length", 0), ("batch_size", 1), ("rank", 0), ("world", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        if self.rank >= self.world:
+            raise ValueError(f"rank must be below world, got rank {self.rank} of {self.world}")
+        self._start = self._reached = (0, 0)  # epoch and batch: of the next pass, and after the last batch made
+        self._last: int | None = None  # the epoch that began last
+
+    @property
+    def sampler(self) -> Self:
+        """This object: Lightning and Accelerate call ``set_epoch`` of a batch sampler's sampler."""
+        return self
+
+    def __len__(self) -> int:
+        """Count the batches of a whole epoch."""
+        if self.seed is None:
+            return -(-len(range(self.rank, self.length, self.world)) // self.batch_size)
+        return self._count()
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Make the batches of the next epoch, or the rest of the one whose state was loaded."""
+        if self.seed is None:
+            yield from self.batches(0)
+            return
+        self._check_processes(_sharding(sys._getframe(1).f_locals.get("self")))
+        epoch, first = self._start
+        self._begin(epoch, first)
+        self._start = (epoch + 1, 0)
+        for number, batch in enumerate(self.batches(epoch, first), start=first + 1):
+            self._reached = (epoch, number) if number < len(self) else (epoch + 1, 0)
+            yield batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next pass be this epoch, from 0. The epoch of a loaded state goes on where it was."""
+        if not isinstance(epoch, int) or epoch < 0:
+            raise ValueError(f"epoch must be an integer of at least 0, got {epoch!r}")
+        if epoch != self._start[0]:
+            self._start = self._reached = (epoch, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the next batch is: plain numbers."""
+        epoch, batch = self._reached
+        return {"epoch": epoch, "batch": batch, **self._order()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next pass go on at a state.
+
+        Raises
+        ------
+        ValueError : the state of another order.
+        """
+        differ = [
+            f"{name} {state.get(name)!r}, not {own!r}" for name, own in self._order().items() if state.get(name) != own
+        ]
+        if differ:
+            raise ValueError(f"the state belongs to another order of samples: {', '.join(differ)}")
+        epoch, batch = state["epoch"], state["batch"]
+        if not 0 <= batch < max(1, len(self)) or epoch < 0:
+            raise ValueError(f"no batch {batch} in epoch {epoch}; an epoch has {len(self)}")
+        self._start = self._reached = (epoch, batch)
+        self._last = epoch - 1
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[list[tuple[int, int]]]:
+        """Make this process's batches of any epoch, from batch ``first`` on."""
+        positions, cut = self._positions(epoch)
+        for number in range(first, len(self)):
+            yield [(epoch, position) for position in positions[cut(number)]]
+
+    def _positions(self, epoch: int) -> tuple[Sequence[int], Callable[[int], slice]]:
+        """Return the order of an epoch, and which part of it is this process's batch of a number."""
+        if self.seed is None:
+            size = self.batch_size
+            return range(self.rank, self.length, self.world), lambda number: slice(number * size, (number + 1) * size)
+        generator = torch.Generator().manual_seed(derive_seed("order", self.seed, epoch))
+        return torch.randperm(self.length, generator=generator).tolist(), self._cut
+
+    def _count(self) -> int:
+        full, rest = divmod(self.length, self.batch_size)
+        return max(full + (rest >= self.world), min(1, self.length))
+
+    def _cut(self, number: int) -> slice:
+        begin, end = number * self.batch_size, (number + 1) * self.batch_size
+        count = (end if number < len(self) - 1 else self.length) - begin
+        return slice(begin + count * self.rank // self.world, begin + count * (self.rank + 1) // self.world)
+
+    def _order(self) -> dict[str, int | None]:
+        return {"length": self.length, "batch_size": self.batch_size, "seed": self.seed}
+
+    def _check_processes(self, divided: bool) -> None:
+        """Refuse or report what would show samples in no process, or in all."""
+        if min(self.length, self.batch_size) < self.world:
+            raise ValueError(
+                f"{self.world} processes cannot share {self.length} samples in batches of {self.batch_size}; "
+                "batch_size is that of all processes together"
+            )
+        if divided and self.world > 1:
+            raise ValueError(
+                "Accelerate divides the batches among its processes: leave out rank and world, or do not prepare the "
+                "loader"
+            )
+        others = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+        if self.world == 1 and others > 1 and not divided:
+            warnings.warn(
+                f"each of {others} processes reads every sample: pass rank=torch.distributed.get_rank() and "
+                f"world={others}",
+                stacklevel=3,
+            )
+
+    def _begin(self, epoch: int, first: int) -> None:
+        """Report an epoch that begins again, in this order or in a new one just like it."""
+        order = (self.rank, self.world, *self._order().values())
+        again = _begun.get(order) == epoch if self._last is None else epoch <= self._last
+        if again and not first:
+            warnings.warn(
+                f"epoch {epoch} begins again: it shows the same images, windows and maps in the same order. Keep one "
+                "EpochBatches for all epochs, or call its set_epoch before each",
+                stacklevel=3,
+            )
+        self._last = _begun[order] = epoch
+
+
+def _sharding(caller: object) -> bool:
+    """Whether the object that iterates is Accelerate's, which gives every process some of the batches."""
+    return type(caller).__name__ == "BatchSamplerShard"

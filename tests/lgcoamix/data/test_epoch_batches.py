@@ -1,0 +1,190 @@
+"""The order of samples in anybody's training loop: nothing repeats, nothing is lost, and it resumes."""
+
+import copy
+import json
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from lgcoamix import EpochBatches
+from lgcoamix.data import RunBatches
+
+
+class Pairs(Dataset):
+    """Each sample is its own index."""
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[int, int]:
+        return index
+
+
+def _flat(batches: list) -> list[tuple[int, int]]:
+    return [pair for batch in batches for pair in batch]
+
+
+def _plain(batches: list) -> list[list[tuple[int, int]]]:
+    return [[tuple(pair) for pair in zip(*(part.tolist() for part in batch), strict=True)] for batch in batches]
+
+
+def test_each_pass_is_the_next_epoch_with_every_sample_once():
+    batches = EpochBatches(23, 5, seed=4)
+    passes = [_flat(list(batches)) for _ in range(3)]
+    for epoch, pairs in enumerate(passes):
+        assert {number for number, _ in pairs} == {epoch}
+        assert sorted(position for _, position in pairs) == list(range(23))
+    assert len({tuple(position for _, position in pairs) for pairs in passes}) == 3
+
+
+def test_an_epoch_that_was_left_in_the_middle_is_over():
+    batches = EpochBatches(20, 5, seed=0)
+    assert [next(iter(batches))[0][0] for _ in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_of_torch_advances_it(workers):
+    loader = DataLoader(Pairs(), batch_sampler=EpochBatches(12, 5, seed=0), num_workers=workers)
+    wanted = EpochBatches(12, 5, seed=0)
+    for epoch in (0, 1):
+        assert _plain(list(loader)) == list(wanted.batches(epoch))
+
+
+@pytest.mark.parametrize(("length", "size"), [(36, 11), (40, 8), (23, 4), (13, 4), (7, 100), (5, 5)])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_the_processes_share_every_sample_and_take_the_same_number_of_steps(length, size, world):
+    ranks = [list(EpochBatches(length, size, 4, rank, world)) for rank in range(world)]
+    assert len({len(batches) for batches in ranks}) == 1
+    assert sorted(position for batches in ranks for _, position in _flat(batches)) == list(range(length))
+    for shares in zip(*ranks, strict=True):
+        assert min(map(len, shares)) >= 1
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+        assert sum(map(len, shares)) < size + world
+
+
+def test_the_order_is_that_of_our_own_runs():
+    for epoch in (0, 3):
+        assert list(EpochBatches(36, 8, seed=7).batches(epoch)) == list(RunBatches(36, 8, seed=7).at(epoch))
+
+
+def test_a_rest_that_is_too_small_for_all_joins_the_batch_before():
+    assert [[len(batch) for batch in EpochBatches(9, 4, 0, rank, 2)] for rank in (0, 1)] == [[2, 2], [2, 3]]
+    assert [len(batch) for batch in EpochBatches(9, 4, 0)] == [4, 4, 1]
+
+
+def test_evaluation_sees_every_sample_in_order_and_may_be_repeated(recwarn):
+    batches = EpochBatches(5, 2, seed=None)
+    assert list(batches) == list(batches) == [[(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 4)]]
+    assert not recwarn
+
+
+def test_an_epoch_can_be_chosen():
+    batches = EpochBatches(12, 5, seed=0)
+    batches.set_epoch(7)
+    assert [pairs[0][0] for pairs in (next(iter(batches)), next(iter(batches)))] == [7, 8]
+    assert batches.sampler.set_epoch == batches.set_epoch  # what Lightning and Accelerate call
+    assert isinstance(batches, BatchSampler)
+
+
+@pytest.mark.parametrize("epoch", [-1, 0.5, "1", None])
+def test_an_epoch_is_a_number_from_0(epoch):
+    with pytest.raises(ValueError, match="epoch must be an integer"):
+        EpochBatches(12, 5, seed=0).set_epoch(epoch)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((12, 0, 0), "batch_size must be an integer of at least 1, got 0"),
+        ((12, 4.0, 0), "batch_size must be an integer of at least 1, got 4.0"),
+        ((-1, 4, 0), "length must be an integer of at least 0, got -1"),
+        ((12, 4, 0, 2, 2), "rank must be below world, got rank 2 of 2"),
+    ],
+)
+def test_impossible_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        EpochBatches(*arguments)
+
+
+@pytest.mark.parametrize(("length", "size"), [(2, 8), (12, 2)])
+def test_more_processes_than_samples_of_a_batch_are_refused(length, size):
+    with pytest.raises(ValueError, match=f"3 processes cannot share {length} samples in batches of {size}"):
+        next(iter(EpochBatches(length, size, 0, rank=0, world=3)))
+
+
+def test_an_epoch_that_begins_again_is_reported():
+    batches = EpochBatches(12, 5, seed=101)
+    list(batches)
+    batches.set_epoch(0)
+    with pytest.warns(UserWarning, match="epoch 0 begins again"):
+        list(batches)
+    for _ in range(2):  # a new order in each epoch, the mistake of a loader built within the loop
+        fresh = EpochBatches(12, 5, seed=101)
+        with pytest.warns(UserWarning, match="Keep one EpochBatches for all epochs"):
+            list(fresh)
+
+
+def test_a_second_run_in_one_process_is_no_mistake(recwarn):
+    for _ in range(2):
+        batches = EpochBatches(12, 5, seed=102)
+        for _ in range(3):
+            list(batches)
+    assert not recwarn
+
+
+CUTS = [0, 1, 2, 3, 4, 5, 7, 9, 11, 13]  # batches, of 5 in an epoch
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_stateful_loader_resumes_exactly(cut, workers):
+    def loader() -> StatefulDataLoader:
+        return StatefulDataLoader(Pairs(), batch_sampler=EpochBatches(23, 5, seed=9), num_workers=workers)
+
+    whole, wanted = EpochBatches(23, 5, seed=9), []
+    for epoch in range(4):
+        wanted += whole.batches(epoch)
+    first, seen = loader(), []
+    while len(seen) < cut:
+        for batch in first:
+            seen += _plain([batch])
+            if len(seen) == cut:
+                break
+    state = json.loads(json.dumps(first.state_dict())) if workers == 0 else copy.deepcopy(first.state_dict())
+    second = loader()
+    second.load_state_dict(state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        while len(seen) < len(wanted):
+            seen += _plain(list(second))
+    assert seen == wanted
+
+
+def test_the_state_survives_by_itself_and_belongs_to_its_order():
+    batches = EpochBatches(23, 5, seed=9)
+    iterator = iter(batches)
+    head = [next(iterator), next(iterator)]
+    other = pickle.loads(pickle.dumps(EpochBatches(23, 5, seed=9)))
+    other.load_state_dict(batches.state_dict())
+    assert head + list(other) == list(batches.batches(0))
+    assert next(iter(other))[0][0] == 1
+    with pytest.raises(ValueError, match="another order of samples: batch_size 5, not 6"):
+        EpochBatches(23, 6, seed=9).load_state_dict(batches.state_dict())
+    with pytest.raises(ValueError, match="no batch 9 in epoch 0; an epoch has 5"):
+        other.load_state_dict({**batches.state_dict(), "batch": 9})
+
+
+def test_set_epoch_keeps_the_place_within_the_epoch_that_was_loaded():
+    batches = EpochBatches(23, 5, seed=9)
+    batches.load_state_dict({**batches.state_dict(), "epoch": 2, "batch": 3})
+    batches.set_epoch(2)  # as Lightning does at the start of each epoch
+    assert list(batches) == list(EpochBatches(23, 5, seed=9).batches(2, 3))
+
+
+def test_a_sampler_of_a_framework_brings_the_processes():
+    sampler = torch.utils.data.DistributedSampler(Pairs(), num_replicas=2, rank=1)
+    assert list(EpochBatches(20, 4, 0, sampler=sampler)) == list(EpochBatches(20, 4, 0, 1, 2).batches(0))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lgcoamix.ops.batch import Batch, check_generator, make_batch
 from lgcoamix.ops.device import to_device
+from lgcoamix.ops.inputs import describe
 from lgcoamix.ops.losses import mixed_cross_entropy
 from lgcoamix.ops.output import Output
 from lgcoamix.settings.mixers import MixerOptions
@@ -43,7 +44,8 @@ class Mixed:
     Parameters
     ----------
     images : (B, 3, H, W) floating tensor.
-    labels_a, labels_b : (B,) int64 tensors: labels of the receiving image a and of the pasted image b.
+    labels_a, labels_b : (B,) int64 tensors: labels of the receiving image a and of the pasted image b; or (B, N)
+        floating tensors, if the batch has soft labels.
     weight_a, weight_b : (B,) float32 tensors (float64 for float64 images): weights of the labels, before any
         weighting by attention in the loss. They sum to 1, except for SnapMix.
     regions : (B, H, W) int64 tensor; ids outside [0, count) belong to no region; None without a local branch.
@@ -70,11 +72,30 @@ class Mixed:
         -------
         (B, N) float32 tensor: weight_a on label a plus weight_b on label b; the share ``smoothing`` of both is spread
         evenly over all classes.
+
+        Raises
+        ------
+        ValueError : class numbers outside [0, num_classes), which is checked on a CPU only; or soft labels of another
+            number of classes.
         """
-        one_a = F.one_hot(self.labels_a, num_classes).float()
-        one_b = F.one_hot(self.labels_b, num_classes).float()
+        one_a, one_b = (_distributions(labels, num_classes) for labels in (self.labels_a, self.labels_b))
         hard = self.weight_a.float()[:, None] * one_a + self.weight_b.float()[:, None] * one_b
         return hard * (1 - smoothing) + hard.sum(dim=1, keepdim=True) * smoothing / num_classes
+
+
+def _distributions(labels: Tensor, num_classes: int) -> Tensor:
+    _check_classes(labels, num_classes)
+    return labels.float() if labels.is_floating_point() else F.one_hot(labels, num_classes).float()
+
+
+def _check_classes(labels: Tensor, num_classes: int) -> None:
+    if labels.is_floating_point():
+        if labels.shape[1] != num_classes:
+            raise ValueError(f"num_classes is {num_classes}, but the soft labels have {labels.shape[1]} classes")
+    elif labels.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere the host would wait
+        outside = labels[(labels < 0) | (labels >= num_classes)]
+        if len(outside):
+            raise ValueError(f"labels must lie in [0, {num_classes}), the number of classes, got {int(outside[0])}")
 
 
 def unmixed(batch: Batch) -> Mixed:
@@ -128,6 +149,8 @@ class Mixer(MixerOptions, ABC):
         -------
         The plan, or None if the gate leaves the batch unmixed or the batch has a single image.
         """
+        if self.needs_class_numbers:
+            self.require_class_numbers(batch.labels)
         is_open = self.gate(generator) if is_open is None else is_open
         if not is_open or len(batch.labels) < 2:
             return None
@@ -138,6 +161,23 @@ class Mixer(MixerOptions, ABC):
     def _check_model(self, model: nn.Module | None) -> None:
         if model is None and self.needs_model:
             raise ValueError(f"{type(self).__name__} needs model=, the network in training, for its attention pass")
+
+    def require_class_numbers(self, labels: Tensor) -> None:
+        """Refuse soft labels.
+
+        Raises
+        ------
+        ValueError : the labels are floating.
+        """
+        if labels.is_floating_point():
+            raise ValueError(
+                f"{type(self).__name__} needs class numbers, (B,) integers, got soft labels {describe(labels)}; "
+                "pass labels.argmax(1)"
+            )
+
+    def _check_maps(self, maps: object, call: str) -> None:
+        if maps is None and self.needs_maps:
+            raise ValueError(f"{type(self).__name__} needs maps: (B, H, W) superpixel ids of the images; pass {call}")
 
     @abstractmethod
     def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> Plan:
@@ -172,7 +212,7 @@ class Mixer(MixerOptions, ABC):
         Parameters
         ----------
         images : (B, 3, H, W) floating or uint8 tensor.
-        labels : (B,) integer tensor.
+        labels : (B,) integer tensor; or soft labels, (B, N) floating, for all methods but SnapMix and LGCOAMix.
         maps : (B, H, W) integer tensor of superpixel ids, for methods that need it.
         generator : a CPU generator.
         count : K_half; None uses the largest id in ``maps`` plus one, ignoring the highest value of an unsigned type.
@@ -182,12 +222,14 @@ class Mixer(MixerOptions, ABC):
 
         Raises
         ------
-        ValueError : shapes or dtypes do not match, or an argument that the method needs is missing.
+        ValueError : no tensors, shapes, dtypes or devices do not match, or the method needs an argument that is
+            missing, or class numbers.
         """
         check_generator(generator)
-        if maps is None and self.needs_maps:
-            raise ValueError(f"{type(self).__name__} needs maps: (B, H, W) superpixel ids of the images")
+        self._check_maps(maps, "mixer(images, labels, maps, generator=...)")
         batch = make_batch(images, labels, maps, count, statistics)
+        if self.needs_local:
+            self.require_class_numbers(batch.labels)
         plan = self.plan(batch, generator, model)
         return unmixed(batch) if plan is None else self.mix(batch, plan)
 

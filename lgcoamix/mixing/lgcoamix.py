@@ -42,6 +42,7 @@ class LGCOAMix(LGCOAMixOptions, SuperpixelMixer):
         classify = mixed_cross_entropy(output.logits, mixed.labels_a, mixed.labels_b, 1 - lam, lam)
         if output.local is None:
             return {"global": classify}
+        self.require_class_numbers(mixed.labels_a)
         local = output.local
         index, kept = top_regions(self._scores(local), local.areas, self.top_ratio)
         logits = _rows(local.logits, index)

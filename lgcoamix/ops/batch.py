@@ -1,11 +1,15 @@
-"""A batch for a mixer, and checks of tensors from a user's own training loop."""
+"""A batch for a mixer, from a loader or from a user's own training loop."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import Self
 
 import torch
 from torch import Tensor
+
+from lgcoamix.ops.inputs import check_images, check_labels, check_maps
+from lgcoamix.ops.losses import full_precision
 
 Statistics = tuple[Tensor, Tensor]
 
@@ -19,7 +23,7 @@ class Batch:
     Parameters
     ----------
     images : (B, 3, H, W) tensor; uint8 from the loader, floating after normalisation. Mixers accept both.
-    labels : (B,) int64 tensor.
+    labels : (B,) int64 tensor; or soft labels, (B, N) floating, in a user's own loop.
     maps : (B, H, W) integer tensor of superpixel ids, or None. An id outside [0, count) is a sentinel: no superpixel.
     count : K_half, static bound on the ids.
     samples : (B,) int64 tensor of sample numbers within the split, or None.
@@ -113,7 +117,7 @@ def make_batch(
     Parameters
     ----------
     images : (B, C, H, W) floating or uint8 tensor.
-    labels : (B,) integer tensor.
+    labels : (B,) integer tensor; or soft labels, (B, N) floating: a distribution over classes per image.
     maps : (B, H, W) integer tensor, or None.
     count : K_half. None uses the largest id in ``maps`` plus one; the highest value of an unsigned type (255, 65535)
         then counts as the sentinel.
@@ -121,19 +125,14 @@ def make_batch(
 
     Raises
     ------
-    ValueError : shapes or dtypes do not match.
+    ValueError : no tensors, or shapes, dtypes or devices do not match.
     """
-    if images.ndim != 4 or not (images.is_floating_point() or images.dtype == torch.uint8):
-        raise ValueError(f"images must be (B, C, H, W), floating or uint8, got {_describe(images)}")
-    B, C, H, W = images.shape
-    if labels.shape != (B,) or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(f"labels must be ({B},) integers, one per image, got {_describe(labels)}")
-    if maps is not None and (maps.shape != (B, H, W) or maps.is_floating_point()):
-        raise ValueError(
-            f"maps must be ({B}, {H}, {W}) integers to match images {tuple(images.shape)}, got {_describe(maps)}"
-        )
+    check_images(images)
+    check_labels(labels, images)
+    if maps is not None:
+        check_maps(maps, images)
     if statistics is not None:
-        statistics = tuple(_channels(values, C).to(images.device) for values in statistics)
+        statistics = tuple(_channels(values, images.shape[1]).to(images.device) for values in statistics)
     if maps is None:
         count = 0
     elif count is None:
@@ -141,7 +140,10 @@ def make_batch(
         if maps.dtype in (torch.uint8, torch.uint16, torch.uint32):
             ids = ids.where(ids < torch.iinfo(maps.dtype).max, -1)
         count = max(1, int(ids.max()) + 1)
-    return Batch(images, labels.long(), maps, count, statistics=statistics)
+    elif not isinstance(count, Integral) or count < 1:
+        raise ValueError(f"count must be K_half, a whole number from 1 on, such as dataset.count, got {count!r}")
+    labels = full_precision(labels) if labels.is_floating_point() else labels.long()
+    return Batch(images, labels, maps, count, statistics=statistics)
 
 
 def check_generator(generator: object) -> None:
@@ -165,7 +167,3 @@ def _channels(values: object, channels: int) -> Tensor:
             f"statistics must be (mean, std), each one number or {channels}, got shape {tuple(values.shape)}"
         )
     return values.reshape(1, -1, 1, 1)
-
-
-def _describe(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

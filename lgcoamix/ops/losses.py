@@ -18,12 +18,18 @@ def mixed_cross_entropy(
     Parameters
     ----------
     logits : (B, N) floating tensor.
-    labels_a, labels_b : (B,) int64 tensors: label of the receiving and of the pasted image.
+    labels_a, labels_b : (B,) int64 tensors: label of the receiving and of the pasted image; or soft labels, (B, N)
+        floating.
     weight_a, weight_b : (B,) floating tensors.
 
     Returns
     -------
-    Scalar: mean over i of weight_a·CE(logits, labels_a) + weight_b·CE(logits, labels_b).
+    Scalar: mean over i of weight_a·CE(logits, labels_a) + weight_b·CE(logits, labels_b). Of a soft label y, CE is
+    -Σ_c y_c log p_c.
+
+    Raises
+    ------
+    ValueError : soft labels of another shape than the logits.
 
     Examples
     --------
@@ -35,9 +41,20 @@ def mixed_cross_entropy(
     tensor(0.6931)
     """
     log_probs = full_precision(logits).log_softmax(dim=1)
-    log_a = log_probs.gather(1, labels_a[:, None])[:, 0]
-    log_b = log_probs.gather(1, labels_b[:, None])[:, 0]
+    log_a, log_b = (_log_likelihood(log_probs, labels) for labels in (labels_a, labels_b))
     return -(weight_a.to(log_a) * log_a + weight_b.to(log_b) * log_b).mean()
+
+
+def _log_likelihood(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """Return the (B,) log-probabilities of class numbers, or their expectation over soft labels."""
+    if labels.ndim == 1:
+        return log_probs.gather(1, labels[:, None])[:, 0]
+    if labels.shape != log_probs.shape or not labels.is_floating_point():
+        raise ValueError(
+            f"soft labels must be floating and of the shape of the logits, {tuple(log_probs.shape)}, "
+            f"got {tuple(labels.shape)} {str(labels.dtype).removeprefix('torch.')}"
+        )
+    return (labels.to(log_probs) * log_probs).sum(dim=1)
 
 
 def local_cross_entropy(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:

@@ -16,13 +16,16 @@ class MixerOptions(Checked):
     ----------
     needs_maps : superpixel maps.
     needs_model : a forward pass of the network in training, to choose what is mixed.
-    needs_local, needs_mid : the network's local branch, or its mid-level branch.
+    needs_local, needs_mid : the network's local branch, or its mid-level branch. The losses of the former need class
+        numbers.
+    needs_class_numbers : one class per image, to choose or weight what is mixed; soft labels will not do.
     """
 
     needs_maps: ClassVar[bool] = False
     needs_model: ClassVar[bool] = False
     needs_local: ClassVar[bool] = False
     needs_mid: ClassVar[bool] = False
+    needs_class_numbers: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class SnapMixOptions(MixerOptions):
     """
 
     needs_model: ClassVar[bool] = True
+    needs_class_numbers: ClassVar[bool] = True
 
     beta: float = number(5.0, 1e-3, 1e3)
     mix_prob: float = number(1.0, 0, 1)

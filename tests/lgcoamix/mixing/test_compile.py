@@ -1,5 +1,7 @@
 """Mixing and loss of every method compile as one graph: nothing in them waits for the device."""
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -10,12 +12,18 @@ from lgcoamix.models import LocalGlobalNet, LocalHead, Output
 COUNT, N = 4, 3
 
 
-@pytest.mark.parametrize("name", MIXERS)
-def test_mix_and_loss_compile_without_a_break(name, extractor):
+WITH_SOFT_LABELS = MIXERS.keys() - {"snapmix", "lgcoamix"}
+CASES = [(name, False) for name in MIXERS] + [(name, True) for name in sorted(WITH_SOFT_LABELS)]
+
+
+@pytest.mark.parametrize(("name", "soft"), CASES, ids=lambda value: {True: "soft", False: "hard"}.get(value, value))
+def test_mix_and_loss_compile_without_a_break(name, soft, extractor):
     torch.compiler.reset()
     draw = torch.Generator().manual_seed(0)
     maps = torch.randint(COUNT, (3, 6, 6), generator=draw).to(torch.uint8)
     batch = Batch(torch.rand(3, 3, 6, 6, generator=draw), torch.tensor([0, 1, 2]), maps, COUNT)
+    if soft:
+        batch = replace(batch, labels=torch.rand(3, N, generator=draw))
     mixer = MIXERS[name](**(extractor if name == "attentive_cutmix" else {}))
     network = timm.create_model("resnet10t", num_classes=N) if mixer.needs_model else None
     plan = mixer.draw(batch, torch.tensor([1, 2, 0]), draw, network)
@@ -23,6 +31,9 @@ def test_mix_and_loss_compile_without_a_break(name, extractor):
     plain = mixer.mix(batch, plan)
     assert torch.equal(mixed.images, plain.images)
     assert torch.equal(mixed.weight_b, plain.weight_b)
+
+    targets = torch.compile(mixed.soft_targets, fullgraph=True, backend="eager")(N)
+    assert torch.equal(targets, plain.soft_targets(N))
 
     logits, local = torch.randn(3, N, generator=draw), None
     if plain.regions is not None:

@@ -334,9 +334,9 @@ WRONG = {
     "integer images": ({"images": torch.zeros(4, 3, 8, 8, dtype=torch.int64)}, "floating or uint8, got .* int64"),
     "one label": (
         {"labels": torch.tensor([1])},
-        r"labels must be \(4,\) integers, one per image, got \(1,\)",
+        r"labels must be \(4,\) integers, one per image, or \(4, N\) floating soft labels, got \(1,\)",
     ),
-    "one-hot labels": ({"labels": torch.eye(4)}, r"labels must be \(4,\) integers"),
+    "one-hot labels": ({"labels": torch.eye(4).long()}, r"labels must be \(4,\) integers"),
     "float labels": ({"labels": torch.rand(4)}, r"labels must be \(4,\) integers.* float32"),
     "maps with a channel": ({"maps": torch.zeros(4, 1, 8, 8, dtype=torch.uint8)}, r"maps must be \(4, 8, 8\) integers"),
     "maps of another size": ({"maps": torch.zeros(4, 4, 4, dtype=torch.uint8)}, r"maps must be \(4, 8, 8\) integers"),
@@ -507,6 +507,76 @@ def test_a_loop_of_timm_gets_images_and_soft_targets(name):
 def test_a_loop_without_maps_is_told_what_is_missing(name):
     with pytest.raises(ValueError, match=r"needs maps, which a function of images and labels cannot receive"):
         always(name).as_timm(N, generator=torch.Generator(), model=network())
+
+
+WITH_SOFT_LABELS = [name for name in MIXERS if name not in ("snapmix", "lgcoamix")]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("name", WITH_SOFT_LABELS)
+def test_one_hot_soft_labels_give_what_class_numbers_give_bit_for_bit(name, dtype):
+    batch = _batch()
+    options = {"count": COUNT, "model": network()}
+
+    def mix(labels: torch.Tensor) -> Mixed:
+        generator = torch.Generator().manual_seed(0)
+        return always(name)(batch.images, labels, batch.maps, generator=generator, **options)
+
+    hard, soft = mix(batch.labels), mix(torch.nn.functional.one_hot(batch.labels, N).to(dtype))
+    assert soft.labels_a.shape == soft.labels_b.shape == (4, N)
+    assert soft.labels_a.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert torch.equal(soft.images, hard.images)
+    assert torch.equal(soft.soft_targets(N, 0.1), hard.soft_targets(N, 0.1))
+    gradients = []
+    for mixed in (hard, soft):
+        output = _output(mixed)
+        logits = output.logits.requires_grad_()
+        loss = always(name).loss(Output(logits), mixed)["global"]
+        gradients.append((loss, *torch.autograd.grad(loss, logits)))
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("name", WITH_SOFT_LABELS)
+def test_soft_labels_are_combined_by_the_weights_of_the_images(name, smoothing):
+    batch = _batch()
+    labels = torch.rand(4, N, generator=torch.Generator().manual_seed(1)).softmax(dim=1)
+    generator = torch.Generator().manual_seed(0)
+    mixed = always(name)(batch.images, labels, batch.maps, generator=generator, count=COUNT, model=network())
+    plan, _ = _mixed(name, batch)
+    for row, other in enumerate(plan.permutation.tolist()):
+        a, b = float(mixed.weight_a[row]), float(mixed.weight_b[row])
+        expected = [
+            (1 - smoothing) * (a * own + b * pasted) + smoothing / N
+            for own, pasted in zip(labels[row].tolist(), labels[other].tolist(), strict=True)
+        ]
+        assert mixed.soft_targets(N, smoothing)[row].tolist() == pytest.approx(expected, abs=1e-6)
+    output = _output(mixed)
+    expected = torch.nn.functional.cross_entropy(output.logits, mixed.soft_targets(N))
+    torch.testing.assert_close(always(name).loss(output, mixed)["global"], expected)
+
+
+@pytest.mark.parametrize("mix_prob", [0.0, 1.0])
+@pytest.mark.parametrize("name", ["snapmix", "lgcoamix"])
+def test_a_method_that_needs_class_numbers_refuses_soft_labels_before_it_draws(name, mix_prob):
+    batch, generator = _batch(), torch.Generator().manual_seed(0)
+    before, message = generator.get_state(), r"(SnapMix|LGCOAMix) needs class numbers.* got soft labels \(4, 5\)"
+    with pytest.raises(ValueError, match=message + r" float32; pass labels.argmax\(1\)"):
+        make(name, mix_prob)(batch.images, torch.rand(4, N), batch.maps, generator=generator, model=network())
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_the_local_losses_refuse_soft_labels():
+    mixed = _mixed("lgcoamix", _batch())[1]
+    soft = replace(mixed, labels_a=torch.rand(4, N), labels_b=torch.rand(4, N))
+    with pytest.raises(ValueError, match="LGCOAMix needs class numbers"):
+        always("lgcoamix").loss(_output(mixed), soft)
+
+
+def test_soft_labels_of_other_classes_are_refused():
+    mixup = always("cutmix").as_timm(N, generator=torch.Generator())
+    with pytest.raises(ValueError, match="num_classes is 5, but the soft labels have 7 classes"):
+        mixup(_batch().images, torch.rand(4, 7))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

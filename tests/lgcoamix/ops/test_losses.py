@@ -42,6 +42,28 @@ def test_mixed_cross_entropy_of_even_logits_is_the_log_of_the_classes():
     assert mixed_cross_entropy(torch.zeros(2, 4), labels, labels.flip(0), half, half) == pytest.approx(math.log(4))
 
 
+def test_mixed_cross_entropy_of_soft_labels_by_hand():
+    # Probabilities 1/2, 1/4, 1/4: -log p is 1, 2, 2 times log 2.
+    logits = torch.tensor([[math.log(2), 0.0, 0.0]])
+    a, b = torch.tensor([[0.5, 0.5, 0.0]]), torch.tensor([[0.75, 0.0, 0.25]])
+    found = mixed_cross_entropy(logits, a, b, torch.tensor([0.6]), torch.tensor([0.4]))
+    assert float(found) == pytest.approx((0.6 * 1.5 + 0.4 * 1.25) * math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.ones(4, 1), r"floating and of the shape of the logits, \(4, 3\), got \(4, 1\) float32"),
+        (torch.ones(4, 5), r"got \(4, 5\) float32"),
+        (torch.ones(4, 3, dtype=torch.long), r"got \(4, 3\) int64"),
+    ],
+)
+def test_soft_labels_that_do_not_fit_the_logits_are_refused(labels, message):
+    half = torch.full((4,), 0.5)
+    with pytest.raises(ValueError, match=message):
+        mixed_cross_entropy(_normal(0, 4, 3), labels, labels, half, half)
+
+
 def test_local_cross_entropy_is_a_sum_over_kept_regions_and_a_mean_over_images():
     logits = _normal(1, 2, 3, 5)
     labels = torch.tensor([[0, 1, 2], [3, 4, 0]])

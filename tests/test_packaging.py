@@ -58,7 +58,7 @@ def test_make_help_lists_every_target():
 def test_the_examples_of_the_package_readme_run():
     section = (ROOT / "lgcoamix" / "README.md").read_text().split("## As a library")[1].split("\n## ")[0]
     examples = [part.split("```")[0] for part in section.split("```python\n")[1:]]
-    assert len(examples) == 4
+    assert len(examples) == 5
     for text in examples:
         space: dict[str, object] = {}
         exec(text, space)

@@ -9,8 +9,8 @@ In a training step::
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -239,42 +239,86 @@ class Mixer(MixerOptions, ABC):
         smoothing: float = 0.0,
         *,
         generator: torch.Generator | None = None,
+        count: int | None = None,
         model: nn.Module | None = None,
         statistics: tuple | None = None,
-    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    ) -> "TimmMixup":
         """Build a mixup function for the training loops of timm or Lightning.
 
         Parameters
         ----------
         num_classes, smoothing : see :meth:`Mixed.soft_targets`.
         generator : a CPU generator for the draws of every batch; None builds one from torch's seed.
-        model, statistics : see :meth:`__call__`.
+        count, model, statistics : see :meth:`__call__`.
 
         Returns
         -------
-        (images, labels) -> (mixed images, (B, N) float32 targets).
+        A function of (images, labels) or ((images, maps), labels) that returns mixed images and (B, N) float32 targets.
 
         Raises
         ------
-        ValueError : the method needs superpixel maps, which such loops do not pass; or ``model`` is missing.
+        ValueError : ``smoothing`` outside [0, 1], no generator on the CPU, or ``model`` is missing.
+
+        Notes
+        -----
+        Such a loop has no place for regions, nor for a loss of the method. LGCOAMix therefore mixes images and weights
+        their targets by area, without its local branch, local losses and weights by attention. SnapMix has no
+        mid-level branch.
         """
         if not 0 <= smoothing <= 1:
             raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}")
-        if self.needs_maps:
-            raise ValueError(
-                f"{type(self).__name__} needs maps, which a function of images and labels cannot receive; "
-                "call mixer(images, labels, maps, generator=...) instead"
-            )
-
         self._check_model(model)
         source = torch.Generator().manual_seed(torch.initial_seed()) if generator is None else generator
         check_generator(source)
+        return TimmMixup(self, num_classes, smoothing, source, {"count": count, "statistics": statistics}, model)
 
-        def mixup(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            mixed = self(images, labels, generator=source, model=model, statistics=statistics)
-            return mixed.images, mixed.soft_targets(num_classes, smoothing)
 
-        return mixup
+@dataclass(eq=False, repr=False)
+class TimmMixup:
+    """A mixup function for the training loops of timm or Lightning, built by :meth:`Mixer.as_timm`.
+
+    Attributes
+    ----------
+    mixup_enabled : False leaves batches unmixed, without draws; targets stay smoothed. timm's script sets it at
+        ``--mixup-off-epoch``.
+    """
+
+    mixer: Mixer
+    num_classes: int
+    smoothing: float
+    generator: torch.Generator
+    options: dict[str, Any]
+    model: nn.Module | None = None
+    mixup_enabled: bool = True
+
+    def __call__(self, images: Tensor | tuple[Tensor, Tensor | None], labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix a batch.
+
+        Parameters
+        ----------
+        images : as in :meth:`Mixer.__call__`, or a pair (images, maps). A method without maps ignores them.
+        labels : as in :meth:`Mixer.__call__`; LGCOAMix takes soft labels here.
+
+        Returns
+        -------
+        images : mixed, of the dtype that came in.
+        targets : (B, N) float32 tensor.
+
+        Raises
+        ------
+        ValueError : as :meth:`Mixer.__call__` and :meth:`Mixed.soft_targets`.
+        """
+        maps = None
+        if isinstance(images, tuple | list) and len(images) == 2:
+            images, maps = images
+        if not self.mixer.needs_maps:
+            maps = None
+        self.mixer._check_maps(maps, "mixup((images, maps), labels)")
+        batch = make_batch(images, labels, maps, **self.options)
+        _check_classes(batch.labels, self.num_classes)
+        plan = self.mixer.plan(batch, self.generator, self.model) if self.mixup_enabled else None
+        mixed = unmixed(batch) if plan is None else self.mixer.mix(batch, plan)
+        return mixed.images, mixed.soft_targets(self.num_classes, self.smoothing)
 
 
 def paste(batch: Batch, permutation: Tensor, pasted: Tensor) -> Mixed:

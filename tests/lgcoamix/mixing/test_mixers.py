@@ -299,9 +299,8 @@ def test_bytes_with_statistics_are_mixed_as_normalised_images(name):
     torch.testing.assert_close(mixed.weight_b, expected.weight_b)
     as_bytes = (expected.images * std + mean) * 255
     torch.testing.assert_close(mixed.images.float(), as_bytes, rtol=0, atol=0.51)
-    if not MIXERS[name].needs_maps:
-        mixup = always(name).as_timm(N, generator=torch.Generator().manual_seed(0), **options)
-        assert torch.equal(mixup(whole, labels)[0], mixed.images)
+    mixup = always(name).as_timm(N, generator=torch.Generator().manual_seed(0), **options)
+    assert torch.equal(mixup((whole, maps), labels)[0], mixed.images)
 
 
 @pytest.mark.parametrize("name", ["snapmix", "occamix"])
@@ -489,24 +488,98 @@ def test_any_batch_of_two_or_more_is_mixed(name, size):
     assert len(mixed.images) == len(mixed.weight_b) == len(plan.permutation) == size
 
 
-@pytest.mark.parametrize("name", [name for name in MIXERS if not MIXERS[name].needs_maps])
-def test_a_loop_of_timm_gets_images_and_soft_targets(name):
+@pytest.mark.parametrize("count", [None, COUNT + 2])
+@pytest.mark.parametrize("name", MIXERS)
+def test_a_loop_of_timm_gets_images_and_soft_targets(name, count):
     batch, mixer = _batch(), always(name)
-    mixup = mixer.as_timm(N, smoothing=0.1, generator=torch.Generator().manual_seed(4), model=network())
-    images, targets = mixup(batch.images, batch.labels)
-    expected = mixer(batch.images, batch.labels, generator=torch.Generator().manual_seed(4), model=network())
-    assert torch.equal(images, expected.images)
-    assert torch.equal(targets, expected.soft_targets(N, 0.1))
-    loss = SoftTargetCrossEntropy()(network()(images), targets)
-    assert torch.isfinite(loss)
-    if name not in ("none", "cutout"):
-        assert not torch.equal(mixup(batch.images, batch.labels)[0], images)
+    options = {"count": count, "model": network()}
+    mixup = mixer.as_timm(N, smoothing=0.1, generator=torch.Generator().manual_seed(4), **options)
+    generator = torch.Generator().manual_seed(4)
+    for pair in ((batch.images, batch.maps), [batch.images, batch.maps]):  # collate functions make both
+        images, targets = mixup(pair, batch.labels)
+        expected = mixer(batch.images, batch.labels, batch.maps, generator=generator, **options)
+        assert torch.equal(images, expected.images)
+        assert torch.equal(targets, expected.soft_targets(N, 0.1))
+    assert torch.isfinite(SoftTargetCrossEntropy()(network()(images), targets))
+
+
+@pytest.mark.parametrize("name", [name for name in MIXERS if not MIXERS[name].needs_maps])
+def test_a_loop_of_timm_passes_maps_or_none_to_a_method_that_ignores_them(name):
+    batch, given = _batch(), []
+    for images in (batch.images, (batch.images, batch.maps), (batch.images, None)):
+        generator = torch.Generator().manual_seed(4)
+        given.append(always(name).as_timm(N, generator=generator, count=0, model=network())(images, batch.labels))
+    for images, targets in given[1:]:
+        assert torch.equal(images, given[0][0])
+        assert torch.equal(targets, given[0][1])
 
 
 @pytest.mark.parametrize("name", ["superpixel_grid", "occamix", "lgcoamix"])
-def test_a_loop_without_maps_is_told_what_is_missing(name):
-    with pytest.raises(ValueError, match=r"needs maps, which a function of images and labels cannot receive"):
-        always(name).as_timm(N, generator=torch.Generator(), model=network())
+def test_a_loop_without_maps_is_told_what_to_pass(name):
+    batch = _batch()
+    mixup = always(name).as_timm(N, generator=torch.Generator(), model=network())
+    for images in (batch.images, (batch.images, None)):
+        with pytest.raises(ValueError, match=r"needs maps: .*; pass mixup\(\(images, maps\), labels\)"):
+            mixup(images, batch.labels)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_a_loop_in_the_manner_of_timms_script_trains_with_any_method(name):
+    batch = _batch(size=6)
+    samples = [((image, ids), int(label)) for image, ids, label in zip(*_tensors(batch), strict=True)]
+    loader = torch.utils.data.DataLoader(samples, batch_size=2)
+    model = copy.deepcopy(network()).train()
+    optimiser, loss_fn = torch.optim.SGD(model.parameters(), lr=0.01), SoftTargetCrossEntropy()
+    mixup_fn = always(name).as_timm(N, 0.1, generator=torch.Generator().manual_seed(0), count=COUNT, model=model)
+    peer = timm.data.Mixup(label_smoothing=0.1, num_classes=N)
+    for epoch in range(2):
+        if epoch == 1:  # --mixup-off-epoch 1
+            mixup_fn.mixup_enabled = peer.mixup_enabled = False
+        for pair, target in loader:
+            inputs, targets = mixup_fn(pair, target)
+            theirs = peer(pair[0].clone(), target)[1]
+            assert (targets.shape, targets.dtype) == (theirs.shape, theirs.dtype)
+            if epoch == 1:
+                assert torch.equal(inputs, pair[0])
+                torch.testing.assert_close(targets, theirs)
+            loss = loss_fn(model(inputs), targets)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            assert torch.isfinite(loss)
+    with torch.no_grad():
+        assert torch.isfinite(torch.nn.functional.cross_entropy(model.eval()(batch.images), batch.labels))
+
+
+def _tensors(batch: Batch) -> tuple[torch.Tensor, ...]:
+    return batch.images, batch.maps, batch.labels
+
+
+def test_a_loop_of_timm_draws_nothing_while_it_is_off():
+    batch, generator = _batch(), torch.Generator().manual_seed(4)
+    mixup = always("cutmix").as_timm(N, generator=generator)
+    before = generator.get_state()
+    mixup.mixup_enabled = False
+    assert torch.equal(mixup(batch.images, batch.labels)[1], torch.nn.functional.one_hot(batch.labels, N).float())
+    assert torch.equal(generator.get_state(), before)
+    mixup.mixup_enabled = True
+    assert not torch.equal(mixup(batch.images, batch.labels)[0], batch.images)
+
+
+def test_a_copied_mixup_function_draws_as_the_first():
+    batch = _batch()
+    mixup = always("cutmix").as_timm(N, generator=torch.Generator().manual_seed(4))
+    copied = copy.deepcopy(mixup)
+    assert torch.equal(copied(batch.images, batch.labels)[0], mixup(batch.images, batch.labels)[0])
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, N], [0, -1, 2, 3]])
+@pytest.mark.parametrize("name", MIXERS)
+def test_a_label_beyond_the_classes_is_refused(name, labels):
+    batch, number = _batch(), N if N in labels else -1
+    mixup = always(name).as_timm(N, generator=torch.Generator(), count=COUNT, model=network())
+    with pytest.raises(ValueError, match=rf"labels must lie in \[0, {N}\), the number of classes, got {number}"):
+        mixup((batch.images, batch.maps), torch.tensor(labels))
 
 
 WITH_SOFT_LABELS = [name for name in MIXERS if name not in ("snapmix", "lgcoamix")]
@@ -564,6 +637,21 @@ def test_a_method_that_needs_class_numbers_refuses_soft_labels_before_it_draws(n
     with pytest.raises(ValueError, match=message + r" float32; pass labels.argmax\(1\)"):
         make(name, mix_prob)(batch.images, torch.rand(4, N), batch.maps, generator=generator, model=network())
     assert torch.equal(generator.get_state(), before)
+
+
+def test_snapmix_in_a_loop_of_timm_refuses_soft_labels():
+    mixup = always("snapmix").as_timm(N, generator=torch.Generator(), model=network())
+    with pytest.raises(ValueError, match="SnapMix needs class numbers"):
+        mixup(_batch().images, torch.rand(4, N))
+
+
+def test_lgcoamix_without_local_terms_takes_soft_labels_and_weights_them_by_area():
+    batch, results = _batch(), []
+    labels = torch.rand(4, N, generator=torch.Generator().manual_seed(1)).softmax(dim=1)
+    for name in ("lgcoamix", "superpixel_grid"):  # equal but for the local branch
+        mixup = always(name).as_timm(N, generator=torch.Generator().manual_seed(2))
+        results.append(mixup((batch.images, batch.maps), labels))
+    assert all(map(torch.equal, *results))
 
 
 def test_the_local_losses_refuse_soft_labels():

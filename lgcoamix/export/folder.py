@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Required
+from typing import Annotated, Any, Literal, Required, TypedDict
 
 import timm
 import torch
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from safetensors.torch import load_file
 from torch import nn
-from typing_extensions import TypedDict
 
 import lgcoamix.models  # noqa: F401 - registers the modified backbones with timm
 from lgcoamix.errors import RunError
@@ -21,39 +19,38 @@ from lgcoamix.settings.checks import LARGEST_SIDE
 from lgcoamix.settings.sections import DataSettings, Settings
 from preprocess.files import digest_of
 from preprocess.inputs import confined, require_regular
-from preprocess.schema import check
+from preprocess.schema import Form, Length, Range, check, exact
 
 WEIGHTS, CARD, ONNX = "model.safetensors", "README.md", "model.onnx"
 FORMAT = 1
 _REMEDY = "export or copy it again"
 
 
-def _known(name: str) -> str:
+def _known(name: str) -> None:
     if not timm.is_model(name):
         raise ValueError("expected the name of a network in timm")
-    return name
 
 
-Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
-Size = Annotated[list[Side], Field(min_length=2, max_length=3)]
-_Three = Field(min_length=3, max_length=3)
+Side = Annotated[int, Range(least=1, most=LARGEST_SIDE)]
+Size = Annotated[list[Side], Length(least=2, most=3)]
+_Three = Length(least=3, most=3)
 _HUGE = 1e6  # far above any mean or deviation of inputs in [0, 1]
 
 
+@exact
 class _ModelArgs(TypedDict, total=False):
     """Arguments that timm's own reader passes on to the network: these alone, lest it builds another one than we do."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
     num_classes: int
     in_chans: Literal[3]
     img_size: Side | Size
     global_pool: str
 
 
+@exact
 class _PretrainedCfg(TypedDict, total=False):
     """timm's description of weights, without other sources of them, such as ``url`` and ``hf_hub_id``."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
     architecture: str
     num_classes: int
     input_size: Required[Annotated[Size, _Three]]
@@ -66,8 +63,8 @@ class _PretrainedCfg(TypedDict, total=False):
     crop_mode: str
     crop_pct: float
     interpolation: str
-    mean: Required[Annotated[list[Annotated[float, Field(gt=-_HUGE, lt=_HUGE)]], _Three]]
-    std: Required[Annotated[list[Annotated[float, Field(gt=0, lt=_HUGE)]], _Three]]
+    mean: Required[Annotated[list[Annotated[float, Range(above=-_HUGE, below=_HUGE)]], _Three]]
+    std: Required[Annotated[list[Annotated[float, Range(above=0, below=_HUGE)]], _Three]]
     custom_load: Literal[False]
 
 
@@ -79,7 +76,7 @@ class _Section(TypedDict, total=False):
 
 
 class _Config(TypedDict, total=False):
-    architecture: Required[Annotated[str, Field(max_length=200), AfterValidator(_known)]]
+    architecture: Required[Annotated[str, Length(most=200), _known]]
     num_classes: Required[int]
     label_names: Required[Classes]
     model_args: _ModelArgs
@@ -87,13 +84,12 @@ class _Config(TypedDict, total=False):
     lgcoamix: Required[_Section]
 
 
-def _named(config: _Config) -> _Config:
+def _named(config: _Config) -> None:
     if len(config["label_names"]) != config["num_classes"]:
         raise ValueError(f"label_names has {len(config['label_names'])} names, num_classes is {config['num_classes']}")
-    return config
 
 
-_FORM = TypeAdapter(Annotated[_Config, AfterValidator(_named)])
+_FORM = Form(Annotated[_Config, _named])
 
 
 @dataclass(frozen=True)

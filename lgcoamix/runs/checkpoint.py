@@ -4,31 +4,28 @@ import io
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Required
+from typing import Annotated, Any, Required, TypedDict
 
 import torch
-from pydantic import AfterValidator, Field, TypeAdapter
-from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
 from lgcoamix.errors import RunError
 from lgcoamix.ops.torch_files import check_weights, read_torch
 from lgcoamix.runs.documents import Config, Count, Figure, Name
 from preprocess.files import write_whole
-from preprocess.schema import SchemaError, check, parse_json
+from preprocess.schema import Form, Range, SchemaError, check, parse_json
 
 FORMAT = 1
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Range(least=0, finite=True)]
 Row = dict[Name, float]
 
 
-def _with_figures(row: Row) -> Row:
+def _with_figures(row: Row) -> None:
     if not {"epoch", "lr", "loss"} <= row.keys():
         raise ValueError("expected epoch, lr and loss")
-    return row
 
 
 class _Position(TypedDict, total=False):
-    epoch: Required[Annotated[int, Field(ge=0, le=1_000_000)]]
+    epoch: Required[Annotated[int, Range(least=0, most=1_000_000)]]
     step: Required[Count]
     seconds: Seconds
     waited: Seconds
@@ -46,10 +43,9 @@ class _Means(TypedDict):
     weights: Row
 
 
-def _of_same_names(means: _Means) -> _Means:
+def _of_same_names(means: _Means) -> None:
     if means["sums"].keys() != means["weights"].keys():
         raise ValueError("expected sums and weights of the same names")
-    return means
 
 
 class _Optimiser(TypedDict):
@@ -61,7 +57,7 @@ class _Checkpoint(TypedDict, total=False):
     """What every checkpoint holds, besides weights."""
 
     config: Required[Config]
-    epoch: Annotated[int, Field(ge=-1, le=1_000_000)]
+    epoch: Annotated[int, Range(least=-1, most=1_000_000)]
     metrics: Row
     chosen_on: Name
     position: _Position
@@ -72,14 +68,14 @@ class _Resumable(TypedDict):
 
     optimiser: _Optimiser
     scaler: dict[str, Figure]
-    means: Annotated[_Means, AfterValidator(_of_same_names)]
-    rows: list[Annotated[Row, AfterValidator(_with_figures)]]
+    means: Annotated[_Means, _of_same_names]
+    rows: list[Annotated[Row, _with_figures]]
     timings: list[_Timing]
     lambda_bytes: Count
     epoch: int
 
 
-_CHECKPOINT, _RESUMABLE = TypeAdapter(_Checkpoint), TypeAdapter(_Resumable)
+_CHECKPOINT, _RESUMABLE = Form(_Checkpoint), Form(_Resumable)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], keep: int = 1) -> None:

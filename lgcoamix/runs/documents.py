@@ -2,50 +2,44 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Required
-
-from pydantic import AfterValidator, Field, TypeAdapter
-from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
+from typing import Annotated, Any, Literal, Required, TypedDict
 
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.settings.sections import Settings, from_plain
 from preprocess.inputs import open_regular
-from preprocess.schema import SchemaError, check, parse_json
+from preprocess.schema import Form, Length, Pattern, Range, SchemaError, check, parse_json
 from preprocess.text import shown_name
 
 CONFIG, RESULTS = "config.json", "results.json"
 _LARGEST = 32 * 2**20  # bytes; the configuration of a run with 100,000 classes has 2 MB
 
 
-def _printable(text: str) -> str:
+def _printable(text: str) -> None:
     if shown_name(text) != text:
         raise ValueError("expected no control characters")
-    return text
 
 
-def _unique(names: list[str]) -> list[str]:
+def _unique(names: list[str]) -> None:
     if len(set(names)) < len(names):
         raise ValueError("expected different names")
-    return names
 
 
-Name = Annotated[str, Field(min_length=1, max_length=10_000), AfterValidator(_printable)]
-Classes = Annotated[list[Name], Field(min_length=1, max_length=1_000_000), AfterValidator(_unique)]
-Count = Annotated[int, Field(ge=0, lt=2**53)]
-Figure = Annotated[float, Field(allow_inf_nan=False)]
-Percent = Annotated[float, Field(ge=0, le=100)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Keys = dict[Name, Annotated[str, Field(max_length=200)]]
+Name = Annotated[str, Length(least=1, most=10_000), _printable]
+Classes = Annotated[list[Name], Length(least=1, most=1_000_000), _unique]
+Count = Annotated[int, Range(least=0, below=2**53)]
+Figure = Annotated[float, Range(finite=True)]
+Percent = Annotated[float, Range(least=0, most=100)]
+Digest = Annotated[str, Pattern(r"[0-9a-f]{64}")]
+Keys = dict[Name, Annotated[str, Length(most=200)]]
 
 
-def _simple(value: Any) -> Any:
+def _simple(value: Any) -> None:
     parts = value if isinstance(value, list) and len(value) <= 10 else [value]
     if not all(part is None or isinstance(part, str | int | float) for part in parts):
         raise ValueError("expected a number, a text or a few of them")
-    return value
 
 
-Values = dict[Name, Annotated[Any, AfterValidator(_simple)]]
+Values = dict[Name, Annotated[Any, _simple]]
 
 
 class SettingsConfig(TypedDict, total=False):
@@ -62,23 +56,22 @@ class SettingsConfig(TypedDict, total=False):
 class Images(TypedDict, total=False):
     """How the images of a store were made, as in its index (``preprocess.store.schema``, which needs HDF5)."""
 
-    size: Required[Annotated[int, Field(ge=1, le=16_384)] | None]
+    size: Required[Annotated[int, Range(least=1, most=16_384)] | None]
     resize: Required[Literal["squash", "short", "none"]]
     codec: Required[Literal["raw", "jpeg", "png"]]
-    quality: Annotated[int, Field(ge=1, le=100)] | None
-    banner: Annotated[int, Field(ge=0, le=100_000)]
+    quality: Annotated[int, Range(least=1, most=100)] | None
+    banner: Annotated[int, Range(least=0, most=100_000)]
     pillow: Required[Name]
 
 
-def _consistent(images: Images) -> Images:
+def _consistent(images: Images) -> None:
     if (images["size"] is None) != (images["resize"] == "none"):
         raise ValueError("expected a size, or null for resize none")
     if images["codec"] == "jpeg" and images.get("quality") is None:
         raise ValueError("expected the quality of JPEG")
-    return images
 
 
-StoredImages = Annotated[Images, AfterValidator(_consistent)]
+StoredImages = Annotated[Images, _consistent]
 
 
 class StoreConfig(TypedDict, total=False):
@@ -99,7 +92,7 @@ class Config(TypedDict, total=False):
     recipe: Name
     settings: Required[SettingsConfig]
     seed: Count
-    val_fraction: Annotated[float, Field(ge=0, lt=1)]
+    val_fraction: Annotated[float, Range(least=0, below=1)]
     test_split: Name | None
     store: Required[StoreConfig]
     classes: Required[Classes]
@@ -108,8 +101,8 @@ class Config(TypedDict, total=False):
     workers: Count
     device: Name
     hardware: str
-    world: Annotated[int, Field(ge=1, le=100_000)]
-    threads: Annotated[int, Field(ge=1, le=1024)]  # replay starts as many
+    world: Annotated[int, Range(least=1, most=100_000)]
+    threads: Annotated[int, Range(least=1, most=1024)]  # replay starts as many
     versions: dict[Name, str | None]
     commit: str | None
 
@@ -121,7 +114,7 @@ class _Results(TypedDict, total=False):
 class _WholeResults(TypedDict):
     best_epoch: Count
     best_chosen_on: Name
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Range(least=1)]
     images_per_second: Figure
     waiting: Figure
 
@@ -132,12 +125,12 @@ class _Summaries(TypedDict):
     median_of_last_10: Percent
 
 
-CONFIG_FORM = TypeAdapter(Config)
-_OBJECT, _RESULTS, _WHOLE_RESULTS = TypeAdapter(dict[str, Any]), TypeAdapter(_Results), TypeAdapter(_WholeResults)
-_TOPS, _VALUES = TypeAdapter(Annotated[dict[Name, _Summaries], Field(min_length=1)]), TypeAdapter(Values)
+CONFIG_FORM = Form(Config)
+_OBJECT, _RESULTS, _WHOLE_RESULTS = Form(dict[str, Any]), Form(_Results), Form(_WholeResults)
+_TOPS, _VALUES = Form(Annotated[dict[Name, _Summaries], Length(least=1)]), Form(Values)
 
 
-def read_document(path: Path, form: TypeAdapter = _OBJECT) -> dict[str, Any]:
+def read_document(path: Path, form: Form = _OBJECT) -> dict[str, Any]:
     """Read a JSON file of a run.
 
     Raises

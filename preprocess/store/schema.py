@@ -5,17 +5,16 @@ preprocess/README.md describes the fields. A digest proves only that the index i
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterator
 from itertools import chain
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Literal, NotRequired, TypedDict
 
 import numpy as np
 from PIL import Image
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, with_config
-from typing_extensions import TypedDict  # pydantic takes that of Python from 3.12 on
 
 from preprocess.inputs import check_relative
-from preprocess.schema import SchemaError, check
+from preprocess.schema import Form, Length, Pattern, Range, SchemaError, check, exact
 from preprocess.store.format import IMAGES
 from preprocess.superpixels.scales import column_name
 from preprocess.suspicious import EXAMPLES, KINDS
@@ -25,15 +24,17 @@ MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # of an image: what is larger is never dec
 _MOST_ROWS = 2**31 - 1  # places are int32
 _MOST_BYTES = 2**50
 _MOST_IDS = 2**16  # maps have at most 16 bits
+# By UTS 18, letters may have marks and joiners and stand in circles; \w of Python knows none of these.
+_MORE_LETTERS = re.compile("[\u200c\u200d\u24b6-\u24e9\U0001f130-\U0001f149\U0001f150-\U0001f169\U0001f170-\U0001f189]")
+_PLAIN_WORD = re.compile(r"\w[\w.,:+-]*", re.ASCII)
 _PLAIN_KEY = re.compile(r"(?:\w[\w.-]{0,80}/){0,20}\w[\w.-]{0,80}", re.ASCII)
 
 
-def _check_part(name: str) -> str:
+def _check_part(name: str) -> None:
     """Refuse a name that is not one part of a path."""
     check_relative(name)
     if "/" in name:
         raise ValueError("expected a name without '/'")
-    return name
 
 
 def check_key(key: str) -> str:
@@ -48,48 +49,49 @@ def check_key(key: str) -> str:
     return key
 
 
-def _check_class(name: str) -> str:
+def _check_class(name: str) -> None:
     if not name or shown_name(name) != name:
         raise ValueError("expected a name without control characters")
-    return name
 
 
-def _check_sentence(text: str) -> str:
+def _check_word(name: str) -> None:
+    if not is_word(name):
+        raise ValueError("expected a word: letters, digits and _, and after the first one of them also . , : + -")
+
+
+def _check_sentence(text: str) -> None:
     """Refuse halves of characters, which JSON can hold and UTF-8 cannot."""
     text.encode()
-    return text
 
 
-Part = Annotated[str, AfterValidator(_check_part)]
-Word = Annotated[str, StringConstraints(pattern=r"^\w[\w.,:+-]*$", max_length=10_000)]
-Key = Annotated[str, AfterValidator(check_key)]
-ClassName = Annotated[str, AfterValidator(_check_class)]
-Sentence = Annotated[str, AfterValidator(_check_sentence)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-ContentKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+Part = Annotated[str, _check_part]
+Word = Annotated[str, Length(most=10_000), _check_word]
+Key = Annotated[str, check_key]
+ClassName = Annotated[str, _check_class]
+Sentence = Annotated[str, _check_sentence]
+Sha256 = Annotated[str, Pattern(r"[0-9a-f]{64}")]
+ContentKey = Annotated[str, Pattern(r"[0-9a-f]{16}")]
 _SHARE = r"0\.[0-9]{1,12}"
-Rule = Annotated[str, StringConstraints(pattern=f"^(train|test={_SHARE}|val={_SHARE}(,test={_SHARE})?)$")]
-Rows = Annotated[int, Field(ge=0, le=_MOST_ROWS)]
-Segments = Annotated[int, Field(ge=1, le=_MOST_IDS)]
-Compactness = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-_exact = with_config(ConfigDict(extra="forbid"))
+Rule = Annotated[str, Pattern(f"(train|test={_SHARE}|val={_SHARE}(,test={_SHARE})?)")]
+Rows = Annotated[int, Range(least=0, most=_MOST_ROWS)]
+Segments = Annotated[int, Range(least=1, most=_MOST_IDS)]
+Compactness = Annotated[float, Range(least=0, finite=True)]
+Weight = Annotated[float, Range(least=0, most=1, finite=True)]
 
 
-@_exact
+@exact
 class Images(TypedDict):
     """How all images were decoded, resized and encoded."""
 
-    size: Annotated[int, Field(ge=1, le=math.isqrt(MOST_PIXELS))] | None
+    size: Annotated[int, Range(least=1, most=math.isqrt(MOST_PIXELS))] | None
     resize: Literal["squash", "short", "none"]
     codec: Literal["raw", "jpeg", "png"]
-    quality: NotRequired[Annotated[int, Field(ge=1, le=100)]]
-    banner: NotRequired[Annotated[int, Field(ge=1, le=MOST_PIXELS)]]
+    quality: NotRequired[Annotated[int, Range(least=1, most=100)]]
+    banner: NotRequired[Annotated[int, Range(least=1, most=MOST_PIXELS)]]
     pillow: Word
 
 
-@_exact
+@exact
 class Scale(TypedDict):
     """A segment count to draw."""
 
@@ -98,33 +100,33 @@ class Scale(TypedDict):
     column: Word
 
 
-@_exact
+@exact
 class Superpixels(TypedDict):
     """A superpixel set."""
 
     name: Word
     algorithm: Word
     compactness: Compactness | None
-    scales: Annotated[list[Scale], Field(min_length=1)]
+    scales: Annotated[list[Scale], Length(least=1)]
 
 
-@_exact
+@exact
 class File(TypedDict):
     """A shard."""
 
     path: str
-    bytes: Annotated[int, Field(ge=1, le=_MOST_BYTES)]
+    bytes: Annotated[int, Range(least=1, most=_MOST_BYTES)]
     sha256: Sha256
 
 
-Recipe = _exact(
+Recipe = exact(
     TypedDict(
         "Recipe", {"algorithm": Word, "compactness": Compactness | None, "segments": Segments, "scikit-image": Word}
     )
 )
 
 
-@_exact
+@exact
 class Column(TypedDict):
     """The shards of a column. Only maps have the fields from ``recipe`` on."""
 
@@ -133,15 +135,15 @@ class Column(TypedDict):
     files: list[File]
     recipe: NotRequired[Recipe]
     dtype: NotRequired[Literal["uint8", "uint16"]]
-    largest_id: NotRequired[Annotated[int, Field(ge=-1, lt=_MOST_IDS)]]
-    least_regions: NotRequired[Annotated[int, Field(ge=0, le=_MOST_IDS)]]
-    regions: NotRequired[Annotated[int, Field(ge=0, le=_MOST_ROWS * _MOST_IDS)]]
+    largest_id: NotRequired[Annotated[int, Range(least=-1, below=_MOST_IDS)]]
+    least_regions: NotRequired[Annotated[int, Range(least=0, most=_MOST_IDS)]]
+    regions: NotRequired[Annotated[int, Range(least=0, most=_MOST_ROWS * _MOST_IDS)]]
 
 
 _OF_MAPS = {"recipe", "dtype", "largest_id", "least_regions", "regions"}
 
 
-@_exact
+@exact
 class Failure(TypedDict):
     """An unusable image."""
 
@@ -150,59 +152,60 @@ class Failure(TypedDict):
     source: Sha256 | Literal[""]
 
 
-@_exact
+@exact
 class LeftOut(TypedDict):
     """Files or folders of one kind that are not in the store."""
 
-    count: Annotated[int, Field(ge=1, le=_MOST_ROWS)]
+    count: Annotated[int, Range(least=1, most=_MOST_ROWS)]
     example: ClassName
 
 
-@_exact
+@exact
 class Suspicious(TypedDict):
     """Images of one kind that were probably not meant so."""
 
-    count: Annotated[int, Field(ge=1, le=_MOST_ROWS)]
+    count: Annotated[int, Range(least=1, most=_MOST_ROWS)]
     examples: list[Key]
 
 
-@_exact
+@exact
 class Split(TypedDict):
     """A split."""
 
     samples: ContentKey
     sources: ContentKey
-    shard_size: Annotated[int, Field(ge=1, le=_MOST_ROWS)]
+    shard_size: Annotated[int, Range(least=1, most=_MOST_ROWS)]
     rows: list[Rows]
     failed: list[Failure]
     excluded: NotRequired[list[Key]]
-    limit_per_class: NotRequired[Annotated[int, Field(ge=1, le=_MOST_ROWS)]]
+    limit_per_class: NotRequired[Annotated[int, Range(least=1, most=_MOST_ROWS)]]
     divided: NotRequired[Rule]
-    suspicious: NotRequired[Annotated[dict[Literal[tuple(KINDS)], Suspicious], Field(min_length=1)]]
+    suspicious: NotRequired[Annotated[dict[Literal[tuple(KINDS)], Suspicious], Length(least=1)]]
     columns: dict[Word, Column]
 
 
-@_exact
+@exact
 class Document(TypedDict):
     """The index."""
 
     name: Part
     dataset: Word
-    classes: Annotated[list[ClassName], Field(min_length=1)]
+    classes: Annotated[list[ClassName], Length(least=1)]
     images: Images
-    superpixels: Annotated[list[Superpixels], Field(min_length=1)]
+    superpixels: Annotated[list[Superpixels], Length(least=1)]
     splits: dict[Word, Split]
     left_out: NotRequired[dict[ClassName, LeftOut]]
 
 
-_DOCUMENT = TypeAdapter(Document)
-_WORD = re.compile(r"\w[\w.,:+-]*")
-_FAILURES = TypeAdapter(list[Failure])
+_DOCUMENT = Form(Document)
+_FAILURES = Form(list[Failure])
 
 
 def is_word(name: str) -> bool:
     """Whether a text may be the name of a data set."""
-    return _WORD.fullmatch(name) is not None
+    if _PLAIN_WORD.fullmatch(name):
+        return True
+    return name != "" and _in_words(name[0]) and all(each in ".,:+-" or _in_words(each) for each in name)
 
 
 def check_document(document: object) -> Document:
@@ -241,6 +244,11 @@ def check_places(split: str, places: np.ndarray, rows: list[int]) -> None:
     flat = np.sort(places[:, 0].astype(np.int64) << 32 | places[:, 1])
     if (flat[1:] == flat[:-1]).any():
         raise SchemaError(f"places.{split}: expected every place once")
+
+
+def _in_words(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] in "LM" or category in ("Nd", "Nl", "Pc") or _MORE_LETTERS.match(character) is not None
 
 
 def _class_faults(document: Document) -> Iterator[str]:

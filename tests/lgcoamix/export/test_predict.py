@@ -369,29 +369,29 @@ def _change(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 DAMAGE = {  # what becomes of config.json: what is said
-    "no images": (lambda c: c["lgcoamix"].update(images={}), r"images.size: field required; .*images.codec: field"),
-    "images a list": (lambda c: c["lgcoamix"].update(images=[]), r"lgcoamix.images: input should be .* dictionary"),
+    "no images": (lambda c: c["lgcoamix"].update(images={}), r"images.size: is missing; .*images.codec: is missing"),
+    "images a list": (lambda c: c["lgcoamix"].update(images=[]), r"lgcoamix.images: expected a dictionary"),
     "no size": (lambda c: c["lgcoamix"]["images"].update(size=None), r"images: .*expected a size, or null for resize"),
     "a size": (
         lambda c: c["lgcoamix"]["images"].update(resize="none"),
         r"images: .*expected a size, or null for resize",
     ),
-    "large": (lambda c: c["lgcoamix"]["images"].update(size=10**6), r"images.size: .* less than or equal to 16384"),
+    "large": (lambda c: c["lgcoamix"]["images"].update(size=10**6), r"images.size: .* of at most 16384"),
     "resize": (lambda c: c["lgcoamix"]["images"].update(resize="long"), r"'squash', 'short' or 'none', got 'long'"),
     "codec": (lambda c: c["lgcoamix"]["images"].update(codec="gif"), r"'raw', 'jpeg' or 'png', got 'gif'"),
     "quality": (lambda c: c["lgcoamix"]["images"].update(codec="jpeg"), r"images: .*expected the quality of JPEG"),
-    "banner": (lambda c: c["lgcoamix"]["images"].update(banner=-1), r"images.banner: .* equal to 0, got -1"),
-    "no data": (lambda c: c["lgcoamix"].pop("data"), r"lgcoamix.data: field required"),
+    "banner": (lambda c: c["lgcoamix"]["images"].update(banner=-1), r"images.banner: .* at least 0 .*, got -1"),
+    "no data": (lambda c: c["lgcoamix"].pop("data"), r"lgcoamix.data: is missing"),
     "odd data": (lambda c: c["lgcoamix"]["data"].update(colour=1), r"is damaged: data: this version knows no 'colour'"),
     "huge inputs": (
         lambda c: c["lgcoamix"]["data"].update(image_size=10**6),
         r"data: image_size must lie in \[1, 4096\]",
     ),
-    "no names": (lambda c: c.pop("label_names"), r"label_names: field required"),
+    "no names": (lambda c: c.pop("label_names"), r"label_names: is missing"),
     "few names": (lambda c: c["label_names"].pop(), r"label_names has 3 names, num_classes is 4"),
     "a name twice": (lambda c: c.update(label_names=["x"] * 4), r"label_names: .*expected different names"),
     "a name with a bell": (lambda c: c["label_names"].__setitem__(2, "x\a"), r"label_names.2: .*no control characters"),
-    "no name": (lambda c: c["label_names"].__setitem__(2, ""), r"label_names.2: .*at least 1 character"),
+    "no name": (lambda c: c["label_names"].__setitem__(2, ""), r"label_names.2: .*at least 1 characters"),
     "few classes": (
         lambda c: c.update(num_classes=3, label_names=[*"xyz"]),
         r"cannot be loaded: .*fc.(bias|weight): expected float32 of shape \(3,.*, got float32 of shape \(4,",
@@ -399,13 +399,19 @@ DAMAGE = {  # what becomes of config.json: what is said
     "a path for a network": (lambda c: c.update(architecture="local-dir:/tmp"), r"architecture: .*a network in timm"),
     "the hub for a network": (lambda c: c.update(architecture="hf-hub:timm/resnet18"), r"architecture: .*in timm"),
     "another network": (lambda c: c.update(architecture="vit_giant_patch14_224"), r"cannot be loaded: .*are missing"),
-    "depth": (lambda c: c["model_args"].update(depth=10**6), r"model_args.depth: extra inputs are not permitted"),
-    "side": (lambda c: c["model_args"].update(img_size=[10**6] * 2), r"img_size.*: .* less than or equal to 4096"),
-    "an address": (lambda c: c["pretrained_cfg"].update(url="http://x/y"), r"pretrained_cfg.url: extra inputs are not"),
-    "foreign weights": (lambda c: c["pretrained_cfg"].update(custom_load=True), r"custom_load: input should be False"),
-    "one mean": (lambda c: c["pretrained_cfg"].update(mean=[0.5]), r"mean: list should have at least 3 items"),
-    "no mean": (lambda c: c["pretrained_cfg"].update(mean=[None] * 3), r"mean.0: input should be a valid number"),
-    "zero std": (lambda c: c["pretrained_cfg"].update(std=[0, 1, 1]), r"std.0: input should be greater than 0, got 0"),
+    "depth": (lambda c: c["model_args"].update(depth=10**6), r"model_args.depth: expected no such field"),
+    "side": (lambda c: c["model_args"].update(img_size=[10**6] * 2), r"img_size.*: .* of at most 4096"),
+    "an address": (
+        lambda c: c["pretrained_cfg"].update(url="http://x/y"),
+        r"pretrained_cfg.url: expected no such field",
+    ),
+    "foreign weights": (
+        lambda c: c["pretrained_cfg"].update(custom_load=True),
+        r"custom_load: expected False, got True",
+    ),
+    "one mean": (lambda c: c["pretrained_cfg"].update(mean=[0.5]), r"mean: expected at least 3 items"),
+    "no mean": (lambda c: c["pretrained_cfg"].update(mean=[None] * 3), r"mean.0: expected a number, got None"),
+    "zero std": (lambda c: c["pretrained_cfg"].update(std=[0, 1, 1]), r"std.0: expected a number above 0 .*, got 0"),
 }
 
 

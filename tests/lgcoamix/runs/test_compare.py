@@ -265,7 +265,7 @@ def test_an_accuracy_is_a_percentage(runs):
     _run(runs / "none-s7", "none", 7, 1e308)
     done = _compare(runs)
     assert done.exit_code == 0
-    assert "test_top1.last: input should be less than or equal to 100, got 1e+308" in done.stderr
+    assert "test_top1.last: expected a number of at least 0 and of at most 100, got 1e+308" in done.stderr
 
 
 def test_unfinished_and_foreign_folders_are_left_out_aloud(runs):

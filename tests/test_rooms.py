@@ -41,7 +41,8 @@ FLOORS = (
         "preprocess.terminal",
         "preprocess.warned",
     },
-    {"preprocess.errors", "preprocess.interrupt", "preprocess.text"},
+    {"preprocess.interrupt"},
+    {"preprocess.errors", "preprocess.extras", "preprocess.text"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = {

@@ -1,9 +1,21 @@
-"""Image and superpixel map through the same window, with OpenCV: crop, resize, mirror."""
+"""Image and superpixel map through the same window: crop, resize, mirror. With OpenCV, or else the same with torch."""
 
-import cv2
+import warnings
+from functools import cache
+
 import numpy as np
+import torch
 
-cv2.setNumThreads(0)  # DataLoader workers are parallel already
+from lgcoamix.data.resample import resample_images, resample_maps
+from lgcoamix.data.windows import Windows
+from preprocess.extras import install
+
+try:
+    import cv2
+except ModuleNotFoundError:
+    cv2 = None  # reading a store needs no extra
+else:
+    cv2.setNumThreads(0)  # DataLoader workers are parallel already
 
 
 def show_window(image: np.ndarray, window: tuple[int, int, int, int, bool], size: int) -> np.ndarray:
@@ -20,6 +32,8 @@ def show_window(image: np.ndarray, window: tuple[int, int, int, int, bool], size
     (size, size, 3) uint8 array. Bilinear; if a side shrinks, averaged over areas, as bilinear would alias. Pixels
     outside the image are black.
     """
+    if cv2 is None:
+        return _images_with_torch(image, window, size)
     height, width = window[2:4]
     shrinks = height > size or width > size
     return _show(image, window, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR, 0)
@@ -39,6 +53,8 @@ def show_map(ids: np.ndarray, window: tuple[int, int, int, int, bool], size: int
     (size, size) array of the dtype of ``ids``. Nearest, never bilinear: between ids 3 and 9 lies an unrelated
     superpixel 6. The exact variant uses the same pixel centres as the image.
     """
+    if cv2 is None:
+        return _maps_with_torch(ids, window, size, sentinel)
     return _show(ids, window, size, cv2.INTER_NEAREST_EXACT, sentinel)
 
 
@@ -55,3 +71,27 @@ def _show(
     if (height, width) != (size, size):
         values = cv2.resize(values, (size, size), interpolation=resampling)
     return np.ascontiguousarray(values[:, ::-1] if flip else values)
+
+
+def _images_with_torch(image: np.ndarray, window: tuple[int, int, int, int, bool], size: int) -> np.ndarray:
+    _warn()
+    images = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2)
+    return resample_images(images, _windows(window), size)[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def _maps_with_torch(ids: np.ndarray, window: tuple[int, int, int, int, bool], size: int, sentinel: int) -> np.ndarray:
+    _warn()
+    return resample_maps(torch.from_numpy(np.ascontiguousarray(ids))[None], _windows(window), size, sentinel)[0].numpy()
+
+
+def _windows(window: tuple[int, int, int, int, bool]) -> Windows:
+    *edges, flip = (np.array([value]) for value in window)
+    return Windows(*edges, flip)
+
+
+@cache
+def _warn() -> None:
+    """Say once in a process that this is slower."""
+    warnings.warn(
+        f"OpenCV (cv2) is missing: torch crops images to the same pixels, but slower; {install('train')}", stacklevel=4
+    )

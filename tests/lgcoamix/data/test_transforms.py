@@ -1,5 +1,6 @@
 """Image and map go through the same window: pixels that encode their superpixel still do so afterwards."""
 
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 
@@ -9,7 +10,7 @@ import pytest
 from scipy import stats
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from lgcoamix.data import View
+from lgcoamix.data import View, transforms
 from lgcoamix.data.transforms import show_map, show_window
 from lgcoamix.data.windows import DRAWS
 from lgcoamix.ops.seeding import uniforms
@@ -242,3 +243,26 @@ def test_resized_windows_keep_to_their_bounds():
     assert max(shares) == pytest.approx(0.5, abs=0.02)
     assert min(ratios) == pytest.approx(0.8, abs=0.04)
     assert max(ratios) == pytest.approx(1.25, abs=0.06)
+
+
+def test_without_opencv_torch_gives_the_same_pixels(monkeypatch):
+    random, opencv = np.random.default_rng(0), transforms.cv2
+    for _ in range(300):
+        H, W, size = (int(side) for side in random.integers(8, 48, 3))
+        image = random.integers(0, 256, (H, W, 3), dtype=np.uint8)
+        ids = random.integers(0, 300, (H, W)).astype(random.choice([np.uint8, np.uint16]))
+        height, width = int(random.integers(1, H + 1)), int(random.integers(1, W + 1))
+        top, left = int(random.integers(0, H - height + 1)), int(random.integers(0, W - width + 1))
+        window = (top, left, height, width, bool(random.integers(2)))
+        if random.random() < 0.2:  # as large as the output, also beyond the image
+            window = (*random.integers(-6, 6, 2).tolist(), size, size, window[-1])
+        shown = []
+        for module in (opencv, None):
+            monkeypatch.setattr(transforms, "cv2", module)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                shown.append((show_window(image, window, size), show_map(ids, window, size, 255)))
+        for ours, theirs in zip(*shown, strict=True):
+            assert ours.dtype == theirs.dtype
+            np.testing.assert_array_equal(ours, theirs)
+            assert theirs.flags.c_contiguous

@@ -30,7 +30,10 @@ __all__ = ["__version__", *sorted(_HOME)]
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    from preprocess.extras import required
+
+    with required(f"{__name__}.{name}"):
+        value = globals()[name] = getattr(import_module(_HOME[name]), name)
     return value
 
 

@@ -5,7 +5,7 @@ from preprocess import interrupt
 
 def main() -> None:
     """Run the command line."""
-    interrupt.run(_main)
+    interrupt.run(_main, extra="preprocess")
 
 
 def _main() -> None:

@@ -4,6 +4,8 @@ import re
 from functools import cache
 from importlib.util import find_spec
 
+from preprocess.extras import install
+
 # The formats of data sets, by Pillow's names; JPEG includes MPO. Others start a program (EPS), open an image of any
 # format inside (IPTC), or are stubs. The one without magic bytes comes last.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA")
@@ -16,7 +18,6 @@ _READERS = {  # modules of which one is needed; Pillow may be built without its 
     "AVIF": ("PIL._avif",),
 }
 _REMEDIES = {
-    "HEIF": "pip install pillow-heif reads them",
     "JPEG XL": "pip install pillow-jxl-plugin reads them",
     "AVIF": "pip install --upgrade pillow reads them",
     "Git LFS pointer": "git lfs pull fetches the files that they stand for",
@@ -96,8 +97,8 @@ def is_readable(name: str) -> bool:
 
 
 def remedy_of(name: str) -> str:
-    """What makes files of a format readable, as ``pip install pillow-heif reads them``; empty if nothing does."""
-    return _REMEDIES.get(name, "")
+    """What makes files of a format readable, as ``pip install --upgrade pillow reads them``; empty if nothing does."""
+    return f"the extra [heif] reads them: {install('heif')}" if name == "HEIF" else _REMEDIES.get(name, "")
 
 
 @cache

@@ -24,8 +24,11 @@ _said = _leaving = False
 _undo = []
 
 
-def run(command: object) -> None:
-    """Call ``command()``: from here until the process is gone, a signal ends it with one line and 128 + its number."""
+def run(command: object, extra: str = "train") -> None:
+    """Call ``command()``: from here until the process is gone, a signal ends it with one line and 128 + its number.
+
+    A missing package that an extra brings ends it with one line and 1. Of several extras, ``extra`` is named.
+    """
     global _process, _main
     _process, _main, code = os.getpid(), _thread.get_ident(), 1  # that of a traceback
     # Registered first, called last: the exit handlers of libraries are done then, and no signal interrupts them.
@@ -39,6 +42,13 @@ def run(command: object) -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         raise
+    except ImportError as error:
+        from preprocess.extras import explain as explain_missing
+
+        line = explain_missing(error, extra)
+        if not line:
+            raise
+        _write(f"Error: {line}")
 
 
 class answering:  # noqa: N801 - a context

@@ -9,6 +9,7 @@ from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import CHECKPOINT, FORCE, PATH, options_of
 from lgcoamix.errors import SettingsError
 from lgcoamix.settings.options import ExportOptions
+from preprocess.extras import install
 from preprocess.outputs import MODEL, check_output
 from preprocess.terminal import say
 
@@ -34,7 +35,7 @@ def export(checkpoint: Path, out: Path, force: bool, **given: bool) -> None:
     """
     missing = [name for name in _ONNX_PACKAGES if given["onnx"] and find_spec(name) is None]
     if missing:
-        raise SettingsError(f"--onnx needs {', '.join(missing)}: pip install 'lgcoamix[onnx]'")
+        raise SettingsError(f"--onnx needs {', '.join(missing)}, which the extra [onnx] brings: {install('onnx')}")
     folder, file = (checkpoint, checkpoint / "best.pt") if checkpoint.is_dir() else (checkpoint.parent, checkpoint)
     check_output(out, MODEL, force, [file], [folder])
 

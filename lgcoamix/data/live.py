@@ -61,6 +61,7 @@ class LiveDataset(SuperpixelDataset):
                 f"the images of {self.store.path} have different sizes; live maps of them need data.crop=resized and "
                 "data.test=resize"
             )
+        _ = self.count  # here, not in a worker, a package is missing that segments
 
     @cached_property
     def count(self) -> int:

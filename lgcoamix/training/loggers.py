@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lgcoamix.errors import RunError
 from lgcoamix.settings.options import RunOptions
+from preprocess.extras import install
 from preprocess.files import named, write_whole
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _start_wandb(project: str, out: Path, config: dict[str, Any]) -> Any:
     try:
         import wandb
     except ImportError:
-        raise RunError("--wandb needs Weights & Biases: pip install 'lgcoamix[wandb]'") from None
+        raise RunError(f"--wandb needs Weights & Biases, which the extra [wandb] brings: {install('wandb')}") from None
     name = out / ".wandb-id"
     if not name.exists():  # a resumed run keeps its id
         write_whole(name, secrets.token_hex(4).encode())

@@ -16,6 +16,7 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 from preprocess.errors import BuildError
+from preprocess.extras import install
 from preprocess.superpixels import ALGORITHMS
 
 CLUSTERS = ("dask", "ray")
@@ -227,7 +228,7 @@ def _dask(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[_Dask]:
     try:
         from distributed import Client, LocalCluster
     except ImportError:
-        raise BuildError("--backend dask needs Dask: pip install 'lgcoamix[dask]'") from None
+        raise BuildError(f"--backend dask needs Dask, which the extra [dask] brings: {install('dask')}") from None
     name = f"the Dask scheduler {scheduler or ''}".strip()
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it shows tracebacks of what is told here
     with contextlib.ExitStack() as stack:
@@ -273,7 +274,7 @@ def _ray(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[_Ray]:
     try:
         import ray
     except ImportError:
-        raise BuildError("--backend ray needs Ray: pip install 'lgcoamix[ray]'") from None
+        raise BuildError(f"--backend ray needs Ray, which the extra [ray] brings: {install('ray')}") from None
     name = f"the Ray head {scheduler or ''}".strip()
     local = {} if scheduler else {"num_cpus": jobs, "include_dashboard": False}
     try:

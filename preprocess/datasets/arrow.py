@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from preprocess.datasets.base import Sample
 from preprocess.errors import DatasetError, ImageError
+from preprocess.extras import install
 from preprocess.formats import HEAD, format_of, remedy_of
 from preprocess.images import LARGEST_FILE
 from preprocess.inputs import open_regular
@@ -68,7 +69,9 @@ def import_pyarrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise DatasetError("Arrow and Parquet files need pyarrow: pip install pyarrow") from None
+        raise DatasetError(
+            f"Arrow and Parquet files need pyarrow, which the extra [hf] brings: {install('hf')}"
+        ) from None
     return pyarrow
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from preprocess.extras import required
+
 
 def adjusted_rand_index(left: np.ndarray, right: np.ndarray) -> float:
     """Compare two maps; the values of their ids do not matter.
@@ -26,7 +28,8 @@ def adjusted_rand_index(left: np.ndarray, right: np.ndarray) -> float:
     >>> adjusted_rand_index(halves, np.array([[7, 7, 3, 3]]))
     1.0
     """
-    from skimage.metrics import contingency_table
+    with required("preprocess.adjusted_rand_index"):
+        from skimage.metrics import contingency_table
 
     table = contingency_table(left, right)
     both, of_left, of_right = (

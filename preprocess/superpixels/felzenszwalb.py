@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from preprocess.extras import required
 from preprocess.superpixels.algorithm import Algorithm
 
 
@@ -31,7 +32,8 @@ def felzenszwalb(image: np.ndarray, n_segments: int, compactness: float | None =
     array([0, 1])
     """
     area = math.prod(image.shape[:2]) / n_segments
-    from skimage import segmentation
+    with required("preprocess.felzenszwalb"):
+        from skimage import segmentation
 
     return segmentation.felzenszwalb(image, scale=3 * math.sqrt(area), sigma=0.8, min_size=_least(area))
 

@@ -9,6 +9,8 @@ import reprlib
 from dataclasses import dataclass
 from itertools import groupby
 
+from preprocess.extras import required
+
 MOST_SEGMENTS = 65_534  # ids have 16 bits, of which the highest value means none
 
 
@@ -103,7 +105,8 @@ def choose_scales(counts: range | tuple[int, ...], shape: tuple[int, int], most:
 def seed_grid(shape: tuple[int, int], count: int) -> tuple[tuple[int, int], ...]:
     """Start and step, along H and W, of the grid on which SLIC places ``count`` seeds."""
     # scikit-image treats an image as a volume of depth 1.
-    from skimage.util import regular_grid
+    with required("preprocess.choose_scales"):
+        from skimage.util import regular_grid
 
     return tuple((int(axis.start or 0), int(axis.step or 1)) for axis in regular_grid((1, *shape), count)[1:])
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from preprocess.extras import required
 from preprocess.superpixels.algorithm import Algorithm
 from preprocess.superpixels.scales import seed_grid
 
@@ -179,7 +180,8 @@ def _is_count(count: object) -> bool:
 
 
 def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter: int, zero: bool, connect: bool):
-    from skimage import segmentation
+    with required("preprocess.slic"):
+        from skimage import segmentation
 
     got = (
         f"{getattr(image, 'shape', type(image).__name__)} {getattr(image, 'dtype', '')}, n_segments {count!r} and "
@@ -225,7 +227,8 @@ class _Grid:
 @lru_cache(maxsize=16)
 def _grid(shape: tuple[int, int], count: int, compactness: float) -> _Grid | None:
     """Place the seeds as scikit-image does; None if the kernel's bounds do not hold."""
-    from skimage.util import regular_grid
+    with required("preprocess.slic"):
+        from skimage.util import regular_grid
 
     slices = regular_grid((1, *shape), count)
     # scikit-image keeps the step, and its square, in single precision.
@@ -264,7 +267,8 @@ class _Workspace(threading.local):
 
     def fit(self, shape: tuple[int, ...]) -> None:
         if self.shape != shape:
-            from preprocess.superpixels.slic_kernel import AREA, BLOCK, TILES, Tiles
+            with required("preprocess.slic"):
+                from preprocess.superpixels.slic_kernel import AREA, BLOCK, TILES, Tiles
 
             blocks = -(-shape[0] // BLOCK) * -(-shape[1] // BLOCK)
             self.light, self.xyz, self.root = np.empty(shape), np.empty(shape), np.empty(shape)
@@ -285,9 +289,10 @@ def _convert(image: np.ndarray, compactness: float) -> tuple[np.ndarray, "Tiles"
 
     Both belong to the workspace; the next image overwrites them.
     """
-    from skimage.color.colorconv import xyz_from_rgb, xyz_tristimulus_values
+    with required("preprocess.slic"):
+        from skimage.color.colorconv import xyz_from_rgb, xyz_tristimulus_values
 
-    from preprocess.superpixels.slic_kernel import cut_tiles, lab_planes, look_up
+        from preprocess.superpixels.slic_kernel import cut_tiles, lab_planes, look_up
 
     _WORKSPACE.fit(image.shape)
     light, xyz, root = _WORKSPACE.light, _WORKSPACE.xyz, _WORKSPACE.root
@@ -323,7 +328,8 @@ def _by_kernel(
     ids: np.ndarray,
 ) -> None:
     """Write one map to ``ids``."""
-    from preprocess.superpixels.slic_kernel import TILE, cluster, cluster_plainly, connect
+    with required("preprocess.slic"):
+        from preprocess.superpixels.slic_kernel import TILE, cluster, cluster_plainly, connect
 
     window = grid.window_y, grid.window_x
     if slic_zero or min(window) < TILE:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from preprocess.extras import required
 from preprocess.superpixels.algorithm import Algorithm
 
 # Factor to scikit-image's compactness, which weighs distance against a gradient in [0, 1]. Compactness 10 becomes the
@@ -31,7 +32,8 @@ def watershed(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> 
     >>> int(watershed(image, n_segments=9).max())
     8
     """
-    from skimage import color, filters, segmentation
+    with required("preprocess.watershed"):
+        from skimage import color, filters, segmentation
 
     gradient = filters.sobel(color.rgb2gray(image))
     return segmentation.watershed(gradient, markers=n_segments, compactness=_WEIGHT * compactness) - 1
@@ -39,7 +41,8 @@ def watershed(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> 
 
 def largest_id(shape: tuple[int, int], n_segments: int) -> int:
     """The largest id: one per marker."""
-    from skimage.util import regular_grid
+    with required("preprocess.watershed"):
+        from skimage.util import regular_grid
 
     axes = regular_grid(shape, n_segments)
     return math.prod(len(range(length)[axis]) for axis, length in zip(axes, shape, strict=True)) - 1

@@ -91,8 +91,8 @@ def test_it_is_encoded_again_for_the_store():
 def test_without_a_plugin_the_message_names_it(name, monkeypatch):
     monkeypatch.setattr("preprocess.images.is_readable", lambda _: False)
     data = heic(picture()) if name == "HEIF" else b"\xff\x0a" + bytes(40)
-    package = {"HEIF": "pillow-heif", "JPEG XL": "pillow-jxl-plugin"}[name]
-    with pytest.raises(ImageError, match=f"{name} is not read; pip install {package} reads them"):
+    remedy = {"HEIF": r"the extra \[heif\]", "JPEG XL": "pip install pillow-jxl-plugin"}[name]
+    with pytest.raises(ImageError, match=f"{name} is not read; {remedy} reads them"):
         decode(data)
 
 

@@ -402,7 +402,7 @@ def test_onnx_that_fails_publishes_nothing(best, tmp_path, monkeypatch):
         patch.setattr(
             sys.modules["lgcoamix.cli.export"], "find_spec", lambda name: None if name == "onnxscript" else name
         )
-        _refused(best, tmp_path / "out", r"--onnx needs onnxscript: pip install 'lgcoamix\[onnx\]'", "--onnx", code=2)
+        _refused(best, tmp_path / "out", r"--onnx needs onnxscript, which the extra \[onnx\]", "--onnx", code=2)
     with monkeypatch.context() as patch:
         patch.setattr("lgcoamix.export.onnx._largest_difference", lambda *arguments: 1.0)
         patch.setattr("torch.onnx.export", lambda *arguments, **options: None)

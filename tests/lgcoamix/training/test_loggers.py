@@ -83,7 +83,7 @@ def test_without_weights_and_biases_the_error_says_what_to_install(flowers_store
     monkeypatch.setitem(sys.modules, "wandb", None)  # import raises ImportError
     done = _here(flowers_store, tmp_path / "run", "--wandb", "x")
     assert done.exit_code == 1
-    assert "pip install 'lgcoamix[wandb]'" in done.output
+    assert "pip install '.[wandb]'" in done.output
     assert isinstance(done.exception, SystemExit), "a traceback"
 
 

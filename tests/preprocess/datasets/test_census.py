@@ -9,6 +9,7 @@ from PIL import Image
 from preprocess.datasets import DATASETS, Request
 from preprocess.datasets.census import count_left_out, count_unlisted, describe
 from preprocess.errors import DatasetError, MissingDataError, SettingError
+from preprocess.extras import install
 from preprocess.formats import is_readable
 from preprocess.store import Store
 from tests.conftest import paint
@@ -165,9 +166,9 @@ def test_heic_without_its_plugin_is_counted_with_the_remedy(tmp_path, monkeypatc
     for module in (walking, census):
         monkeypatch.setattr(module, "suffixes", lambda: without)
     monkeypatch.setattr(walking, "is_readable", lambda name: name != "HEIF" and is_readable(name))
-    assert counts(root) == {".heic (pip install pillow-heif reads them)": 2}
+    assert counts(root) == {f".heic (the extra [heif] reads them: {install('heif')})": 2}
     (root / "train" / "a" / "0.png").unlink()
-    with pytest.raises(DatasetError, match=r"class 'a' of train/ has no images .*2 \.heic \(pip install pillow-heif"):
+    with pytest.raises(DatasetError, match=r"class 'a' of train/ has no images .*2 \.heic \(the extra \[heif\]"):
         find(root)
 
 

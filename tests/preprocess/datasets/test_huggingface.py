@@ -631,7 +631,7 @@ def test_a_shared_value_is_in_memory_once(tmp_path):
 def test_without_pyarrow_it_is_named(tmp_path, monkeypatch):
     table(tmp_path, image=[png()], label=[0])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DatasetError, match="need pyarrow: pip install pyarrow"):
+    with pytest.raises(DatasetError, match=r"need pyarrow, which the extra \[hf\] brings"):
         find_hf(tmp_path)
 
 

@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "lgcoamix.data": (
-        *("EpochBatches", "LiveDataset", "ResidentDataset", "SuperpixelDataset", "View"),
+        *("Augment", "EpochBatches", "LiveDataset", "ResidentDataset", "SuperpixelDataset", "View"),
         *("hold_out", "make_loader"),
     ),
     "lgcoamix.mixing": (

@@ -25,6 +25,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel):
     assert {name for name in folders if not name.endswith(".dist-info")} == {"lgcoamix", "preprocess"}
     assert {"lgcoamix/training/step.py", "preprocess/store/reader.py", "lgcoamix/cli/__init__.py"} <= set(names)
     assert "lgcoamix/export/card.md" in names  # read when a model is exported
+    assert {f"lgcoamix/data/augments/{name}.yaml" for name in ("light", "strong")} <= set(names)
 
 
 def test_the_unpacked_wheel_trains_from_its_console_command(wheel, tmp_path, flowers_store):

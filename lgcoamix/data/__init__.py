@@ -3,6 +3,7 @@
 Only this package reads ``preprocess.store`` for training and, for live maps, calls ``preprocess.superpixels``.
 """
 
+from lgcoamix.data.augment import Augment
 from lgcoamix.data.dataset import SuperpixelDataset
 from lgcoamix.data.epoch_batches import EpochBatches
 from lgcoamix.data.live import LiveDataset
@@ -12,6 +13,7 @@ from lgcoamix.data.resident import ResidentDataset
 from lgcoamix.data.windows import View
 
 __all__ = [
+    "Augment",
     "EpochBatches",
     "LiveDataset",
     "ResidentDataset",

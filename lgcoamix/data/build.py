@@ -57,7 +57,7 @@ def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bo
     Raises
     ------
     RunError : no samples for training or validation; resident images of different sizes.
-    SettingsError : resident live maps.
+    SettingsError : resident live maps, or resident images that are augmented; an augmentation that cannot be used.
     """
     train = _training_set(store, settings, options, maps)
     tests, unseen = {}, []
@@ -111,8 +111,8 @@ def _training_set(
 ) -> SuperpixelDataset:
     view = View(settings.data, train=True)
     if maps and options.maps == "live":
-        return LiveDataset(store, "train", view, options.seed, subset)
-    return SuperpixelDataset(store, "train", view, options.seed, maps, subset)
+        return LiveDataset(store, "train", view, options.seed, subset, options.augment)
+    return SuperpixelDataset(store, "train", view, options.seed, maps, subset, options.augment)
 
 
 def _test_set(store: Store, split: str, settings: Settings, subset: object = None) -> SuperpixelDataset:
@@ -124,6 +124,8 @@ def _choose(wanted: str, sources: list[SuperpixelDataset], device: torch.device)
     uniform = sources[0].store.uniform
     if wanted != "resident" and any(isinstance(source, LiveDataset) for source in sources):
         return False, f"{device.type}, streaming loader, live maps"
+    if wanted != "resident" and any(source.augment for source in sources):
+        return False, f"{device.type}, streaming loader, which augments"
     if wanted == "streaming" or (wanted == "auto" and (device.type != "cuda" or not uniform)):
         return False, f"{device.type}, streaming loader"
     if not uniform:

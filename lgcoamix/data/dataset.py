@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from lgcoamix.data.augment import Augment, as_augment
 from lgcoamix.data.windows import DRAWS, View, Windows
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.seeding import uniforms
@@ -23,6 +25,7 @@ class Draws:
     samples: np.ndarray  # (B,) int64: their numbers
     scales: np.ndarray  # (B,) int64: index into ``store.scales`` of the map to read
     uniforms: np.ndarray  # (B, DRAWS) float64 in [0, 1), for the windows
+    augment: np.ndarray  # (B,) int64 seeds of the augmentation
 
 
 class SuperpixelDataset(Dataset):
@@ -36,10 +39,11 @@ class SuperpixelDataset(Dataset):
     seed : seed of the windows and of the choice of scale, for pairs (epoch, position).
     maps : whether to read superpixel maps.
     subset : (n,) int64 array of sample numbers to keep; None keeps all.
+    augment : changes each crop and its map: an :class:`lgcoamix.Augment`, ``light``, ``strong``, or a file.
 
     Notes
     -----
-    A sample is (image, map, label), or (image, label) without maps. Window, flip and scale are random:
+    A sample is (image, map, label), or (image, label) without maps. Window, flip, scale and augmentation are random:
 
     - An index that is a position draws them from torch's generator, as torchvision's transforms do: any DataLoader
       shows new ones in every epoch and in every worker, and ``torch.manual_seed`` repeats them.
@@ -70,6 +74,7 @@ class SuperpixelDataset(Dataset):
         seed: int = 0,
         maps: bool = True,
         subset: np.ndarray | None = None,
+        augment: Augment | str | Path | None = None,
     ) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
         if view is None and not self.store.uniform:
@@ -77,6 +82,7 @@ class SuperpixelDataset(Dataset):
                 f"the images of {self.store.path} have different sizes; pass a view, which crops them to one"
             )
         self.split, self.view, self.seed, self.with_maps = split, view, seed, maps
+        self.augment = as_augment(augment) if view is None else as_augment(augment, view.size)
         self.labels = torch.from_numpy(self.store.labels(split))
         self.samples = np.arange(len(self.labels)) if subset is None else np.asarray(subset)
         self.store.close()  # no file may be open when a DataLoader forks
@@ -116,7 +122,9 @@ class SuperpixelDataset(Dataset):
         chance = self._uniforms("scale", epochs, samples, 1, self.with_maps)[:, 0] * weights[-1]
         scales = np.minimum(np.searchsorted(weights, chance, side="right"), len(weights) - 1)
         random = self.view is not None and self.view.train
-        return Draws(samples, scales, self._uniforms("window", epochs, samples, DRAWS, random))
+        windows = self._uniforms("window", epochs, samples, DRAWS, random)
+        seeds = self._uniforms("augment", epochs, samples, 1, self.augment is not None)[:, 0] * 2.0**53
+        return Draws(samples, scales, windows, seeds.astype(np.int64))
 
     def _uniforms(
         self, name: str, epochs: np.ndarray | None, samples: np.ndarray, count: int, needed: bool
@@ -134,12 +142,21 @@ class SuperpixelDataset(Dataset):
         return self.store.region_count if self.with_maps else 0
 
     def shown(self, draws: Draws) -> tuple[np.ndarray, list[np.ndarray] | None]:
-        """Read images and maps, and crop both to the windows: (B, H, W, 3) uint8 array, and (H, W) ids or None."""
+        """Read images and maps, crop both to the windows, and augment: (B, H, W, 3) uint8 array, (H, W) ids or None."""
         images = self.store.images(self.split, draws.samples)
         ids = self.read_maps(draws) if self.with_maps else None
-        if self.view is None:
+        if self.view is not None:
+            windows = self.view.windows([image.shape[:2] for image in images], draws.uniforms)
+            images, ids = self.show(images, ids, windows)
+        return self.augmented(images, ids, draws)
+
+    def augmented(
+        self, images: np.ndarray, ids: list[np.ndarray] | None, draws: Draws
+    ) -> tuple[np.ndarray, list[np.ndarray] | None]:
+        """Augment crops and their maps, if the data set does."""
+        if self.augment is None:
             return images, ids
-        return self.show(images, ids, self.view.windows([image.shape[:2] for image in images], draws.uniforms))
+        return self.augment.batch(images, ids, self.store.sentinel, draws.augment)
 
     def read_maps(self, draws: Draws) -> list[np.ndarray]:
         """Read the map of each sample at its scale: (H, W) ids."""

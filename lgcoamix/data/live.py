@@ -1,9 +1,12 @@
 """Live maps: DataLoader workers segment every crop, as the published code does, and read no stored maps."""
 
+from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
+from lgcoamix.data.augment import Augment
 from lgcoamix.data.dataset import Draws, SuperpixelDataset
 from lgcoamix.data.windows import View
 from lgcoamix.errors import RunError
@@ -18,7 +21,8 @@ class LiveDataset(SuperpixelDataset):
 
     Parameters
     ----------
-    store, split, view, seed, subset : see :class:`SuperpixelDataset`; without a view, live maps equal the stored ones.
+    store, split, view, seed, subset, augment : see :class:`SuperpixelDataset`; without view and augmentation, live maps
+        equal the stored ones.
 
     Raises
     ------
@@ -29,7 +33,9 @@ class LiveDataset(SuperpixelDataset):
     -----
     The requested number of segments is that of the scale times the window's share of the stored image's area, rounded,
     at least 1: superpixels are about as large as the stored ones. If a window extends beyond the image, only the part
-    inside counts and is segmented. A map is a function of image, window and scale.
+    inside counts and is segmented. A map is a function of image, window and scale. With ``augment``, the augmented crop
+    is segmented, all of it, and pixels that come from outside the image then lose their ids: the superpixels are those
+    of what the network sees.
 
     Examples
     --------
@@ -47,10 +53,11 @@ class LiveDataset(SuperpixelDataset):
         view: View | None = None,
         seed: int = 0,
         subset: np.ndarray | None = None,
+        augment: Augment | str | Path | None = None,
     ) -> None:
         from preprocess.superpixels import ALGORITHMS
 
-        super().__init__(store, split, view, seed, maps=True, subset=subset)
+        super().__init__(store, split, view, seed, maps=True, subset=subset, augment=augment)
         if self.store.superpixels.algorithm not in ALGORITHMS:
             raise RunError(
                 f"{self.store.path} names the superpixel algorithm {self.store.superpixels.algorithm!r}, which this "
@@ -74,6 +81,11 @@ class LiveDataset(SuperpixelDataset):
 
         largest_id = ALGORITHMS[self.store.superpixels.algorithm].largest_id
         asked = set().union(*(_askable(self.store.size, self.view, scale.segments) for scale in self.store.scales))
+        if self.augment is not None and not (
+            self.view is None or _resizes(self.view)
+        ):  # whole windows, with their border
+            side, size = self.view.size, self.store.size
+            asked |= {((side, side), _share(scale.segments, side * side, (size, size))) for scale in self.store.scales}
         return 1 + max(largest_id(shape, segments) for shape, segments in asked)
 
     def shown(self, draws: Draws) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -85,7 +97,30 @@ class LiveDataset(SuperpixelDataset):
             windows = self.view.windows(sizes, draws.uniforms)
             images, _ = self.show(images, None, windows)
         segments = [self.store.scales[scale].segments for scale in draws.scales]
-        return images, [self._segment(images[i], sizes[i], windows[i], segments[i]) for i in range(len(images))]
+        if self.augment is None:
+            return images, [self._segment(images[i], sizes[i], windows[i], segments[i]) for i in range(len(images))]
+        return self._augmented(images, sizes, windows, segments, draws)
+
+    def _augmented(
+        self,
+        images: np.ndarray,
+        sizes: Sequence[tuple[int, int]],
+        windows: Sequence[tuple[int, int, int, int, bool]],
+        segments: Sequence[int],
+        draws: Draws,
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Augment crops, then segment all of each; what comes from outside the image gets no id."""
+        outside = []
+        for image, size, window in zip(images, sizes, windows, strict=True):
+            outside.append(np.ones(image.shape[:2], np.uint8))
+            inside, area = _inside(size, window)
+            outside[-1][inside] = 0 if area else 1
+        images, outside = self.augment.batch(images, outside, 1, draws.augment)
+        dtype, maps = np.min_scalar_type(self.count), []
+        for image, size, window, wanted, masked in zip(images, sizes, windows, segments, outside, strict=True):
+            ids = self._cut(image, _share(wanted, window[2] * window[3], size)).astype(dtype)
+            maps.append(np.where(masked == 0, ids, np.iinfo(dtype).max).astype(dtype))
+        return images, maps
 
     def _segment(
         self, image: np.ndarray, size: tuple[int, int], window: tuple[int, int, int, int, bool], segments: int
@@ -94,12 +129,7 @@ class LiveDataset(SuperpixelDataset):
 
         Returns (H, W) ids in the smallest dtype that holds ``count``; its highest value marks pixels outside the image.
         """
-        top, left, height, width, flip = window
-        rows, columns = (max(0, -top), min(height, size[0] - top)), (max(0, -left), min(width, size[1] - left))
-        if flip:
-            columns = width - columns[1], width - columns[0]
-        area = max(0, rows[1] - rows[0]) * max(0, columns[1] - columns[0])
-        inside = np.s_[:, :] if area == height * width else np.s_[slice(*rows), slice(*columns)]
+        inside, area = _inside(size, window)
         dtype = np.min_scalar_type(self.count)
         ids = np.full(image.shape[:2], np.iinfo(dtype).max, dtype)
         if area:
@@ -119,6 +149,16 @@ class LiveDataset(SuperpixelDataset):
                 "fix largest_id"
             )
         return ids
+
+
+def _inside(size: tuple[int, int], window: tuple[int, int, int, int, bool]) -> tuple[tuple[slice, slice], int]:
+    """Which part of a crop shows the image, and the number of stored pixels there."""
+    top, left, height, width, flip = window
+    rows, columns = (max(0, -top), min(height, size[0] - top)), (max(0, -left), min(width, size[1] - left))
+    if flip:
+        columns = width - columns[1], width - columns[0]
+    area = max(0, rows[1] - rows[0]) * max(0, columns[1] - columns[0])
+    return (np.s_[:, :] if area == height * width else np.s_[slice(*rows), slice(*columns)]), area
 
 
 def _share(segments: int, area: int, size: tuple[int, int]) -> int:

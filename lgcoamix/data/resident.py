@@ -27,7 +27,7 @@ class ResidentDataset(Dataset):
     Raises
     ------
     RunError : the images have different sizes.
-    SettingsError : the maps are live.
+    SettingsError : the maps are live, or images are augmented.
 
     Examples
     --------
@@ -43,6 +43,8 @@ class ResidentDataset(Dataset):
         store = source.store
         if isinstance(source, LiveDataset):
             raise SettingsError("DataLoader workers compute live maps; use --loader streaming or auto")
+        if source.augment is not None:
+            raise SettingsError("--augment runs in the DataLoader workers; use --loader streaming or auto")
         if not store.uniform:
             raise RunError(f"the images of {store.path} have different sizes; use --loader streaming")
         self.source, self.device = source, device

@@ -44,6 +44,8 @@ def preflight(store: Store, settings: Settings, options: RunOptions) -> Checked:
     """
     if options.maps == "live" and options.loader == "resident":
         raise SettingsError("--maps live segments in the DataLoader workers: use --loader streaming or auto")
+    if options.augment is not None and options.loader == "resident":
+        raise SettingsError("--augment runs in the DataLoader workers: use --loader streaming or auto")
     refuse_inputs(options.out, store.files)
     if launched()[0] == 0:  # other ranks would see the folder made by rank 0
         _refuse_folder(options)

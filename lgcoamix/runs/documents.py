@@ -1,5 +1,7 @@
 """The documents of a run: what they must hold, and the one way to read them. Does not import torch."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required, TypedDict
@@ -8,7 +10,7 @@ from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.settings.sections import Settings, from_plain
 from preprocess.inputs import open_regular
 from preprocess.schema import Form, Length, Pattern, Range, SchemaError, check, parse_json
-from preprocess.text import shown_name
+from preprocess.text import listed, shown_name
 
 CONFIG, RESULTS = "config.json", "results.json"
 _LARGEST = 32 * 2**20  # bytes; the configuration of a run with 100,000 classes has 2 MB
@@ -94,6 +96,7 @@ class Config(TypedDict, total=False):
     seed: Count
     val_fraction: Annotated[float, Range(least=0, below=1)]
     test_split: Name | None
+    augment: dict[Name, Any]  # lgcoamix.data.pipelines checks it
     store: Required[StoreConfig]
     classes: Required[Classes]
     digests: dict[Literal["model.weights", "mixer.extractor_weights"], Digest]  # of files outside of the run
@@ -179,6 +182,18 @@ def with_digests(config: Mapping[str, Any], known: Iterable[str]) -> dict[str, A
         section, name = path.split(".")
         settings[section] = {**settings.get(section, {}), name: f"sha256 {config['digests'][path]}"}
     return settings
+
+
+def short_pipeline(pipeline: Mapping[str, Any] | None) -> str | None:
+    """Say which augmentation a configuration records: the outer transforms, and a digest of all parameters."""
+    if pipeline is None:
+        return None
+    try:
+        text = json.dumps(pipeline, sort_keys=True)
+        steps = [str(step["__class_fullname__"]) for step in pipeline["transform"]["transforms"]]
+    except (LookupError, TypeError, RecursionError):
+        return "no pipeline"
+    return f"{listed(steps)} ({hashlib.sha256(text.encode()).hexdigest()[:8]})"
 
 
 def settings_of(config: Mapping[str, Any], path: Path) -> Settings:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError
-from lgcoamix.runs.documents import read_config, read_results, with_digests
+from lgcoamix.runs.documents import read_config, read_results, short_pipeline, with_digests
 from lgcoamix.settings.text import flatten
 
 SUMMARIES = ("last", "best", "median_of_last_10")
@@ -125,6 +125,7 @@ def _protocol(config: Mapping[str, Any], settings: Mapping[str, Any], results: M
         "test_split": test_split,
         "classes": config["classes"],
         "val_fraction": config["val_fraction"],
+        "augment": short_pipeline(config.get("augment")),
         "best_chosen_on": results["best_chosen_on"],
     }
     for section in _SECTIONS:

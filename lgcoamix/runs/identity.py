@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError
-from lgcoamix.runs.documents import with_digests
+from lgcoamix.runs.documents import short_pipeline, with_digests
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings, to_plain
 from lgcoamix.settings.text import flatten
@@ -26,7 +26,12 @@ def identity(store: Store, settings: Settings, options: RunOptions, home: Path =
     Notes
     -----
     A file of weights counts by its bytes, not by its path. Weights from the hub count by their name; ``config.json``
-    records the version of timm, which decides what that name means.
+    records the version of timm, which decides what that name means. An augmentation counts by its pipeline, every
+    parameter of it, not by its name or path.
+
+    Raises
+    ------
+    SettingsError : the augmentation cannot be used.
     """
     superpixels, keys = store.superpixels.name, store.content_keys
     if options.maps == "live":  # no stored maps are read
@@ -41,6 +46,7 @@ def identity(store: Store, settings: Settings, options: RunOptions, home: Path =
         "store": {"superpixels": superpixels, "keys": keys},
         "classes": list(store.classes),
         "digests": _digests(settings, home),
+        **_augment(settings, options),
     }
 
 
@@ -63,9 +69,18 @@ def compare_runs(mine: dict[str, Any], config: dict[str, Any]) -> str:
     mine = json.loads(json.dumps(mine))  # turns tuples into lists
     known = mine["digests"].keys() & config.get("digests", {}).keys()
     store = config.get("store") or {}
+    mine.setdefault("augment", None)  # as in runs of earlier versions
     theirs = {key: config.get(key) for key in mine} | {"store": {key: store.get(key) for key in mine["store"]}}
     here, there = (
-        flatten({**document, "settings": with_digests(document, known), "digests": {}}) for document in (mine, theirs)
+        flatten(
+            {
+                **document,
+                "settings": with_digests(document, known),
+                "digests": {},
+                "augment": short_pipeline(document["augment"]),
+            }
+        )
+        for document in (mine, theirs)
     )
     differ = [name for name in here | there if here.get(name, _NONE) != there.get(name, _NONE)]
     lines = [f"{name} is {here.get(name, _NONE)} here, {there.get(name, _NONE)} in the run" for name in differ[:5]]
@@ -99,6 +114,14 @@ def outside_files(settings: Settings) -> dict[str, str]:
         "mixer.extractor_weights": getattr(settings.mixer, "extractor_weights", "none"),
     }
     return {name: path for name, path in named.items() if path not in ("none", "pretrained")}
+
+
+def _augment(settings: Settings, options: RunOptions) -> dict[str, Any]:
+    if options.augment is None:  # no field at all: as earlier versions wrote it
+        return {}
+    from lgcoamix.data.augment import as_augment  # with torch, which albumentations imports as well
+
+    return {"augment": as_augment(options.augment, settings.data.image_size).pipeline}
 
 
 def _digests(settings: Settings, home: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The options of the commands, besides the settings of a recipe. The command line is made from these fields."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class RunOptions(Options):
     ----------
     out : run folder.
     recipe : name of the recipe that the settings started from.
+    augment : the name or file, or the pipeline that was read from it.
     """
 
     out: Path
@@ -56,6 +58,11 @@ class RunOptions(Options):
         "stored",
         "Crop the stored superpixel maps, or segment every crop while loading (live), as the published code does.",
         choices=("stored", "live"),
+    )
+    augment: str | Mapping[str, Any] | None = option(
+        None,
+        "Augment crops and maps with albumentations: a ready-made pipeline, or a file. Streaming loader only.",
+        metavar="light|strong|FILE.yaml",
     )
     workers: int = option(2, "DataLoader workers per process.", low=0, high=MOST_WORKERS)
     seed: int = option(0, low=0, high=LARGEST_SEED)

@@ -83,7 +83,12 @@ class Replay:
         self.world: int = self.config["world"]
         self.store = _open_store(self.config, shards)
         self.options = _options(self.config, folder, device)
-        mine = identity(self.store, self.settings, self.options, Path(self.config.get("folder", "")))
+        try:
+            mine = identity(self.store, self.settings, self.options, Path(self.config.get("folder", "")))
+        except SettingsError as error:
+            raise RunError(
+                f"{folder / CONFIG} was written by another version of this program, or is damaged: augment: {error}"
+            ) from None
         differences = compare_runs(mine, self.config)
         if differences:
             raise RunError(
@@ -317,4 +322,5 @@ def _options(config: dict[str, Any], folder: Path, device: str | None) -> RunOpt
         val_fraction=config["val_fraction"],
         loader="streaming",  # the resident loader yields the same bits
         maps="live" if live else "stored",
+        augment=config.get("augment"),
     )

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from safetensors.torch import save
 from torch import Tensor
 
+from lgcoamix.runs.documents import short_pipeline
 from lgcoamix.runs.drawing import png
 from lgcoamix.training.plots import pairs_figure, sample_figure, unmixed_figure
 from lgcoamix.training.replay import Part, Replay
@@ -88,7 +89,7 @@ def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
     return [
         *replay.progress_notes(epoch, number),
         f"{key} ({label}) is used at step {number} of epoch {epoch}",
-        f"window of {width}x{height} at column {left}, row {top}" + (", mirrored" if flip else ""),
+        f"window of {width}x{height} at column {left}, row {top}" + (", mirrored" if flip else "") + _augmented(replay),
         f"its batch: --epoch {epoch} --step {number}",
         f"wrote {out / 'sample.safetensors'}, {out / 'sample.png'}",
     ]
@@ -124,6 +125,11 @@ def _draw(replay: Replay, part: Part, epoch: int, number: int) -> Figure:
         return unmixed_figure(part.batch, classes, title, _DRAWN)
     title = f"epoch {epoch}, step {number}: {count} images, {replay.settings.method}" + _only(count)
     return pairs_figure(part.batch, part.plan, part.mixed, classes, count=_DRAWN, title=title)
+
+
+def _augmented(replay: Replay) -> str:
+    pipeline = short_pipeline(replay.config.get("augment"))
+    return "" if pipeline is None else f", augmented by {pipeline}"
 
 
 def _only(count: int) -> str:

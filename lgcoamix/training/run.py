@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,8 @@ def train(
         report = report if ranks.first else silent()
         step = make_step(store, settings, options, ranks, report)
         refuse_changed_files(settings, identity)
-        loaders = make_loaders(store, settings, options, step.mixer.needs_maps, ranks)
+        recorded = replace(options, augment=identity.get("augment"))  # the file may have changed since
+        loaders = make_loaders(store, settings, recorded, step.mixer.needs_maps, ranks)
         device, *others = loaders.notices
         for line in (
             f"{ranks.world} x {ranks.device.type}, {loaders.kind} loader" if ranks.world > 1 else device,

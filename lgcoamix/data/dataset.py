@@ -39,7 +39,7 @@ class SuperpixelDataset(Dataset):
     seed : seed of the windows and of the choice of scale, for pairs (epoch, position).
     maps : whether to read superpixel maps.
     subset : (n,) int64 array of sample numbers to keep; None keeps all.
-    augment : changes each crop and its map: an :class:`lgcoamix.Augment`, ``light``, ``strong``, or a file.
+    augment : changes each crop and its map: ``light``, ``strong``, a file, or an :class:`lgcoamix.Augment`.
 
     Notes
     -----

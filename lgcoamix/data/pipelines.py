@@ -50,7 +50,8 @@ def read_pipeline(name: str | Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(read_regular(path, _LARGEST))
     except FileNotFoundError:
-        meant = did_you_mean(path) or ("" if path.suffix else f"; {suggest(str(name), READY)}")
+        near = suggest(str(name), READY)
+        meant = f"; {near}" if near.startswith("did you mean") else did_you_mean(path)
         raise SettingsError(f"--augment takes {', '.join(READY)} or a file; there is no file {name}{meant}") from None
     except OSError as error:
         raise SettingsError(f"--augment {name}: {error.strerror or error}") from None

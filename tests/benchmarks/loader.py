@@ -111,10 +111,10 @@ def _rows(home: Path, paths: list[Path]) -> list[_Row]:
     few = paths[: _IMAGES // 4]
     view = View(DataSettings(image_size=_SHOWN), train=True)
 
-    def stored(name: str, store: Store, maps: bool) -> _Row:
+    def stored(name: str, store: Store, maps: bool, augment: str | None = None) -> _Row:
         columns = ("images", *(store.superpixels.columns if maps else ()))
         files = tuple(store.path.parent / path for column in columns for path in store.splits["train"].paths[column])
-        return _Row(name, SuperpixelDataset(store, "train", view, maps=maps), files)
+        return _Row(name, SuperpixelDataset(store, "train", view, maps=maps, augment=augment), files)
 
     resident = ResidentDataset(SuperpixelDataset(raw, "train", view), torch.device("cpu"))
     return [
@@ -125,6 +125,8 @@ def _rows(home: Path, paths: list[Path]) -> list[_Row]:
         stored("store, jpeg, with maps", jpeg, maps=True),
         stored("store, raw, no maps", raw, maps=False),
         stored("store, raw, with maps", raw, maps=True),
+        stored("store, raw, with maps, --augment light", raw, maps=True, augment="light"),
+        stored("store, raw, with maps, --augment strong", raw, maps=True, augment="strong"),
         _Row("resident on the CPU, with maps", resident, ()),
     ]
 

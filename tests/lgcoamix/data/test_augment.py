@@ -256,10 +256,13 @@ def test_a_file_that_holds_no_pipeline_is_refused(text, tmp_path, monkeypatch):
 
 
 def test_a_missing_file_and_a_fifo_are_refused_at_once(tmp_path):
-    with pytest.raises(
-        SettingsError, match="takes light, strong or a file; there is no file lihgt; did you mean light"
-    ):
-        Augment.named("lihgt")
+    (tmp_path / "mine.yaml").touch()
+    for name, meant in (("lihgt", "light"), (str(tmp_path / "mein.yaml"), "mine.yaml")):
+        with pytest.raises(
+            SettingsError, match=r"takes light, strong or a file; there is no file .*; did you mean "
+        ) as caught:
+            Augment.named(name)
+        assert str(caught.value).endswith(f"{meant}?")
     with pytest.raises(SettingsError, match="there is no file"):
         Augment.named(tmp_path / "none.yaml")
     os.mkfifo(tmp_path / "fifo.yaml")

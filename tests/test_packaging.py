@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import zipfile
+from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,25 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel):
     assert {"lgcoamix/training/step.py", "preprocess/store/reader.py", "lgcoamix/cli/__init__.py"} <= set(names)
     assert "lgcoamix/export/card.md" in names  # read when a model is exported
     assert {f"lgcoamix/data/augments/{name}.yaml" for name in ("light", "strong")} <= set(names)
+
+
+def test_the_wheel_says_what_it_is(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = HeaderParser().parsestr(archive.read(name).decode())
+    assert (metadata["License-Expression"], metadata["License-File"]) == ("MIT", "LICENSE")
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert {"superpixels", "data augmentation", "pytorch"} <= set(metadata["Keywords"].split(","))
+    classifiers = set(metadata.get_all("Classifier"))
+    versions = "Programming Language :: Python :: "
+    assert {name for name in classifiers if name.startswith(versions)} == {
+        versions + number for number in ("3", "3.11", "3.12", "3.13")
+    }
+    assert {"Development Status", "Intended Audience", "Operating System", "Topic"} < {
+        name.split(" :: ")[0] for name in classifiers
+    }
+    assert not {name for name in classifiers if name.startswith("License")}  # forbidden beside the SPDX expression
+    assert not {"Author", "Author-email", "Maintainer", "Maintainer-email"} & set(metadata)  # nobody gave a name
 
 
 def test_the_unpacked_wheel_trains_from_its_console_command(wheel, tmp_path, flowers_store):

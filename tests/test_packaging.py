@@ -84,3 +84,17 @@ def test_the_examples_of_the_package_readme_run():
         space: dict[str, object] = {}
         exec(text, space)
         assert space["loss"].isfinite()
+
+
+def test_the_papers_to_cite_are_those_of_the_methods():
+    """Venue, year and number of each paper agree with the table of methods and with slic.py."""
+    cited = " ".join((ROOT / "README.md").read_text().split("## Citing\n")[1].split())
+    table = (ROOT / "lgcoamix" / "README.md").read_text().split("| source |\n")[1].split("\n\n")[0]
+    sources = {row.split(" | ")[0].strip("|` "): row.strip("| \n").split(" | ")[-1] for row in table.splitlines()}
+    for method in ("occamix", "snapmix", "superpixel_grid"):
+        assert sources[method] in cited
+    assert sources["lgcoamix"].endswith("2024, arXiv 2512.00130")
+    assert "2024, arXiv 2512.00130" in cited
+    slic = "Achanta et al., 2012, doi:10.1109/TPAMI.2012.120"
+    assert slic in (ROOT / "preprocess" / "superpixels" / "slic.py").read_text()
+    assert slic in cited

@@ -1,8 +1,7 @@
 """SLIC superpixels (Achanta et al., 2012, doi:10.1109/TPAMI.2012.120), faster, with scikit-image's labels.
 
-:mod:`preprocess.superpixels.slic_kernel` holds the compiled part and explains why its labels are exact. Inputs outside
-the proven range are passed to scikit-image, so the labels always equal those of
-``skimage.segmentation.slic(image, ..., start_label=0)``.
+:mod:`preprocess.superpixels.slic_kernel` holds the compiled part and explains why its labels are exact. Calls outside
+the proven range are handed over to scikit-image, so the labels always equal those of ``skimage.segmentation.slic``.
 """
 
 import math
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 _COMPACTNESS = (1e-3, 1e5)
 _MOST_PIXELS = 2**23
 _MOST_SEEDS = 2**15 - 1
+_LEAST, _MOST = 0.5, 3  # sizes of connected components: times the mean seed area
 # scikit-image versions with the same loops; test_slic_identity.py compares the kernel with the installed one.
 _TESTED = ("0.25", "0.26")
 # Other compilers may fuse products and sums, so that scikit-image's own labels differ between machines.
@@ -37,30 +37,47 @@ _PROCESSORS = ("x86_64", "amd64")
 
 def slic(
     image: np.ndarray,
-    n_segments: int,
+    n_segments: int = 100,
     compactness: float = 10.0,
     max_num_iter: int = 10,
-    slic_zero: bool = False,
+    sigma: float | Iterable[float] = 0,
+    spacing: Iterable[float] | None = None,
+    convert2lab: bool | None = None,
     enforce_connectivity: bool = True,
+    min_size_factor: float = 0.5,
+    max_size_factor: float = 3,
+    slic_zero: bool = False,
+    start_label: int = 0,
+    mask: np.ndarray | None = None,
+    *,
+    channel_axis: int | None = -1,
 ) -> np.ndarray:
     """Segment an image into superpixels of similar colour.
 
+    A call that is written for ``skimage.segmentation.slic`` works unchanged, with the same labels, errors and warnings.
+    One default differs: ids start from 0 here and from 1 there.
+
     Parameters
     ----------
-    image : (H, W, 3) uint8 array, RGB. Other images (float, other channels) are passed to scikit-image.
+    image : (H, W, 3) uint8 array, RGB, whose channels may be another axis. Other images (float, grey, volumes) are
+        handed over to scikit-image.
     n_segments : target number of superpixels, at least 1; SLIC may return fewer or more.
     compactness : weight of spatial against colour distance, positive. Larger values give squarer superpixels.
     max_num_iter : number of k-means iterations.
-    slic_zero : adapt the compactness to each superpixel (SLICO).
+    sigma, spacing, convert2lab, min_size_factor, max_size_factor, mask : as for scikit-image, which computes the labels
+        wherever one of these has another value than its default.
     enforce_connectivity : give every connected component its own id, and merge small ones.
+    slic_zero : adapt the compactness to each superpixel (SLICO).
+    start_label : the first id, 0 or 1.
+    channel_axis : the axis of ``image`` that holds the channels; None for a grey image.
 
     Returns
     -------
-    (H, W) integer array of ids from 0, equal to ``skimage.segmentation.slic(image, ..., start_label=0)``.
+    (H, W) integer array of ids from ``start_label``, equal to that of ``skimage.segmentation.slic``.
 
     Raises
     ------
-    ValueError : scikit-image rejects the input too: no channels, no pixels, a count or a compactness of 0.
+    Exception : what scikit-image raises for the same arguments.
 
     Examples
     --------
@@ -71,7 +88,39 @@ def slic(
     >>> np.array_equal(slic(image, 4), skimage.segmentation.slic(image, 4, start_label=0))
     True
     """
-    return slic_multiscale(image, (n_segments,), compactness, max_num_iter, slic_zero, enforce_connectivity)[0]
+    if (
+        mask is None
+        and spacing is None
+        and (convert2lab is None or convert2lab is True)
+        and _is_number(sigma, 0)
+        and _is_number(min_size_factor, _LEAST)
+        and _is_number(max_size_factor, _MOST)
+        and isinstance(start_label, int)
+        and start_label in (0, 1)
+        and _is_plain(rgb := _channels_last(image, channel_axis), compactness, max_num_iter)
+        and _is_count(n_segments)
+        and (grid := _grid(rgb.shape[:2], n_segments, float(compactness)))
+    ):
+        ids = np.empty(rgb.shape[:2], np.intp)
+        _by_kernel(*_convert(rgb, compactness), grid, max_num_iter, slic_zero, enforce_connectivity, ids)
+        ids += start_label
+        return ids
+    return _by_library(
+        image,
+        n_segments,
+        compactness,
+        max_num_iter,
+        sigma,
+        spacing,
+        convert2lab,
+        enforce_connectivity,
+        min_size_factor,
+        max_size_factor,
+        slic_zero,
+        start_label,
+        mask,
+        channel_axis=channel_axis,
+    )
 
 
 def slico(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> np.ndarray:
@@ -86,6 +135,10 @@ def slico(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> np.n
     -------
     (H, W) integer array of ids from 0.
 
+    Raises
+    ------
+    ValueError : as for :func:`slic_multiscale`.
+
     Examples
     --------
     >>> from preprocess import Store, slico
@@ -93,7 +146,7 @@ def slico(image: np.ndarray, n_segments: int, compactness: float = 10.0) -> np.n
     >>> slico(image, n_segments=4).shape
     (16, 16)
     """
-    return slic(image, n_segments, compactness, slic_zero=True)
+    return slic_multiscale(image, (n_segments,), compactness, slic_zero=True)[0]
 
 
 def slic_multiscale(
@@ -116,7 +169,8 @@ def slic_multiscale(
 
     Raises
     ------
-    ValueError : as for :func:`slic`, or ``segments`` is empty.
+    ValueError : ``segments`` is empty, or scikit-image raises for the input: no channels, no pixels, a count or a
+        compactness of 0.
 
     Examples
     --------
@@ -133,12 +187,12 @@ def slic_multiscale(
     if _is_plain(image, compactness, max_num_iter):
         grids = [_grid(image.shape[:2], count, float(compactness)) if _is_count(count) else None for count in segments]
     if not any(grids):
-        return np.stack([_by_library(image, count, compactness, *options) for count in segments])
+        return np.stack([_by_library_or_value_error(image, count, compactness, *options) for count in segments])
     lab, tiles = _convert(image, compactness)
     maps = np.empty((len(segments), *image.shape[:2]), np.intp)
     for ids, count, grid in zip(maps, segments, grids, strict=True):
         if grid is None:
-            ids[...] = _by_library(image, count, compactness, *options)
+            ids[...] = _by_library_or_value_error(image, count, compactness, *options)
         else:
             _by_kernel(lab, tiles, grid, *options, ids)
     return maps
@@ -179,10 +233,27 @@ def _is_count(count: object) -> bool:
     return isinstance(count, int | np.integer) and count >= 1
 
 
-def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter: int, zero: bool, connect: bool):
+def _is_number(value: object, expected: float) -> bool:
+    return isinstance(value, int | float) and value == expected
+
+
+def _channels_last(image: Any, axis: Any) -> Any:
+    """Move the channels of a 3D image to the last axis; None if it is no such image."""
+    if isinstance(image, np.ndarray) and image.ndim == 3 and isinstance(axis, int) and -3 <= axis < 3:
+        return image if axis in (-1, 2) else np.moveaxis(image, axis, -1)
+    return None
+
+
+def _by_library(*given: Any, **options: Any) -> np.ndarray:
     with required("preprocess.slic"):
         from skimage import segmentation
 
+    return segmentation.slic(*given, **options)
+
+
+def _by_library_or_value_error(
+    image: np.ndarray, count: int, compactness: float, max_num_iter: int, zero: bool, connect: bool
+) -> np.ndarray:
     got = (
         f"{getattr(image, 'shape', type(image).__name__)} {getattr(image, 'dtype', '')}, n_segments {count!r} and "
         f"compactness {compactness!r}"
@@ -190,11 +261,11 @@ def _by_library(image: np.ndarray, count: int, compactness: float, max_num_iter:
     if isinstance(count, Real) and count <= 0:
         raise ValueError(f"expected n_segments of at least 1, got {got}")
     try:
-        return segmentation.slic(
+        return _by_library(
             image,
-            n_segments=count,
-            compactness=compactness,
-            max_num_iter=max_num_iter,
+            count,
+            compactness,
+            max_num_iter,
             slic_zero=zero,
             enforce_connectivity=connect,
             start_label=0,
@@ -338,7 +409,7 @@ def _by_kernel(
         labels = cluster(lab, tiles, grid.first, grid.seeds, *window, grid.weight, max_num_iter, grid.doubt, grid.scale)
     if enforce_connectivity:
         size = labels.size / grid.seeds
-        connect(labels, int(0.5 * size), int(3 * size), ids)
+        connect(labels, int(_LEAST * size), int(_MOST * size), ids)
     else:
         ids[...] = labels
 
@@ -354,7 +425,7 @@ def largest_id(shape: tuple[int, int], n_segments: int) -> int:
         for (start, step), length in zip(seed_grid(shape, n_segments), shape, strict=True)
     )
     pixels = math.prod(shape)
-    return pixels // max(1, int(0.5 * pixels / seeds))
+    return pixels // max(1, int(_LEAST * pixels / seeds))
 
 
 SLIC = Algorithm(slic, largest_id, leaves_the_lock=True, run_multiscale=slic_multiscale)

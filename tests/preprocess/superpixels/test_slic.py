@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from skimage import segmentation
 
-from preprocess.superpixels import slic, slic_multiscale
+from preprocess.superpixels import slic, slic_multiscale, slico
 from tests.conftest import ROOT
 
 MODULE = importlib.import_module("preprocess.superpixels.slic")  # the package has a function of this name
@@ -103,7 +103,9 @@ def test_unusual_compactness_is_answered_as_scikit_image_does(compactness):
 )
 def test_what_scikit_image_cannot_answer_is_a_value_error_that_says_what_came(image, count, compactness, what):
     with pytest.raises(ValueError, match=what):
-        slic(image, count, compactness)
+        slic_multiscale(image, (count,), compactness)
+    with pytest.raises(ValueError, match=what):
+        slico(image, count, compactness)
 
 
 def test_a_long_thin_image_of_many_segments_takes_little_memory():
@@ -127,27 +129,31 @@ def fresh():
     MODULE._is_known_platform.cache_clear()
 
 
-@pytest.mark.usefixtures("fresh")
-def test_an_untested_scikit_image_is_asked_itself_and_named_in_a_warning(monkeypatch):
-    monkeypatch.setattr(MODULE, "version", lambda _: "0.99.0")
-    asked = []
+@pytest.fixture
+def asked(monkeypatch) -> list[int]:
+    """Segment counts that scikit-image is asked for, in place of an answer."""
+    counts: list[int] = []
     monkeypatch.setattr(
-        MODULE, "_by_library", lambda image, *rest: asked.append(rest) or np.zeros(image.shape[:2], int)
+        MODULE, "_by_library", lambda image, count, *_, **__: counts.append(count) or np.zeros(image.shape[:2], int)
     )
+    return counts
+
+
+@pytest.mark.usefixtures("fresh")
+def test_an_untested_scikit_image_is_asked_itself_and_named_in_a_warning(asked, monkeypatch):
+    monkeypatch.setattr(MODULE, "version", lambda _: "0.99.0")
     with pytest.warns(UserWarning, match=r"not 0\.99\.0"):
         slic(IMAGE, 12)
-    assert asked == [(12, 10.0, 10, False, True)]
+    slic_multiscale(IMAGE, (5, 7))
+    assert asked == [12, 5, 7]
 
 
 @pytest.mark.usefixtures("fresh")
-def test_other_processors_ask_scikit_image(monkeypatch):
+def test_other_processors_ask_scikit_image(asked, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    asked = []
-    monkeypatch.setattr(
-        MODULE, "_by_library", lambda image, *rest: asked.append(rest) or np.zeros(image.shape[:2], int)
-    )
     slic(IMAGE, 12)
-    assert len(asked) == 1
+    slic_multiscale(IMAGE, (5, 7))
+    assert asked == [12, 5, 7]
 
 
 def test_importing_the_algorithms_does_not_import_numba():

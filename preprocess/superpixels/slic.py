@@ -102,7 +102,7 @@ def slic(
         and (grid := _grid(rgb.shape[:2], n_segments, float(compactness)))
     ):
         ids = np.empty(rgb.shape[:2], np.intp)
-        _by_kernel(*_convert(rgb, compactness), grid, max_num_iter, slic_zero, enforce_connectivity, ids)
+        _by_kernel(*_convert(rgb, compactness), grid, max_num_iter, bool(slic_zero), bool(enforce_connectivity), ids)
         ids += start_label
         return ids
     return _by_library(
@@ -203,6 +203,7 @@ def _is_plain(image: np.ndarray, compactness: float, max_num_iter: int) -> bool:
     return (
         _is_known_platform()
         and isinstance(image, np.ndarray)
+        and not isinstance(image, np.ma.MaskedArray)
         and image.dtype == np.uint8
         and image.ndim == 3
         and image.shape[2] == 3

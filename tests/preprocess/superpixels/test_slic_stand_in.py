@@ -125,6 +125,7 @@ def test_labels_errors_and_warnings_are_those_of_scikit_image(image, options, st
         ((RGB,), {"max_size_factor": float("inf")}),
         ((RGB,), {"mask": MASK[:-1]}),
         ((RGB[..., :2],), {"convert2lab": True}),
+        ((np.ma.MaskedArray(RGB, RGB > 99),), {"enforce_connectivity": False}),
         ((HOLES,), {}),
         ((HOLES,), {"mask": NO_CORNER}),
     ],

@@ -1,6 +1,6 @@
 """Train from a store: ``python train.py --shards data/cub.h5``. The same command as ``lgcoamix train``."""
 
-from preprocess import interrupt
+from lgcoamix.__main__ import interrupt
 
 
 def main() -> None:

@@ -1,6 +1,14 @@
 """Entry point of ``python -m lgcoamix`` and of the command ``lgcoamix``."""
 
-from preprocess import interrupt
+import sys
+
+from lgcoamix import beside
+
+try:
+    beside.load()
+    from preprocess import interrupt
+except ImportError as error:
+    sys.exit(f"Error: {error}")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """What a user installs: the wheel holds training and preprocessing, and the console command starts."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import PROOF, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,33 @@ def test_the_unpacked_wheel_trains_from_its_console_command(wheel, tmp_path, flo
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "best.pt").is_file()
+
+
+def test_the_unpacked_wheel_builds_where_a_file_has_the_name_of_a_package(wheel, tmp_path, painted):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "preprocess.py").write_text("raise RuntimeError('this is the file of the user')\n")
+    (tmp_path / "home" / "birds.py").write_text(
+        "from preprocess.datasets import DATASETS\n\n\ndef find(root):\n    return DATASETS['folder'].find(root)\n"
+    )
+    # What pip writes for the command, in a folder of its own.
+    (tmp_path / "lgcoamix").write_text("import sys\nfrom lgcoamix.__main__ import main\nsys.exit(main())\n")
+    options = ["--adapter", "birds:find", "--root", str(painted), "--size", "16", "--segments", "4", "--jobs", "2"]
+    options += ["--algorithm", "grid"]  # numba would compile for the new folder
+    programs = (["-m", "lgcoamix"], [str(tmp_path / "lgcoamix")])
+    for number, program in enumerate(programs if PROOF else programs[:1]):
+        command = [*program, "preprocess", "build", "birds", *options, "--backend", "loky", "--out", f"{number}.h5"]
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path / "home",
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "home" / f"{number}.h5").is_file()
 
 
 def test_make_help_lists_every_target():

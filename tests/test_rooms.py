@@ -22,7 +22,7 @@ FLOORS = (
     {"lgcoamix.models"},
     {"lgcoamix.ops"},
     {"lgcoamix.settings"},
-    {"lgcoamix.errors"},
+    {"lgcoamix.beside", "lgcoamix.errors"},
     {"preprocess.cli"},
     {"preprocess.inspect"},
     {"preprocess.build"},
@@ -42,7 +42,7 @@ FLOORS = (
         "preprocess.warned",
     },
     {"preprocess.interrupt"},
-    {"preprocess.errors", "preprocess.extras", "preprocess.text"},
+    {"preprocess.errors", "preprocess.extras", "preprocess.here", "preprocess.text"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = {

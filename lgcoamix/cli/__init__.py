@@ -5,6 +5,7 @@ Help and usage errors need no torch: commands import everything heavy when they 
 
 import click
 
+import lgcoamix.beside.checked  # noqa: F401 - before preprocess
 from lgcoamix import __version__
 from lgcoamix.cli.common import CONTEXT
 from lgcoamix.cli.compare import compare
@@ -13,6 +14,7 @@ from lgcoamix.cli.doctor import doctor
 from lgcoamix.cli.evaluate import evaluate
 from lgcoamix.cli.export import export
 from lgcoamix.cli.predict import predict
+from lgcoamix.cli.preprocess import preprocess
 from lgcoamix.cli.replay import replay
 from lgcoamix.cli.sweep import sweep
 from lgcoamix.cli.train import train
@@ -27,5 +29,5 @@ def main() -> None:
     """Train image classifiers with superpixel mixing."""
 
 
-for command in (train, evaluate, export, predict, sweep, compare, replay, doctor, demo):
+for command in (preprocess, train, evaluate, export, predict, sweep, compare, replay, doctor, demo):
     main.add_command(command)

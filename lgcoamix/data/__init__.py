@@ -3,6 +3,7 @@
 Only this package reads ``preprocess.store`` for training and, for live maps, calls ``preprocess.superpixels``.
 """
 
+import lgcoamix.beside.checked  # noqa: F401 - before preprocess
 from lgcoamix.data.augment import Augment
 from lgcoamix.data.dataset import SuperpixelDataset
 from lgcoamix.data.epoch_batches import EpochBatches

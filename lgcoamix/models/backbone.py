@@ -191,6 +191,7 @@ def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
 def _read_file(path: Path) -> dict[str, Any]:
     """The state dict in a file, averaged weights first, as timm chooses it."""
     if path.suffix == ".safetensors":
+        import lgcoamix.beside.checked  # noqa: F401 - before preprocess
         from preprocess.inputs import require_regular
 
         require_regular(path)

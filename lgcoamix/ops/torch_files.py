@@ -28,6 +28,7 @@ def read_torch(path: Path, legacy: bool = False) -> Any:
     OSError : the file cannot be opened, or is a folder, FIFO, device or socket.
     ValueError : the file is damaged, holds other things, or names tensors that do not lie in it.
     """
+    import lgcoamix.beside.checked  # noqa: F401 - before preprocess
     from preprocess.inputs import open_regular  # here: ``lgcoamix.models`` works without that package
 
     with open_regular(path) as file:

@@ -39,14 +39,14 @@ def run_demo(data: Path, runs: Path, say: Callable[[str], None]) -> tuple[dict[s
         else:
             say(f"training {method} -> {out}")
             options = ("--device", "cpu", "--workers", "0", "--resume", "auto")
-            _command("lgcoamix", "train", "--shards", str(store), "--mixer", method, "--out", str(out), *options)
+            _command("train", "--shards", str(store), "--mixer", method, "--out", str(out), *options)
         results[method] = read_results(out)
         figures += [out / "curves.png", out / "mixed.png"]
     return results, figures
 
 
-def _command(module: str, *arguments: str) -> None:
-    process, stops = children.start([sys.executable, "-m", module, *arguments]), []
+def _command(*arguments: str) -> None:
+    process, stops = children.start([sys.executable, "-m", "lgcoamix", *arguments]), []
 
     def forward(number: int, _: object) -> None:
         stops.append(number)
@@ -58,4 +58,4 @@ def _command(module: str, *arguments: str) -> None:
     if stops or code in (130, 143):
         raise Interrupted(interrupt.LINE, stops[0] if stops else code - 128)
     if code:
-        raise RunError(f"python -m {module} {' '.join(arguments)} failed with exit code {code}")
+        raise RunError(f"python -m lgcoamix {' '.join(arguments)} failed with exit code {code}")

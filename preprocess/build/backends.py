@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import runpy
 import signal
 import socket
 import time
@@ -13,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 
 from preprocess.errors import BuildError
@@ -122,6 +124,8 @@ def _in_processes(work: Callable, calls: Iterable[tuple], jobs: int) -> Iterator
         return_as="generator_unordered",
         pre_dispatch="2*n_jobs",
         idle_worker_timeout=_IDLE_SECONDS,
+        initializer=runpy.run_path,
+        initargs=(str(Path(__file__).parents[1] / "here.py"),),
     )
     yield from run(joblib.delayed(work)(*call) for call in calls)
 

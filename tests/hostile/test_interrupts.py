@@ -28,7 +28,10 @@ PRESSES = 200 if PROOF else 12  # half of them in the first second
 SECONDS = 120  # that a command may take on a busy machine
 LINE = re.compile(r"^interrupted.*\n", re.MULTILINE)
 # In a traceback: our files, but for the import of what answers signals.
-START = r'(\.venv/.*|(train|(lgcoamix|preprocess)/(__init__|__main__|interrupt))\.py", line \d+, in <module>)'
+START = (
+    r'(\.venv/.*|(train|(lgcoamix|preprocess)/(__init__|__main__|interrupt)|lgcoamix/beside/__init__)\.py", '
+    r"line \d+, in (<module>|load))"
+)
 OUR_FILES = re.compile(rf'File "{re.escape(str(ROOT))}/(?!{START})')
 TINY = (
     *("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "4", "--device", "cpu"),
@@ -111,6 +114,7 @@ def commands(made: Made) -> dict[str, Command]:
     sweep = (*ours, "sweep", "--shards", store, "--mixers", "none,cutmix", "--out", "HOME/sweep", "--", *TINY)
     return few | {
         "build in processes": Command((*build, "--backend", "loky"), "new.h5"),
+        "build by lgcoamix": Command((*ours, "preprocess", *build[2:]), "new.h5"),
         "build with dask": Command((*build, "--backend", "dask"), "new.h5"),
         "train, no workers": Command((*ours, "train", *train, "--workers", "0"), "run/results.json"),
         "evaluate": Command((*ours, "evaluate", *of_run, "--shards", store, "--out", "HOME/figures"), "figures"),

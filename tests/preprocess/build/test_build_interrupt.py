@@ -32,12 +32,13 @@ def much(tmp_path: Path) -> Path:
 
 # By default SIGTERM stops threads, in test_survival.
 @pytest.mark.parametrize("backend", ["loky", "threading"] if PROOF else ["loky"])
-def test_an_interrupted_build_says_so_and_the_next_run_finishes(much, tmp_path, run, backend):
+@pytest.mark.parametrize("program", ["lgcoamix preprocess", "preprocess"] if PROOF else ["lgcoamix preprocess"])
+def test_an_interrupted_build_says_so_and_the_next_run_finishes(much, tmp_path, run, program, backend):
     out = tmp_path / "x.h5"
     options = ["--size", "320", "--segments", "60,80", "--shard-size", str(EACH), "--backend", backend, "--jobs", "2"]
-    command = ["-m", "preprocess", "build", "folder", "--root", str(much), "--out", str(out), *options]
+    command = ["build", "folder", "--root", str(much), "--out", str(out), *options]
     building = subprocess.Popen(
-        [sys.executable, *command],
+        [sys.executable, "-m", *program.split(), *command],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -58,7 +59,7 @@ def test_an_interrupted_build_says_so_and_the_next_run_finishes(much, tmp_path, 
     kept = finished(out)
     assert STARTED <= len(kept) < RANGES
     times = {path: path.stat().st_mtime_ns for path in kept}
-    done = run(*command[:-1], "1")  # in one process
+    done = run("-m", "preprocess", *command[:-1], "1")  # in one process
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == times
     assert len(Store(out).keys("train")) == EACH * RANGES

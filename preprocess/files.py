@@ -147,7 +147,7 @@ def scratch(beside: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 @contextlib.contextmanager
-def making_aside(folder: Path, name: Callable[[Path, Path], None] = Path.replace) -> Iterator[Path]:
+def making_aside(folder: Path, name: Callable[[Path, Path], object] = Path.replace) -> Iterator[Path]:
     """Make a hidden folder beside ``folder`` that takes its name once complete. Failure removes it.
 
     Files at its top are synced. Those in folders below are not: there may be a million.

@@ -63,6 +63,7 @@ class NamedPath(click.Path):
             return super().convert(value, parameter, context)
         except click.BadParameter as error:
             if meant := did_you_mean(Path(value), self._fits):
+                # pyrefly: ignore[read-only] - click fixes the type, and reads the value when it prints
                 error.message = error.message.removesuffix(".") + meant
             raise
 

@@ -229,7 +229,7 @@ class _Context(click.Context):
     formatter_class = _Formatter
 
 
-class _Clean:
+class _Clean(click.Command):
     """Replaces controls in messages of errors: they hold what was typed, and names of files."""
 
     context_class = _Context
@@ -238,12 +238,12 @@ class _Clean:
         with _clean_messages():
             return super().make_context(*args, **options)
 
-    def invoke(self, context: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
         with _clean_messages():
-            return super().invoke(context)
+            return super().invoke(ctx)
 
 
-class Command(_Clean, click.Command):
+class Command(_Clean):
     """A command that stands alone."""
 
 
@@ -261,5 +261,5 @@ def _clean_messages() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        error.message = shown(error.message)
+        error.message = shown(error.message)  # pyrefly: ignore[read-only] - click reads it when it prints
         raise

@@ -67,7 +67,9 @@ class View:
         return draw_windows(self.settings, sizes, uniforms) if self.train else fixed_windows(self.settings, sizes)
 
 
-def draw_windows(settings: DataSettings, sizes: Sequence[tuple[int, int]], uniforms: np.ndarray) -> Windows:
+def draw_windows(
+    settings: DataSettings, sizes: Sequence[tuple[int, int]] | np.ndarray, uniforms: np.ndarray
+) -> Windows:
     """Choose training windows: random crops and flips.
 
     Parameters
@@ -87,7 +89,7 @@ def draw_windows(settings: DataSettings, sizes: Sequence[tuple[int, int]], unifo
     return Windows(corners[:, 0], corners[:, 1], sides[:, 0], sides[:, 1], uniforms[:, 0] < settings.flip)
 
 
-def fixed_windows(settings: DataSettings, sizes: Sequence[tuple[int, int]]) -> Windows:
+def fixed_windows(settings: DataSettings, sizes: Sequence[tuple[int, int]] | np.ndarray) -> Windows:
     """Choose evaluation windows: the full image, or its centre. Nothing is random."""
     sizes = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
     sides = sizes if settings.test == "resize" else np.full_like(sizes, settings.image_size)

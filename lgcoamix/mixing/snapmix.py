@@ -51,10 +51,10 @@ class SnapMix(SnapMixOptions, Mixer):
         """Draw two boxes of independent sizes, and compute class activations with an attention pass."""
         size, device = batch.images.shape[-2:], batch.labels.device
         shares = [1 - draw_beta(self.beta, generator) for _ in range(2)]
-        boxes = [to_device(draw_box(size, share, generator), device) for share in shares]
+        box_a, box_b = (to_device(draw_box(size, share, generator), device) for share in shares)
         features = last_map(model, batch.inputs())
         weight = classifier_weight(model, features.shape[1])
-        return SnapMixPlan(permutation, *boxes, semantic_percent(features, weight, batch.labels, size))
+        return SnapMixPlan(permutation, box_a, box_b, semantic_percent(features, weight, batch.labels, size))
 
     def mix(self, batch: Batch, plan: SnapMixPlan) -> Mixed:
         """Paste the resized boxes; if either box is empty, the batch does not change."""

@@ -41,7 +41,7 @@ def _small_resnet(**options: object) -> ResNet:
     _refuse_other_stems(options)
     net = ResNet(**options)
     net.conv1 = _small_stem(net.conv1)
-    net.maxpool = nn.Identity()
+    net.maxpool = nn.Identity()  # pyrefly: ignore[bad-assignment] - timm's own has one of three types
     _announce_strides(net)
     return net
 

@@ -40,7 +40,7 @@ class Checked:
     """Base of dataclasses whose fields are made by the functions above, or hold True, False or a text."""
 
     def __post_init__(self) -> None:
-        for part in fields(self):
+        for part in fields(self):  # pyrefly: ignore[bad-argument-type] - every subclass is a dataclass
             value, wrong = getattr(self, part.name), _fault(part, getattr(self, part.name))
             if wrong:
                 raise ValueError(f"{part.name} must {wrong}, got {shown(value)}")

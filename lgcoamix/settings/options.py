@@ -29,7 +29,7 @@ class Options:
     """Base of all: values that have choices are one of them."""
 
     def __post_init__(self) -> None:
-        for part in fields(self):
+        for part in fields(self):  # pyrefly: ignore[bad-argument-type] - every subclass is a dataclass
             value, choices = getattr(self, part.name), part.metadata.get("choices")
             if choices and value not in choices:
                 raise SettingsError(f"{part.name} must be one of {', '.join(choices)}, got {value!r}")

@@ -1,11 +1,11 @@
 """Suggestions for unknown words, and flat names for nested settings."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def suggest(word: str, choices: object) -> str:
+def suggest(word: str, choices: Iterable[str]) -> str:
     """Say "did you mean ...?", or list all choices."""
     names = list(choices)
     close = difflib.get_close_matches(word, names, n=2, cutoff=0.6)

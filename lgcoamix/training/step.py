@@ -54,7 +54,7 @@ class Step:
         self.network, self.mixer, self.optimiser, self.average = network, mixer, optimiser, average
         self.statistics, self.ranks, self.seed, self.compute = statistics, ranks, seed, compute
         self.clip, self.accumulate = clip, accumulate
-        parts = network, mixer.mix, mixer.loss
+        parts: tuple[Any, ...] = (network, mixer.mix, mixer.loss)
         if compute.compile:
             parts = tuple(torch.compile(part, dynamic=False) for part in parts)
         self.model: Callable[..., Output] = parts[0]

@@ -319,7 +319,8 @@ class _Patience:
     """A wait for something on a cluster, which is said once."""
 
     def __init__(self, what: str, watch: Watch) -> None:
-        self._what, self._watch, self._begun = what, watch, None
+        self._what, self._watch = what, watch
+        self._begun: float | None = None
 
     def ended(self) -> bool:
         """Whether the time is up; else pause."""

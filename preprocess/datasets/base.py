@@ -109,7 +109,7 @@ class Sample:
         return hashlib.sha256(digest + struct.pack(f"<{len(edges)}d", *edges)).digest() if edges else digest
 
 
-class Found(Sample):
+class Found(Sample):  # pyrefly: ignore[bad-class-definition] - it is no dataclass itself
     """A sample that keeps its path as text, which takes half the time and memory: a data set has millions."""
 
     __slots__ = ("path_text",)

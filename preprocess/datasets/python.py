@@ -245,7 +245,8 @@ class _Spool:
 
     def __init__(self, out: Path, stack: ExitStack) -> None:
         self.out, self.stack = out, stack
-        self.path, self.file, self.end = out, None, 0
+        self.path, self.end = out, 0
+        self.file: BinaryIO | None = None
 
     def add(self, header: bytes, contents: memoryview) -> tuple[int, int]:
         """Write an image; return its offset and length."""

@@ -288,7 +288,10 @@ def _near_links(thumbnails: np.ndarray, chosen: np.ndarray, threshold: float, jo
     calls = ((start, thumbnails[part[:, 0]], thumbnails[part[:, 1]], part[:, 2]) for start, part in parts)
     run_parallel(_similarities, calls, done, jobs, "loky")
     alike = np.flatnonzero(values >= threshold).tolist()
-    return [_Link(*pairs[place, :2].tolist(), float(values[place]), bool(pairs[place, 2])) for place in alike]
+    return [
+        _Link(int(pairs[place, 0]), int(pairs[place, 1]), float(values[place]), bool(pairs[place, 2]))
+        for place in alike
+    ]
 
 
 def _similarities(start: int, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> tuple[int, list[float]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from preprocess.datasets import DATASETS, Adapter, Archive
+from preprocess.datasets import DATASETS, EVERYTHING, Adapter, Archive
 from preprocess.errors import DatasetError, MissingDataError
 from preprocess.raw.selection import count_differences
 
@@ -33,7 +33,7 @@ def local_state(name: str, root: Path) -> str:
     """Say whether the complete raw data of a data set is under its root; files are listed but not read."""
     adapter = DATASETS[name]
     try:
-        listing = adapter.find(root)
+        listing = adapter.find(root, EVERYTHING)
     except MissingDataError:
         return _absent(adapter, root)
     except DatasetError as error:

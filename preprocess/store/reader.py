@@ -5,6 +5,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -27,6 +28,8 @@ except ImportError:  # Windows
 _PIXELS_AT_ONCE, _BOXES_AT_ONCE = 1 << 26, 1 << 28
 _MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each; enough to keep all shards of CUB open
 _inherited: list[object] = []  # files of a parent process, referenced so that this process never closes them
+
+Numbers = Sequence[int] | np.ndarray  # of samples: int64, if an array
 
 
 class Store:
@@ -187,7 +190,7 @@ class Store:
             step = max(1, min(most, _PIXELS_AT_ONCE // self.size**2))
         return (range(start, min(start + step, number)) for start in range(0, number, step))
 
-    def images(self, split: str, indices: Sequence[int]) -> np.ndarray | list[np.ndarray]:
+    def images(self, split: str, indices: Numbers) -> np.ndarray | list[np.ndarray]:
         """Read images.
 
         Parameters
@@ -206,11 +209,11 @@ class Store:
         out = np.empty((len(indices), self.size, self.size, 3), np.uint8) if self.uniform else [None] * len(indices)
         return self._fill(out, split, IMAGES, indices, Shard.read_image)
 
-    def codes(self, split: str, indices: Sequence[int]) -> list[bytes]:
+    def codes(self, split: str, indices: Numbers) -> list[bytes]:
         """Read the image files of a store whose images are encoded, without decoding them."""
         return self._fill([b""] * len(indices), split, IMAGES, indices, Shard.read_code)
 
-    def maps(self, split: str, segments: int, indices: Sequence[int]) -> np.ndarray | list[np.ndarray]:
+    def maps(self, split: str, segments: int, indices: Numbers) -> np.ndarray | list[np.ndarray]:
         """Read the superpixel maps of one segment count.
 
         Returns
@@ -223,7 +226,7 @@ class Store:
         """
         return self.column_maps(split, self._column(split, segments), indices)
 
-    def column_maps(self, split: str, column: str, indices: Sequence[int]) -> np.ndarray | list[np.ndarray]:
+    def column_maps(self, split: str, column: str, indices: Numbers) -> np.ndarray | list[np.ndarray]:
         """Read maps from any column by name, for example ``slic-c10-36``; otherwise like :meth:`maps`."""
         if self.uniform:
             dtype = self.document["splits"][split]["columns"][column]["dtype"]
@@ -339,8 +342,8 @@ class Store:
         return column
 
     def _fill(
-        self, out: Sequence, split: str, column: str, indices: Sequence[int], read: Callable[[Shard, int], np.ndarray]
-    ) -> Sequence:
+        self, out: Any, split: str, column: str, indices: Numbers, read: Callable[[Shard, int], np.ndarray]
+    ) -> Any:
         """Read samples into their positions in the batch, shard by shard."""
         layout = self._layout(split)
         wanted = np.asarray(indices, dtype=np.int64)

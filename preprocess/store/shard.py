@@ -92,7 +92,7 @@ class Shard:
         else:
             self._labels, self._keys = self._array("labels", (rows,)), self._array("keys", (rows,))
         self._check_numbers()
-        self.data = self._pixels(rows)
+        self.data: h5py.Dataset | None = self._pixels(rows)
 
     def _array(self, name: str, shape: Shape) -> np.ndarray:
         """Check and read a small data set."""

@@ -119,10 +119,11 @@ class ImageShard(_Shard):
         if self.raw is not None:
             pixels = np.ascontiguousarray(stored)
             self.raw[len(self.keys)] = pixels
-            stored = memoryview(pixels).cast("B")
+            data = memoryview(pixels).cast("B")
         else:
             self.codes.append(stored)
-        self.checksums.append(image_checksum(stored, label, key.encode()))
+            data = stored
+        self.checksums.append(image_checksum(data, label, key.encode()))
         self.labels.append(label)
         self.keys.append(key)
         self.sources.append(source)

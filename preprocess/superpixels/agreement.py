@@ -40,5 +40,5 @@ def adjusted_rand_index(left: np.ndarray, right: np.ndarray) -> float:
     return 1.0 if most == by_chance else float((both - by_chance) / (most - by_chance))
 
 
-def _pairs(counts: np.ndarray) -> np.ndarray:
+def _pairs(counts: np.ndarray | np.float64) -> np.ndarray | np.float64:
     return counts * (counts - 1) / 2

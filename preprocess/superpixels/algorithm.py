@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +32,11 @@ class Algorithm:
     15
     """
 
-    run: Callable[[np.ndarray, int, float | None], np.ndarray]
+    run: Callable[[np.ndarray, int, Any], np.ndarray]  # the third is a float or None, as it takes
     largest_id: Callable[[tuple[int, int], int], int]
     uses_compactness: bool = True
     leaves_the_lock: bool = False
-    run_multiscale: Callable[[np.ndarray, tuple[int, ...], float | None], np.ndarray] | None = None
+    run_multiscale: Callable[[np.ndarray, tuple[int, ...], Any], np.ndarray] | None = None
 
     def segment(self, image: np.ndarray, counts: tuple[int, ...], compactness: float | None) -> np.ndarray:
         """Segment one image at S counts: (S, H, W) ids."""

@@ -231,7 +231,7 @@ def _is_known_platform() -> bool:
 
 
 def _is_count(count: object) -> bool:
-    return isinstance(count, int | np.integer) and count >= 1
+    return isinstance(count, int | np.integer) and bool(count >= 1)
 
 
 def _is_number(value: object, expected: float) -> bool:

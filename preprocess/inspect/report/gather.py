@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from preprocess.store.format import IMAGES
 from preprocess.store.shard import VERIFY, Shard
 from preprocess.superpixels import ALGORITHMS, Scale
 from preprocess.suspicious import KINDS, text_of
+
+T = TypeVar("T")
 
 _MEASURED = 32  # images on which reading and segmenting are timed
 _ODD, _ODD_COLUMNS = 8, 4  # suspicious images that are shown of each kind
@@ -146,7 +149,7 @@ class _Reading:
                 if shard is not None:
                     yield shard, rows[group]
 
-    def attempt(self, read: Callable, *arguments: object) -> object | None:
+    def attempt(self, read: Callable[..., T], *arguments: object) -> T | None:
         """Call a function that reads; on damage, record it in ``troubles`` and return None."""
         try:
             return read(*arguments)

@@ -87,8 +87,8 @@ proof: $(READY) ## The same campaigns at full counts (long)
 bench: $(READY) ## The benchmarks: tests/benchmarks
 	@$(PY) -m tests.benchmarks $(ARGS)
 
-lint: $(READY) ## Check style
-	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+lint: $(READY) ## Check style and types
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/pyrefly check
 
 format: $(READY) ## Apply style
 	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .

@@ -1,5 +1,6 @@
 """What a user installs: the wheel holds training and preprocessing, and the console command starts."""
 
+import json
 import os
 import subprocess
 import sys
@@ -28,6 +29,34 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel):
     assert {"lgcoamix/training/step.py", "preprocess/store/reader.py", "lgcoamix/cli/__init__.py"} <= set(names)
     assert "lgcoamix/export/card.md" in names  # read when a model is exported
     assert {f"lgcoamix/data/augments/{name}.yaml" for name in ("light", "strong")} <= set(names)
+    assert {"lgcoamix/py.typed", "preprocess/py.typed"} <= set(names)  # without it, a checker sees no type
+
+
+WRONG = """
+from lgcoamix import SuperpixelDatset
+from preprocess import Store, slic
+Store(5)
+slic("rose.jpg", 4)
+Store("rose.h5").scales[0].wieght
+Store("rose.h5").labels("train")
+"""
+
+
+def test_a_type_checker_sees_the_types_of_the_wheel(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    (tmp_path / "user.py").write_text(WRONG)
+    command = [Path(sys.prefix) / "bin" / "pyrefly", "check", "--preset", "default", "--output-format", "json"]
+    command += ["--site-package-path", tmp_path / "site", "user.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    found = {(error["line"], error["name"]) for error in json.loads(done.stdout)["errors"]}
+    assert found == {
+        (2, "missing-module-attribute"),
+        (4, "bad-argument-type"),
+        (5, "bad-argument-type"),
+        (6, "missing-attribute"),
+    }
 
 
 def test_the_wheel_says_what_it_is(wheel):
@@ -42,7 +71,7 @@ def test_the_wheel_says_what_it_is(wheel):
     assert {name for name in classifiers if name.startswith(versions)} == {
         versions + number for number in ("3", "3.11", "3.12", "3.13")
     }
-    assert {"Development Status", "Intended Audience", "Operating System", "Topic"} < {
+    assert {"Development Status", "Intended Audience", "Operating System", "Topic", "Typing"} < {
         name.split(" :: ")[0] for name in classifiers
     }
     assert not {name for name in classifiers if name.startswith("License")}  # forbidden beside the SPDX expression

@@ -1,5 +1,6 @@
 """The public face of both packages: names that load when they are used, each with an example that runs."""
 
+import ast
 import doctest
 import importlib
 import json
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import paint
+from tests.conftest import ROOT, paint
 from tests.preprocess.conftest import build_here
 
 PACKAGES = ("lgcoamix", "preprocess")
+USER = ROOT / "tests" / "typing" / "user.py"
 LOADED = "print(json.dumps(sorted(set(sys.modules) - before)))"
 NAMES = [(package, name) for package in PACKAGES for name in importlib.import_module(package).__all__]
 
@@ -56,3 +58,25 @@ def test_every_public_name_is_there_and_its_example_runs(package, name, folder, 
 def test_a_name_that_is_not_there_is_an_attribute_error(package):
     with pytest.raises(AttributeError, match=f"'{package}' has no attribute 'slick'"):
         _ = importlib.import_module(package).slick
+
+
+def imported(path: Path) -> dict[str, str]:
+    """The names that a file takes from modules, each with its module."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name: node.module or "" for node in nodes for alias in node.names}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_type_checker_sees_each_name_from_where_it_is_loaded(package):
+    module = importlib.import_module(package)
+    stub = ROOT / package / "__init__.pyi"
+    assert imported(stub) == module._HOME
+    assigned = {node.target.id for node in ast.parse(stub.read_text()).body if isinstance(node, ast.AnnAssign)}
+    assert set(module.__all__) == module._HOME.keys() | assigned
+
+
+def test_the_file_of_a_user_has_every_name_and_runs(run, folder):
+    names = {(package, name) for name, package in imported(USER).items() if package in PACKAGES}
+    assert names == set(NAMES) - {("lgcoamix", "__version__")}  # which it reads from the package
+    done = run(USER, cwd=folder)
+    assert done.returncode == 0, done.stderr

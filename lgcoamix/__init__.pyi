@@ -1,5 +1,6 @@
 """What a type checker sees of the public face: ``__init__.py`` loads these names when they are used."""
 
+from lgcoamix.data import Augment as Augment
 from lgcoamix.data import EpochBatches as EpochBatches
 from lgcoamix.data import LiveDataset as LiveDataset
 from lgcoamix.data import ResidentDataset as ResidentDataset

@@ -1,17 +1,13 @@
 """Types of options, for both command lines."""
 
-import itertools
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from preprocess.text import CONTROLS, near, shown_name
-
-_MOST = 10_000  # names of a folder that are compared
+from preprocess.text import CONTROLS, did_you_mean, near
 
 
 class Choice(click.Choice):
@@ -69,30 +65,3 @@ class NamedPath(click.Path):
 
     def _fits(self, path: Path) -> bool:
         return (self.file_okay or not path.is_file()) and (self.dir_okay or not path.is_dir())
-
-
-def did_you_mean(path: Path, fits: Callable[[Path], bool] = lambda path: True) -> str:
-    """Say which existing path may be meant by one that is missing or of another kind; nothing if none is like it.
-
-    Parameters
-    ----------
-    path : what was given.
-    fits : whether an existing path may be given instead.
-    """
-    stores = (path.with_suffix(".h5"), Path("data") / path.name) if path.name else ()
-    try:
-        found = [other for other in stores if other != path and other.is_file() and fits(other)] or _near(path, fits)
-    except OSError:  # names too long, no permission to look
-        return ""
-    return f"; did you mean {shown_name(found[0])}?" if found else ""
-
-
-def _near(path: Path, fits: Callable[[Path], bool]) -> list[Path]:
-    home = next((folder for folder in path.parents if folder.is_dir()), None)
-    if home is None or path.exists():
-        return []
-    first, *rest = path.relative_to(home).parts
-    entries = [each for each in itertools.islice(home.iterdir(), _MOST) if not each.name.startswith(".")]
-    likely = {each.name: each for each in entries if (each.is_dir() if rest else each.exists() and fits(each))}
-    found = [likely[name].joinpath(*rest) for name in near(first, likely)]
-    return [each for each in found if each.exists() and fits(each)] or (_near(found[0], fits) if found else [])

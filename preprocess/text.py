@@ -1,17 +1,19 @@
-"""Text formatting: shortened lists and CSV tables."""
+"""Text formatting: shortened lists, names that may be meant, and CSV tables."""
 
 import contextlib
 import csv
 import difflib
 import io
+import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 # What a terminal may obey instead of show: controls, separators of lines, turns of the writing direction; and halves of
 # characters, which it cannot show.
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_MOST = 10_000  # names of a folder that are compared
 _SHORTEST = 3  # letters of a name that is looked for inside a longer one
 _RUN = (
     "=",
@@ -47,6 +49,22 @@ def near(word: str, names: Iterable[str], parts: bool = False) -> list[str]:
         found += [name for name, letters in bare.items() if len(word) >= _SHORTEST and letters.startswith(word)]
     close = difflib.get_close_matches(word, bare.values(), n=2)
     return (found or [name for letters in close for name in bare if bare[name] == letters])[:2]
+
+
+def did_you_mean(path: Path, fits: Callable[[Path], bool] = lambda path: True) -> str:
+    """Say which existing path may be meant by one that is missing or of another kind; nothing if none is like it.
+
+    Parameters
+    ----------
+    path : what was given.
+    fits : whether an existing path may be given instead.
+    """
+    stores = (path.with_suffix(".h5"), Path("data") / path.name) if path.name else ()
+    try:
+        found = [other for other in stores if other != path and other.is_file() and fits(other)] or _near(path, fits)
+    except OSError:  # names too long, no permission to look
+        return ""
+    return f"; did you mean {shown_name(found[0])}?" if found else ""
 
 
 def looks_like(name: str, names: Iterable[str]) -> list[str]:
@@ -101,3 +119,14 @@ def _is_formula(text: str) -> bool:
         float(text)
         return False
     return True
+
+
+def _near(path: Path, fits: Callable[[Path], bool]) -> list[Path]:
+    home = next((folder for folder in path.parents if folder.is_dir()), None)
+    if home is None or path.exists():
+        return []
+    first, *rest = path.relative_to(home).parts
+    entries = [each for each in itertools.islice(home.iterdir(), _MOST) if not each.name.startswith(".")]
+    likely = {each.name: each for each in entries if (each.is_dir() if rest else each.exists() and fits(each))}
+    found = [likely[name].joinpath(*rest) for name in near(first, likely)]
+    return [each for each in found if each.exists() and fits(each)] or (_near(found[0], fits) if found else [])

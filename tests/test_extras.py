@@ -15,7 +15,7 @@ from tests.conftest import ROOT, paint
 from tests.preprocess.conftest import QUICK, build_here, here
 
 BASE = {"h5py", "numpy", "timm", "torch"}
-BROUGHT = {"PIL": "torchvision", "safetensors": "timm", "torchvision": "timm"}  # by what needs them
+BROUGHT = {"PIL": "torchvision", "safetensors": "timm", "torchvision": "timm", "yaml": "timm"}  # by what needs them
 BESIDE = {"pi_heif", "pillow_jxl"}  # plugins that are read through if they happen to be there
 # To every finder of modules some are absent.
 BLOCK = """
@@ -66,7 +66,7 @@ def test_every_module_is_brought_by_the_extras_that_messages_name():
         for extra in bringing:
             assert distribution in extras[extra], (module, extra)
     assert extras["all"] == {"lgcoamix"}
-    mentioned = {distribution for distribution, *_ in MODULES.values()} | {"pillow", "safetensors"}
+    mentioned = {distribution for distribution, *_ in MODULES.values()} | {"pillow", "pyyaml", "safetensors"}
     assert extras["preprocess"] | extras["train"] <= mentioned
 
 
@@ -109,7 +109,7 @@ blocks = [part.split("```")[0] for part in section.split("```python\\n")[1:]]
 for text in blocks:
     exec(text, {{"__name__": "block"}})
 runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
-things = {{name: getattr(lgcoamix, name) for name in lgcoamix.__all__ if name != "LiveDataset"}}
+things = {{name: getattr(lgcoamix, name) for name in lgcoamix.__all__ if name not in ("Augment", "LiveDataset")}}
 things |= {{name: getattr(preprocess, name) for name in ("Store", "Scale")}}
 for name, thing in things.items():
     if callable(thing):

@@ -98,7 +98,7 @@ class Augment:
     ) -> tuple[np.ndarray, list[np.ndarray] | None]:
         """Augment B crops of one size: (B, H, W, 3) uint8 array, and (H, W) ids or None."""
         maps = [None] * len(images) if ids is None else ids
-        shown = [self(*parts, sentinel, int(seed)) for *parts, seed in zip(images, maps, seeds, strict=True)]
+        shown = [self(image, own, sentinel, int(seed)) for image, own, seed in zip(images, maps, seeds, strict=True)]
         return np.stack([image for image, _ in shown]), None if ids is None else [own for _, own in shown]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ class SuperpixelDataset(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: Index) -> tuple:
+    def __getitem__(self, index: Index) -> tuple[Any, ...]:
         """Read one sample: (3, H, W) uint8 image, (H, W) ids unless ``maps`` is False, label."""
         return self.__getitems__([index])[0]
 

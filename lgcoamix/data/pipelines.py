@@ -13,8 +13,9 @@ import numpy as np
 from lgcoamix.errors import SettingsError
 from lgcoamix.settings.checks import LARGEST_SIDE, shown
 from lgcoamix.settings.text import suggest
+from preprocess.extras import required
 from preprocess.inputs import read_regular
-from preprocess.parameters import did_you_mean
+from preprocess.text import did_you_mean
 
 if TYPE_CHECKING:
     from albumentations import BasicTransform, Compose
@@ -106,7 +107,8 @@ def build(pipeline: Mapping[str, Any], sentinel: int) -> "Compose":
 def load_library() -> ModuleType:
     """Import albumentations without its question to the network for a newer version."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    import albumentations
+    with required("--augment"):
+        import albumentations
 
     # With its OpenCV: DataLoader workers are parallel already.
     import lgcoamix.data.transforms  # noqa: F401

@@ -85,8 +85,7 @@ def _maps_with_torch(ids: np.ndarray, window: tuple[int, int, int, int, bool], s
 
 
 def _windows(window: tuple[int, int, int, int, bool]) -> Windows:
-    *edges, flip = (np.array([value]) for value in window)
-    return Windows(*edges, flip)
+    return Windows(*(np.array([value]) for value in window))
 
 
 @cache

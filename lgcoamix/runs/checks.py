@@ -13,9 +13,9 @@ from lgcoamix.settings.sections import Settings
 from preprocess.errors import OutputError
 from preprocess.files import is_leftover
 from preprocess.outputs import refuse_inputs
-from preprocess.parameters import did_you_mean
 from preprocess.store import Store
 from preprocess.store.shard import VERIFY
+from preprocess.text import did_you_mean
 
 _FAR_ABOVE = 4  # times the requested number; SLIC gives at most twice as many
 

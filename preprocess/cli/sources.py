@@ -12,9 +12,9 @@ from preprocess.cli.common import FILE
 from preprocess.datasets import DATASETS, Adapter, Listing, Request, split_name
 from preprocess.datasets.paths import common_folder
 from preprocess.errors import DatasetError
-from preprocess.parameters import Choice, NamedPath, did_you_mean
+from preprocess.parameters import Choice, NamedPath
 from preprocess.terminal import say
-from preprocess.text import listed, shown_name
+from preprocess.text import did_you_mean, listed, shown_name
 
 if TYPE_CHECKING:
     from preprocess.raw.find import Source

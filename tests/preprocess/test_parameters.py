@@ -6,7 +6,8 @@ import click
 import pytest
 
 from preprocess.datasets import DATASETS
-from preprocess.parameters import Choice, Duration, FiniteRange, NamedPath, did_you_mean
+from preprocess.parameters import Choice, Duration, FiniteRange, NamedPath
+from preprocess.text import did_you_mean
 
 
 @pytest.mark.parametrize(

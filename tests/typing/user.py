@@ -4,8 +4,7 @@ It runs in a folder with ``data/cub.h5``. ``assert_type`` fails for a checker th
 """
 
 import tempfile
-from collections.abc import Callable
-from typing import assert_type
+from typing import Any, assert_type
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from lgcoamix import (
     MIXERS,
     RECIPES,
     AttentiveCutMix,
+    Augment,
     Batch,
     CutMix,
     Cutout,
@@ -94,7 +94,8 @@ def data() -> None:
     """Read samples and batches."""
     view = View(DataSettings(image_size=12, crop="random"), train=True)
     dataset = SuperpixelDataset("data/cub.h5", "train", view)
-    assert_type(dataset[0], tuple[Tensor, Tensor | None, int])
+    assert_type(dataset[0], tuple[Any, ...])
+    assert_type(Augment.named("light"), Augment)
     live: SuperpixelDataset = LiveDataset(dataset.store, "train", view)
     resident = ResidentDataset(dataset, torch.device("cpu"))
     assert_type(len(live) + len(resident), int)
@@ -116,7 +117,7 @@ def mixing() -> None:
     assert_type(mixed.soft_targets(num_classes=4), Tensor)
     assert_type(MIXERS["mixup"], type[Mixer])
     assert_type(CutMix(alpha=0.5).alpha, float)
-    assert_type(Mixup().as_timm(4, generator=generator), Callable[[Tensor, Tensor], tuple[Tensor, Tensor]])
+    assert_type(Mixup().as_timm(4, generator=generator)(images, labels), tuple[Tensor, Tensor])
     methods: list[Mixer] = [AttentiveCutMix(), Cutout(), LGCOAMix(mix_prob=0.5), OcCaMix(), SnapMix(), SuperpixelGrid()]
     assert_type([method.needs_maps for method in methods], list[bool])
     loss = mixed_cross_entropy(torch.zeros(4, 4), mixed.labels_a, mixed.labels_b, mixed.weight_a, mixed.weight_b)

@@ -30,10 +30,14 @@ __all__ = ["__version__", *sorted(_HOME)]
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from preprocess.extras import required
-
-    with required(f"{__name__}.{name}"):
+    try:
         value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    except ModuleNotFoundError:
+        import lgcoamix.beside.checked  # noqa: F401 - before preprocess
+        from preprocess.extras import required
+
+        with required(f"{__name__}.{name}"):
+            raise
     return value
 
 

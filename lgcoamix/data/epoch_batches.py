@@ -3,6 +3,9 @@
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from types import FrameType
 from typing import Any, Self
 
 import torch
@@ -11,7 +14,16 @@ from torch.utils.data import BatchSampler
 
 from lgcoamix.ops.seeding import derive_seed
 
-_begun: dict[tuple, int] = {}  # the epoch that began last in this process, for each order
+
+@dataclass
+class _Shown:
+    """The epoch that began last, and how much of it was shown: 1 for a pass that was left, 2 for a whole one."""
+
+    epoch: int
+    passes: int = 0
+
+
+_begun: dict[tuple, _Shown] = {}  # for each order, in this process
 
 
 class EpochBatches(BatchSampler):
@@ -36,7 +48,8 @@ class EpochBatches(BatchSampler):
 
     Warns
     -----
-    UserWarning : an epoch begins a second time; every one of several processes reads all samples.
+    UserWarning : an epoch begins again, after a whole pass or two that were left early; a pass goes on although
+        another epoch was set; every one of several processes reads all samples.
 
     Notes
     -----
@@ -65,16 +78,15 @@ class EpochBatches(BatchSampler):
         *,
         sampler: object = None,
     ) -> None:
-        self.length, self.batch_size, self.seed = length, batch_size, seed
-        self.rank, self.world = getattr(sampler, "rank", rank), getattr(sampler, "num_replicas", world)
-        for name, least in (("length", 0), ("batch_size", 1), ("rank", 0), ("world", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        self.length, self.batch_size = _whole("length", length, 0), _whole("batch_size", batch_size, 1)
+        self.seed = None if seed is None else _whole("seed", seed)
+        self.rank = _whole("rank", getattr(sampler, "rank", rank), 0)
+        self.world = _whole("world", getattr(sampler, "num_replicas", world), 1)
         if self.rank >= self.world:
             raise ValueError(f"rank must be below world, got rank {self.rank} of {self.world}")
         self._start = self._reached = (0, 0)  # epoch and batch: of the next pass, and after the last batch made
-        self._last: int | None = None  # the epoch that began last
+        self._last: _Shown | None = None
+        self._told: int | None = None  # the epoch that was set since the last pass began
 
     @property
     def sampler(self) -> Self:
@@ -92,18 +104,19 @@ class EpochBatches(BatchSampler):
         if self.seed is None:
             yield from self.batches(0)
             return
-        self._check_processes(_sharding(sys._getframe(1).f_locals.get("self")))
+        self._check_processes(_divided(sys._getframe(1)))
         epoch, first = self._start
-        self._begin(epoch, first)
+        shown = self._begin(epoch, first)
         self._start = (epoch + 1, 0)
         for number, batch in enumerate(self.batches(epoch, first), start=first + 1):
             self._reached = (epoch, number) if number < len(self) else (epoch + 1, 0)
             yield batch
+            self._check_told(epoch)
+        shown.passes += 1
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next pass be this epoch, from 0. The epoch of a loaded state goes on where it was."""
-        if not isinstance(epoch, int) or epoch < 0:
-            raise ValueError(f"epoch must be an integer of at least 0, got {epoch!r}")
+        epoch = self._told = _whole("epoch", epoch, 0)
         if epoch != self._start[0]:
             self._start = self._reached = (epoch, 0)
 
@@ -128,7 +141,7 @@ class EpochBatches(BatchSampler):
         if not 0 <= batch < max(1, len(self)) or epoch < 0:
             raise ValueError(f"no batch {batch} in epoch {epoch}; an epoch has {len(self)}")
         self._start = self._reached = (epoch, batch)
-        self._last = epoch - 1
+        self._last = _Shown(epoch - 1, 2)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[list[tuple[int, int]]]:
         """Make this process's batches of any epoch, from batch ``first`` on."""
@@ -176,19 +189,47 @@ class EpochBatches(BatchSampler):
                 stacklevel=3,
             )
 
-    def _begin(self, epoch: int, first: int) -> None:
-        """Report an epoch that begins again, in this order or in a new one just like it."""
+    def _begin(self, epoch: int, first: int) -> _Shown:
+        """Note an epoch, and report one that begins again, in this order or in a new one just like it."""
         order = (self.rank, self.world, *self._order().values())
-        again = _begun.get(order) == epoch if self._last is None else epoch <= self._last
-        if again and not first:
+        last = self._last or _begun.get(order) or _Shown(-1)
+        before = 2 if self._last and epoch < last.epoch else last.passes if epoch == last.epoch else 0
+        if before > 1 and not first:
             warnings.warn(
                 f"epoch {epoch} begins again: it shows the same images, windows and maps in the same order. Keep one "
                 "EpochBatches for all epochs, or call its set_epoch before each",
                 stacklevel=3,
             )
-        self._last = _begun[order] = epoch
+        self._told = None
+        self._last = _begun[order] = _Shown(epoch, before + 1)
+        return self._last
+
+    def _check_told(self, epoch: int) -> None:
+        """Report a pass that goes on although another epoch was set: Lightning's first one after a checkpoint."""
+        told, self._told = self._told, None
+        if told not in (None, epoch):
+            warnings.warn(
+                f"epoch {told} was set while workers already read epoch {epoch}, which goes on. Call set_epoch before "
+                "the loader is iterated; with Lightning, in train_dataloader: "
+                "batches.set_epoch(self.trainer.global_step // len(batches))",
+                stacklevel=3,
+            )
 
 
-def _sharding(caller: object) -> bool:
-    """Whether the object that iterates is Accelerate's, which gives every process some of the batches."""
-    return type(caller).__name__ == "BatchSamplerShard"
+def _whole(name: str, value: object, least: int | None = None) -> int:
+    """Return a whole number of Python or NumPy as an int."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or (least is not None and value < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise ValueError(f"{name} must be an integer{bound}, got {value!r}")
+    return int(value)
+
+
+def _divided(frame: FrameType | None) -> bool:
+    """Whether Accelerate iterates: it gives every process some of the batches, or a part of each."""
+    while frame is not None:
+        # Of other frames, f_locals would keep what they hold: the tensors of the caller's last step.
+        caller = frame.f_locals.get("self") if frame.f_globals.get("__name__") == "accelerate.data_loader" else None
+        if type(caller).__name__ in ("BatchSamplerShard", "DataLoaderDispatcher"):
+            return True
+        frame = frame.f_back
+    return False

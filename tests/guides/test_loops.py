@@ -53,6 +53,7 @@ def _run(home: Path, script: str, processes: int = 1, launched: bool = True) -> 
     assert done.returncode == 0, done.stderr[-4000:]
     assert "begins again" not in done.stderr
     assert "reads every sample" not in done.stderr
+    assert "was set while" not in done.stderr
     return done.stdout
 
 
@@ -84,6 +85,22 @@ def test_the_processes_see_every_sample_once_an_epoch(name, processes, home):
     ] * processes
 
 
+@pytest.mark.parametrize("processes", [1, 2] if PROOF else [1])
+def test_lightning_goes_on_with_the_next_epoch_after_a_checkpoint(processes, home):
+    (script,) = SCRIPTS["Lightning"]
+    head = script.split('if __name__ == "__main__":')[0]
+    options = f'devices={processes}, accelerator="cpu", strategy="ddp_find_unused_parameters_true", logger=False'
+    fits = f"""
+    keep = lightning.pytorch.callbacks.ModelCheckpoint("kept", "last")
+    lightning.Trainer(max_epochs=1, callbacks=[keep], {options}).fit(Classifier(3), Photos())
+    lightning.Trainer(max_epochs=3, {options}).fit(Classifier(3), Photos(), ckpt_path="kept/last.ckpt")
+"""
+    _run(home, head + 'if __name__ == "__main__":' + fits, processes, launched=False)
+    assert Counter(pair for process in _reads(home, processes) for batch in process for pair in batch) == {
+        (epoch, sample): 1 for epoch in range(3) for sample in range(36)
+    }
+
+
 def test_a_loop_in_the_style_of_timm(home):
     (script,) = SCRIPTS["timm's training script"]
     assert "epoch 1: loss" in _run(home, script)
@@ -99,12 +116,28 @@ from torch.utils.data import DataLoader
 from lgcoamix import EpochBatches, SuperpixelDataset
 
 warnings.simplefilter("error", UserWarning)
+
+
+class Indices(torch.utils.data.Dataset):
+    def __len__(self):
+        return 36
+
+    def __getitem__(self, index):
+        return index
+
+
 accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(even_batches=False))
 dataset = SuperpixelDataset("data/photos.h5", "train")
 loader = accelerator.prepare(DataLoader(dataset, batch_sampler=EpochBatches(len(dataset), 5, 0)))
 for epoch in range(2):
     for images, maps, labels in loader:
         assert images.shape[1:] == (3, 64, 64) and maps.shape[1:] == (64, 64)
+options = DataLoaderConfiguration(dispatch_batches=True)
+dispatched = Accelerator(cpu=True, dataloader_config=options).prepare(
+    DataLoader(Indices(), batch_sampler=EpochBatches(36, 6, 3))
+)
+for epochs, positions in dispatched:  # read by the first process for all
+    assert len(positions) == 6
 twice = EpochBatches(len(dataset), 6, 1, accelerator.process_index, accelerator.num_processes)
 try:
     next(iter(accelerator.prepare(DataLoader(dataset, batch_sampler=twice))))

@@ -5,6 +5,7 @@ import json
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset
@@ -102,6 +103,9 @@ def test_an_epoch_is_a_number_from_0(epoch):
         ((12, 0, 0), "batch_size must be an integer of at least 1, got 0"),
         ((12, 4.0, 0), "batch_size must be an integer of at least 1, got 4.0"),
         ((-1, 4, 0), "length must be an integer of at least 0, got -1"),
+        ((12, True, 0), "batch_size must be an integer of at least 1, got True"),
+        ((12, 4, "0"), "seed must be an integer, got '0'"),
+        ((12, 4, 0.5), "seed must be an integer, got 0.5"),
         ((12, 4, 0, 2, 2), "rank must be below world, got rank 2 of 2"),
     ],
 )
@@ -126,6 +130,48 @@ def test_an_epoch_that_begins_again_is_reported():
         fresh = EpochBatches(12, 5, seed=101)
         with pytest.warns(UserWarning, match="Keep one EpochBatches for all epochs"):
             list(fresh)
+
+
+def test_a_look_at_a_batch_before_training_is_no_mistake(recwarn):
+    batches = EpochBatches(12, 5, seed=103)
+    next(iter(batches))
+    for epoch in range(2):
+        batches.set_epoch(epoch)
+        list(batches)
+    assert not recwarn
+
+
+def test_epochs_that_begin_again_and_again_are_reported_though_none_is_finished():
+    for _ in range(2):
+        next(iter(EpochBatches(12, 5, seed=104)))
+    with pytest.warns(UserWarning, match="epoch 0 begins again"):
+        next(iter(EpochBatches(12, 5, seed=104)))
+
+
+def test_a_pass_that_goes_on_after_another_epoch_was_set_is_reported():
+    batches = EpochBatches(23, 5, seed=105)
+    loader = iter(DataLoader(Pairs(), batch_sampler=batches, num_workers=1))  # reads two batches ahead
+    batches.set_epoch(2)  # as Lightning does after a checkpoint
+    with pytest.warns(UserWarning, match="epoch 2 was set while workers already read epoch 0"):
+        next(loader)
+
+
+def test_the_next_epoch_may_be_set_while_a_pass_is_left(recwarn):
+    batches = EpochBatches(23, 5, seed=106)
+    left = iter(batches)
+    next(left)
+    batches.set_epoch(0)  # Lightning, at the start of the first epoch
+    next(left)
+    batches.set_epoch(1)  # and after its limit_train_batches
+    assert len(list(batches)) == 5
+    assert not recwarn
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    batches = EpochBatches(np.int64(23), np.int32(5), np.int64(9), np.int64(1), np.int64(2))
+    batches.set_epoch(np.int64(3))
+    assert list(batches) == list(EpochBatches(23, 5, 9, 1, 2).batches(3))
+    assert json.loads(json.dumps(batches.state_dict()))["seed"] == 9
 
 
 def test_a_second_run_in_one_process_is_no_mistake(recwarn):

@@ -39,7 +39,7 @@ class SuperpixelDataset(Dataset):
     view : which windows are shown; None returns the stored image and map.
     seed : seed of the windows and of the choice of scale, for pairs (epoch, position).
     maps : whether to read superpixel maps.
-    subset : (n,) int64 array of sample numbers to keep; None keeps all.
+    subset : (n,) array of whole sample numbers to keep; None keeps all.
     augment : changes each crop and its map: ``light``, ``strong``, a file, or an :class:`lgcoamix.Augment`.
 
     Notes
@@ -85,7 +85,7 @@ class SuperpixelDataset(Dataset):
         self.split, self.view, self.seed, self.with_maps = split, view, seed, maps
         self.augment = as_augment(augment) if view is None else as_augment(augment, view.size)
         self.labels = torch.from_numpy(self.store.labels(split))
-        self.samples = np.arange(len(self.labels)) if subset is None else np.asarray(subset)
+        self.samples = _subset(subset, len(self.labels))
         self.store.close()  # no file may be open when a DataLoader forks
 
     def __len__(self) -> int:
@@ -182,14 +182,33 @@ class SuperpixelDataset(Dataset):
         return shown, [show_map(own, windows[i], size, self.store.sentinel) for i, own in enumerate(ids)]
 
 
+def _subset(subset: np.ndarray | None, length: int) -> np.ndarray:
+    """Check sample numbers to keep: (n,) int64 array, of all samples for None."""
+    if subset is None:
+        return np.arange(length)
+    numbers = np.asarray(subset)
+    if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+        hint = "; pass numpy.flatnonzero(mask)" if numbers.dtype == bool else ""
+        raise ValueError(f"subset must be (n,) sample numbers, got {numbers.shape} {numbers.dtype}{hint}")
+    for number in numbers[(numbers < 0) | (numbers >= length)].tolist():
+        raise ValueError(f"subset must hold sample numbers from 0 to {length - 1}, got {number}")
+    return numbers.astype(np.int64)
+
+
 def split_indices(indices: Sequence[Index], length: int) -> tuple[np.ndarray | None, np.ndarray]:
     """Split indices into epochs, None if they are plain positions, and positions: (n,) int64 arrays.
 
     Raises
     ------
-    IndexError : a position is not within ``length`` samples.
+    IndexError : neither positions nor pairs, or a position is not within ``length`` samples.
     """
-    numbers = np.array(indices, dtype=np.int64)
+    try:
+        numbers = np.array([np.asarray(index) for index in indices])
+    except ValueError:  # of different shapes
+        numbers = np.array([None])
+    if numbers.dtype.kind not in "iu" or numbers.shape[1:] not in ((), (2,)):
+        raise IndexError(f"expected positions, or pairs (epoch, position) as from EpochBatches, got {indices!r:.200}")
+    numbers = numbers.astype(np.int64)
     epochs, positions = (None, numbers) if numbers.ndim == 1 else (numbers[:, 0], numbers[:, 1])
     for position in positions[(positions < -length) | (positions >= length)].tolist():
         raise IndexError(f"index {position} is out of range for {length} samples")

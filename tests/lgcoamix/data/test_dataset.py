@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset, default_collate, random_split
 
-from lgcoamix.data import RunBatches, SuperpixelDataset, View, make_loader
+from lgcoamix.data import EpochBatches, RunBatches, SuperpixelDataset, View, make_loader
 from lgcoamix.data.transforms import show_map, show_window
 from lgcoamix.mixing import Batch
 from lgcoamix.settings.sections import DataSettings
@@ -168,6 +168,39 @@ def test_without_maps_the_images_are_the_same(store):
 def test_an_index_out_of_range_is_an_index_error(store, index):
     with pytest.raises(IndexError, match="36 samples"):
         _dataset(store)[index]
+
+
+@pytest.mark.parametrize("index", [1.5, "3", True, (0, 1, 2), slice(0, 3), None, ((0, 1), (0, 2))])
+def test_an_index_is_a_position_or_a_pair(store, index):
+    with pytest.raises(IndexError, match=r"expected positions, or pairs \(epoch, position\)"):
+        _dataset(store)[index]
+
+
+def test_an_order_of_batches_in_the_place_of_one_of_samples_is_an_error(store):
+    dataset = _dataset(store)
+    with pytest.raises(IndexError, match="expected positions, or pairs"):
+        next(iter(DataLoader(dataset, batch_size=4, sampler=EpochBatches(len(dataset), 8, seed=201))))
+
+
+def test_whole_numbers_of_numpy_and_torch_are_indices(store):
+    dataset = _dataset(store)
+    for indices in (np.array([3, 1]), torch.tensor([3, 1]), [torch.tensor(3), np.int32(1)], range(3, 0, -2)):
+        assert dataset.__getitems__(indices).samples.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("subset", "message"),
+    [
+        (np.ones(36, dtype=bool), r"got \(36,\) bool; pass numpy.flatnonzero\(mask\)"),
+        ([0.5], r"got \(1,\) float64"),
+        ([[0, 1]], r"got \(1, 2\) int64"),
+        ([3, -1], "from 0 to 35, got -1"),
+        ([36], "from 0 to 35, got 36"),
+    ],
+)
+def test_a_subset_is_a_list_of_sample_numbers(store, subset, message):
+    with pytest.raises(ValueError, match=message):
+        _dataset(store, subset=subset)
 
 
 def test_seeds_and_epochs_augment_apart(store):

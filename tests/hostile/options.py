@@ -169,10 +169,11 @@ class Case:
 
 
 def commands() -> Iterator[tuple[str, str, click.Command]]:
-    """Every command of both command lines, and ``train.py``."""
+    """Every command of both command lines, and ``train.py``; ``lgcoamix preprocess`` hands on to the first."""
     for program, group in (("preprocess", preprocess.cli.main), ("lgcoamix", lgcoamix.cli.main)):
         for name, command in group.commands.items():
-            yield program, name, command
+            if name != "preprocess":
+                yield program, name, command
     yield "train.py", "", lgcoamix.cli.train
 
 

@@ -101,7 +101,8 @@ PAIRS = {
     "--compactness 3 | --limit-per-class 1 --partial --skip-bad | --backend dask --scheduler x --jobs 3",
     "duplicates": "--exact --threshold 0.5 | --exact --exact",
     "verify": "--root ../home/raw | --repair --root .",
-    "train": "--maps live --loader resident | --maps live | --pictures --no-pictures | --compile --no-compile | "
+    "train": "--maps live --loader resident | --maps live | --augment light --loader resident | "
+    "--augment strong --maps live | --pictures --no-pictures | --compile --no-compile | "
     "--device cuda | --amp fp16 | --resume auto --val-fraction 0.9 | --list-recipes --show-recipe x | "
     "--set optim.nesterov=true --set optim.momentum=0 | --set data.crop=pad --set data.padding=9999999 | "
     "--set optim.lr=1 --set optim.lr=2 | --batch-size 4 --set optim.batch_size=8 --set optim.accumulate=99 | "

@@ -7,8 +7,9 @@ import click
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, friendly
-from lgcoamix.cli.options import DEVICE, WORKERS
+from lgcoamix.cli.options import options_of
 from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
+from lgcoamix.settings.options import RunOptions
 from preprocess.parameters import FiniteRange
 from preprocess.terminal import say, say_json, say_table, status
 
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Initial weights of the backbone; they do not affect speed.",
 )
-@DEVICE
-@WORKERS
+@options_of(RunOptions, "device", "workers", "augment")
 @click.option(
     "--samples",
     type=click.IntRange(1),
@@ -55,13 +55,13 @@ def doctor(shards: Path, superpixels: str | None, as_json: bool, **given: Any) -
       python -m lgcoamix doctor --shards data/cub.h5 --mixer none --amp bf16 --workers 8 --json
     """
     from lgcoamix.runs.checks import check_training
-    from lgcoamix.settings.options import RunOptions
     from preprocess.store import Store
 
     store = Store(shards, superpixels)
     recipe, settings = choose_settings(store, given)
     check_training(store, settings)
-    options = RunOptions(Path("never-written"), recipe, device=given["device"], workers=given["workers"])
+    chosen = {name: given[name] for name in ("device", "workers", "augment")}
+    options = RunOptions(Path("never-written"), recipe, **chosen)
 
     from lgcoamix.profiling.advice import recommend
     from lgcoamix.profiling.measure import measure
@@ -96,11 +96,12 @@ def _stages(found: "Measurements") -> Table:
     table = Table("stage", "ms/sample", "samples/s", "note", title=title, title_justify="left")
     maps = "gzip of the maps included" if found.with_maps else "only images: the method needs no maps"
     cold = "from the disk" if found.read_cold is not None else "not measured: cannot drop files from the cache here"
+    pipeline = ", then --augment" if found.augmented else ""
     rows = (
         ("read, first pass", found.read_cold, cold),
         ("read, second pass", found.read, f"from memory; {maps}"),
         ("decode", found.decode, "raw pixels: nothing to decode" if found.codec == "raw" else "with Pillow"),
-        ("augment", found.augment, f"crop and resize to {found.image_size} pixels"),
+        ("augment", found.augment, f"crop and resize to {found.image_size} pixels{pipeline}"),
         ("read, decode, augment", found.load, _source(found)),
         ("transfer", found.transfer, _transfer(found.device)),
     )
@@ -136,5 +137,5 @@ def _steps(found: "Measurements") -> Table:
 
 def _step_figures(steps: "Steps | None") -> tuple[str, str, str]:
     if steps is None:
-        return "-", "-", "too little memory, or images of different sizes"
+        return "-", "-", "too little memory, images of different sizes, or --augment"
     return f"{steps.milliseconds:.1f}", f"{steps.images_per_second:.0f}", f"{100 * steps.waiting:.0f} %"

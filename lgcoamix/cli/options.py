@@ -8,7 +8,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
-from lgcoamix.settings.options import DEVICES, MOST_WORKERS
 from preprocess.parameters import Choice, FiniteRange, NamedPath
 
 PATH = NamedPath()
@@ -21,20 +20,16 @@ CHECKPOINT = click.option(
     required=True,
     help="last.pt or best.pt of a run, or a run folder for its best.pt.",
 )
-DEVICE = click.option("--device", type=Choice(DEVICES), default="auto", show_default=True)
 FORCE = click.option("--force", is_flag=True, help="Replace what is no earlier output of this command, but no input.")
-WORKERS = click.option(
-    "--workers", type=click.IntRange(0, MOST_WORKERS), default=2, show_default=True, help="DataLoader workers."
-)
 
 
-def options_of(kind: type) -> Callable[[Callable], Callable]:
-    """Add one option to a command for every field of a dataclass that ``option`` made."""
+def options_of(kind: type, *names: str) -> Callable[[Callable], Callable]:
+    """Add one option to a command for every field of a dataclass that ``option`` made, or for those named."""
 
     def decorate(command: Callable) -> Callable:
         types = get_type_hints(kind)
         for field in reversed(fields(kind)):
-            if field.default is not MISSING:
+            if field.name in names or (not names and field.default is not MISSING):
                 command = _option(field, types[field.name])(command)
         return command
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lgcoamix.data.pipelines import build, canonical, read_pipeline, seed_pipeline
-from lgcoamix.errors import RunError
+from lgcoamix.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
     from albumentations import Compose
@@ -59,7 +59,11 @@ class Augment:
         ------
         SettingsError : no such file, or it cannot be used.
         """
-        return cls(read_pipeline(name), size)
+        document = read_pipeline(name)
+        try:
+            return cls(document, size)
+        except SettingsError as error:
+            raise SettingsError(f"--augment {name}: {error}") from None
 
     def __call__(
         self, image: np.ndarray, ids: np.ndarray | None, sentinel: int, seed: int

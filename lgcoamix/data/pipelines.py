@@ -24,6 +24,7 @@ READY = {name: Path(__file__).with_name("augments") / f"{name}.yaml" for name in
 _LARGEST = 64 * 1024  # bytes of a file
 _MOST, _DEEPEST = 10_000, 32  # values in a pipeline, with those that a YAML alias repeats; levels of nesting
 _LONGEST = 300  # characters that a message quotes
+_KELVIN = 15_000  # the highest temperature of light that albumentations knows
 _NAME, _STEPS = "__class_fullname__", "transforms"
 _FORMAT = "expected what albumentations.save(albumentations.Compose([...]), FILE, data_format='yaml') writes"
 _REFUSED = {
@@ -34,8 +35,8 @@ _REFUSED = {
 _PROBES = 8  # images that pass through the whole pipeline before a run
 
 
-def read_pipeline(name: str | Path) -> dict[str, Any]:
-    """Read a ready-made pipeline or a file, without building it.
+def read_pipeline(name: str | Path) -> Any:
+    """Read a ready-made pipeline or a file, without checking it.
 
     Parameters
     ----------
@@ -43,13 +44,15 @@ def read_pipeline(name: str | Path) -> dict[str, Any]:
 
     Raises
     ------
-    SettingsError : no such file, or not such a document.
+    SettingsError : no such file, or it is not YAML.
     """
     import yaml
 
+    if not str(name):
+        raise SettingsError(f"--augment takes {', '.join(READY)} or a file, got ''")
     path = READY.get(str(name), Path(name))
     try:
-        document = yaml.safe_load(read_regular(path, _LARGEST))
+        return yaml.safe_load(read_regular(path, _LARGEST))
     except FileNotFoundError:
         near = suggest(str(name), READY)
         meant = f"; {near}" if near.startswith("did you mean") else did_you_mean(path)
@@ -58,11 +61,6 @@ def read_pipeline(name: str | Path) -> dict[str, Any]:
         raise SettingsError(f"--augment {name}: {error.strerror or error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no date, no text
         raise SettingsError(f"--augment {name} is not YAML: {_line(error)}; {_FORMAT}") from None
-    try:
-        _check_form(document)
-    except SettingsError as error:
-        raise SettingsError(f"--augment {name}: {error}") from None
-    return document
 
 
 def canonical(document: object, size: int) -> dict[str, Any]:
@@ -131,31 +129,31 @@ def _check_form(document: object) -> None:
                 raise SettingsError(f"it has {name}; an image and its map are all that there is")
 
 
-def _check_plain(value: object, room: list[int], depth: int) -> None:
+def _check_plain(value: object, room: list[int], depth: int, largest: int = LARGEST_SIDE) -> None:
     """Refuse endless documents (YAML can repeat parts by name), and all that JSON does not know."""
     room[0] -= 1
     if room[0] < 0 or depth > _DEEPEST:
         raise SettingsError(f"expected at most {_MOST:,} values, nested at most {_DEEPEST} deep")
     if isinstance(value, dict | list | tuple):
-        for part in [*value, *value.values()] if isinstance(value, dict) else value:
-            _check_plain(part, room, depth + 1)
-        wrong = [name for name in value if not isinstance(name, str)] if isinstance(value, dict) else []
-        if wrong:
-            raise SettingsError(f"expected names, got {shown(wrong[0])}")
+        for name, part in value.items() if isinstance(value, dict) else (("", part) for part in value):
+            if not isinstance(name, str):
+                raise SettingsError(f"expected names, got {shown(name)}")
+            _check_plain(name, room, depth + 1)
+            _check_plain(part, room, depth + 1, _KELVIN if name == "temperature_limit" else largest)
         return
-    fault = _fault_of(value)
+    fault = _fault_of(value, largest)
     if fault:
         raise SettingsError(f"expected {fault}, got {shown(value)}")
 
 
-def _fault_of(value: object) -> str | None:
+def _fault_of(value: object, largest: int) -> str | None:
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, str):
         return f"texts of at most {_LONGEST} characters" if len(value) > _LONGEST else None
     if not isinstance(value, int | float):
         return "numbers, texts and lists of them"
-    return None if -LARGEST_SIDE <= value <= LARGEST_SIDE else f"numbers up to {LARGEST_SIDE}"  # NaN is refused as well
+    return None if -largest <= value <= largest else f"numbers up to {largest}"  # NaN is refused as well
 
 
 def _nodes(node: Any) -> Iterator[Any]:
@@ -186,6 +184,9 @@ def _check_name(library: ModuleType, node: Mapping[str, Any]) -> None:
         raise SettingsError(f"{name} {'needs a list' if is_list else 'takes no'} {_STEPS}")
     if not is_list and "p" not in node:
         raise SettingsError(f"{name} has no p, the probability with which it is applied")
+    chance = node.get("p", 1.0)
+    if isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 <= chance <= 1:
+        raise SettingsError(f"{name}: p must be a probability from 0 to 1, got {shown(chance)}")
 
 
 def _build_one(library: ModuleType, node: Mapping[str, Any]) -> "BasicTransform":
@@ -266,7 +267,7 @@ def _check_shown(name: str, found: Mapping[str, Any], image: np.ndarray, ids: np
         form = f"{getattr(after, 'dtype', type(after).__name__)} of {tuple(getattr(after, 'shape', ()))}"
         if not isinstance(after, np.ndarray) or (after.shape, after.dtype) != (before.shape, before.dtype):
             raise SettingsError(
-                f"{name} must keep size and type, but makes {form} of {before.dtype} of {before.shape}; "
+                f"{name} must keep size and type of any image, but makes {form} of {before.dtype} of {before.shape}; "
                 "crops, the input size and the normalisation are settings of data"
             )
     if ids is not None and not set(np.unique(found["mask"])) <= {*_IDS, _SENTINEL}:

@@ -42,9 +42,10 @@ class Measurements:
     read_cold : per sample, after dropping the files from the page cache; None if that is unsupported.
     read, decode, augment, transfer : per sample, from cached files.
     step : per batch, already on the device.
-    streaming, resident : training with each loader; None if the images do not fit, or differ in size.
+    streaming, resident : training with each loader; None if the images do not fit, differ in size, or are augmented.
     store_bytes, memory_bytes : size of the training split with maps; free memory of the machine.
-    resident_bytes : device memory for all splits; None for images of different sizes.
+    resident_bytes : device memory for all splits; None for images of different sizes, or augmented ones.
+    augmented : whether albumentations changes the crops.
     """
 
     codec: str
@@ -69,6 +70,7 @@ class Measurements:
     store_bytes: int
     memory_bytes: int
     resident_bytes: int | None
+    augmented: bool = False
 
     @property
     def cached(self) -> bool:
@@ -147,7 +149,8 @@ def _remedy_for_decoding(found: Measurements) -> str:
 
 
 def _remedy_for_augmenting(found: Measurements) -> str:
-    return f"cropping and resizing dominate; {_remedy_by_size(found)}"
+    what = "cropping, resizing and --augment dominate" if found.augmented else "cropping and resizing dominate"
+    return f"{what}; {_remedy_by_size(found)}"
 
 
 def _remedy_by_size(found: Measurements) -> str:

@@ -69,7 +69,8 @@ def measure(
     step = make_step(store, settings, options, ranks, silent())
     for group in step.optimiser.param_groups:
         group["lr"] = 0.0  # no effect on speed, and the loss cannot diverge
-    dataset = SuperpixelDataset(store, _SPLIT, View(settings.data, train=True), options.seed, step.mixer.needs_maps)
+    view, maps = View(settings.data, train=True), step.mixer.needs_maps
+    dataset = SuperpixelDataset(store, _SPLIT, view, options.seed, maps, augment=options.augment)
     files = _files(store, dataset.with_maps)
     order = _Endless(len(dataset), settings.optim.batch_size, options.seed)
     batches = _first_batches(order, samples)
@@ -97,6 +98,7 @@ def measure(
         store_bytes=sum(path.stat().st_size for path in files),
         memory_bytes=free,
         resident_bytes=needed,
+        augmented=dataset.augment is not None,
     )
 
 
@@ -195,7 +197,7 @@ def _augment(
     dataset: SuperpixelDataset, images: Sequence[np.ndarray], ids: list[np.ndarray] | None, draws: Draws
 ) -> tuple[np.ndarray, list[np.ndarray] | None]:
     windows = dataset.view.windows([image.shape[:2] for image in images], draws.uniforms)
-    return dataset.show(images, ids, windows)
+    return dataset.augmented(*dataset.show(images, ids, windows), draws)
 
 
 def _time_transfer(batch: Batch, device: torch.device) -> float:
@@ -309,7 +311,7 @@ def _files(store: Store, maps: bool) -> list[Path]:
 
 
 def _resident_bytes(store: Store, settings: Settings, train: SuperpixelDataset) -> int | None:
-    if not store.uniform:
+    if not store.uniform or train.augment is not None:
         return None
     split = store.test_split
     test = [SuperpixelDataset(store, split, View(settings.data, train=False), maps=False)] if split else []

@@ -80,6 +80,8 @@ def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
     tensors["input"] = replay.step.normalise(shown.to(replay.device)).images[0]
     label = store.classes[int(shown.labels[0])]
     title = f"{key}, {label}; epoch {epoch}" + ("" if shown_map is None else f"; {scale} segments requested")
+    if replay.config.get("augment") is not None:
+        title += "; augmented"
     pixels = shown.images[0].permute(1, 2, 0).numpy()
     figure = sample_figure((stored, stored_map), window, (pixels, shown_map), title)
     with making(out, REPLAY) as aside:

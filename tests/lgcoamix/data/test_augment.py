@@ -187,7 +187,7 @@ def test_a_file_of_the_librarys_own_is_taken_in_both_formats(library, tmp_path):
 
 
 REFUSED = {
-    "Normalize": ({}, "Normalize must keep size and type, but makes float32"),
+    "Normalize": ({}, "Normalize must keep size and type of any image, but makes float32"),
     "ToTensorV2": ({}, "ToTensorV2"),
     "ToFloat": ({}, "must keep size and type"),
     "Resize": ({"height": 48, "width": 48}, "Resize must keep size and type"),
@@ -209,7 +209,10 @@ REFUSED = {
     "Blur": ({"blur_limit": "wide"}, "Blur: .*blur_limit"),
     "Rotate": ({"degrees": 5}, "Rotate has no parameter 'degrees'"),
     "GaussianBlur": ({"sigma_limit": [0.1, 1e9]}, "numbers up to 4096"),
-    "NoOp": ({"p": None}, "NoOp"),
+    "NoOp": ({"p": None}, "NoOp: p must be a probability from 0 to 1, got None"),
+    "HorizontalFlip": ({"p": 7.0}, "HorizontalFlip: p must be a probability from 0 to 1, got 7.0"),
+    "Transpose": ({"p": "a"}, "Transpose: p must be a probability from 0 to 1, got 'a'"),
+    "PlanckianJitter": ({"temperature_limit": [3000, 15001]}, "numbers up to 15000"),
 }
 
 
@@ -222,6 +225,7 @@ def test_a_transform_that_cannot_be_used_is_named(name, tmp_path):
     path.write_text(json.dumps({"transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": [inner]}}))
     with pytest.raises(SettingsError, match=message) as caught:
         Augment.named(path, 48)
+    assert str(caught.value).startswith(f"--augment {path}: ")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
 
@@ -237,6 +241,7 @@ FILES = {
     "transform: {__class_fullname__: Compose, p: 1.0, when: 2001-01-01, transforms: []}": "expected numbers, texts",
     "transform: {__class_fullname__: Compose, p: .nan, transforms: []}": "numbers up to",
     "transform: {__class_fullname__: Compose, p: 1.0, seeds: 3, transforms: []}": "seeds",
+    "transform: {__class_fullname__: Compose, p: 7.0, transforms: []}": "Compose: p must be a probability",
     "x: !!python/object/apply:os.system ['touch made']": "is not YAML",
     f"{BOMB}d: [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]": "at most 10,000 values",
     "&a [*a]": "nested at most 32 deep",
@@ -270,6 +275,13 @@ def test_a_missing_file_and_a_fifo_are_refused_at_once(tmp_path):
         Augment.named(tmp_path / "fifo.yaml")
     with pytest.raises(SettingsError, match="it is a folder"):
         Augment.named(tmp_path)
+    with pytest.raises(SettingsError, match="takes light, strong or a file, got ''"):
+        Augment.named("")
+
+
+def test_a_colour_temperature_has_the_defaults_of_the_library(library):
+    made = Augment(library.Compose([library.PlanckianJitter()]))
+    assert made.pipeline["transform"]["transforms"][0]["temperature_limit"] == [3000, 15000]
 
 
 def test_what_fails_only_later_says_so(library, make):

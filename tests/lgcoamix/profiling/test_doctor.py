@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import lgcoamix.data.augment
 import lgcoamix.data.transforms
 import lgcoamix.profiling.measure
 import lgcoamix.training.epoch
@@ -231,6 +232,15 @@ def test_slow_cropping_is_found_and_the_resident_loader_does_without_it(flowers_
     assert "7.6 times as fast" in found["recommendation"]
 
 
+def test_augmentation_counts_as_loading_and_keeps_images_off_the_device(flowers_store, clock, monkeypatch):
+    monkeypatch.setattr(lgcoamix.profiling.measure, "cores", lambda: 1)
+    clock.charge(lgcoamix.data.augment.Augment, "__call__", lambda *_: 10)
+    found = _figures("--shards", flowers_store, "--augment", "light")
+    assert (found["augmented"], found["resident"], found["resident_bytes"]) == (True, None, None)
+    assert found["augment"] >= 10
+    assert "--augment dominate" in found["recommendation"]
+
+
 @pytest.mark.parametrize(("cores", "advice"), [(1, "--codec raw"), (64, "--workers 5")])
 def test_slow_decoding_is_found_and_raw_pixels_recommended(cores, advice, stores, clock, monkeypatch):
     clock.charge(lgcoamix.profiling.measure, "decode", lambda code: 5)
@@ -252,7 +262,7 @@ def test_images_of_their_own_sizes_are_measured_without_the_resident_loader(stor
     done = _invoke("--shards", stores["short"], *SMALL, *QUICK, "--mixer", "none")
     assert done.exit_code == 0, done.stderr
     assert "only images: the method needs no maps" in done.stdout
-    assert "too little memory, or images of different sizes" in done.stdout
+    assert "too little memory, images of different sizes, or --augment" in done.stdout
 
 
 def test_a_packed_store_is_measured(flowers_store, tmp_path):

@@ -1,18 +1,18 @@
-"""Scalars and figures of a run for TensorBoard and Weights & Biases."""
+"""Scalars and pictures of a run for TensorBoard and Weights & Biases."""
 
+import io
 import secrets
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL import Image
 
 from lgcoamix.errors import RunError
 from lgcoamix.settings.options import RunOptions
 from preprocess.extras import install
 from preprocess.files import named, write_whole
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class Logs:
@@ -43,7 +43,7 @@ class Logs:
 
     @property
     def wants_pictures(self) -> bool:
-        """Whether any log takes figures."""
+        """Whether any log takes pictures."""
         return self._pictures and (self._board is not None or self._wandb is not None)
 
     def add_epoch(self, row: dict[str, float], timing: dict[str, float]) -> None:
@@ -58,13 +58,18 @@ class Logs:
         if self._wandb is not None:
             self._wandb.log(values, step=epoch)
 
-    def add_figure(self, name: str, figure: "Figure", epoch: int) -> None:
-        """Log one figure."""
+    def add_picture(self, name: str, data: bytes, epoch: int) -> None:
+        """Log one picture, a PNG: drawn once for all logs."""
+        picture = Image.open(io.BytesIO(data))
         if self._board is not None:
+            from tensorboard.compat.proto.summary_pb2 import Summary  # pyrefly: ignore[missing-module-attribute]
+
+            # Not add_image, which takes pixels and compresses them again.
+            image = Summary.Image(height=picture.height, width=picture.width, colorspace=4, encoded_image_string=data)
             with named(self._folder):
-                self._board.add_figure(name, figure, epoch)
+                self._board.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), epoch)
         if self._wandb is not None:
-            self._wandb.log({name: sys.modules["wandb"].Image(figure)}, step=epoch)
+            self._wandb.log({name: sys.modules["wandb"].Image(picture)}, step=epoch)
 
     def close(self, results: dict[str, Any]) -> None:
         """Flush the logs, and add the results."""

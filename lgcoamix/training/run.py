@@ -20,7 +20,6 @@ from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.class_activation import classifier_weight, last_map
 from lgcoamix.ops.distributed import Ranks, joined
 from lgcoamix.ops.seeding import derive_seed
-from lgcoamix.runs.drawing import save_figure
 from lgcoamix.runs.folder import RunFolder
 from lgcoamix.runs.identity import refuse_changed_files
 from lgcoamix.settings.options import RunOptions
@@ -29,6 +28,7 @@ from lgcoamix.settings.sections import Settings
 from lgcoamix.training.optim import make_average, make_optimiser
 from lgcoamix.training.step import Step
 from lgcoamix.training.trainer import Trainer
+from preprocess.files import write_whole
 from preprocess.store import Store
 
 _LAMBDA_IMAGES = 512  # points in lambda.png
@@ -89,6 +89,7 @@ def train(
 def _draw(trainer: Trainer, store: Store) -> None:
     """Plot learning curves, a mixed batch, λ, and the final predictions on the test split (or the validation share)."""
     from lgcoamix.evaluation.evaluate import draw_predictions
+    from lgcoamix.runs.drawing import png
     from lgcoamix.training.plots import curves_figure, lambda_figure, mixed_figure
 
     step, loaders, settings, out = trainer.step, trainer.loaders, trainer.settings, trainer.options.out
@@ -101,8 +102,9 @@ def _draw(trainer: Trainer, store: Store) -> None:
     }
     for name, figure in figures.items():
         if figure is not None:
-            save_figure(figure, out / f"{name}.png")
-            trainer.logs.add_figure(name, figure, last)
+            picture = png(figure)
+            write_whole(out / f"{name}.png", picture)
+            trainer.logs.add_picture(name, picture, last)
     name, loader = list(loaders.tests.items())[-1]
     dataset = loader.dataset
     everything = RunBatches(len(dataset), settings.optim.batch_size, None)  # of all ranks

@@ -69,6 +69,8 @@ def test_tensorboard_shows_mixed_batches_and_the_curves(folder):
     assert set(events.Tags()["images"]) == {"mixed", "curves", "lambda"}
     assert {image.step for image in events.Images("mixed")} == {0, 1, 2}
     assert all(image.width > 300 for image in events.Images("mixed"))
+    (curves,) = events.Images("curves")
+    assert curves.encoded_image_string == (folder / "curves.png").read_bytes()  # drawn once
 
 
 def test_weights_and_biases_keeps_one_run_in_the_run_folder(folder):

@@ -20,7 +20,7 @@ SWEEP = OMP_NUM_THREADS=1 $(PY) -m lgcoamix sweep --shards data/flowers17.h5 --s
 	--cell snapmix='--mixer snapmix $(GATE) --set mixer.beta=1' \
 	--cell snapmix-mid='--mixer snapmix $(GATE) --set mixer.beta=1 --set mixer.mid=true'
 PROTOCOL := --backbone resnet10t --weights none --image-size 64 --epochs 20 --set optim.lr=0.02 --workers 0 \
-	--device cpu --channels-last --no-tensorboard
+	--device cpu --no-tensorboard
 
 # make cifar10: the same for ResNet-18 with the stem for small images.
 METHODS ?= $(COMPARED) snapmix attentive_cutmix
@@ -37,7 +37,7 @@ CIFAR10_attentive_cutmix := --set mixer.extractor=resnet18_cifar --set mixer.ext
 CIFAR10 = $(PY) -m lgcoamix sweep --shards $(STORE) --seeds $(SEEDS) --out $(CIFAR10_RUNS) \
 	$(foreach name,$(1),--cell $(name)='--mixer $(name) $(if $(filter-out none,$(name)),$(GATE)) $(CIFAR10_$(name))')
 CIFAR10_PROTOCOL := --recipe cifar10-resnet18 --epochs $(EPOCHS) --batch-size $(BATCH) --set optim.lr=$(RATE) \
-	--set optim.schedule=cosine --amp bf16 --channels-last --no-tensorboard
+	--set optim.schedule=cosine --amp bf16 --no-tensorboard
 
 .DEFAULT_GOAL := help
 .PHONY: help setup preprocess datasets compare cifar10 demo test proof bench lint format clean

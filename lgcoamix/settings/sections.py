@@ -126,12 +126,12 @@ class ComputeSettings(Checked):
     ----------
     amp : ``off`` computes in float32; ``bf16`` and ``fp16`` compute convolutions and matrix products in half precision,
         but not the losses.
-    channels_last : use channels-last memory for images and feature maps; faster on most devices.
+    channels_last : use channels-last memory for images and feature maps; as fast or faster for networks that convolve.
     compile : use torch.compile; the first steps take minutes.
     """
 
     amp: str = word("off", "off", "bf16", "fp16")
-    channels_last: bool = False
+    channels_last: bool = True
     compile: bool = False
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from rich.table import Table
 
-from lgcoamix.data import EpochBatches
+from lgcoamix.data import RunBatches
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.ops.distributed import Ranks
@@ -38,7 +38,7 @@ def _cases(device: torch.device) -> list[Case]:
     if device.type != "cuda":
         return [Case("resnet18", 8, 128, ComputeSettings())]
     return [
-        Case("resnet50", 64, 224, ComputeSettings("bf16", channels_last=True, compile=compiled))
+        Case("resnet50", 64, 224, ComputeSettings("bf16", compile=compiled))
         for compiled in (False, True)
     ]
 
@@ -69,7 +69,7 @@ def _time(case: Case, method: str, device: torch.device) -> tuple[float, int]:
     optimiser = make_optimiser(network, OptimSettings(lr=1e-4))
     step = Step(network, mixer, optimiser, no_normalisation(device), Ranks(device), 0, case.compute)
     batches = [_batch(case, device)] * _STEPS
-    order = EpochBatches(_STEPS * case.batch, case.batch, seed=0)
+    order = RunBatches(_STEPS * case.batch, case.batch, seed=0)
 
     def epoch() -> None:
         progress = Progress(0, 0, Means(), Waiting(device))

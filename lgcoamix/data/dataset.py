@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from lgcoamix.data.augment import Augment, as_augment
 from lgcoamix.data.windows import DRAWS, View, Windows
 from lgcoamix.ops.batch import Batch
+from lgcoamix.ops.inputs import whole_number
 from lgcoamix.ops.seeding import uniforms
 from preprocess.store import Store
 
@@ -41,6 +42,10 @@ class SuperpixelDataset(Dataset):
     maps : whether to read superpixel maps.
     subset : (n,) array of whole sample numbers to keep; None keeps all.
     augment : changes each crop and its map: ``light``, ``strong``, a file, or an :class:`lgcoamix.Augment`.
+
+    Raises
+    ------
+    ValueError : an argument of another kind; images of different sizes without a view.
 
     Notes
     -----
@@ -78,11 +83,17 @@ class SuperpixelDataset(Dataset):
         augment: Augment | str | Path | None = None,
     ) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
+        if not isinstance(view, View | None):
+            raise ValueError(
+                f"view must be a View, such as View(DataSettings(image_size=64), train=True), got {view!r:.200}"
+            )
+        if not isinstance(maps, bool):
+            raise ValueError(f"maps must be True or False, got {maps!r:.200}")
         if view is None and not self.store.uniform:
             raise ValueError(
                 f"the images of {self.store.path} have different sizes; pass a view, which crops them to one"
             )
-        self.split, self.view, self.seed, self.with_maps = split, view, seed, maps
+        self.split, self.view, self.seed, self.with_maps = split, view, whole_number("seed", seed), maps
         self.augment = as_augment(augment) if view is None else as_augment(augment, view.size)
         self.labels = torch.from_numpy(self.store.labels(split))
         self.samples = _subset(subset, len(self.labels))
@@ -207,7 +218,11 @@ def split_indices(indices: Sequence[Index], length: int) -> tuple[np.ndarray | N
     except ValueError:  # of different shapes
         numbers = np.array([None])
     if numbers.dtype.kind not in "iu" or numbers.shape[1:] not in ((), (2,)):
-        raise IndexError(f"expected positions, or pairs (epoch, position) as from EpochBatches, got {indices!r:.200}")
+        hint = "; pass an EpochBatches as batch_sampler=" if numbers.ndim == 3 else ""
+        hint = hint if len(numbers) else "; a batch holds at least one"
+        raise IndexError(
+            f"expected positions, or pairs (epoch, position) as from EpochBatches, got {indices!r:.200}{hint}"
+        )
     numbers = numbers.astype(np.int64)
     epochs, positions = (None, numbers) if numbers.ndim == 1 else (numbers[:, 0], numbers[:, 1])
     for position in positions[(positions < -length) | (positions >= length)].tolist():

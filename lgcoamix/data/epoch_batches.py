@@ -4,7 +4,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from types import FrameType
 from typing import Any, Self
 
@@ -12,6 +11,7 @@ import torch
 from torch import distributed
 from torch.utils.data import BatchSampler
 
+from lgcoamix.ops.inputs import whole_number
 from lgcoamix.ops.seeding import derive_seed
 
 
@@ -44,7 +44,7 @@ class EpochBatches(BatchSampler):
 
     Raises
     ------
-    ValueError : fewer samples, or a smaller batch, than processes; an impossible argument.
+    ValueError : no samples, fewer than processes, or a smaller batch; an impossible argument.
 
     Warns
     -----
@@ -78,10 +78,10 @@ class EpochBatches(BatchSampler):
         *,
         sampler: object = None,
     ) -> None:
-        self.length, self.batch_size = _whole("length", length, 0), _whole("batch_size", batch_size, 1)
-        self.seed = None if seed is None else _whole("seed", seed)
-        self.rank = _whole("rank", getattr(sampler, "rank", rank), 0)
-        self.world = _whole("world", getattr(sampler, "num_replicas", world), 1)
+        self.length, self.batch_size = whole_number("length", length, 0), whole_number("batch_size", batch_size, 1)
+        self.seed = None if seed is None else whole_number("seed", seed)
+        self.rank = whole_number("rank", getattr(sampler, "rank", rank), 0)
+        self.world = whole_number("world", getattr(sampler, "num_replicas", world), 1)
         if self.rank >= self.world:
             raise ValueError(f"rank must be below world, got rank {self.rank} of {self.world}")
         self._start = self._reached = (0, 0)  # epoch and batch: of the next pass, and after the last batch made
@@ -116,7 +116,7 @@ class EpochBatches(BatchSampler):
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next pass be this epoch, from 0. The epoch of a loaded state goes on where it was."""
-        epoch = self._told = _whole("epoch", epoch, 0)
+        epoch = self._told = whole_number("epoch", epoch, 0)
         if epoch != self._start[0]:
             self._start = self._reached = (epoch, 0)
 
@@ -130,15 +130,15 @@ class EpochBatches(BatchSampler):
 
         Raises
         ------
-        ValueError : the state of another order.
+        ValueError : the state of another order, or no state.
         """
         differ = [
             f"{name} {state.get(name)!r}, not {own!r}" for name, own in self._order().items() if state.get(name) != own
         ]
         if differ:
             raise ValueError(f"the state belongs to another order of samples: {', '.join(differ)}")
-        epoch, batch = state["epoch"], state["batch"]
-        if not 0 <= batch < max(1, len(self)) or epoch < 0:
+        epoch, batch = (whole_number(name, state.get(name), 0) for name in ("epoch", "batch"))
+        if batch >= max(1, len(self)):
             raise ValueError(f"no batch {batch} in epoch {epoch}; an epoch has {len(self)}")
         self._start = self._reached = (epoch, batch)
         self._last = _Shown(epoch - 1, 2)
@@ -171,6 +171,8 @@ class EpochBatches(BatchSampler):
 
     def _check_processes(self, divided: bool) -> None:
         """Refuse or report what would show samples in no process, or in all."""
+        if not self.length:
+            raise ValueError("length must be the number of samples, got 0; is the data set empty?")
         if min(self.length, self.batch_size) < self.world:
             raise ValueError(
                 f"{self.world} processes cannot share {self.length} samples in batches of {self.batch_size}; "
@@ -214,14 +216,6 @@ class EpochBatches(BatchSampler):
                 "batches.set_epoch(self.trainer.global_step // len(batches))",
                 stacklevel=3,
             )
-
-
-def _whole(name: str, value: object, least: int | None = None) -> int:
-    """Return a whole number of Python or NumPy as an int."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or (least is not None and value < least):
-        bound = "" if least is None else f" of at least {least}"
-        raise ValueError(f"{name} must be an integer{bound}, got {value!r}")
-    return int(value)
 
 
 def _divided(frame: FrameType | None) -> bool:

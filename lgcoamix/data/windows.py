@@ -46,6 +46,10 @@ class View:
     settings : kind of window.
     train : random windows and mirroring; False: the evaluation protocol.
 
+    Raises
+    ------
+    ValueError : an argument of another kind.
+
     Examples
     --------
     >>> from lgcoamix import DataSettings, View
@@ -56,6 +60,10 @@ class View:
 
     settings: DataSettings
     train: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.settings, DataSettings) or not isinstance(self.train, bool):
+            raise ValueError(f"a view must be as View(DataSettings(image_size=64), train=True), got {self!r:.200}")
 
     @property
     def size(self) -> int:

@@ -10,6 +10,7 @@ In a training step::
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from lgcoamix.ops.batch import Batch, check_generator, make_batch
 from lgcoamix.ops.device import to_device
-from lgcoamix.ops.inputs import describe
+from lgcoamix.ops.inputs import describe, whole_number
 from lgcoamix.ops.losses import mixed_cross_entropy
 from lgcoamix.ops.output import Output
 from lgcoamix.settings.mixers import MixerOptions
@@ -75,12 +76,20 @@ class Mixed:
 
         Raises
         ------
-        ValueError : class numbers outside [0, num_classes), which is checked on a CPU only; or soft labels of another
-            number of classes.
+        ValueError : class numbers outside [0, num_classes), which is checked on a CPU only; soft labels of another
+            number of classes; ``num_classes`` or ``smoothing`` is no such number.
         """
+        if not torch.compiler.is_compiling():
+            _check_targets(num_classes, smoothing)
         one_a, one_b = (_distributions(labels, num_classes) for labels in (self.labels_a, self.labels_b))
         hard = self.weight_a.float()[:, None] * one_a + self.weight_b.float()[:, None] * one_b
         return hard * (1 - smoothing) + hard.sum(dim=1, keepdim=True) * smoothing / num_classes
+
+
+def _check_targets(num_classes: object, smoothing: object) -> None:
+    whole_number("num_classes", num_classes, 1)
+    if not isinstance(smoothing, Real) or isinstance(smoothing, bool) or not 0 <= smoothing <= 1:
+        raise ValueError(f"smoothing must lie in [0, 1], got {smoothing!r}")
 
 
 def _distributions(labels: Tensor, num_classes: int) -> Tensor:
@@ -257,7 +266,8 @@ class Mixer(MixerOptions, ABC):
 
         Raises
         ------
-        ValueError : ``smoothing`` outside [0, 1], no generator on the CPU, or ``model`` is missing.
+        ValueError : ``num_classes`` below 1, ``smoothing`` outside [0, 1], no generator on the CPU, or ``model`` is
+            missing.
 
         Notes
         -----
@@ -265,8 +275,7 @@ class Mixer(MixerOptions, ABC):
         their targets by area, without its local branch, local losses and weights by attention. SnapMix has no
         mid-level branch.
         """
-        if not 0 <= smoothing <= 1:
-            raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}")
+        _check_targets(num_classes, smoothing)
         self._check_model(model)
         source = torch.Generator().manual_seed(torch.initial_seed()) if generator is None else generator
         check_generator(source)
@@ -309,7 +318,10 @@ class TimmMixup:
         ValueError : as :meth:`Mixer.__call__` and :meth:`Mixed.soft_targets`.
         """
         maps = None
-        if isinstance(images, tuple | list) and len(images) == 2:
+        if isinstance(images, tuple | list):
+            if len(images) != 2:
+                found = f"{type(images).__name__} of {len(images)}"
+                raise ValueError(f"expected images, or a pair as mixup((images, maps), labels), got a {found}")
             images, maps = images
         if not self.mixer.needs_maps:
             maps = None

@@ -1,4 +1,6 @@
-"""Checks of the tensors that a user's own training loop passes: each error says what to pass instead."""
+"""Checks of what a user's own training loop passes: each error says what to pass instead."""
+
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -10,7 +12,8 @@ def check_images(images: object) -> None:
 
     Raises
     ------
-    ValueError : anything else; channels last are recognised by more than 4 channels and a width of at most 4.
+    ValueError : anything else, or no image; channels last are recognised by more than 4 channels and a width of at
+        most 4.
     """
     expected = "images must be (B, C, H, W), floating or uint8"
     images = _tensor(images, "images", expected)
@@ -22,6 +25,8 @@ def check_images(images: object) -> None:
         hint = "; channels come first: pass images.permute(0, 3, 1, 2)"
     elif not (images.is_floating_point() or images.dtype == torch.uint8):
         hint = "; pass images.to(torch.uint8) if the values are 0 to 255"
+    elif len(images) == 0:
+        hint = "; a batch holds at least one image"
     else:
         return
     raise ValueError(f"{expected}, got {describe(images)}{hint}")
@@ -74,6 +79,19 @@ def check_maps(maps: object, images: Tensor) -> None:
         _check_device(maps, "maps", images)
         return
     raise ValueError(f"{expected}, got {describe(maps)}{hint}")
+
+
+def whole_number(name: str, value: object, least: int | None = None) -> int:
+    """Require a whole number of Python or NumPy, and return it as an int.
+
+    Raises
+    ------
+    ValueError : anything else, True and False too; or a number below ``least``.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or (least is not None and value < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise ValueError(f"{name} must be an integer{bound}, got {value!r:.200}")
+    return int(value)
 
 
 def describe(tensor: Tensor) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset, default_collate, random_split
 
-from lgcoamix.data import EpochBatches, RunBatches, SuperpixelDataset, View, make_loader
+from lgcoamix.data import EpochBatches, LiveDataset, RunBatches, SuperpixelDataset, View, make_loader
 from lgcoamix.data.transforms import show_map, show_window
 from lgcoamix.mixing import Batch
 from lgcoamix.settings.sections import DataSettings
@@ -176,9 +176,14 @@ def test_an_index_is_a_position_or_a_pair(store, index):
         _dataset(store)[index]
 
 
+def test_a_batch_of_nothing_is_an_error(store):
+    with pytest.raises(IndexError, match=r"expected positions, .* got \[\]; a batch holds at least one"):
+        _dataset(store).__getitems__([])
+
+
 def test_an_order_of_batches_in_the_place_of_one_of_samples_is_an_error(store):
     dataset = _dataset(store)
-    with pytest.raises(IndexError, match="expected positions, or pairs"):
+    with pytest.raises(IndexError, match=r"expected positions, or pairs .*; pass an EpochBatches as batch_sampler="):
         next(iter(DataLoader(dataset, batch_size=4, sampler=EpochBatches(len(dataset), 8, seed=201))))
 
 
@@ -201,6 +206,32 @@ def test_whole_numbers_of_numpy_and_torch_are_indices(store):
 def test_a_subset_is_a_list_of_sample_numbers(store, subset, message):
     with pytest.raises(ValueError, match=message):
         _dataset(store, subset=subset)
+
+
+@pytest.mark.parametrize("kind", [SuperpixelDataset, LiveDataset])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"view": DataSettings(image_size=32)}, r"such as View\(DataSettings\(image_size=64\), train=True\), got Data"),
+        ({"view": 32}, r"such as View\(DataSettings\(image_size=64\), train=True\), got 32"),
+        ({"seed": "x"}, "seed must be an integer, got 'x'"),
+        ({"seed": None}, "seed must be an integer, got None"),
+        ({"seed": True}, "seed must be an integer, got True"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(store, kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        kind(store, "train", **options)
+
+
+def test_a_subset_in_the_place_of_maps_is_refused(store):
+    with pytest.raises(ValueError, match=r"maps must be True or False, got \[3, 4\]"):
+        SuperpixelDataset(store, "train", None, 0, [3, 4])
+
+
+def test_a_seed_of_numpy_is_the_same_seed(store):
+    one, other = (_dataset(store, seed=seed).__getitems__([(1, 5)]) for seed in (np.int32(7), 7))
+    assert torch.equal(one.images, other.images)
 
 
 def test_seeds_and_epochs_augment_apart(store):

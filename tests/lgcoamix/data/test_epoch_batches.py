@@ -106,12 +106,18 @@ def test_an_epoch_is_a_number_from_0(epoch):
         ((12, True, 0), "batch_size must be an integer of at least 1, got True"),
         ((12, 4, "0"), "seed must be an integer, got '0'"),
         ((12, 4, 0.5), "seed must be an integer, got 0.5"),
+        ((12, 4, False), "seed must be an integer, got False"),
         ((12, 4, 0, 2, 2), "rank must be below world, got rank 2 of 2"),
     ],
 )
 def test_impossible_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         EpochBatches(*arguments)
+
+
+def test_an_empty_data_set_is_named():
+    with pytest.raises(ValueError, match="length must be the number of samples, got 0; is the data set empty"):
+        next(iter(EpochBatches(0, 4, 0)))
 
 
 @pytest.mark.parametrize(("length", "size"), [(2, 8), (12, 2)])
@@ -222,6 +228,8 @@ def test_the_state_survives_by_itself_and_belongs_to_its_order():
         EpochBatches(23, 6, seed=9).load_state_dict(batches.state_dict())
     with pytest.raises(ValueError, match="no batch 9 in epoch 0; an epoch has 5"):
         other.load_state_dict({**batches.state_dict(), "batch": 9})
+    with pytest.raises(ValueError, match="epoch must be an integer of at least 0, got None"):
+        other.load_state_dict({**batches.state_dict(), "epoch": None})
 
 
 def test_set_epoch_keeps_the_place_within_the_epoch_that_was_loaded():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lgcoamix.data.windows import DRAWS, draw_windows, fixed_windows
+from lgcoamix.data.windows import DRAWS, View, draw_windows, fixed_windows
 from lgcoamix.settings.sections import DataSettings
 
 SIZES = [(64, 64), (40, 200), (300, 30), (1, 1), (7, 5)] * 40
@@ -34,6 +34,12 @@ def _slow(settings: DataSettings, size: tuple[int, int], draws: np.ndarray) -> t
         elif settings.ratio[1] < W / H:
             width = max(1, round(H * settings.ratio[1]))
     return math.floor(top * (H - height + 1)), math.floor(left * (W - width + 1)), height, width, flip < settings.flip
+
+
+@pytest.mark.parametrize("arguments", [(64, True), (RESIZED, "test")])
+def test_a_view_of_something_else_is_refused(arguments):
+    with pytest.raises(ValueError, match=r"must be as View\(DataSettings\(image_size=64\), train=True\), got View\("):
+        View(*arguments)
 
 
 def test_resized_windows_are_those_of_the_slow_loop():

@@ -4,6 +4,7 @@ import copy
 import functools
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -402,6 +403,21 @@ def test_a_loop_of_timm_is_refused_before_it_starts():
         always("cutmix").as_timm(N, smoothing=2)
     with pytest.raises(ValueError, match="generator must be"):
         always("cutmix").as_timm(N, generator=5)
+    for number in ("3", 0, -1, 2.0, True, None):
+        with pytest.raises(ValueError, match=f"num_classes must be an integer of at least 1, got {number!r}"):
+            always("cutmix").as_timm(number)
+    for share in ("0.1", -0.1, None, True):
+        with pytest.raises(ValueError, match=rf"smoothing must lie in \[0, 1\], got {share!r}"):
+            always("cutmix").as_timm(N, share)
+
+
+def test_soft_targets_are_refused_what_a_loop_of_timm_is():
+    mixed = _mixed("cutmix", _batch())[1]
+    assert mixed.soft_targets(np.int64(N), np.float32(0.5)).shape == (4, N)
+    with pytest.raises(ValueError, match="num_classes must be an integer of at least 1, got '5'"):
+        mixed.soft_targets("5")
+    with pytest.raises(ValueError, match=r"smoothing must lie in \[0, 1\], got 2"):
+        mixed.soft_targets(N, 2)
 
 
 def test_a_typing_error_gets_a_suggestion():
@@ -521,6 +537,16 @@ def test_a_loop_without_maps_is_told_what_to_pass(name):
     for images in (batch.images, (batch.images, None)):
         with pytest.raises(ValueError, match=r"needs maps: .*; pass mixup\(\(images, maps\), labels\)"):
             mixup(images, batch.labels)
+
+
+@pytest.mark.parametrize("name", ["cutmix", "superpixel_grid"])
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_a_loop_that_passes_all_of_a_sample_is_told_what_to_pass(name, kind):
+    batch = _batch()
+    mixup = always(name).as_timm(N, generator=torch.Generator())
+    message = rf"expected images, or a pair as mixup\(\(images, maps\), labels\), got a {kind.__name__} of 3"
+    with pytest.raises(ValueError, match=message):
+        mixup(kind(_tensors(batch)), batch.labels)
 
 
 @pytest.mark.parametrize("name", MIXERS)

@@ -114,6 +114,10 @@ NO_REMEDY = {
         "got tuple of 2 Tensor; pass images of one shape as one tensor; maps are an argument of their own",
     ),
     "images of several sizes": ({"images": [IMAGES[0], IMAGES[0, :, :4]]}, "pass images of one shape as one tensor"),
+    "no image": (
+        {"images": IMAGES[:0], "labels": LABELS[:0], "maps": MAPS[:0]},
+        "got (0, 3, 8, 8) float32; a batch holds at least one image",
+    ),
     "five axes": ({"images": IMAGES[None]}, "got (1, 4, 3, 8, 8) float32"),
     "a label of no axes": ({"labels": torch.tensor(1)}, "got () int64"),
     "too few labels": ({"labels": LABELS[:3]}, "got (3,) int64"),

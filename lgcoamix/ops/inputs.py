@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_ROUNDED = 0.01  # how far a row of soft labels may be from 1; bfloat16 keeps three digits
+
 
 def check_images(images: object) -> None:
     """Require a (B, C, H, W) floating or uint8 tensor.
@@ -37,7 +39,7 @@ def check_labels(labels: object, images: Tensor) -> None:
 
     Raises
     ------
-    ValueError : anything else.
+    ValueError : anything else; on a CPU also soft labels that are no distributions.
     """
     B = len(images)
     expected = f"labels must be ({B},) integers, one per image, or ({B}, N) floating soft labels"
@@ -49,12 +51,23 @@ def check_labels(labels: object, images: Tensor) -> None:
         hint = "; pass labels[:, 0].long() if they are class numbers"
     elif labels.ndim == 2 and len(labels) == B and not soft:
         hint = "; pass labels.float() for soft labels, or labels.float().argmax(1) for class numbers"
-    elif labels.ndim not in (1, 2) or len(labels) != B:
+    elif labels.ndim not in (1, 2) or len(labels) != B or not labels.numel():
         hint = ""
     else:
         _check_device(labels, "labels", images)
+        if soft and labels.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere the host would wait
+            _check_distributions(labels)
         return
     raise ValueError(f"{expected}, got {describe(labels)}{hint}")
+
+
+def _check_distributions(labels: Tensor) -> None:
+    sums, least = labels.sum(dim=1, dtype=torch.float32), labels.amin(dim=1)
+    for row in torch.nonzero(~((sums - 1).abs() <= _ROUNDED) | (least < 0)).flatten().tolist():
+        raise ValueError(
+            f"soft labels must not be negative, and sum to 1 in each row, got a row from {float(least[row]):g} that "
+            f"sums to {float(sums[row]):g}; pass labels.softmax(1) if they are scores"
+        )
 
 
 def check_maps(maps: object, images: Tensor) -> None:

@@ -660,15 +660,16 @@ def test_soft_labels_are_combined_by_the_weights_of_the_images(name, smoothing):
 def test_a_method_that_needs_class_numbers_refuses_soft_labels_before_it_draws(name, mix_prob):
     batch, generator = _batch(), torch.Generator().manual_seed(0)
     before, message = generator.get_state(), r"(SnapMix|LGCOAMix) needs class numbers.* got soft labels \(4, 5\)"
+    labels = torch.rand(4, N).softmax(dim=1)
     with pytest.raises(ValueError, match=message + r" float32; pass labels.argmax\(1\)"):
-        make(name, mix_prob)(batch.images, torch.rand(4, N), batch.maps, generator=generator, model=network())
+        make(name, mix_prob)(batch.images, labels, batch.maps, generator=generator, model=network())
     assert torch.equal(generator.get_state(), before)
 
 
 def test_snapmix_in_a_loop_of_timm_refuses_soft_labels():
     mixup = always("snapmix").as_timm(N, generator=torch.Generator(), model=network())
     with pytest.raises(ValueError, match="SnapMix needs class numbers"):
-        mixup(_batch().images, torch.rand(4, N))
+        mixup(_batch().images, torch.rand(4, N).softmax(dim=1))
 
 
 def test_lgcoamix_without_local_terms_takes_soft_labels_and_weights_them_by_area():
@@ -690,7 +691,7 @@ def test_the_local_losses_refuse_soft_labels():
 def test_soft_labels_of_other_classes_are_refused():
     mixup = always("cutmix").as_timm(N, generator=torch.Generator())
     with pytest.raises(ValueError, match="num_classes is 5, but the soft labels have 7 classes"):
-        mixup(_batch().images, torch.rand(4, 7))
+        mixup(_batch().images, torch.rand(4, 7).softmax(dim=1))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

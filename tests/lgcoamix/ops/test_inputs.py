@@ -1,5 +1,6 @@
 """What a user's own loop may pass to a mixer, and what it is told otherwise."""
 
+import math
 import re
 
 import numpy as np
@@ -122,6 +123,7 @@ NO_REMEDY = {
     "a label of no axes": ({"labels": torch.tensor(1)}, "got () int64"),
     "too few labels": ({"labels": LABELS[:3]}, "got (3,) int64"),
     "too few soft labels": ({"labels": torch.rand(3, 4)}, "got (3, 4) float32"),
+    "soft labels of no classes": ({"labels": torch.zeros(4, 0)}, "got (4, 0) float32"),
     "labels of three axes": ({"labels": torch.rand(4, 3, 2)}, "got (4, 3, 2) float32"),
     "complex maps": ({"maps": MAPS.to(torch.complex64)}, "got (4, 8, 8) complex64"),
     "maps of another size": (
@@ -139,13 +141,46 @@ def test_what_cannot_be_a_batch_is_refused(change, message):
         make(**change)
 
 
+NO_DISTRIBUTIONS = {
+    "scores": ([[1.0, 1.5]] * 4, "got a row from 1 that sums to 2.5; pass labels.softmax(1)"),
+    "several classes at once": ([[0.0, 1.0]] * 3 + [[1.0, 1.0]], "got a row from 1 that sums to 2"),
+    "nothing": ([[0.0, 0.0]] * 4, "got a row from 0 that sums to 0"),
+    "a negative share": ([[-0.5, 1.5]] * 4, "got a row from -0.5 that sums to 1"),
+    "no number": ([[math.nan, 1.0]] * 4, "got a row from nan that sums to nan"),
+}
+
+
+@pytest.mark.parametrize(("rows", "message"), NO_DISTRIBUTIONS.values(), ids=NO_DISTRIBUTIONS)
+def test_soft_labels_that_are_no_distributions_are_refused_on_a_cpu(rows, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make(labels=torch.tensor(rows))
+    elsewhere = (tensor.to("meta") for tensor in (IMAGES, torch.tensor(rows)))
+    assert make_batch(*elsewhere).labels.shape == (4, 2)  # a look at the values would wait for a GPU
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("number", [4, 1000])
+def test_soft_labels_may_be_rounded(dtype, number):
+    draw = torch.Generator().manual_seed(0)
+    spread = (torch.randn(4, number, generator=draw) * 3).softmax(dim=1).to(dtype)
+    smooth = (torch.eye(4, number) * 0.9 + 0.1 / number).to(dtype)
+    for labels in (spread, smooth):
+        assert make(labels=labels).labels.dtype == torch.float32
+
+
+def test_a_compiled_step_checks_soft_labels_without_a_break():
+    soft = torch.full((4, 5), 0.2)
+    compiled = torch.compile(lambda labels: make_batch(IMAGES, labels).labels, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(soft), soft)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 4, 4), (2, 3, 8, 3), (2, 1, 8, 8), (2, 4, 3, 3), (2, 13, 32, 32)])
 def test_small_images_and_images_of_other_channels_are_not_taken_for_channels_last(shape):
     assert make_batch(torch.zeros(shape), torch.tensor([0, 1])).images.shape == shape
 
 
 def test_a_batch_of_tensors_keeps_them_without_a_copy():
-    soft = torch.rand(4, 5)
+    soft = torch.rand(4, 5).softmax(dim=1)
     batch = make(labels=soft, count=np.int64(9))
     assert (batch.images is IMAGES, batch.labels is soft, batch.maps is MAPS, batch.count) == (True, True, True, 9)
     assert make(labels=soft.half()).labels.dtype == torch.float32

@@ -48,8 +48,9 @@ class EpochBatches(BatchSampler):
 
     Warns
     -----
-    UserWarning : an epoch begins again, after a whole pass or two that were left early; a pass goes on although
-        another epoch was set; every one of several processes reads all samples.
+    UserWarning : an epoch begins again, after a whole pass or two that were left early, here or in an EpochBatches just
+        like it that was in use before this one was made; a pass goes on although another epoch was set; every one of
+        several processes reads all samples.
 
     Notes
     -----
@@ -85,7 +86,8 @@ class EpochBatches(BatchSampler):
         if self.rank >= self.world:
             raise ValueError(f"rank must be below world, got rank {self.rank} of {self.world}")
         self._start = self._reached = (0, 0)  # epoch and batch: of the next pass, and after the last batch made
-        self._last: _Shown | None = None
+        # One that was made before any was used is another data set's; one that is made later may replace it.
+        self._last = _begun.get(self._key(), _Shown(-1))
         self._told: int | None = None  # the epoch that was set since the last pass began
 
     @property
@@ -169,6 +171,9 @@ class EpochBatches(BatchSampler):
     def _order(self) -> dict[str, int | None]:
         return {"length": self.length, "batch_size": self.batch_size, "seed": self.seed}
 
+    def _key(self) -> tuple:
+        return (self.rank, self.world, *self._order().values())
+
     def _check_processes(self, divided: bool) -> None:
         """Refuse or report what would show samples in no process, or in all."""
         if not self.length:
@@ -192,18 +197,17 @@ class EpochBatches(BatchSampler):
             )
 
     def _begin(self, epoch: int, first: int) -> _Shown:
-        """Note an epoch, and report one that begins again, in this order or in a new one just like it."""
-        order = (self.rank, self.world, *self._order().values())
-        last = self._last or _begun.get(order) or _Shown(-1)
-        before = 2 if self._last and epoch < last.epoch else last.passes if epoch == last.epoch else 0
+        """Note an epoch, and report one that begins again."""
+        before = self._last.passes if epoch == self._last.epoch else 0
         if before > 1 and not first:
             warnings.warn(
                 f"epoch {epoch} begins again: it shows the same images, windows and maps in the same order. Keep one "
-                "EpochBatches for all epochs, or call its set_epoch before each",
+                "EpochBatches for all epochs, or call its set_epoch before each (another run, or another data set, may "
+                "begin so)",
                 stacklevel=3,
             )
         self._told = None
-        self._last = _begun[order] = _Shown(epoch, before + 1)
+        self._last = _begun[self._key()] = _Shown(epoch, before + 1)
         return self._last
 
     def _check_told(self, epoch: int) -> None:

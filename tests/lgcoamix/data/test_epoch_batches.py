@@ -188,6 +188,30 @@ def test_a_second_run_in_one_process_is_no_mistake(recwarn):
     assert not recwarn
 
 
+def test_orders_of_two_data_sets_are_no_mistake(recwarn):
+    pair = [EpochBatches(12, 5, seed=107) for _ in range(2)]
+    for _ in range(2):  # one after the other in each epoch
+        for batches in pair:
+            list(batches)
+    assert not recwarn
+
+
+def test_a_second_run_that_sets_its_epochs_is_no_mistake(recwarn):
+    batches = EpochBatches(12, 5, seed=108)
+    for _ in range(2):
+        for epoch in range(3):
+            batches.set_epoch(epoch)
+            list(batches)
+    assert not recwarn
+
+
+def test_a_loader_that_replaces_another_is_reported_while_both_live():
+    batches = [iter(DataLoader(Pairs(), batch_sampler=EpochBatches(12, 5, seed=109), num_workers=1))]
+    list(batches[0])
+    with pytest.warns(UserWarning, match="epoch 0 begins again"):
+        batches.append(iter(DataLoader(Pairs(), batch_sampler=EpochBatches(12, 5, seed=109), num_workers=1)))
+
+
 CUTS = [0, 1, 2, 3, 4, 5, 7, 9, 11, 13]  # batches, of 5 in an epoch
 
 

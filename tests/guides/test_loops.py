@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import PROOF, ROOT
 from tests.guides.follow import SURROUNDINGS
+from tests.lgcoamix.nursery import Nursery
 
 TEXT = (ROOT / "lgcoamix" / "LOOPS.md").read_text()
 SCRIPTS = {part.split("\n")[0]: re.findall(r"```python\n(.*?)```", part, re.DOTALL) for part in TEXT.split("\n## ")[1:]}
@@ -38,23 +39,46 @@ def home(tmp_path: Path, flowers_store: Path) -> Path:
     return tmp_path
 
 
-def _run(home: Path, script: str, processes: int = 1, launched: bool = True) -> str:
-    (home / "loop.py").write_text(NOTES + script)
-    start = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if launched and processes > 1 else []
-    done = subprocess.run(
-        [sys.executable, *start, "loop.py"],
-        cwd=home,
-        env={**os.environ, **SURROUNDINGS, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "begins again" not in done.stderr
-    assert "reads every sample" not in done.stderr
-    assert "was set while" not in done.stderr
-    return done.stdout
+class Start:
+    """Runs a script in ``home``, in one process or in two."""
+
+    def __init__(self, home: Path, nursery: Nursery) -> None:
+        self.home, self.nursery = home, nursery
+
+    def __call__(self, script: str, processes: int = 1) -> str:
+        """Fork a process that has imported torch, with the variables that torchrun sets; give what the first prints."""
+        (self.home / "loop.py").write_text(NOTES + script)
+        where = {"script": self.home / "loop.py", "cwd": self.home, "CUDA_VISIBLE_DEVICES": ""}
+        done = self.nursery.finish_ranks(2, **where) if processes == 2 else [self.nursery.finish(**where)]
+        for training in done:
+            _nothing_is_warned(training.told())
+        return done[0].out.read_text()
+
+    def launched(self, script: str, processes: int, by_torchrun: bool) -> None:
+        """Start it as a user does: with torchrun, or with Lightning, which starts the second process by itself."""
+        (self.home / "loop.py").write_text(NOTES + script)
+        start = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if by_torchrun else []
+        done = subprocess.run(
+            [sys.executable, *start, "loop.py"],
+            cwd=self.home,
+            env={**os.environ, **SURROUNDINGS, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        _nothing_is_warned(done.stderr)
+
+
+@pytest.fixture
+def start(home: Path, nursery: Nursery) -> Start:
+    return Start(home, nursery)
+
+
+def _nothing_is_warned(told: str) -> None:
+    for text in ("begins again", "reads every sample", "was set while"):
+        assert text not in told
 
 
 def _reads(home: Path, processes: int) -> list[list[list[tuple[int, int]]]]:
@@ -64,17 +88,20 @@ def _reads(home: Path, processes: int) -> list[list[list[tuple[int, int]]]]:
     return [[list(map(tuple, json.loads(line))) for line in path.read_text().splitlines()] for path in files]
 
 
-def test_each_kind_of_loader_gives_batches(home):
+def test_each_kind_of_loader_gives_batches(start):
     for script in SCRIPTS["Which loader"]:
-        _run(home, script)
+        start(script)
 
 
-@pytest.mark.parametrize("processes", [1, 2] if PROOF else [2])
+@pytest.mark.parametrize(("processes", "launched"), [(1, False), (2, False), (2, True)] if PROOF else [(2, False)])
 @pytest.mark.parametrize("name", ["Plain PyTorch", "Lightning", "Accelerate"])
-def test_the_processes_see_every_sample_once_an_epoch(name, processes, home):
+def test_the_processes_see_every_sample_once_an_epoch(name, processes, launched, home, start):
     (script,) = SCRIPTS[name]
     script = script.replace('devices="auto"', f'devices={processes}, accelerator="cpu"')
-    _run(home, script, processes, launched=name != "Lightning")
+    if launched:
+        start.launched(script, processes, by_torchrun=name != "Lightning")
+    else:
+        start(script, processes)
     reads = _reads(home, processes)
     assert Counter(pair for process in reads for batch in process for pair in batch) == {
         (epoch, sample): 1 for epoch in (0, 1) for sample in range(36)
@@ -86,7 +113,7 @@ def test_the_processes_see_every_sample_once_an_epoch(name, processes, home):
 
 
 @pytest.mark.parametrize("processes", [1, 2] if PROOF else [1])
-def test_lightning_goes_on_with_the_next_epoch_after_a_checkpoint(processes, home):
+def test_lightning_goes_on_with_the_next_epoch_after_a_checkpoint(processes, home, start):
     (script,) = SCRIPTS["Lightning"]
     head = script.split('if __name__ == "__main__":')[0]
     options = f'devices={processes}, accelerator="cpu", strategy="ddp_find_unused_parameters_true", logger=False'
@@ -95,15 +122,15 @@ def test_lightning_goes_on_with_the_next_epoch_after_a_checkpoint(processes, hom
     lightning.Trainer(max_epochs=1, callbacks=[keep], {options}).fit(Classifier(3), Photos())
     lightning.Trainer(max_epochs=3, {options}).fit(Classifier(3), Photos(), ckpt_path="kept/last.ckpt")
 """
-    _run(home, head + 'if __name__ == "__main__":' + fits, processes, launched=False)
+    start(head + 'if __name__ == "__main__":' + fits, processes)
     assert Counter(pair for process in _reads(home, processes) for batch in process for pair in batch) == {
         (epoch, sample): 1 for epoch in range(3) for sample in range(36)
     }
 
 
-def test_a_loop_in_the_style_of_timm(home):
+def test_a_loop_in_the_style_of_timm(home, start):
     (script,) = SCRIPTS["timm's training script"]
-    assert "epoch 1: loss" in _run(home, script)
+    assert "epoch 1: loss" in start(script)
     (batches,) = _reads(home, 1)
     assert Counter(pair for batch in batches for pair in batch) == {(None, sample): 2 for sample in range(36)}
 
@@ -155,8 +182,8 @@ accelerator.end_training()
 """
 
 
-def test_a_loader_that_accelerate_prepares_is_divided_once(home):
-    _run(home, PREPARED, processes=2)
+def test_a_loader_that_accelerate_prepares_is_divided_once(home, start):
+    start(PREPARED, processes=2)
     reads = _reads(home, 2)
     assert Counter(pair for process in reads for batch in process for pair in batch) == {
         (epoch, sample): 1 for epoch in (0, 1) for sample in range(36)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Draws:
     augment: np.ndarray  # (B,) int64 seeds of the augmentation
 
 
-class SuperpixelDataset(Dataset):
+class SuperpixelDataset(Dataset[tuple[Any, ...]]):
     """Samples of one split of a store.
 
     Parameters
@@ -74,7 +75,7 @@ class SuperpixelDataset(Dataset):
 
     def __init__(
         self,
-        store: Store | str,
+        store: Store | str | PathLike[str],
         split: str = "train",
         view: View | None = None,
         seed: int = 0,

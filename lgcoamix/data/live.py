@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ class LiveDataset(SuperpixelDataset):
 
     def __init__(
         self,
-        store: Store | str,
+        store: Store | str | PathLike[str],
         split: str = "train",
         view: View | None = None,
         seed: int = 0,

@@ -20,7 +20,7 @@ _GRACE = 20  # seconds that a worker keeps running after SIGTERM
 
 def make_loader(
     dataset: Dataset, batches: EpochBatches, workers: int, pin_memory: bool = False, start: str | None = None
-) -> DataLoader:
+) -> DataLoader[Batch]:
     """Build a DataLoader that yields whole :class:`Batch` objects; torch's own, with its defaults, gives tuples.
 
     Parameters

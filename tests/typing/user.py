@@ -4,6 +4,7 @@ It runs in a folder with ``data/cub.h5``. ``assert_type`` fails for a checker th
 """
 
 import tempfile
+from pathlib import Path
 from typing import Any, assert_type
 
 import numpy as np
@@ -93,13 +94,15 @@ def stores() -> None:
 def data() -> None:
     """Read samples and batches."""
     view = View(DataSettings(image_size=12, crop="random"), train=True)
-    dataset = SuperpixelDataset("data/cub.h5", "train", view)
+    dataset = SuperpixelDataset(Path("data/cub.h5"), "train", view)
     assert_type(dataset[0], tuple[Any, ...])
     assert_type(Augment.named("light"), Augment)
     live: SuperpixelDataset = LiveDataset(dataset.store, "train", view)
+    assert_type(len(LiveDataset(Path("data/cub.h5"))), int)
     resident = ResidentDataset(dataset, torch.device("cpu"))
     assert_type(len(live) + len(resident), int)
-    loader: DataLoader = make_loader(dataset, EpochBatches(len(dataset), batch_size=4, seed=0), workers=0)
+    order = EpochBatches(len(dataset), batch_size=4, seed=0)
+    loader = assert_type(make_loader(dataset, order, workers=0), DataLoader[Batch])
     batch: Batch = next(iter(loader))
     assert_type(batch.images, Tensor)
     assert_type(batch.maps, Tensor | None)

@@ -46,7 +46,7 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
 
     Raises
     ------
-    ValueError : an argument of another kind; images of different sizes without a view.
+    ValueError : an argument of another kind; images of different sizes without a view; crops larger than the images.
 
     Notes
     -----
@@ -84,16 +84,9 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
         augment: Augment | str | Path | None = None,
     ) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
-        if not isinstance(view, View | None):
-            raise ValueError(
-                f"view must be a View, such as View(DataSettings(image_size=64), train=True), got {view!r:.200}"
-            )
+        _check_view(view, self.store)
         if not isinstance(maps, bool):
             raise ValueError(f"maps must be True or False, got {maps!r:.200}")
-        if view is None and not self.store.uniform:
-            raise ValueError(
-                f"the images of {self.store.path} have different sizes; pass a view, which crops them to one"
-            )
         self.split, self.view, self.seed, self.with_maps = split, view, whole_number("seed", seed), maps
         self.augment = as_augment(augment) if view is None else as_augment(augment, view.size)
         self.labels = torch.from_numpy(self.store.labels(split))
@@ -192,6 +185,22 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
         if ids is None:
             return shown, None
         return shown, [show_map(own, windows[i], size, self.store.sentinel) for i, own in enumerate(ids)]
+
+
+def _check_view(view: object, store: Store) -> None:
+    """Require a view whose windows lie in the images of a store; or none, if they are all of one size."""
+    if not isinstance(view, View | None):
+        raise ValueError(
+            f"view must be a View, such as View(DataSettings(image_size=64), train=True), got {view!r:.200}"
+        )
+    if view is None and not store.uniform:
+        raise ValueError(f"the images of {store.path} have different sizes; pass a view, which crops them to one")
+    if view and store.uniform and not view.resizes and view.size > store.size + 2 * view.border:
+        remedy = "crop='resized'" if view.train else "test='resize'"
+        raise ValueError(
+            f"image_size {view.size} is larger than the {store.size} pixels of the images of {store.path}; "
+            f"take a smaller one, DataSettings({remedy}), or a store of larger images"
+        )
 
 
 def _subset(subset: np.ndarray | None, length: int) -> np.ndarray:

@@ -64,7 +64,7 @@ class LiveDataset(SuperpixelDataset):
                 f"{self.store.path} names the superpixel algorithm {self.store.superpixels.algorithm!r}, which this "
                 f"program does not have ({', '.join(ALGORITHMS)}); train on the stored maps"
             )
-        if not self.store.uniform and not _resizes(view):
+        if not self.store.uniform and not (view and view.resizes):
             raise ValueError(
                 f"the images of {self.store.path} have different sizes; live maps of them need data.crop=resized and "
                 "data.test=resize"
@@ -83,7 +83,7 @@ class LiveDataset(SuperpixelDataset):
         largest_id = ALGORITHMS[self.store.superpixels.algorithm].largest_id
         asked = set().union(*(_askable(self.store.size, self.view, scale.segments) for scale in self.store.scales))
         if self.augment is not None and not (
-            self.view is None or _resizes(self.view)
+            self.view is None or self.view.resizes
         ):  # whole windows, with their border
             side, size = self.view.size, self.store.size
             asked |= {((side, side), _share(scale.segments, side * side, (size, size))) for scale in self.store.scales}
@@ -171,14 +171,8 @@ def _askable(size: int | None, view: View | None, segments: int) -> set[tuple[tu
     """Every (shape, number of segments) that a window of this view can request."""
     if view is None:
         return {((size, size), segments)}
-    side, settings = view.size, view.settings
-    if _resizes(view):
+    side = view.size
+    if view.resizes:
         return {((side, side), count) for count in range(1, segments + 1)}
-    border = settings.padding if view.train and settings.crop == "pad" else 0
-    inside = range(max(1, min(size, side - border)), min(size, side) + 1)
+    inside = range(max(1, min(size, side - view.border)), min(size, side) + 1)
     return {((height, width), _share(segments, height * width, (size, size))) for height in inside for width in inside}
-
-
-def _resizes(view: View) -> bool:
-    """Whether the view resizes every window to the input size."""
-    return view.settings.crop == "resized" if view.train else view.settings.test == "resize"

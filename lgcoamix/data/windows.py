@@ -70,6 +70,16 @@ class View:
         """Side of the crop after resizing, in pixels."""
         return self.settings.image_size
 
+    @property
+    def resizes(self) -> bool:
+        """Whether every window is resized to the input size."""
+        return self.settings.crop == "resized" if self.train else self.settings.test == "resize"
+
+    @property
+    def border(self) -> int:
+        """How far a window may extend beyond its image, in pixels."""
+        return self.settings.padding if self.train and self.settings.crop == "pad" else 0
+
     def windows(self, sizes: Sequence[tuple[int, int]], uniforms: np.ndarray) -> Windows:
         """Choose one window per image; see :func:`draw_windows`."""
         return draw_windows(self.settings, sizes, uniforms) if self.train else fixed_windows(self.settings, sizes)

@@ -224,6 +224,31 @@ def test_arguments_of_another_kind_are_refused(store, kind, options, message):
         kind(store, "train", **options)
 
 
+@pytest.mark.parametrize(
+    ("settings", "train", "message"),
+    [
+        (
+            {"image_size": 65, "crop": "random"},
+            True,
+            r"65 is larger than the 64 pixels .* DataSettings\(crop='resized'\)",
+        ),
+        ({"image_size": 73, "crop": "pad"}, True, r"73 is larger than the 64 pixels .* DataSettings\(crop='resized'\)"),
+        ({"image_size": 65, "test": "center"}, False, r"65 is larger .* DataSettings\(test='resize'\), or a store of"),
+        ({"image_size": 72, "crop": "pad"}, True, None),  # with a border of four
+        ({"image_size": 65, "crop": "random"}, False, None),
+        ({"image_size": 65, "test": "center"}, True, None),
+    ],
+)
+def test_a_crop_beyond_the_images_is_refused(store, settings, train, message):
+    view = View(DataSettings(**settings), train)
+    if message is None:
+        side = settings["image_size"]
+        assert SuperpixelDataset(store, "train", view)[0][0].shape == (3, side, side)
+        return
+    with pytest.raises(ValueError, match=message):
+        SuperpixelDataset(store, "train", view)
+
+
 def test_a_subset_in_the_place_of_maps_is_refused(store):
     with pytest.raises(ValueError, match=r"maps must be True or False, got \[3, 4\]"):
         SuperpixelDataset(store, "train", None, 0, [3, 4])

@@ -1,4 +1,4 @@
-"""What the extras of the package bring, and the line that says so where it is missing."""
+"""The one line about a package that is missing or broken: what needs it, which extra brings it, and what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,10 +29,24 @@ MODULES = {
     "urllib3": ("urllib3", "preprocess"),
     "wandb": ("wandb", "wandb"),
 }
+# What the package itself brings, and what comes with that.
+BASE = {
+    "h5py": "h5py",
+    "numpy": "numpy",
+    "PIL": "pillow",
+    "safetensors": "safetensors",
+    "timm": "timm",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "yaml": "pyyaml",
+}
+_DISTRIBUTIONS = BASE | {module: distribution for module, (distribution, *_) in MODULES.items()}
+_OURS = (NAME, "preprocess")
+_LONGEST = 300  # characters of a reason
 
 
-class MissingExtraError(ImportError):
-    """A package is missing that an extra brings; the message is one line that says how to install it."""
+class PackageError(ImportError):
+    """A package is missing or broken; the message is one line that says what to do."""
 
 
 def install(extra: str) -> str:
@@ -47,40 +61,75 @@ def install(extra: str) -> str:
     return f"in a checkout `pip install '.[{extra}]'`, with the wheel `pip install '{wheel}[{extra}]'`"
 
 
-def explain(error: ImportError, extra: str = "", what: str = "this") -> str:
-    """Say in one line which extra brings a module that is missing, and how to install it; nothing of other modules.
+def explain(error: Exception, extra: str = "", what: str = "this") -> str:
+    """Say in one line which package is missing or broken, and what to do; nothing of other errors.
 
     Parameters
     ----------
-    extra : the one to name if several bring the module.
+    extra : the one to name if several bring a missing package.
     what : what needs it.
     """
-    if isinstance(error, MissingExtraError):
+    if isinstance(error, PackageError):
         return str(error)
-    module = (error.name or "").split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if module not in MODULES:
+    if isinstance(error, ModuleNotFoundError) and error.name in MODULES:
+        distribution, *extras = MODULES[error.name]
+        chosen = extra if extra in extras else extras[0]
+        called = _called(error.name, distribution)
+        return f"{what} needs {called}, which the extra [{chosen}] brings: {install(chosen)}"
+    module = _broken(error)
+    if not module:
         return ""
-    distribution, *extras = MODULES[module]
-    chosen = extra if extra in extras else extras[0]
-    called = module if module == distribution else f"{distribution} ({module})"
-    return f"{what} needs {called}, which the extra [{chosen}] brings: {install(chosen)}"
+    distribution = _DISTRIBUTIONS[module]
+    return (
+        f"{what} needs {_called(module, distribution)}, which is installed but does not import ({reason(error)}): "
+        f"reinstall it with `pip install --force-reinstall {distribution}`"
+    )
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, or of what it came from: a package may wrap that in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:_LONGEST]
 
 
 @contextmanager
-def required(what: str) -> Iterator[None]:
+def required(what: str, extra: str = "") -> Iterator[None]:
     """Import packages of extras in this block.
 
     Parameters
     ----------
-    what : what needs them, for the message.
+    what, extra : what needs them, and the extra to name, as for :func:`explain`.
 
     Raises
     ------
-    MissingExtraError : one is not installed.
+    PackageError : one is not installed, or cannot be imported.
     """
     try:
         yield
-    except ImportError as error:
-        if line := explain(error, what=what):
-            raise MissingExtraError(line, name=error.name) from None
+    except Exception as error:
+        if line := explain(error, extra, what):
+            raise PackageError(line) from error
         raise
+
+
+def _called(module: str, distribution: str) -> str:
+    return module if module == distribution else f"{distribution} ({module})"
+
+
+def _broken(error: Exception) -> str:
+    """The package at whose import, begun by a line of ours, an error came; nothing if it came otherwise.
+
+    It is the innermost of several, and never a package of somebody else, nor one that lacks what a line of ours calls.
+    """
+    if isinstance(error, MemoryError) or getattr(error, "errno", None):
+        return ""  # the machine's
+    entered, trace = [], error.__traceback__  # since the last line of ours: modules that run, and calls
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        runs = trace.tb_frame.f_code.co_name == "<module>"
+        entered = [] if module in _OURS else [*entered, module if runs else ""]
+        trace = trace.tb_next
+    if not entered and isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):
+        entered = [(error.name or "").partition(".")[0]]
+    return next((module for module in reversed(entered) if module in _DISTRIBUTIONS), "")

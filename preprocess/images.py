@@ -16,6 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from preprocess.errors import ImageError
+from preprocess.extras import explain
 from preprocess.formats import FORMATS, HEAD, PLUGINS, format_of, is_readable, remedy_of
 from preprocess.suspicious import FLOAT, LEAST_OF_RANGE, RANGE, judge
 from preprocess.text import shown_name
@@ -260,11 +261,14 @@ def _plugin(name: str) -> str:
             return "JXL"
         try:
             import pillow_heif as heif
-        except ImportError:
+        except ModuleNotFoundError as error:
+            if error.name != "pillow_heif":
+                raise
             import pi_heif as heif
         heif.register_heif_opener()
     except Exception as error:  # a library that it needs is missing
-        raise ImageError(f"{name} is not read, because its plugin cannot be loaded: {error}") from None
+        why = explain(error, what="it") or error
+        raise ImageError(f"{name} is not read, because its plugin cannot be loaded: {why}") from None
     return "HEIF"
 
 

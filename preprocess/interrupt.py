@@ -27,7 +27,7 @@ _undo = []
 def run(command: object, extra: str = "train") -> None:
     """Call ``command()``: from here until the process is gone, a signal ends it with one line and 128 + its number.
 
-    A missing package that an extra brings ends it with one line and 1. Of several extras, ``extra`` is named.
+    A package that is missing or broken ends it with one line and 1. Of several extras with it, ``extra`` is named.
     """
     global _process, _main
     _process, _main, code = os.getpid(), _thread.get_ident(), 1  # that of a traceback
@@ -42,7 +42,7 @@ def run(command: object, extra: str = "train") -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         raise
-    except ImportError as error:
+    except Exception as error:
         from preprocess.extras import explain as explain_missing
 
         line = explain_missing(error, extra)

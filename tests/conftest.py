@@ -104,3 +104,23 @@ def painted(tmp_path: Path) -> Path:
             for index in range(count):
                 paint(root / split / name / f"{index}.png", 100 * seed + 10 * label + index)
     return root
+
+
+@pytest.fixture(scope="session")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the examples: ``data/cub.h5`` of the pictures in ``raw``, and stores of JPEG and PNG beside it.
+
+    Of two classes, 10 training and 6 test pictures of 16 pixels, in 4 and 9 segments.
+    """
+    home = tmp_path_factory.mktemp("examples")
+    for split, count in (("train", 5), ("test", 3)):
+        for label, name in enumerate("ab"):
+            for index in range(count):
+                paint(home / "raw" / split / name / f"{index}.png", 10 * index + label)
+    (home / "data").mkdir()
+    for name, codec, algorithm in (("cub", "raw", "slic"), ("jpeg", "jpeg", "grid"), ("png", "png", "grid")):
+        given = ("--root", home / "raw", "--out", home / "data" / f"{name}.h5", "--size", "16", "--segments", "4,9")
+        more = ("--codec", codec, "--algorithm", algorithm, "--jobs", "1")
+        done = CliRunner().invoke(preprocess, ["build", "folder", *map(str, (*given, *more))])
+        assert done.exit_code == 0, done.output
+    return home

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROOF, ROOT
-from tests.test_extras import LIBRARY, folder  # noqa: F401 - a fixture
+from tests.test_extras import LIBRARY
 
 pytestmark = pytest.mark.skipif(not PROOF, reason="installs torch twelve times: LGCOAMIX_PROOF=1")
 UV = Path(sys.prefix) / "bin" / "uv"
@@ -37,7 +37,7 @@ def bytes_below(home: Path) -> int:
 
 @pytest.mark.parametrize("extra", COMMANDS)
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-def test_a_fresh_environment_does_what_it_is_installed_for(python, extra, wheel, folder, tmp_path):  # noqa: F811
+def test_a_fresh_environment_does_what_it_is_installed_for(python, extra, wheel, examples, tmp_path):
     pyenv = sorted(Path.home().glob(f".pyenv/versions/{python}.*/bin/python"))  # which uv does not look through
     wanted = str(pyenv[-1]) if pyenv else python
     found = subprocess.run([UV, "python", "find", wanted], capture_output=True, text=True, check=False)
@@ -56,7 +56,7 @@ def test_a_fresh_environment_does_what_it_is_installed_for(python, extra, wheel,
     ]
     installed = subprocess.run(given, capture_output=True, text=True, check=False)
     assert installed.returncode == 0, installed.stderr
-    shutil.copytree(folder, tmp_path / "here")
+    shutil.copytree(examples, tmp_path / "here")
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
 
     def run(*command: str) -> subprocess.CompletedProcess:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.extras import MODULES, install
-from tests.conftest import ROOT, paint
-from tests.preprocess.conftest import QUICK, build_here, here
+from preprocess.extras import BASE, MODULES, explain, install
+from tests.conftest import ROOT
 
-BASE = {"h5py", "numpy", "timm", "torch"}
+NEEDED = {"h5py", "numpy", "timm", "torch"}
 BROUGHT = {"PIL": "torchvision", "safetensors": "timm", "torchvision": "timm", "yaml": "timm"}  # by what needs them
 BESIDE = {"pi_heif", "pillow_jxl"}  # plugins that are read through if they happen to be there
 # To every finder of modules some are absent.
@@ -49,15 +48,17 @@ def third_party() -> Iterator[tuple[str, str]]:
 
 
 def test_every_import_is_of_the_base_or_of_an_extra():
-    known = sys.stdlib_module_names | BASE | BROUGHT.keys() | BESIDE | MODULES.keys() | {"lgcoamix", "preprocess"}
+    known = sys.stdlib_module_names | NEEDED | BROUGHT.keys() | BESIDE | MODULES.keys() | {"lgcoamix", "preprocess"}
     assert {(path, name) for path, name in third_party() if name not in known} == set()
 
 
 def test_the_base_is_small_and_brings_what_is_imported_without_an_extra():
-    assert named(project()["dependencies"]) == BASE
+    assert named(project()["dependencies"]) == NEEDED
+    assert BASE.keys() == NEEDED | BROUGHT.keys()
     homes = packages_distributions()
     for module, owner in BROUGHT.items():
-        assert homes[module][0].lower() in named([each for each in requires(owner) if "extra" not in each])
+        assert homes[module][0].lower() == BASE[module]
+        assert BASE[module] in named([each for each in requires(owner) if "extra" not in each])
 
 
 def test_every_module_is_brought_by_the_extras_that_messages_name():
@@ -68,23 +69,6 @@ def test_every_module_is_brought_by_the_extras_that_messages_name():
     assert extras["all"] == {"lgcoamix"}
     mentioned = {distribution for distribution, *_ in MODULES.values()} | {"pillow", "pyyaml", "safetensors"}
     assert extras["preprocess"] | extras["train"] <= mentioned
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``data/cub.h5`` as in the examples, and stores of JPEG and PNG beside it."""
-    home = tmp_path_factory.mktemp("examples")
-    for split, count in (("train", 5), ("test", 3)):
-        for label, name in enumerate("ab"):
-            for index in range(count):
-                paint(home / "raw" / split / name / f"{index}.png", 10 * index + label)
-    (home / "data").mkdir()
-    build_here(home / "raw", home / "data" / "cub.h5")
-    for codec in ("jpeg", "png"):
-        given = ("--root", str(home / "raw"), "--out", str(home / "data" / f"{codec}.h5"), "--codec", codec)
-        done = here("build", "folder", *given, "--size", "16", "--segments", "4,9", *QUICK)
-        assert done.exit_code == 0, done.output
-    return home
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +109,8 @@ print(len(blocks) >= 4, runner.summarize(verbose=False))
 """
 
 
-def test_the_base_runs_every_example_of_the_library(run, base, folder):
-    done = run("-W", "always", "-c", LIBRARY.format(root=str(ROOT)), cwd=folder, PYTHONPATH=base)
+def test_the_base_runs_every_example_of_the_library(run, base, examples):
+    done = run("-W", "always", "-c", LIBRARY.format(root=str(ROOT)), cwd=examples, PYTHONPATH=base)
     assert done.returncode == 0, done.stderr + done.stdout
     assert re.fullmatch(r"True TestResults\(failed=0, attempted=\d\d+\)\n", done.stdout), done.stdout
     assert done.stderr.count("OpenCV (cv2) is missing") == 1  # once in a process
@@ -144,11 +128,11 @@ CALLS = {
 }
 
 
-def test_a_call_that_needs_an_extra_says_so(run, base, folder):
+def test_a_call_that_needs_an_extra_says_so(run, base, examples):
     lines = ["import numpy as np, preprocess", "image = np.zeros((32, 32, 3), np.uint8)"]
     for call, _ in CALLS.values():
         lines += ["try:", f"    {call}", "except ImportError as error:", "    print(error)"]
-    done = run("-c", "\n".join(lines), cwd=folder, PYTHONPATH=base)
+    done = run("-c", "\n".join(lines), cwd=examples, PYTHONPATH=base)
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert len(said) == len(CALLS)
@@ -168,15 +152,16 @@ def test_a_call_that_needs_an_extra_says_so(run, base, folder):
         ("-m lgcoamix evaluate --help", "click", "train"),
         ("TRAIN --help", "rich", "train"),
         ("TRAIN --shards data/cub.h5 --mixer none TRY", "tensorboard", "train"),
+        ("TRAIN --shards data/cub.h5 --mixer none TRY --no-tensorboard", "skimage", "train"),
         ("TRAIN --shards data/cub.h5 --mixer superpixel_grid TRY", None, ""),
         ("TRAIN --shards data/cub.h5 --mixer superpixel_grid --maps live TRY --no-tensorboard", "numba", "preprocess"),
     ],
 )
-def test_a_command_without_an_extra_says_one_line(command, module, extra, run, folder, tmp_path):
+def test_a_command_without_an_extra_says_one_line(command, module, extra, run, examples, tmp_path):
     tiny = "--backbone test_resnet --weights none --image-size 12 --epochs 1 --workers 0 --device cpu --batch-size 4"
     line = command.replace("TRAIN", str(ROOT / "train.py")).replace("TRY", f"{tiny} --out {tmp_path / 'run'}")
     path = without(tmp_path, *([module] if module else ["numba", "joblib", "requests", "tenacity"]))
-    done = run(*line.split(), cwd=folder, PYTHONPATH=path)
+    done = run(*line.split(), cwd=examples, PYTHONPATH=path)
     if module is None:  # training from a store needs [train] alone
         assert done.returncode == 0, done.stderr
         return
@@ -186,6 +171,70 @@ def test_a_command_without_an_extra_says_one_line(command, module, extra, run, f
     assert told.startswith("Error: ")
     assert f"{module}" in told
     assert told.endswith(f"which the extra [{extra}] brings: {install(extra)}")
+    assert not (tmp_path / "run").exists()  # the same command works once it is installed
+
+
+BROKEN = "raise ImportError('libray.so: no such file')"
+REINSTALL = "which is installed but does not import ({}): reinstall it with `pip install --force-reinstall {}`"
+
+
+@pytest.mark.parametrize(
+    ("statement", "packages", "expected"),
+    [
+        ("import ray", {"ray": BROKEN}, "ray, " + REINSTALL.format("libray.so: no such file", "ray")),
+        ("import ray", {"ray": "import nobodys"}, "ray, " + REINSTALL.format("No module named 'nobodys'", "ray")),
+        ("import ray", {"ray": "import ray.x"}, "ray, " + REINSTALL.format("No module named 'ray.x'", "ray")),
+        ("import ray", {"ray": "x = {}['y']"}, "ray, " + REINSTALL.format("'y'", "ray")),
+        (
+            "from ray import x",
+            {"ray": ""},
+            "ray, " + REINSTALL.format("cannot import name 'x' from 'ray' (PATH)", "ray"),
+        ),
+        (  # one that another needs, whose name differs; and advice of many lines
+            "import ray",
+            {"ray": "import pillow_heif", "pillow_heif": "raise ImportError('read\\nthis') from OSError('no libheif')"},
+            "pillow-heif (pillow_heif), " + REINSTALL.format("no libheif", "pillow-heif"),
+        ),
+        ("import ray", {"ray": "import wandb"}, f"wandb, which the extra [wandb] brings: {install('wandb')}"),
+        ("import ray", {}, f"ray, which the extra [ray] brings: {install('ray')}"),
+        # Errors of others, and not of packages.
+        ("import birds", {"birds": BROKEN}, ""),
+        ("from preprocess.text import nonsense", {}, ""),
+        ("import preprocess.nonsense", {}, ""),
+        ("import ray; ray.call()", {"ray": f"def call(): {BROKEN}"}, ""),
+        ("import ray", {"ray": "raise MemoryError"}, ""),
+        ("import ray", {"ray": "raise OSError(28, 'No space left on device')"}, ""),
+    ],
+)
+def test_an_error_tells_which_package_is_missing_or_broken(statement, packages, expected, tmp_path, monkeypatch):
+    for name in ("birds", "pillow_heif", "ray", "wandb"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        if name not in packages:
+            monkeypatch.setitem(sys.modules, name, None)
+        else:
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "__init__.py").write_text(packages[name])
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - of any type
+        exec(statement, {"__name__": "preprocess.somewhere"})
+    expected = expected.replace("PATH", str(tmp_path / "ray" / "__init__.py"))
+    assert explain(caught.value, what="x") == (f"x needs {expected}" if expected else "")
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        ("-m preprocess inspect data/cub.h5", "click"),
+        ("-m lgcoamix train --shards data/cub.h5 --augment light", "cv2"),
+    ],
+)
+def test_a_command_with_a_broken_package_says_one_line(command, module, run, examples, tmp_path):
+    (tmp_path / f"{module}.py").write_text(BROKEN)
+    done = run(*command.split(), cwd=examples, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert done.returncode == 1
+    (told,) = done.stderr.splitlines()
+    assert told.startswith("Error: ")
+    assert told.endswith(REINSTALL.format("libray.so: no such file", MODULES[module][0]))
 
 
 def test_no_message_says_that_the_package_is_on_an_index():

@@ -9,26 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, paint
-from tests.preprocess.conftest import build_here
+from tests.conftest import ROOT
 
 PACKAGES = ("lgcoamix", "preprocess")
 USER = ROOT / "tests" / "typing" / "user.py"
 LOADED = "print(json.dumps(sorted(set(sys.modules) - before)))"
 NAMES = [(package, name) for package in PACKAGES for name in importlib.import_module(package).__all__]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``data/cub.h5``: 10 training and 6 test pictures of two classes, 16 pixels, 4 and 9 segments."""
-    home = tmp_path_factory.mktemp("examples")
-    for split, count in (("train", 5), ("test", 3)):
-        for label, name in enumerate("ab"):
-            for index in range(count):
-                paint(home / "raw" / split / name / f"{index}.png", 10 * index + label)
-    (home / "data").mkdir()
-    build_here(home / "raw", home / "data" / "cub.h5")
-    return home
 
 
 def test_importing_a_package_loads_nothing_from_outside(run):
@@ -38,14 +24,14 @@ def test_importing_a_package_loads_nothing_from_outside(run):
 
 
 @pytest.mark.parametrize(("package", "name"), NAMES, ids=lambda value: value)
-def test_every_public_name_is_there_and_its_example_runs(package, name, folder, monkeypatch):
+def test_every_public_name_is_there_and_its_example_runs(package, name, examples, monkeypatch):
     module = importlib.import_module(package)
     assert name in dir(module)
     thing = getattr(module, name)
     if not callable(thing):
         return  # a version, a dictionary
     assert ">>> " in (thing.__doc__ or ""), f"{package}.{name} has no Examples"
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(examples)
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     runner = doctest.DocTestRunner(optionflags=flags)
     test = doctest.DocTestParser().get_doctest(thing.__doc__, {}, f"{package}.{name}", None, None)
@@ -75,8 +61,8 @@ def test_a_type_checker_sees_each_name_from_where_it_is_loaded(package):
     assert set(module.__all__) == module._HOME.keys() | assigned
 
 
-def test_the_file_of_a_user_has_every_name_and_runs(run, folder):
+def test_the_file_of_a_user_has_every_name_and_runs(run, examples):
     names = {(package, name) for name, package in imported(USER).items() if package in PACKAGES}
     assert names == set(NAMES) - {("lgcoamix", "__version__")}  # which it reads from the package
-    done = run(USER, cwd=folder)
+    done = run(USER, cwd=examples)
     assert done.returncode == 0, done.stderr

@@ -1,19 +1,15 @@
 """``python -m lgcoamix export``."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import CHECKPOINT, FORCE, PATH, options_of
-from lgcoamix.errors import SettingsError
 from lgcoamix.settings.options import ExportOptions
-from preprocess.extras import install
+from preprocess.extras import required
 from preprocess.outputs import MODEL, check_output
 from preprocess.terminal import say
-
-_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 @click.command(short_help="Export a trained network as a folder that timm loads.", context_settings=CONTEXT)
@@ -33,9 +29,11 @@ def export(checkpoint: Path, out: Path, force: bool, **given: bool) -> None:
       python -m lgcoamix export --checkpoint runs/try --out models/try
       python -m lgcoamix export --checkpoint runs/try/last.pt --out models/try-last --onnx
     """
-    missing = [name for name in _ONNX_PACKAGES if given["onnx"] and find_spec(name) is None]
-    if missing:
-        raise SettingsError(f"--onnx needs {', '.join(missing)}, which the extra [onnx] brings: {install('onnx')}")
+    if given["onnx"]:
+        with required("--onnx"):
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+            import onnxscript  # noqa: F401
     folder, file = (checkpoint, checkpoint / "best.pt") if checkpoint.is_dir() else (checkpoint.parent, checkpoint)
     check_output(out, MODEL, force, [file], [folder])
 

@@ -69,7 +69,7 @@ class LiveDataset(SuperpixelDataset):
                 f"the images of {self.store.path} have different sizes; live maps of them need data.crop=resized and "
                 "data.test=resize"
             )
-        _ = self.count  # here, not in a worker, a package is missing that segments
+        self._cut(np.zeros((8, 8, 3), np.uint8), 1)  # here, not in a worker, a package is missing that segments
 
     @cached_property
     def count(self) -> int:

@@ -105,7 +105,7 @@ def build(pipeline: Mapping[str, Any], sentinel: int) -> "Compose":
 def load_library() -> ModuleType:
     """Import albumentations without its question to the network for a newer version."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    with required("--augment"):
+    with required("--augment", "train"):
         import albumentations
 
     # With its OpenCV: DataLoader workers are parallel already.

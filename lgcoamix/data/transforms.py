@@ -12,7 +12,9 @@ from preprocess.extras import install
 
 try:
     import cv2
-except ModuleNotFoundError:
+except ModuleNotFoundError as error:
+    if error.name != "cv2":
+        raise
     cv2 = None  # reading a store needs no extra
 else:
     cv2.setNumThreads(0)  # DataLoader workers are parallel already

@@ -11,7 +11,6 @@ from PIL import Image
 
 from lgcoamix.errors import RunError
 from lgcoamix.settings.options import RunOptions
-from preprocess.extras import install
 from preprocess.files import named, write_whole
 
 
@@ -26,7 +25,7 @@ class Logs:
 
     Raises
     ------
-    RunError : Weights & Biases is requested but not installed, or does not start.
+    RunError : Weights & Biases does not start.
     """
 
     def __init__(self, options: RunOptions, config: dict[str, Any], epoch: int) -> None:
@@ -93,10 +92,8 @@ def _silence_writer() -> None:
 
 
 def _start_wandb(project: str, out: Path, config: dict[str, Any]) -> Any:
-    try:
-        import wandb
-    except ImportError:
-        raise RunError(f"--wandb needs Weights & Biases, which the extra [wandb] brings: {install('wandb')}") from None
+    import wandb
+
     name = out / ".wandb-id"
     if not name.exists():  # a resumed run keeps its id
         write_whole(name, secrets.token_hex(4).encode())

@@ -28,6 +28,7 @@ from lgcoamix.settings.sections import Settings
 from lgcoamix.training.optim import make_average, make_optimiser
 from lgcoamix.training.step import Step
 from lgcoamix.training.trainer import Trainer
+from preprocess.extras import required
 from preprocess.files import write_whole
 from preprocess.store import Store
 
@@ -53,9 +54,11 @@ def train(
     Raises
     ------
     SettingsError : settings that conflict with each other or with the network.
+    PackageError : a log or a picture needs a package that is missing or broken.
     RunError : the folder holds another run, the loss is not finite, or a checkpoint cannot be written or read.
     Interrupted : a signal arrived; the run is saved.
     """
+    _import_late(options)
     with joined(options.device) as ranks:
         report = report if ranks.first else silent()
         step = make_step(store, settings, options, ranks, report)
@@ -84,6 +87,19 @@ def train(
                 return results
         finally:
             loaders.close()
+
+
+def _import_late(options: RunOptions) -> None:
+    """Import what is used late in a run: a missing package must not end it after hours, or leave a folder behind."""
+    if options.pictures:
+        with required("--pictures", "train"):
+            import lgcoamix.training.plots  # noqa: F401
+    if options.tensorboard:
+        with required("--tensorboard"):
+            import torch.utils.tensorboard  # noqa: F401
+    if options.wandb:
+        with required("--wandb"):
+            import wandb  # noqa: F401
 
 
 def _draw(trainer: Trainer, store: Store) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from preprocess.datasets.base import Sample
 from preprocess.errors import DatasetError, ImageError
-from preprocess.extras import install
+from preprocess.extras import PackageError, required
 from preprocess.formats import HEAD, format_of, remedy_of
 from preprocess.images import LARGEST_FILE
 from preprocess.inputs import open_regular
@@ -63,15 +63,11 @@ def import_pyarrow() -> Any:
 
     Raises
     ------
-    DatasetError : it is not installed.
+    PackageError : it is missing or broken.
     """
-    try:
+    with required("an Arrow or Parquet file"):
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
-        raise DatasetError(
-            f"Arrow and Parquet files need pyarrow, which the extra [hf] brings: {install('hf')}"
-        ) from None
     return pyarrow
 
 
@@ -241,7 +237,7 @@ def told(path: Path, kind: type[Exception]) -> Iterator[None]:
     """Turn what pyarrow raises on damaged files into one line."""
     try:
         yield
-    except (DatasetError, ImageError):
+    except (DatasetError, ImageError, PackageError):
         raise
     except Exception as error:  # pyarrow raises many types on damaged files
         if isinstance(error, OSError) and error.filename:

@@ -17,7 +17,7 @@ from preprocess.datasets.base import SPLITS, split_name
 from preprocess.datasets.paths import last_folder
 from preprocess.datasets.tree import suffix_of
 from preprocess.errors import DatasetError
-from preprocess.extras import install
+from preprocess.extras import required
 from preprocess.formats import HEAD, format_of, suffixes
 from preprocess.inputs import open_regular, read_regular
 from preprocess.text import listed, shown_name
@@ -290,13 +290,9 @@ def _is_possible(name: str, first: tuple[Row, ...]) -> bool:
 
 
 def _open_parquet(path: Path) -> tuple[Table, ...]:
-    try:
+    with required(str(path)):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError:
-        raise DatasetError(
-            f"{path}: Parquet tables need pyarrow, which the extra [hf] brings: {install('hf')}"
-        ) from None
 
     def rows(columns: Sequence[int], batch: int = _BATCH) -> Iterator[Row]:
         with open_regular(path) as file, _refusing_damage(path):

@@ -28,6 +28,7 @@ from lgcoamix.export.onnx import write_onnx
 from lgcoamix.runs.load import read_trained
 from lgcoamix.settings.sections import DataSettings, ModelSettings, Settings
 from preprocess.build.settings import BuildSettings
+from preprocess.extras import PackageError
 from preprocess.superpixels import Scale
 from tests.conftest import PROOF, Run
 from tests.lgcoamix.runs.checkpoints import IMAGES, describe, random_state, write_checkpoint
@@ -399,10 +400,11 @@ def test_onnx_is_compared_over_a_batch_of_one_and_a_larger_one_and_nan_is_no_agr
 
 def test_onnx_that_fails_publishes_nothing(best, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(
-            sys.modules["lgcoamix.cli.export"], "find_spec", lambda name: None if name == "onnxscript" else name
-        )
-        _refused(best, tmp_path / "out", r"--onnx needs onnxscript, which the extra \[onnx\]", "--onnx", code=2)
+        patch.setitem(sys.modules, "onnxscript", None)
+        done = CliRunner().invoke(main, ["export", "--checkpoint", str(best), "--out", str(tmp_path / "out"), "--onnx"])
+        assert isinstance(done.exception, PackageError)
+        assert str(done.exception).startswith("--onnx needs onnxscript, which the extra [onnx] brings")
+        assert not (tmp_path / "out").exists()
     with monkeypatch.context() as patch:
         patch.setattr("lgcoamix.export.onnx._largest_difference", lambda *arguments: 1.0)
         patch.setattr("torch.onnx.export", lambda *arguments, **options: None)

@@ -19,6 +19,7 @@ from preprocess.build.run import build
 from preprocess.datasets import DATASETS, Listing, Request
 from preprocess.datasets.huggingface import find_hf
 from preprocess.errors import DatasetError, ImageError, MissingDataError
+from preprocess.extras import PackageError
 from preprocess.inspect.diff import differences
 from preprocess.store import Store
 from tests.preprocess.conftest import SMALL, here
@@ -631,7 +632,7 @@ def test_a_shared_value_is_in_memory_once(tmp_path):
 def test_without_pyarrow_it_is_named(tmp_path, monkeypatch):
     table(tmp_path, image=[png()], label=[0])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DatasetError, match=r"need pyarrow, which the extra \[hf\] brings"):
+    with pytest.raises(PackageError, match=r"needs pyarrow, which the extra \[hf\] brings"):
         find_hf(tmp_path)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.errors import BuildError
-from preprocess.extras import install
+from preprocess.extras import reason, required
 from preprocess.superpixels import ALGORITHMS
 
 CLUSTERS = ("dask", "ray")
@@ -30,6 +30,7 @@ _LOOK_SECONDS = 2  # between two looks at a cluster where nothing ends
 _AHEAD = 4  # tasks for each worker of a cluster that it has or that wait there
 _LAST_PORT = 65_535
 _IDLE_SECONDS = 20  # an orphaned worker exits after this time
+_HERE = str(Path(__file__).parents[1] / "here.py")  # every worker on this machine runs it first
 _KEPT = "Finished shards are kept; run the same command to continue"
 
 
@@ -90,6 +91,7 @@ def run_parallel(
     Raises
     ------
     BuildError : a worker died, or the cluster cannot be reached.
+    PackageError : the package of the backend is missing or broken.
     """
     local = {"loky": _in_processes, "threading": _in_threads}
     clusters = {"dask": _dask, "ray": _ray}
@@ -125,7 +127,7 @@ def _in_processes(work: Callable, calls: Iterable[tuple], jobs: int) -> Iterator
         pre_dispatch="2*n_jobs",
         idle_worker_timeout=_IDLE_SECONDS,
         initializer=runpy.run_path,
-        initargs=(str(Path(__file__).parents[1] / "here.py"),),
+        initargs=(_HERE,),
     )
     yield from run(joblib.delayed(work)(*call) for call in calls)
 
@@ -170,18 +172,17 @@ def _load(work: Callable) -> None:
 def _failures(cluster: "_Dask | _Ray") -> Iterator[None]:
     try:
         yield
-    except cluster.deaths as error:
-        reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
-        raise BuildError(
-            f"{cluster.name} or a worker ended, or cannot be reached any more ({reason}): see their logs; if a worker "
-            f"ran out of memory, lower --shard-size. {_KEPT}"
-        ) from None
     except Exception as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, ModuleNotFoundError):
+        why = reason(error).rstrip(":")
+        if isinstance(error.__cause__ or error, ImportError) or "No module named" in why:  # Ray has but the words
             raise BuildError(
-                f"a machine of {cluster.name} has no package {cause.name}: install the same packages, lgcoamix itself "
-                "included, where its scheduler and its workers run, and start them again"
+                f"a machine of {cluster.name} cannot import what it needs ({why}): install the same packages, lgcoamix "
+                "itself included, where its scheduler and its workers run, and start them again"
+            ) from None
+        if isinstance(error, cluster.deaths):
+            raise BuildError(
+                f"{cluster.name} or a worker ended, or cannot be reached any more ({why}): see their logs; if a worker "
+                f"ran out of memory, lower --shard-size. {_KEPT}"
             ) from None
         raise
 
@@ -229,10 +230,8 @@ class _Dask:
 
 @contextlib.contextmanager
 def _dask(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[_Dask]:
-    try:
+    with required("--backend dask"):
         from distributed import Client, LocalCluster
-    except ImportError:
-        raise BuildError(f"--backend dask needs Dask, which the extra [dask] brings: {install('dask')}") from None
     name = f"the Dask scheduler {scheduler or ''}".strip()
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it shows tracebacks of what is told here
     with contextlib.ExitStack() as stack:
@@ -240,6 +239,7 @@ def _dask(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[_Dask]:
             if scheduler:
                 _knock(scheduler, name, watch)  # Dask fails on odd addresses in many ways, after up to 30 s
             local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+            local["preload"] = f"import runpy; runpy.run_path({_HERE!r})"
             where = scheduler or stack.enter_context(LocalCluster(**local))
             client = stack.enter_context(Client(where, timeout=_REACH_SECONDS))
         except Exception as error:  # no connection, a scheduler that asks for certificates, ...
@@ -275,12 +275,11 @@ class _Ray:
 
 @contextlib.contextmanager
 def _ray(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[_Ray]:
-    try:
+    with required("--backend ray"):
         import ray
-    except ImportError:
-        raise BuildError(f"--backend ray needs Ray, which the extra [ray] brings: {install('ray')}") from None
     name = f"the Ray head {scheduler or ''}".strip()
-    local = {} if scheduler else {"num_cpus": jobs, "include_dashboard": False}
+    first = {"worker_process_setup_hook": lambda: runpy.run_path(_HERE)}
+    local = {} if scheduler else {"num_cpus": jobs, "include_dashboard": False, "runtime_env": first}
     try:
         if scheduler:
             _knock(scheduler, name, watch)  # ray.init would retry for many minutes

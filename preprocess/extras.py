@@ -23,7 +23,7 @@ MODULES = {
     "requests": ("requests", "preprocess"),
     "rich": ("rich", "preprocess", "train"),
     "scipy": ("scipy", "preprocess"),
-    "skimage": ("scikit-image", "preprocess", "train"),
+    "skimage": ("scikit-image", "preprocess"),
     "tenacity": ("tenacity", "preprocess"),
     "tensorboard": ("tensorboard", "train"),
     "urllib3": ("urllib3", "preprocess"),

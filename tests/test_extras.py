@@ -152,7 +152,7 @@ def test_a_call_that_needs_an_extra_says_so(run, base, examples):
         ("-m lgcoamix evaluate --help", "click", "train"),
         ("TRAIN --help", "rich", "train"),
         ("TRAIN --shards data/cub.h5 --mixer none TRY", "tensorboard", "train"),
-        ("TRAIN --shards data/cub.h5 --mixer none TRY --no-tensorboard", "skimage", "train"),
+        ("TRAIN --shards data/cub.h5 --mixer none TRY --no-tensorboard", "matplotlib", "train"),
         ("TRAIN --shards data/cub.h5 --mixer superpixel_grid TRY", None, ""),
         ("TRAIN --shards data/cub.h5 --mixer superpixel_grid --maps live TRY --no-tensorboard", "numba", "preprocess"),
     ],

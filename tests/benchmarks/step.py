@@ -37,10 +37,7 @@ class Case:
 def _cases(device: torch.device) -> list[Case]:
     if device.type != "cuda":
         return [Case("resnet18", 8, 128, ComputeSettings())]
-    return [
-        Case("resnet50", 64, 224, ComputeSettings("bf16", compile=compiled))
-        for compiled in (False, True)
-    ]
+    return [Case("resnet50", 64, 224, ComputeSettings("bf16", compile=compiled)) for compiled in (False, True)]
 
 
 def measure() -> Table:

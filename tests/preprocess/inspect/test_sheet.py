@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from skimage.segmentation import find_boundaries
 
 from preprocess.cli import main
+from preprocess.inspect.sheet import boundaries, outlined
 from preprocess.store import Store
 from tests.preprocess.conftest import SMALL, build_here
 
@@ -79,3 +81,14 @@ def test_a_split_without_images_is_one_message(noisy, tmp_path):
     assert code in (1, 2)
     assert "test" in message
     assert not (tmp_path / "sheet.png").exists()
+
+
+def test_boundaries_are_the_thick_ones_of_scikit_image():
+    ids = np.random.default_rng(0).integers(0, 3, (9, 12)).astype(np.uint16).repeat(2, axis=0)
+    np.testing.assert_array_equal(boundaries(ids), find_boundaries(ids, mode="thick"))
+    image = np.full((2, 3, 3), 51, np.uint8)
+    drawn = outlined(image, np.array([[0, 0, 7], [0, 0, 7]]))  # 128 times as large
+    assert drawn.shape == (256, 384, 3)
+    np.testing.assert_array_equal(drawn[:, 255:257], np.broadcast_to([1.0, 1.0, 0.0], (256, 2, 3)))
+    assert (np.delete(drawn, [255, 256], axis=1) == 0.2).all()
+    assert (image == 51).all()

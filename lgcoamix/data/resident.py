@@ -39,8 +39,8 @@ class ResidentDataset(Dataset):
     (torch.Size([3, 3, 16, 16]), tensor([0, 0, 0]))
     """
 
-    def __init__(self, source: SuperpixelDataset, device: torch.device) -> None:
-        store = source.store
+    def __init__(self, source: SuperpixelDataset, device: torch.device | str) -> None:
+        store, device = source.store, torch.device(device)
         if isinstance(source, LiveDataset):
             raise SettingsError("DataLoader workers compute live maps; use --loader streaming or auto")
         if source.augment is not None:

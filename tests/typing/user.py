@@ -99,7 +99,7 @@ def data() -> None:
     assert_type(Augment.named("light"), Augment)
     live: SuperpixelDataset = LiveDataset(dataset.store, "train", view)
     assert_type(len(LiveDataset(Path("data/cub.h5"))), int)
-    resident = ResidentDataset(dataset, torch.device("cpu"))
+    resident = ResidentDataset(dataset, "cpu")
     assert_type(len(live) + len(resident), int)
     order = EpochBatches(len(dataset), batch_size=4, seed=0)
     loader = assert_type(make_loader(dataset, order, workers=0), DataLoader[Batch])

@@ -33,6 +33,13 @@ def store(flowers_store) -> Store:
     return Store(flowers_store)
 
 
+def test_a_device_may_be_named(store):
+    image, _, label = ResidentDataset(SuperpixelDataset(store, "train"), "cpu")[5]
+    expected = SuperpixelDataset(store, "train")[5]
+    assert torch.equal(image, expected[0])
+    assert label == expected[2]
+
+
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
 @pytest.mark.parametrize("subset", [None, np.array([35, 2, 20, 3, 9, 30])], ids=["all", "subset"])
 def test_both_give_the_same_samples_and_pixels_in_the_same_order(view, subset, store):

@@ -64,7 +64,7 @@ def _story(name: str, recipe: Recipe) -> dict[str, str]:
         "measured": recipe.measured or "nothing yet",
         "notes": recipe.notes or "",
         "inferred": ", ".join(recipe.inferred) or "nothing",
-        "store": " ".join(("python -m preprocess build", dataset, *words)),
+        "store": " ".join(("python -m lgcoamix preprocess build", dataset, *words)),
         "train": f"python train.py --shards {shards} --recipe {name}"
         + (" --superpixels NAME, as printed by build" if words and "--out" not in words else ""),
     }

@@ -139,7 +139,7 @@ def _remedy_for_reading(found: Measurements) -> str:
         return f"reading dominates, although the files are cached; {_remedy_by_size(found)}"
     return (
         "reading dominates, and the files do not fit in memory; put the store on a local disk, or pack it into one "
-        "file (python -m preprocess pack)"
+        "file (python -m lgcoamix preprocess pack)"
     )
 
 

@@ -114,7 +114,8 @@ class Builder:
         """Say what is suspicious in the splits of this build, and what decoders warned of now."""
         splits = read_index(self.out).document["splits"]
         if odd := joined(splits[split].get("suspicious", {}) for split in self.listing.splits):
-            yield f"suspicious images are stored: {describe(odd)}; look at them: python -m preprocess report {self.out}"
+            look = f"python -m lgcoamix preprocess report {self.out}"
+            yield f"suspicious images are stored: {describe(odd)}; look at them: {look}"
         for kind, (count, key) in joined_warnings(*(report.warned for report in reports)).items():
             images = "an image was decoded" if count == 1 else f"{count:,} images were decoded"
             yield f"{images} with a warning: {kind} ({key}{', ...' if count > 1 else ''})"

@@ -58,7 +58,7 @@ def _how_to_repair(path: Path, faults: list) -> str:
     from preprocess.store import Store
 
     store = Store(path)
-    again = f"repair it with python -m preprocess verify {shlex.quote(str(path))} --repair"
+    again = f"repair it with python -m lgcoamix preprocess verify {shlex.quote(str(path))} --repair"
     if not needs_sources(store.index, {fault.path for fault in faults}):
         return again
     if adapter_of(store.dataset) is None:

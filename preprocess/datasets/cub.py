@@ -66,7 +66,7 @@ def _commands(home: Path, rows: str) -> str:
     images = home / "images"
     root = quote(str(images if images.is_dir() else home))
     table = f"(echo path,label,split; {rows}) > list.csv"
-    return f"  {table}\n  python -m preprocess build table --table list.csv --root {root}"
+    return f"  {table}\n  python -m lgcoamix preprocess build table --table list.csv --root {root}"
 
 
 def find_nabirds(root: Path, request: Request = EVERYTHING) -> Listing:

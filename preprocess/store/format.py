@@ -62,7 +62,7 @@ def check_header(header: bytes, kind: str, path: Path) -> str:
     if len(header) != HEADER_BYTES or lines[0] != f"{_MAGIC} {kind}":
         raise StoreError(
             f"{path} is not a store {kind}, or its first bytes are damaged; build a store with: "
-            "python -m preprocess build DATASET"
+            "python -m lgcoamix preprocess build DATASET"
         )
     version, digest = fields.get("version", ""), fields.get("sha256", "")
     if version != str(FORMAT_VERSION) and version.isdigit():

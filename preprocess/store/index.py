@@ -53,7 +53,8 @@ def read_index(path: Path) -> Index:
             data = file.read()
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be opened: {error.strerror}; build a store with: python -m preprocess build DATASET"
+            f"{path} cannot be opened: {error.strerror}; build a store with: "
+            "python -m lgcoamix preprocess build DATASET"
         ) from None
     return parse_index(data, path)
 

@@ -16,7 +16,7 @@ from preprocess.store.links import Shape, dataset_in, group_in, names_in, open_h
 from preprocess.store.schema import MOST_PIXELS, check_failures, check_key
 from preprocess.suspicious import KINDS
 
-VERIFY = "run: python -m preprocess verify"
+VERIFY = "run: python -m lgcoamix preprocess verify"
 _LISTED = {"labels": "int32", "keys": "S", "sources": "uint8", "listing_checksum": "uint32", "failed": "S"}
 _OTHERS = {"offsets": "int64", "checksums": "uint32", "regions": "uint32", "sizes": "int32"}
 _OPTIONAL = {"boxes": "float32", "suspicious": "uint8"}  # of images, in the order of the listing's checksum

@@ -114,7 +114,7 @@ def test_a_file_that_is_no_store_is_refused(tmp_path):
     path.write_text("not a store")
     done = _invoke("--shards", path)
     assert done.exit_code == 1
-    assert _matches(r"notes.h5 is not a store index.*python -m preprocess build", done.stderr)
+    assert _matches(r"notes.h5 is not a store index.*python -m lgcoamix preprocess build", done.stderr)
 
 
 def test_a_store_of_another_version_is_refused(flowers_store, tmp_path):
@@ -151,7 +151,10 @@ def test_a_number_of_superpixels_that_no_map_has_is_refused(flowers_store, tmp_p
     edit_index(store, boast)
     done = _invoke("--shards", store, *SMALL, "--out", tmp_path / "run")
     assert (done.exit_code, (tmp_path / "run").exists()) == (1, False)
-    assert "superpixels, as in its largest map, the index says 255; run: python -m preprocess verify" in done.stderr
+    assert (
+        "superpixels, as in its largest map, the index says 255; run: python -m lgcoamix preprocess verify"
+        in done.stderr
+    )
 
 
 def test_batches_of_one_train_or_are_refused(flowers_store, tmp_path):
@@ -172,7 +175,7 @@ def test_a_damaged_shard_is_named_without_a_traceback(workers, flowers_store, tm
     small = ("--shards", store, *SMALL, "--device", "cpu", "--workers", workers)
     done = _invoke(*small, "--out", tmp_path / "run")
     assert done.exit_code == 1
-    assert _matches(r"Error: .*does not match its checksum; run: python -m preprocess verify", done.stderr)
+    assert _matches(r"Error: .*does not match its checksum; run: python -m lgcoamix preprocess verify", done.stderr)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/../../outside", "link", "a\nb"])

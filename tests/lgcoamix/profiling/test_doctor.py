@@ -91,7 +91,7 @@ RECOMMENDATIONS = {
         replace(STUCK, resize="none", stored_size=None),
         r"decoding dominates; .* --resize squash --codec raw",
     ),
-    "cold reads": (UNCACHED, r"local disk, or pack .*python -m preprocess pack"),
+    "cold reads": (UNCACHED, r"local disk, or pack .*python -m lgcoamix preprocess pack"),
     "cold reads that are quick": (replace(UNCACHED, read_cold=0.5), r"decoding dominates"),
     "reads where nothing can be dropped": (replace(UNCACHED, read_cold=None), r"decoding dominates"),
     "warm reads": (

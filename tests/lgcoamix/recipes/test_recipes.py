@@ -322,7 +322,7 @@ def test_a_recipe_is_shown_with_its_story():
         "unreleased list without ImageNet overlap, best test epoch",
         "82.20 top-1",
         "nothing yet",
-        "python -m preprocess build cub --segments 39:50",
+        "python -m lgcoamix preprocess build cub --segments 39:50",
         "python train.py --shards data/cub.h5 --recipe cub-deit-b --superpixels NAME",
         "mixer.gamma_ce=0.1\n",
     ):

@@ -62,7 +62,7 @@ def test_they_are_stored_counted_and_said_once(odd, tmp_path, codec):
     done = here(*command)
     assert done.exit_code == 0, done.output
     told = " ".join(done.stdout.split())
-    assert f"{SAID}2 are one colour (train/b/y.png, ...); look at them: python -m preprocess report" in told
+    assert f"{SAID}2 are one colour (train/b/y.png, ...); look at them: python -m lgcoamix preprocess report" in told
     assert "2 images were decoded with a warning: Truncated File Read (train/b/y.jpg, ...)" in told
     assert "Truncated" not in done.stderr
     store = Store(tmp_path / "x.h5")

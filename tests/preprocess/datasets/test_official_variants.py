@@ -304,7 +304,7 @@ def make_2010(home: Path) -> Path:
 def rows_of(message: str, folder: Path) -> list[tuple[str, ...]]:
     """Run the first command of a message, and read the table that it makes."""
     command, build = (line.strip() for line in message.splitlines()[-2:])
-    assert build.startswith("python -m preprocess build table --table list.csv --root ")
+    assert build.startswith("python -m lgcoamix preprocess build table --table list.csv --root ")
     subprocess.run(["sh", "-ec", command], cwd=folder, check=True)
     rows = [tuple(row) for row in csv.reader(io.StringIO((folder / "list.csv").read_text(), newline=""))]
     root = Path(build.split("--root ")[1].strip("'"))
@@ -367,8 +367,8 @@ def test_the_advice_builds_the_store_of_the_published_tables(tmp_path, monkeypat
     message = refused("cub", home)
     rows_of(message, tmp_path)
     words = shlex.split(message.splitlines()[-1])
-    assert words[:4] == ["python", "-m", "preprocess", "build"]
-    done = here(*words[3:], "--out", "b.h5", *quick)
+    assert words[:5] == ["python", "-m", "lgcoamix", "preprocess", "build"]
+    done = here(*words[4:], "--out", "b.h5", *quick)
     assert done.exit_code == 0, done.output
     ours, theirs = Store(Path("b.h5")), Store(Path("a.h5"))
     assert ours.classes == theirs.classes

@@ -28,7 +28,7 @@ def test_a_flipped_bit_is_found_with_its_shard_and_sample(own_store, column, dat
     assert f"{shard} is damaged" in done.stderr
     assert f"{shard}: sample 2 is damaged" in done.stderr
     assert "sample 1" not in done.stderr
-    assert f"repair it with python -m preprocess verify {own_store.path} --repair" in done.stderr
+    assert f"repair it with python -m lgcoamix preprocess verify {own_store.path} --repair" in done.stderr
     others = {path.name for path in shard.parent.parent.rglob("*.h5")} - {shard.name}
     assert not any(name in done.stderr for name in others)
 

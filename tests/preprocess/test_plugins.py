@@ -2,11 +2,13 @@
 
 import io
 import struct
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from preprocess import images
 from preprocess.errors import ImageError
 from preprocess.formats import HEAD, format_of
 from preprocess.images import decode, encode
@@ -93,6 +95,17 @@ def test_without_a_plugin_the_message_names_it(name, monkeypatch):
     data = heic(picture()) if name == "HEIF" else b"\xff\x0a" + bytes(40)
     remedy = {"HEIF": r"the extra \[heif\]", "JPEG XL": "pip install pillow-jxl-plugin"}[name]
     with pytest.raises(ImageError, match=f"{name} is not read; {remedy} reads them"):
+        decode(data)
+
+
+def test_a_broken_plugin_is_told_as_such(tmp_path, monkeypatch):
+    data = heic(picture())
+    (tmp_path / "pillow_heif.py").write_text("raise ImportError('libheif.so.1: no such file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pillow_heif")
+    images._plugin.cache_clear()
+    broken = r"it needs pillow-heif \(pillow_heif\), which is installed but does not import \(libheif\.so\.1: no such"
+    with pytest.raises(ImageError, match=f"HEIF is not read, because its plugin cannot be loaded: {broken}"):
         decode(data)
 
 

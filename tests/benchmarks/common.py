@@ -1,6 +1,7 @@
 """Timing and real pictures for the benchmarks."""
 
 import os
+import platform
 import statistics
 import tarfile
 import tempfile
@@ -28,6 +29,15 @@ def photographs(count: int, size: int) -> np.ndarray:
             if member.name.endswith(".jpg") and len(images) < count:
                 images.append(fit(decode(tar.extractfile(member).read()), size))
     return np.stack(images)
+
+
+def processor() -> str:
+    """Name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def median_seconds(work: Callable[[], object], repeats: int = 7) -> float:

@@ -1,7 +1,6 @@
 """Loading batches for training: our store beside JPEG files, without superpixels and with them made on the fly."""
 
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from lgcoamix.settings.sections import DataSettings
 from preprocess.images import encode_jpeg
 from preprocess.store import Store
 from preprocess.superpixels import slic
-from tests.benchmarks.common import photographs
+from tests.benchmarks.common import photographs, processor
 
 _IMAGES, _STORED, _SHOWN, _BATCH, _COUNT = 512, 256, 224, 16, 36
 _ROUNDS, _COLD_ROUNDS = 5, 3
@@ -156,7 +155,7 @@ def _sweep(rows: list[_Row]) -> Table:
     cold = _cold(rows)
     warm = {workers: _warm(rows, workers) for workers in sweep}
     names = ("a core", "no worker, cold", *(f"{workers or 'no'} worker{'s' * (workers > 1)}" for workers in sweep))
-    title = f"loader: images/s at {_SHOWN} of stored {_STORED}, batch {_BATCH}; {_processor()}, {cores} cores"
+    title = f"loader: images/s at {_SHOWN} of stored {_STORED}, batch {_BATCH}; {processor()}, {cores} cores"
     table = Table("", *names, title=title)
     for row in rows:
         rates = [warm[workers].get(row.name) for workers in sweep]
@@ -241,11 +240,3 @@ def _ceiling(paths: list[Path]) -> Table:
         each = statistics.median(found) / len(codes)
         table.add_row(name, f"{1 / each:.0f}", f"{1000 * each:.2f}")
     return table
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

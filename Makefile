@@ -84,7 +84,7 @@ test: $(READY) ## The tests, two at a time (under 8 minutes on 2 cores)
 proof: $(READY) ## The same campaigns at full counts (long)
 	@LGCOAMIX_PROOF=1 $(PY) -m pytest $(ARGS)
 
-bench: $(READY) ## The benchmarks: tests/benchmarks
+bench: $(READY) ## The benchmarks: tests/benchmarks; ARGS=race: our loader against nine others
 	@$(PY) -m tests.benchmarks $(ARGS)
 
 lint: $(READY) ## Check style and types

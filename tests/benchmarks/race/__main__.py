@@ -1,5 +1,7 @@
 """``python -m tests.benchmarks.race``: fewer rounds, or a part of the race."""
 
+from collections.abc import Callable
+
 import click
 from rich.console import Console
 
@@ -8,7 +10,7 @@ from tests.benchmarks.race.peers import PEERS
 from tests.benchmarks.race.samples import FORMS
 
 
-def _some(name: str, choices: list) -> click.Option:
+def _some(name: str, choices: list) -> Callable:
     return click.option(name, multiple=True, type=click.Choice(choices), default=choices, show_default=True)
 
 

@@ -1,8 +1,9 @@
-"""One run of a peer in a process of its own: ``write PEER FORM HOME``, or ``read PEER FORM HOME WORKERS``."""
+"""One run of a peer in a process of its own: ``write PEER FORM HOME WORKERS``, or ``read`` with the same words."""
 
 import json
 import sys
 import time
+from collections.abc import Iterable
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +14,13 @@ import psutil
 import torch
 
 from tests.benchmarks.race.samples import Samples
+from tests.benchmarks.race.work import Tensors
 
 _EPOCHS = 6
 _CHECKED = 32  # samples of the first batch
 
 
-def main(what: str, peer: str, form: str, home: str, workers: str = "0") -> None:
+def main(what: str, peer: str, form: str, home: str, workers: str) -> None:
     """Write files, or read them and print figures as JSON on the last line."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)  # a worker is one core
@@ -33,7 +35,7 @@ def main(what: str, peer: str, form: str, home: str, workers: str = "0") -> None
     sys.stdout.write(json.dumps({"first": first, **_measure(loader)}))
 
 
-def _warm_up(loader, begin: float, home: Path) -> float:
+def _warm_up(loader: Iterable[Tensors], begin: float, home: Path) -> float:
     """Seconds to the first batch, which is kept for the check with the labels of its epoch."""
     labels, first = [], None
     for batch in loader:
@@ -45,7 +47,7 @@ def _warm_up(loader, begin: float, home: Path) -> float:
     return first
 
 
-def _measure(loader) -> dict[str, float]:
+def _measure(loader: Iterable[Tensors]) -> dict[str, float]:
     """Images a second, elapsed and of all processors, and the most memory in one more epoch."""
     count, start, busy = 0, time.perf_counter(), _processor_seconds()
     for _ in range(_EPOCHS):

@@ -76,6 +76,8 @@ def measure(
                         sizes[run.peer, run.form] = _write(home, run)
                     figures[run].append(_read(home, run, checks[run.form]))
                 except (RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
+                    if run.peer == _OURS:
+                        raise
                     lost[run.peer] = f"{run.form}, {_WORKERS[run.workers]}: {error}"
     for peer, reason in lost.items():
         _log(f"{PEERS[peer].title} is not in the race: {reason}")
@@ -83,13 +85,13 @@ def measure(
 
 
 def _log(text: str) -> None:
-    Console(stderr=True).print(text, markup=False)
+    Console(stderr=True).print(text, markup=False, soft_wrap=True)
 
 
 def _write(home: Path, run: _Run) -> float:
     """Let a peer write its files: bytes a sample."""
     if run.peer != _OURS:
-        _child("write", run.peer, run.form, home)
+        _child("write", run, home)
         os.sync()  # what is still to be written to the disk would disturb
     files = (path for path in (home / run.form / run.peer).rglob("*") if path.is_file())
     return sum(path.stat().st_size for path in files) / _IMAGES
@@ -97,16 +99,18 @@ def _write(home: Path, run: _Run) -> float:
 
 def _read(home: Path, run: _Run, check: Check) -> dict[str, float]:
     """Let a peer run, and check what it showed before its figures count."""
-    figures = json.loads(_child("read", run.peer, run.form, home, run.workers).splitlines()[-1])
+    figures = json.loads(_child("read", run, home).splitlines()[-1])
     if PEERS[run.peer].shows:
         with np.load(home / "shown.npz") as shown:
             check(**shown)
     return figures
 
 
-def _child(*words: object) -> str:
-    command = [environment.PYTHON, "-m", "tests.benchmarks.race.child", *map(str, words)]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+def _child(what: str, run: _Run, home: Path) -> str:
+    words = (what, run.peer, run.form, str(home), str(run.workers))
+    command = [environment.PYTHON, "-m", "tests.benchmarks.race.child", *words]
+    # Some leave files where temporary ones are, which go with HOME.
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(home)}
     done = subprocess.run(
         command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=_LONGEST, check=False
     )
@@ -133,18 +137,23 @@ def _tables(figures: _Figures, sizes: dict[tuple[str, str], float]) -> Iterator[
     workers = {run.workers: None for run in figures}
     heads = [_WORKERS[number] for number in workers]
     for form in {run.form: None for run in figures}:
-        peers = {run.peer: [_Run(run.peer, form, number) for number in workers] for run in figures if run.form == form}
+        present = {_OURS, *(run.peer for run in figures if run.form == form)}
+        peers = {name: [_Run(name, form, number) for number in workers] for name in PEERS if name in present}
+        peers[_OURS] = [run.ours for run in peers[_OURS]]
+        titles = {name: PEERS[name].title for name in peers}
+        if peers[_OURS][0].form != form:
+            titles[_OURS] += f": {FORMS[peers[_OURS][0].form]}"
         for what, unit in (("cpu", "images per CPU second"), ("wall", "images per second")):
             table = Table(f"{FORMS[form]}: {unit}", *heads, box=MARKDOWN)
             for peer, runs in peers.items():
-                table.add_row(PEERS[peer].title, *(_rate(figures, run, what) for run in runs))
+                table.add_row(titles[peer], *(_rate(figures, run, what) for run in runs))
             yield table
         counts = "/".join(map(str, workers))
         rest = ("bytes a sample", f"ms to the first batch, {counts} workers", f"MB, {counts} workers")
         table = Table(FORMS[form], *rest, box=MARKDOWN)
         for peer, runs in peers.items():
             medians = (_medians(figures, runs, *each) for each in (("first", 1e3), ("memory", 1e-6)))
-            table.add_row(PEERS[peer].title, f"{sizes[peer, form]:,.0f}", *medians)
+            table.add_row(titles[peer], f"{sizes[peer, runs[0].form]:,.0f}", *medians)
         yield table
 
 

@@ -3,8 +3,8 @@
 import click
 from rich.console import Console
 
-from tests.benchmarks import listing, loader, methods, segmentation, step, store, superpixels
 from tests.benchmarks.race import measure as race
+from tests.benchmarks import listing, loader, methods, segmentation, step, store, sums, superpixels
 
 BENCHMARKS = {
     "superpixels": superpixels.measure,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "segmentation": segmentation.measure,
     "step": step.measure,
     "methods": methods.measure,
+    "sums": sums.measure,
 }
 RACE = {"race": race.measure}  # installs other loaders and takes as long as all others: only by its name
 

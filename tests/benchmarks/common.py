@@ -16,15 +16,16 @@ import torch
 from lgcoamix.mixing import MIXERS, AttentiveCutMix, Mixer
 from preprocess.images import decode, fit
 
-_REAL = Path(os.environ.get("LGCOAMIX_REAL_DATA", "../shared/data")) / "flowers17.tar"
+REAL = Path(os.environ.get("LGCOAMIX_REAL_DATA", "../shared/data"))
+_FLOWERS = REAL / "flowers17.tar"
 
 
 def photographs(count: int, size: int) -> np.ndarray:
     """The first photographs of flowers17, squashed: (count, size, size, 3) uint8 array."""
-    if not _REAL.is_file():
-        raise SystemExit(f"the benchmarks need {_REAL}; set LGCOAMIX_REAL_DATA to its folder")
+    if not _FLOWERS.is_file():
+        raise SystemExit(f"the benchmarks need {_FLOWERS}; set LGCOAMIX_REAL_DATA to its folder")
     images = []
-    with tarfile.open(_REAL) as tar:
+    with tarfile.open(_FLOWERS) as tar:
         for member in tar:
             if member.name.endswith(".jpg") and len(images) < count:
                 images.append(fit(decode(tar.extractfile(member).read()), size))

@@ -117,7 +117,7 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
         """
         draws = self.draw(indices)
         images, ids = self.shown(draws)
-        samples, maps = torch.from_numpy(draws.samples), None if ids is None else torch.from_numpy(np.stack(ids))
+        samples, maps = torch.from_numpy(draws.samples), None if ids is None else torch.from_numpy(np.asarray(ids))
         return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), self.labels[samples], maps, self.count, samples)
 
     def draw(self, indices: Sequence[Index]) -> Draws:
@@ -147,7 +147,7 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
         """K_half, the static bound on the ids; 0 without maps."""
         return self.store.region_count if self.with_maps else 0
 
-    def shown(self, draws: Draws) -> tuple[np.ndarray, list[np.ndarray] | None]:
+    def shown(self, draws: Draws) -> tuple[np.ndarray, Sequence[np.ndarray] | None]:
         """Read images and maps, crop both to the windows, and augment: (B, H, W, 3) uint8 array, (H, W) ids or None."""
         images = self.store.images(self.split, draws.samples)
         ids = self.read_maps(draws) if self.with_maps else None
@@ -157,8 +157,8 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
         return self.augmented(images, ids, draws)
 
     def augmented(
-        self, images: np.ndarray, ids: list[np.ndarray] | None, draws: Draws
-    ) -> tuple[np.ndarray, list[np.ndarray] | None]:
+        self, images: np.ndarray, ids: Sequence[np.ndarray] | None, draws: Draws
+    ) -> tuple[np.ndarray, Sequence[np.ndarray] | None]:
         """Augment crops and their maps, if the data set does."""
         if self.augment is None:
             return images, ids
@@ -175,16 +175,21 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
 
     def show(
         self, images: Sequence[np.ndarray], ids: Sequence[np.ndarray] | None, windows: Windows
-    ) -> tuple[np.ndarray, list[np.ndarray] | None]:
-        """Crop stored images and maps to the windows: (B, H, W, 3) uint8 array, and (H, W) ids."""
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Crop stored images and maps to the windows: (B, H, W, 3) uint8 array, and (B, H, W) ids."""
         # Imported here: the resident loader works without OpenCV.
         from lgcoamix.data.transforms import show_map, show_window
 
         size = self.view.size
-        shown = np.stack([show_window(image, windows[i], size) for i, image in enumerate(images)])
+        shown = np.empty((len(images), size, size, 3), np.uint8)
+        for i, image in enumerate(images):
+            show_window(image, windows[i], size, shown[i])
         if ids is None:
             return shown, None
-        return shown, [show_map(own, windows[i], size, self.store.sentinel) for i, own in enumerate(ids)]
+        maps = np.empty((len(images), size, size), self.store.map_dtype)
+        for i, own in enumerate(ids):
+            show_map(own, windows[i], size, self.store.sentinel, maps[i])
+        return shown, maps
 
 
 def _check_view(view: object, store: Store) -> None:

@@ -194,8 +194,8 @@ def _decode(codes: Sequence[bytes], uniform: bool) -> np.ndarray | list[np.ndarr
 
 
 def _augment(
-    dataset: SuperpixelDataset, images: Sequence[np.ndarray], ids: list[np.ndarray] | None, draws: Draws
-) -> tuple[np.ndarray, list[np.ndarray] | None]:
+    dataset: SuperpixelDataset, images: Sequence[np.ndarray], ids: Sequence[np.ndarray] | None, draws: Draws
+) -> tuple[np.ndarray, Sequence[np.ndarray] | None]:
     windows = dataset.view.windows([image.shape[:2] for image in images], draws.uniforms)
     return dataset.augmented(*dataset.show(images, ids, windows), draws)
 

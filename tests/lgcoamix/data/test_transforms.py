@@ -266,3 +266,18 @@ def test_without_opencv_torch_gives_the_same_pixels(monkeypatch):
             assert ours.dtype == theirs.dtype
             np.testing.assert_array_equal(ours, theirs)
             assert theirs.flags.c_contiguous
+
+
+@pytest.mark.parametrize("library", ["OpenCV", "torch"])
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("side", [6, 9], ids=["cropped", "resized"])
+@pytest.mark.filterwarnings("ignore:OpenCV")
+def test_a_crop_is_written_into_its_place_in_the_batch(monkeypatch, library, flip, side):
+    if library == "torch":
+        monkeypatch.setattr(transforms, "cv2", None)
+    image, ids = np.full((12, 12, 3), 7, np.uint8), np.full((12, 12), 300, np.uint16)
+    images, maps = np.zeros((3, 6, 6, 3), np.uint8), np.zeros((3, 6, 6), np.uint16)
+    window = (1, 2, side, side, flip)
+    assert show_window(image, window, 6, images[1]).base is images
+    assert show_map(ids, window, 6, 65535, maps[1]).base is maps
+    assert [np.unique(part).tolist() for part in (*images, *maps)] == [[0], [7], [0], [0], [300], [0]]

@@ -28,6 +28,7 @@ MODULES = {
     "tensorboard": ("tensorboard", "train"),
     "urllib3": ("urllib3", "preprocess"),
     "wandb": ("wandb", "wandb"),
+    "zlib_ng": ("zlib-ng", "preprocess", "train"),
 }
 # What the package itself brings, and what comes with that.
 BASE = {

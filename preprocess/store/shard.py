@@ -1,6 +1,5 @@
 """Read one shard of a store: its form is checked when it is opened, and every sample when it is read."""
 
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from preprocess.errors import ImageError, StoreError
 from preprocess.images import decode_stored
 from preprocess.schema import parse_json
-from preprocess.store.format import IMAGES, TILE, image_checksum, listing_checksum, map_checksum
+from preprocess.store.format import IMAGES, TILE, image_checksum, inflate, listing_checksum, map_checksum
 from preprocess.store.links import Shape, dataset_in, group_in, names_in, open_hdf5, read_in
 from preprocess.store.schema import MOST_PIXELS, check_failures, check_key
 from preprocess.suspicious import KINDS
@@ -282,7 +281,7 @@ class Shard:
         for top in range(0, height, high):
             for left in range(0, width, wide):
                 skipped, packed = self.data.id.read_direct_chunk((row, top, left))
-                unpacked = packed if skipped else zlib.decompressobj().decompress(packed, size + 1)
+                unpacked = packed if skipped else inflate(packed, size)
                 if len(unpacked) != size:
                     raise ValueError
                 tile = np.frombuffer(unpacked, ids.dtype).reshape(high, wide)

@@ -1,6 +1,6 @@
 """The streaming data set: image, superpixel map and label of a sample, read together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -19,6 +19,7 @@ from lgcoamix.ops.seeding import uniforms
 from preprocess.store import Store
 
 Index = int | tuple[int, int]
+Placed = tuple[int, np.ndarray]  # place in the batch, and an image or map
 
 
 @dataclass(frozen=True)
@@ -149,11 +150,13 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
 
     def shown(self, draws: Draws) -> tuple[np.ndarray, Sequence[np.ndarray] | None]:
         """Read images and maps, crop both to the windows, and augment: (B, H, W, 3) uint8 array, (H, W) ids or None."""
-        images = self.store.images(self.split, draws.samples)
-        ids = self.read_maps(draws) if self.with_maps else None
-        if self.view is not None:
-            windows = self.view.windows([image.shape[:2] for image in images], draws.uniforms)
-            images, ids = self.show(images, ids, windows)
+        if self.view is None:
+            images = self.store.images(self.split, draws.samples)
+            ids = self.read_maps(draws) if self.with_maps else None
+        else:
+            windows = self.view.windows(self.store.sizes(self.split, draws.samples), draws.uniforms)
+            maps = self.each_map(draws) if self.with_maps else None
+            images, ids = self.show(self.store.each_image(self.split, draws.samples), maps, windows)
         return self.augmented(images, ids, draws)
 
     def augmented(
@@ -166,29 +169,38 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
 
     def read_maps(self, draws: Draws) -> list[np.ndarray]:
         """Read the map of each sample at its scale: (H, W) ids."""
-        dtype, out = self.store.map_dtype, {}
-        for scale in np.unique(draws.scales):
-            rows = np.flatnonzero(draws.scales == scale)
-            maps = self.store.maps(self.split, self.store.scales[scale].segments, draws.samples[rows])
-            out.update((row, ids.astype(dtype, copy=False)) for row, ids in zip(rows.tolist(), maps, strict=True))
-        return [out[row] for row in range(len(draws.samples))]
+        found = {place: ids.copy() for place, ids in self.each_map(draws)}
+        return [found[place] for place in range(len(draws.samples))]
+
+    def each_map(self, draws: Draws) -> Iterator[Placed]:
+        """Read the maps one by one, scale by scale: place in the batch, and (H, W) ids, read-only."""
+        dtype = self.store.map_dtype
+        for scale in np.unique(draws.scales).tolist():
+            places = np.flatnonzero(draws.scales == scale)
+            maps = self.store.each_map(self.split, self.store.scales[scale].segments, draws.samples[places])
+            yield from ((int(places[number]), ids.astype(dtype, copy=False)) for number, ids in maps)
 
     def show(
-        self, images: Sequence[np.ndarray], ids: Sequence[np.ndarray] | None, windows: Windows
+        self, images: Iterable[Placed], ids: Iterable[Placed] | None, windows: Windows
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Crop stored images and maps to the windows: (B, H, W, 3) uint8 array, and (B, H, W) ids."""
+        """Crop stored images and maps to the windows, each as it comes, with its place in the batch.
+
+        Returns
+        -------
+        (B, H, W, 3) uint8 array, and (B, H, W) ids or None.
+        """
         # Imported here: the resident loader works without OpenCV.
         from lgcoamix.data.transforms import show_map, show_window
 
-        size = self.view.size
-        shown = np.empty((len(images), size, size, 3), np.uint8)
-        for i, image in enumerate(images):
-            show_window(image, windows[i], size, shown[i])
+        size, chosen = self.view.size, list(windows)
+        shown = np.empty((len(chosen), size, size, 3), np.uint8)
+        for place, image in images:
+            show_window(image, chosen[place], size, shown[place])
         if ids is None:
             return shown, None
-        maps = np.empty((len(images), size, size), self.store.map_dtype)
-        for i, own in enumerate(ids):
-            show_map(own, windows[i], size, self.store.sentinel, maps[i])
+        maps, sentinel = np.empty((len(chosen), size, size), self.store.map_dtype), self.store.sentinel
+        for place, own in ids:
+            show_map(own, chosen[place], size, sentinel, maps[place])
         return shown, maps
 
 

@@ -91,12 +91,12 @@ class LiveDataset(SuperpixelDataset):
 
     def shown(self, draws: Draws) -> tuple[np.ndarray, list[np.ndarray]]:
         """Read and crop images, and segment each crop."""
-        images = self.store.images(self.split, draws.samples)
-        sizes = [image.shape[:2] for image in images]
-        windows = [(0, 0, *size, False) for size in sizes]
-        if self.view is not None:
-            windows = self.view.windows(sizes, draws.uniforms)
-            images, _ = self.show(images, None, windows)
+        sizes = self.store.sizes(self.split, draws.samples).tolist()
+        if self.view is None:
+            images, windows = self.store.images(self.split, draws.samples), [(0, 0, *size, False) for size in sizes]
+        else:
+            windows = list(self.view.windows(sizes, draws.uniforms))
+            images, _ = self.show(self.store.each_image(self.split, draws.samples), None, windows)
         segments = [self.store.scales[scale].segments for scale in draws.scales]
         if self.augment is None:
             return images, [self._segment(images[i], sizes[i], windows[i], segments[i]) for i in range(len(images))]

@@ -1,6 +1,6 @@
 """Crops: which part of a stored image is shown, and whether it is mirrored. Both loaders use these draws."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,10 @@ class Windows:
         """Return top, left, height, width and flip of one sample."""
         numbers = (int(values[index]) for values in (self.top, self.left, self.height, self.width))
         return *numbers, bool(self.flip[index])
+
+    def __iter__(self) -> Iterator[tuple[int, int, int, int, bool]]:
+        parts = (self.top, self.left, self.height, self.width, self.flip)
+        return zip(*(values.tolist() for values in parts), strict=True)
 
 
 @dataclass(frozen=True)

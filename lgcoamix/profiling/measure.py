@@ -197,7 +197,8 @@ def _augment(
     dataset: SuperpixelDataset, images: Sequence[np.ndarray], ids: Sequence[np.ndarray] | None, draws: Draws
 ) -> tuple[np.ndarray, Sequence[np.ndarray] | None]:
     windows = dataset.view.windows([image.shape[:2] for image in images], draws.uniforms)
-    return dataset.augmented(*dataset.show(images, ids, windows), draws)
+    shown, maps = dataset.show(enumerate(images), None if ids is None else enumerate(ids), windows)
+    return dataset.augmented(shown, maps, draws)
 
 
 def _time_transfer(batch: Batch, device: torch.device) -> float:

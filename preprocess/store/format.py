@@ -112,7 +112,7 @@ def check_file(path: Path, kind: str) -> tuple[int, str]:
     return size, found
 
 
-def image_checksum(stored: bytes | memoryview, label: int, key: bytes) -> int:
+def image_checksum(stored: bytes | memoryview | np.ndarray, label: int, key: bytes) -> int:
     """CRC-32 of an image's stored bytes (raw pixels or encoded file), label and key."""
     return zlib.crc32(key, zlib.crc32(int(label).to_bytes(4, "little", signed=True), zlib.crc32(stored)))
 
@@ -133,11 +133,11 @@ def padded_boxes(boxes: Sequence[np.ndarray]) -> np.ndarray:
     return padded
 
 
-def map_checksum(stored: bytes | memoryview) -> int:
+def map_checksum(stored: bytes | memoryview | np.ndarray) -> int:
     """CRC-32 of the ids of one map."""
     return zlib.crc32(stored)
 
 
-def inflate(packed: bytes, size: int) -> bytes:
+def inflate(packed: bytes | np.ndarray, size: int) -> bytes:
     """Unpack the ids of a map or tile, but never more than a byte above ``size``, whatever somebody else has packed."""
     return zlib.decompressobj().decompress(packed, size + 1)

@@ -16,6 +16,7 @@ from preprocess.store.format import IMAGES, kind_of, padded_boxes
 from preprocess.store.index import packed_index, read_index, records_of
 from preprocess.store.layout import Split, SuperpixelSet, lay_out, read_set
 from preprocess.store.links import open_hdf5
+from preprocess.store.openfile import OpenFile, Stamp
 from preprocess.store.place import real_index, shard_path
 from preprocess.store.shard import VERIFY, Shard, form_of
 from preprocess.superpixels.scales import Scale
@@ -26,7 +27,8 @@ except ImportError:  # Windows
     resource = None
 
 _PIXELS_AT_ONCE, _BOXES_AT_ONCE = 1 << 26, 1 << 28
-_MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each; enough to keep all shards of CUB open
+_MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each
+_MOST_ROWS = 1 << 23  # of shards whose samples can be read: what is known of each takes 20 to 60 bytes
 _inherited: list[object] = []  # files of a parent process, referenced so that this process never closes them
 
 Numbers = Sequence[int] | np.ndarray  # of samples: int64, if an array
@@ -36,8 +38,8 @@ class Store:
     """A store of images, labels and superpixel maps.
 
     Opening it reads only the index. Columns that a later build adds to the disk are not visible in an open store.
-    Shards open on first use, at most 256 at a time, once per process. A store can be pickled, forked and sent to
-    workers.
+    Shards open on first use, once per process. Where their samples lie is kept until :meth:`close`; of their files at
+    most 256 are open at a time. A store can be pickled, forked and sent to workers.
 
     Parameters
     ----------
@@ -207,11 +209,34 @@ class Store:
         StoreError : an image does not match its checksum.
         """
         out = np.empty((len(indices), self.size, self.size, 3), np.uint8) if self.uniform else [None] * len(indices)
-        return self._fill(out, split, IMAGES, indices, Shard.read_image)
+        for place, image in self.each_image(split, indices):
+            out[place] = image
+        return out
+
+    def each_image(self, split: str, indices: Numbers) -> Iterator[tuple[int, np.ndarray]]:
+        """Read images one by one, shard by shard: faster than :meth:`images` for who needs each only once.
+
+        Yields
+        ------
+        Position in ``indices``, and (H, W, 3) uint8 array, whose pixels the next image may replace.
+        """
+        raw = self.document["images"]["codec"] == "raw"
+        out = np.empty((self.size, self.size, 3), np.uint8) if raw else None
+        return self._each(split, IMAGES, indices, lambda shard, row: shard.read_image(row, out))
 
     def codes(self, split: str, indices: Numbers) -> list[bytes]:
         """Read the image files of a store whose images are encoded, without decoding them."""
-        return self._fill([b""] * len(indices), split, IMAGES, indices, Shard.read_code)
+        found = dict(self._each(split, IMAGES, indices, Shard.read_code))
+        return [found[place] for place in range(len(indices))]
+
+    def sizes(self, split: str, indices: Numbers) -> np.ndarray:
+        """Heights and widths of images, without reading them: (n, 2) integer array."""
+        if self.uniform:
+            return np.full((len(indices), 2), self.size)
+        out = np.empty((len(indices), 2), np.int64)
+        for place, size in self._each(split, IMAGES, indices, lambda shard, row: shard.sizes[row]):
+            out[place] = size
+        return out
 
     def maps(self, split: str, segments: int, indices: Numbers) -> np.ndarray | list[np.ndarray]:
         """Read the superpixel maps of one segment count.
@@ -226,6 +251,10 @@ class Store:
         """
         return self.column_maps(split, self._column(split, segments), indices)
 
+    def each_map(self, split: str, segments: int, indices: Numbers) -> Iterator[tuple[int, np.ndarray]]:
+        """Read the maps of one segment count one by one: position in ``indices``, and (H, W) ids, read-only."""
+        return self._each(split, self._column(split, segments), indices, Shard.read_map)
+
     def column_maps(self, split: str, column: str, indices: Numbers) -> np.ndarray | list[np.ndarray]:
         """Read maps from any column by name, for example ``slic-c10-36``; otherwise like :meth:`maps`."""
         if self.uniform:
@@ -233,7 +262,9 @@ class Store:
             out = np.empty((len(indices), self.size, self.size), dtype)
         else:
             out = [None] * len(indices)
-        return self._fill(out, split, column, indices, Shard.read_map)
+        for place, ids in self._each(split, column, indices, Shard.read_map):
+            out[place] = ids if self.uniform else ids.copy()
+        return out
 
     def labels(self, split: str) -> np.ndarray:
         """All labels of a split: (n,) int64 array."""
@@ -252,7 +283,8 @@ class Store:
 
     def check_sizes(self, split: str, column: str, number: int) -> None:
         """Refuse a shard of maps of other sizes than their images, from which windows are chosen."""
-        images, maps = (self.open_shard(split, each, number) for each in (IMAGES, column))
+        with self._lock:
+            images, maps = (self._samples(split, each, number) for each in (IMAGES, column))
         if not np.array_equal(images.sizes, maps.sizes):
             raise StoreError(f"sizes of {maps.where}: expected those of the images, in {images.where}; {VERIFY}")
 
@@ -302,6 +334,11 @@ class Store:
         with self._lock:
             while self._shards:
                 self._shards.popitem()[1].close()
+            while self._files:
+                self._files.popitem()[0].close()
+            self._known.clear()
+            self._rows = 0
+            self._packed.close()
             if self._pack is not None:
                 self._pack.close()
                 self._pack = None
@@ -316,7 +353,11 @@ class Store:
 
     def _forget_shards(self) -> None:
         self._shards: OrderedDict[tuple[str, str, int], Shard] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, int], tuple[Shard, Stamp]] = OrderedDict()
+        self._rows = 0  # of the known shards
+        self._files: OrderedDict[OpenFile, None] = OrderedDict()
         self._pack: h5py.File | None = None
+        self._packed = OpenFile(self.path)
         self._lock = threading.RLock()
         self._pid = os.getpid()
 
@@ -341,21 +382,22 @@ class Store:
             raise StoreError(f"split {split!r} of {self.path} has no maps {column}; build them for this split too")
         return column
 
-    def _fill(
-        self, out: Any, split: str, column: str, indices: Numbers, read: Callable[[Shard, int], np.ndarray]
-    ) -> Any:
-        """Read samples into their positions in the batch, shard by shard."""
+    def _each(
+        self, split: str, column: str, indices: Numbers, read: Callable[[Shard, int], Any]
+    ) -> Iterator[tuple[int, Any]]:
+        """Read samples shard by shard: position in ``indices``, and what was read."""
         layout = self._layout(split)
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(layout)):
             raise IndexError(f"expected sample numbers of {split} from 0 to {len(layout) - 1}, got {wanted.tolist()}")
         numbers, rows = layout.find(wanted)
-        with self._lock:
-            for number in np.unique(numbers).tolist() if column != IMAGES and not self.uniform else ():
-                self.check_sizes(split, column, number)
-            for place in np.lexsort((rows, numbers)).tolist():
-                out[place] = read(self.open_shard(split, column, int(numbers[place])), int(rows[place]))
-        return out
+        for number in np.unique(numbers).tolist() if column != IMAGES and not self.uniform else ():
+            self.check_sizes(split, column, number)
+        order = np.lexsort((rows, numbers))
+        for place, number, row in zip(*(part.tolist() for part in (order, numbers[order], rows[order])), strict=True):
+            with self._lock:
+                found = read(self._samples(split, column, number), row)
+            yield place, found
 
     def _shards_of(self, split: str, column: str = IMAGES) -> Iterator[Shard]:
         with self._lock:
@@ -370,10 +412,8 @@ class Store:
         return stored[layout.starts[layout.places[:, 0]] + layout.places[:, 1]]
 
     def open_shard(self, split: str, column: str, number: int) -> Shard:
-        """Open a shard of a column; reuses an open one."""
-        if self._pid != os.getpid():
-            _inherited.append((self._shards, self._pack))
-            self._forget_shards()
+        """Open a shard of a column, with all that it lists; reuses an open one."""
+        self._leave_parent()
         place = split, column, number
         shard = self._shards.pop(place, None)
         if shard is None:
@@ -383,6 +423,39 @@ class Store:
         self._shards[place] = shard
         return shard
 
+    def _samples(self, split: str, column: str, number: int) -> Shard:
+        """A shard that is open for its samples alone, which takes no HDF5 but once."""
+        self._leave_parent()
+        place = split, column, number
+        shard, stamp = self._known.pop(place, (None, None))
+        if shard is not None and self._open_file(shard.file) != stamp:  # another file has its name now
+            self._rows, shard = self._rows - len(shard), None
+        if shard is None:
+            shard = self._open(*place)
+            shard.release()
+            stamp = self._open_file(shard.file)
+            self._rows += len(shard)
+            while self._known and self._rows > _MOST_ROWS:
+                self._rows -= len(self._known.popitem(last=False)[1][0])
+        self._known[place] = shard, stamp
+        return shard
+
+    def _open_file(self, file: OpenFile) -> Stamp:
+        """Open a file unless it is open, and close those that were not read for the longest time."""
+        if not file.is_open:
+            while len(self._files) >= _open_shards():
+                self._files.popitem(last=False)[0].close()
+            file.open()
+        self._files[file] = None
+        self._files.move_to_end(file)
+        return file.open()
+
+    def _leave_parent(self) -> None:
+        """Forget what is open in the process of which this one is a fork."""
+        if self._pid != os.getpid():
+            _inherited.append((self._shards, self._known, self._pack))
+            self._forget_shards()
+
     def _open(self, split: str, column: str, number: int) -> Shard:
         relative = self.splits[split].paths[column][number]
         form = form_of(self.document, split, column, number)
@@ -390,7 +463,7 @@ class Store:
             return Shard.open(shard_path(self.home, relative), form)
         if self._pack is None:
             self._pack = open_hdf5(self.path)
-        return Shard.within(self._pack, relative, self.path, form)
+        return Shard.within(self._pack, relative, self._packed, form)
 
 
 def _open_shards() -> int:

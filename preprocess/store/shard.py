@@ -1,5 +1,6 @@
 """Read one shard of a store: its form is checked when it is opened, and every sample when it is read."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from preprocess.errors import ImageError, StoreError
 from preprocess.images import decode_stored
 from preprocess.schema import parse_json
 from preprocess.store.format import IMAGES, TILE, image_checksum, inflate, listing_checksum, map_checksum
-from preprocess.store.links import Shape, dataset_in, group_in, names_in, open_hdf5, read_in
+from preprocess.store.links import Shape, chunks_in, dataset_in, group_in, names_in, open_hdf5, piece_in, read_in
+from preprocess.store.openfile import OpenFile
 from preprocess.store.schema import MOST_PIXELS, check_failures, check_key
 from preprocess.suspicious import KINDS
 
@@ -67,11 +69,12 @@ def form_of(document: dict, split: str, column: str, number: int) -> Form:
 class Shard:
     """One open shard: an HDF5 file, or a group of a packed store, with its name in messages.
 
-    Small datasets are read at once; images and maps are read on demand.
+    Small datasets are read at once, and so are the places of images and maps in the file: these are read on demand
+    without HDF5, which takes three times as long, and half a megabyte for each open file. So their checksums are ours.
     """
 
-    def __init__(self, group: h5py.Group, where: str, form: Form) -> None:
-        self.where, self.form = where, form
+    def __init__(self, group: h5py.Group, file: OpenFile, where: str, form: Form) -> None:
+        self.file, self.where, self.form = file, where, form
         self._listed = False
         self.group: h5py.Group | None = group
         self.names = names_in(group, _MOST_NAMES)
@@ -81,7 +84,6 @@ class Shard:
         self.checksums = self._array("checksums", (form.rows,))
         rows = len(self.checksums)
         self.sizes: np.ndarray | None = self._array("sizes", (rows, 2)) if form.varied else None
-        self.offsets: np.ndarray | None = None
         self.regions: np.ndarray | None = None
         self._labels: np.ndarray | None = None
         # Read at once: HDF5 takes 40 us per element read alone.
@@ -91,7 +93,8 @@ class Shard:
         else:
             self._labels, self._keys = self._array("labels", (rows,)), self._array("keys", (rows,))
         self._check_numbers()
-        self.data: h5py.Dataset | None = self._pixels(rows)
+        # First bytes, and numbers of bytes, of all samples, or of all tiles of all maps.
+        self._starts, self._sizes, self._skips = self._places(rows)
 
     def _array(self, name: str, shape: Shape) -> np.ndarray:
         """Check and read a small data set."""
@@ -108,20 +111,25 @@ class Shard:
         if self._labels is not None and self._labels.min(initial=0) < 0:
             raise ValueError(f"labels: expected numbers of classes, got {self._labels.min()}")
 
-    def _pixels(self, rows: int) -> h5py.Dataset:
-        """Check the data set of the pixels, without reading it."""
+    def _places(self, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Check the data set of the pixels, without reading it, and find each sample: see :func:`chunks_in`."""
         side, form = self.form.size, self.form
         if form.codec == "raw":
-            return dataset_in(self.group, "images", "uint8", (rows, side, side, 3), (1, side, side, 3))
+            starts, sizes, _ = chunks_in(
+                dataset_in(self.group, "images", "uint8", (rows, side, side, 3), (1, side, side, 3))
+            )
+            return starts.ravel(), sizes.ravel(), None
         if form.codec is not None:
             codes = dataset_in(self.group, "codes", "uint8", (None,))
-            self.offsets = self._array("offsets", (rows + 1,))
-            if self.offsets[0] != 0 or self.offsets[-1] != len(codes) or (np.diff(self.offsets) < 0).any():
+            offsets = self._array("offsets", (rows + 1,))
+            if offsets[0] != 0 or offsets[-1] != len(codes) or (np.diff(offsets) < 0).any():
                 raise ValueError(f"offsets: expected a rising series from 0 to {len(codes)}")
-            return codes
+            return piece_in(codes) + offsets[:-1], np.diff(offsets), None
         shape = (side, side) if self.sizes is None else tuple(self.sizes.max(axis=0, initial=1).tolist())
-        tile = shape if self.sizes is None else tuple(min(length, TILE) for length in shape)
-        return dataset_in(self.group, "maps", form.dtype, (rows, *shape), (1, *tile) if rows else None, rows > 0)
+        self._tile = shape if self.sizes is None else tuple(min(length, TILE) for length in shape)
+        chunk = (1, *self._tile) if rows else None
+        maps = dataset_in(self.group, "maps", form.dtype, (rows, *shape), chunk, rows > 0)
+        return chunks_in(maps) if rows else (np.empty(0, np.int64),) * 3
 
     @classmethod
     def open(cls, path: Path, form: Form) -> "Shard":
@@ -134,31 +142,46 @@ class Shard:
         file = None
         try:
             file = open_hdf5(path)
-            return cls(file, f"{path}", form)
+            return cls(file, OpenFile(path), f"{path}", form)
         except Exception as error:  # h5py raises OSError, RuntimeError, KeyError, TypeError, ... on damaged files
             if file is not None:
                 file.close()
             raise StoreError(f"shard {path} cannot be read ({error}); {VERIFY}") from None
 
     @classmethod
-    def within(cls, pack: h5py.File, relative: str, path: Path, form: Form) -> "Shard":
-        """Open a shard of a packed store."""
+    def within(cls, pack: h5py.File, relative: str, file: OpenFile, form: Form) -> "Shard":
+        """Open a shard of a packed store.
+
+        Parameters
+        ----------
+        pack, file : the store, twice: with HDF5, and for its samples.
+
+        Raises
+        ------
+        StoreError : damaged, or not of this form.
+        """
+        where = f"{relative} in {file.path}"
         try:
             group = pack
             for name in relative.split("/"):
                 group = group_in(group, name)
-            return cls(group, f"{relative} in {path}", form)
+            return cls(group, file, where, form)
         except Exception as error:
-            raise StoreError(f"{relative} in {path} cannot be read ({error}); {VERIFY}") from None
+            raise StoreError(f"{where} cannot be read ({error}); {VERIFY}") from None
 
     def __len__(self) -> int:
         return len(self.checksums)
 
-    def close(self) -> None:
-        """Close the shard's file; a packed store stays open."""
+    def release(self) -> None:
+        """Close HDF5's file, unless it is a packed store; samples can still be read, but nothing that is listed."""
         if isinstance(self.group, h5py.File):
             self.group.close()
-        self.group = self.data = None
+        self.group = None
+
+    def close(self) -> None:
+        """Close the shard's file; a packed store stays open for HDF5."""
+        self.release()
+        self.file.close()
 
     @property
     def labels(self) -> np.ndarray:
@@ -224,26 +247,32 @@ class Shard:
             _ = self.keys, self.boxes, self.suspicious
             self.failed()
 
-    def read_image(self, row: int) -> np.ndarray:
-        """Read and check one image: (H, W, 3) uint8."""
-        if self.offsets is not None:
+    def read_image(self, row: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Read and check one image: (H, W, 3) uint8.
+
+        Parameters
+        ----------
+        out : array for the pixels, if they are raw; None makes one.
+        """
+        if self.form.codec != "raw":
             size = (self.form.size, self.form.size) if self.sizes is None else tuple(self.sizes[row].tolist())
             try:
                 return decode_stored(self.read_code(row), self.form.codec, size)
             except ImageError as error:
                 raise StoreError(f"{self._name(row)} cannot be decoded ({error}); {VERIFY}") from None
-        pixels = self._read(row, row)
-        self._check_image(row, memoryview(pixels).cast("B"))
+        pixels = np.empty((self.form.size, self.form.size, 3), np.uint8) if out is None else out
+        self._read(row, self._starts[row], self._sizes[row], pixels)
+        self._check_image(row, pixels)
         return pixels
 
     def read_map(self, row: int) -> np.ndarray:
-        """Read and check one map: (H, W)."""
-        size = self.data.shape[1:] if self.sizes is None else self.sizes[row].tolist()
+        """Read and check one map: (H, W), read-only."""
+        size = (self.form.size, self.form.size) if self.sizes is None else tuple(self.sizes[row].tolist())
         try:
-            ids = self._unpacked(row, *size)
+            ids = self._unpacked(row, size)
         except Exception:
             raise StoreError(self._damaged(row)) from None
-        if map_checksum(memoryview(ids).cast("B")) != self.checksums[row]:
+        if map_checksum(ids) != self.checksums[row]:
             raise StoreError(self._damaged(row))
         # An id above the bound would be an index out of range on the GPU.
         found, stated, most = int(ids.max()) + 1, int(self.regions[row]), self.form.regions
@@ -254,39 +283,48 @@ class Shard:
 
     def read_code(self, row: int) -> bytes:
         """Read and check the encoded file of one image."""
-        code = self._read(row, slice(self.offsets[row], self.offsets[row + 1])).tobytes()
+        code = np.empty(self._sizes[row], np.uint8)
+        self._read(row, self._starts[row], self._sizes[row], code)
         self._check_image(row, code)
-        return code
+        return code.tobytes()
 
     def check_row(self, row: int) -> None:
         """Read one sample, image or map, and compare it with its checksum."""
-        if self.offsets is not None:
-            self.read_code(row)
-        elif self.regions is not None:
+        if self.form.codec is None:
             self.read_map(row)
-        else:
+        elif self.form.codec == "raw":
             self.read_image(row)
+        else:
+            self.read_code(row)
 
-    def _read(self, row: int, window: int | slice) -> np.ndarray:
+    def _read(self, row: int, start: int, size: int, out: np.ndarray) -> None:
         try:
-            return self.data[window]
+            if size != out.nbytes:
+                raise ValueError
+            self.file.read(out, start)
         except Exception:
             raise StoreError(self._damaged(row)) from None
 
-    def _unpacked(self, row: int, height: int, width: int) -> np.ndarray:
+    def _unpacked(self, row: int, size: tuple[int, int]) -> np.ndarray:
         """Unpack the tiles of a map here: HDF5 would unpack a chunk to any size."""
-        ids = np.empty((height, width), self.data.dtype)
-        _, high, wide = self.data.chunks
-        size = high * wide * ids.itemsize
+        (height, width), (high, wide) = size, self._tile
+        if size == self._tile:
+            return self._unpacked_tile((row, 0, 0))
+        ids = np.empty(size, self.form.dtype)
         for top in range(0, height, high):
             for left in range(0, width, wide):
-                skipped, packed = self.data.id.read_direct_chunk((row, top, left))
-                unpacked = packed if skipped else inflate(packed, size)
-                if len(unpacked) != size:
-                    raise ValueError
-                tile = np.frombuffer(unpacked, ids.dtype).reshape(high, wide)
+                tile = self._unpacked_tile((row, top // high, left // wide))
                 ids[top : top + high, left : left + wide] = tile[: height - top, : width - left]
         return ids
+
+    def _unpacked_tile(self, place: tuple[int, int, int]) -> np.ndarray:
+        packed = np.empty(self._sizes[place], np.uint8)
+        self.file.read(packed, self._starts[place])
+        size = math.prod(self._tile) * np.dtype(self.form.dtype).itemsize
+        unpacked = packed if self._skips[place] else inflate(packed, size)
+        if len(unpacked) != size:
+            raise ValueError
+        return np.frombuffer(unpacked, self.form.dtype).reshape(self._tile)
 
     def _check_listing(self) -> None:
         if self._listed:
@@ -301,7 +339,7 @@ class Shard:
             raise StoreError(f"labels or keys of {self.where} do not match their checksum; {VERIFY}")
         self._listed = True
 
-    def _check_image(self, row: int, stored: bytes | memoryview) -> None:
+    def _check_image(self, row: int, stored: np.ndarray) -> None:
         if image_checksum(stored, self._labels[row], self._keys[row]) != self.checksums[row]:
             raise StoreError(self._damaged(row))
 

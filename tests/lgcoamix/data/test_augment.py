@@ -313,9 +313,8 @@ def test_a_sample_is_a_function_of_seed_epoch_and_number(store):
     assert not torch.equal(batch.images, plain.__getitems__([(2, 30), (0, 4), (2, 4), (2, 17)]).images)
     draws, without = dataset.draw([(2, 30)]), plain.draw([(2, 30)])
     assert np.array_equal(draws.uniforms, without.uniforms)  # windows and scales are those of a plain run
-    image, ids = plain.show(
-        store.images("train", [30]), plain.read_maps(draws), plain.view.windows([(64, 64)], draws.uniforms)
-    )
+    windows = plain.view.windows([(64, 64)], draws.uniforms)
+    image, ids = plain.show(enumerate(store.images("train", [30])), enumerate(plain.read_maps(draws)), windows)
     found, moved = Augment.named("strong", 32)(image[0], ids[0], store.sentinel, int(draws.augment[0]))
     np.testing.assert_array_equal(batch.images[0].permute(1, 2, 0), found)
     np.testing.assert_array_equal(batch.maps[0], moved)

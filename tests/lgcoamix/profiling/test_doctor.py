@@ -23,7 +23,6 @@ import preprocess.store.shard
 from lgcoamix.cli.doctor import doctor
 from lgcoamix.profiling.advice import Measurements, Steps, recommend
 from preprocess.cli import main as preprocess_command
-from preprocess.store import Store
 from tests.conftest import Run
 
 SMALL = (
@@ -218,7 +217,7 @@ def test_raw_pixels_take_no_decoding_and_a_cpu_no_transfer(flowers_store, monkey
 
 
 def test_slow_cropping_is_found_and_the_resident_loader_does_without_it(flowers_store, clock):
-    clock.charge(Store, "images", lambda store, split, samples: 1 * len(samples))
+    clock.charge(preprocess.store.shard.Shard, "read_image", lambda *_: 1)
     clock.charge(lgcoamix.data.transforms, "show_window", lambda *_: 10)
     found = _figures("--shards", flowers_store)
     stages = {stage: found[stage] for stage in ("read_cold", "read", "decode", "augment", "transfer", "step")}

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from preprocess import images
 from preprocess.errors import ImageError
-from preprocess.images import FORMATS, decode, fit
+from preprocess.images import FORMATS, decode, decode_stored, encode_jpeg, fit
 from tests.conftest import ROOT
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -352,3 +353,61 @@ def test_a_kind_that_pillow_does_not_read_is_not_called_no_image():
     values = np.zeros((4, 4, 3), np.float32)
     with pytest.raises(ImageError, match=r"a TIFF that is damaged .* or of a kind that Pillow does not read"):
         decode(tiff(values, 2))
+
+
+def dark_and_bright(height: int, width: int) -> Image.Image:
+    pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    pixels[: height // 2] //= 8
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("quality", [1, 50, 85, 95, 100])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 8), (31, 64), (300, 17)])
+def test_our_own_jpegs_are_decoded_with_opencv_to_the_pixels_of_pillow(monkeypatch, quality, height, width):
+    code = encode_jpeg(dark_and_bright(height, width), quality)
+    expected = np.asarray(Image.open(io.BytesIO(code)))
+    images._own_decoder()
+    monkeypatch.setattr(images, "_decode", None)
+    np.testing.assert_array_equal(decode_stored(code, "jpeg", (height, width)), expected)
+
+
+OTHERS = {
+    "fewer colours": {"subsampling": 2},
+    "progressive": {"progressive": True, "subsampling": 0},
+    "its own tables": {"optimize": True, "subsampling": 0},
+    "turned": {"subsampling": 0, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x03\0\0\0\0\0\0"},
+    "a comment": {"subsampling": 0, "comment": b"x"},
+    "resolution": {"subsampling": 0, "dpi": (300, 300)},
+}
+
+
+@pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
+def test_jpegs_of_others_are_decoded_with_pillow(monkeypatch, options):
+    buffer = io.BytesIO()
+    dark_and_bright(24, 24).save(buffer, "JPEG", quality=95, **options)
+    images._own_decoder()
+    monkeypatch.setattr(cv2, "imdecode", None)
+    found = decode_stored(buffer.getvalue(), "jpeg", (24, 24))
+    np.testing.assert_array_equal(found, np.asarray(decode(buffer.getvalue())))
+
+
+def test_without_opencv_or_with_one_that_makes_other_pixels_pillow_decodes(monkeypatch):
+    code = encode_jpeg(dark_and_bright(24, 24), 95)
+    expected, imdecode = decode_stored(code, "jpeg", (24, 24)), cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *given: imdecode(*given) ^ 1)
+    assert images._own_decoder.__wrapped__() == (None, b"")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert images._own_decoder.__wrapped__() == (None, b"")
+    monkeypatch.setattr(images, "_own_decoder", lambda: (None, b""))
+    np.testing.assert_array_equal(decode_stored(code, "jpeg", (24, 24)), expected)
+
+
+@pytest.mark.parametrize("kept", [0, 30, 100, 622, 623, 700, -200])
+def test_a_jpeg_of_ours_that_was_cut_is_refused(kept):
+    with pytest.raises(ImageError):
+        decode_stored(encode_jpeg(dark_and_bright(24, 24), 95)[:kept], "jpeg", (24, 24))
+
+
+def test_a_jpeg_of_ours_of_another_size_is_refused():
+    with pytest.raises(ImageError, match="expected 24x16 pixels, got 24x24"):
+        decode_stored(encode_jpeg(dark_and_bright(24, 24), 95), "jpeg", (16, 24))

@@ -157,13 +157,13 @@ READERS = {"export": ("plain",), "duplicates": ("--exact",), "diff": ("small.h5"
 def test_large_images_are_not_held_together(own_store, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("preprocess.store.reader._PIXELS_AT_ONCE", 2 * 16 * 16)
-    batches, fill = [], Store._fill
+    batches, each = [], Store._each
 
-    def watched(store: Store, out: object, split: str, column: str, indices: object, read: object) -> object:
+    def watched(store: Store, split: str, column: str, indices: object, read: object) -> object:
         batches.append(len(indices))
-        return fill(store, out, split, column, indices, read)
+        return each(store, split, column, indices, read)
 
-    monkeypatch.setattr(Store, "_fill", watched)
+    monkeypatch.setattr(Store, "_each", watched)
     done = here(command, "small.h5", *READERS[command])
     assert done.exit_code == 0, done.output
     assert max(batches) == (1 if command == "show" else 2)

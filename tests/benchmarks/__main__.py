@@ -3,8 +3,8 @@
 import click
 from rich.console import Console
 
-from tests.benchmarks.race import measure as race
 from tests.benchmarks import listing, loader, methods, segmentation, step, store, sums, superpixels
+from tests.benchmarks.race import measure as race
 
 BENCHMARKS = {
     "superpixels": superpixels.measure,

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from lgcoamix.data.augment import Augment, as_augment
+from lgcoamix.data.handover import PIECES
 from lgcoamix.data.windows import DRAWS, View, Windows
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.inputs import whole_number
@@ -193,15 +194,18 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
         from lgcoamix.data.transforms import show_map, show_window
 
         size, chosen = self.view.size, list(windows)
-        shown = np.empty((len(chosen), size, size, 3), np.uint8)
+        forms = [((len(chosen), size, size, 3), np.dtype(np.uint8))]
+        if ids is not None:
+            forms.append(((len(chosen), size, size), self.store.map_dtype))
+        shown, *maps = PIECES.arrays(*forms)
         for place, image in images:
             show_window(image, chosen[place], size, shown[place])
         if ids is None:
             return shown, None
-        maps, sentinel = np.empty((len(chosen), size, size), self.store.map_dtype), self.store.sentinel
+        sentinel = self.store.sentinel
         for place, own in ids:
-            show_map(own, chosen[place], size, sentinel, maps[place])
-        return shown, maps
+            show_map(own, chosen[place], size, sentinel, maps[0][place])
+        return shown, maps[0]
 
 
 def _check_view(view: object, store: Store) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lgcoamix.data.epoch_batches import EpochBatches
+from lgcoamix.data.handover import PIECES
 from lgcoamix.errors import RunError
 from lgcoamix.ops.batch import Batch
 
@@ -45,7 +46,7 @@ def make_loader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_unchanged,
+        collate_fn=_handed_over if workers else _unchanged,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         worker_init_fn=_start_worker,
@@ -76,7 +77,9 @@ def worker_failures(remedy: str = "rerun with --workers 0") -> Iterator[None]:
         yield
     except (RuntimeError, OSError) as error:
         shared = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
-        if not (shared or re.search(r"DataLoader worker \(pid|unable to (write to file|open shared)", str(error))):
+        if not (
+            shared or re.search(r"DataLoader worker \(pid|unable to (write to file|(open|allocate) shared)", str(error))
+        ):
             raise
         reason = str(error).strip().splitlines()[-1].partition(". ")[0]
         raise RunError(
@@ -107,7 +110,12 @@ def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
+def _handed_over(batch: object) -> object:
+    return PIECES.hand_over(batch)
+
+
 def _start_worker(_: int) -> None:
+    PIECES.shared = True
     _leave_signals_to_the_parent()
     # A thread of the worker hands over batches. If /dev/shm is full, it drops one, for which the parent waits for ever.
     Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(1))

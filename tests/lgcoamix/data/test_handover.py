@@ -1,0 +1,127 @@
+"""Batches come from workers in shared memory that is used again, but never while anybody still looks at it."""
+
+import gc
+import pickle
+import shutil
+import subprocess
+import sys
+from multiprocessing.reduction import ForkingPickler
+
+import numpy as np
+import pytest
+import torch
+
+from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader
+from lgcoamix.data.handover import Handed, Pieces
+from lgcoamix.ops.batch import Batch
+from lgcoamix.settings.sections import DataSettings
+from tests.conftest import ROOT
+
+
+def made(pieces: Pieces, count: int = 4, value: int = 7) -> Batch:
+    """A batch as the data set makes it."""
+    images, maps = pieces.arrays(((count, 6, 6, 3), np.dtype(np.uint8)), ((count, 6, 6), np.dtype(np.uint16)))
+    images[...], maps[...] = value, 300 + value
+    images[0, 1, 2] = 1, 2, 3
+    tensors = torch.from_numpy(images).permute(0, 3, 1, 2), torch.arange(count), torch.from_numpy(maps)
+    return Batch(*tensors, 400, torch.arange(count) * 2)
+
+
+@pytest.fixture
+def pieces() -> Pieces:
+    """As in a worker."""
+    pieces = Pieces()
+    pieces.shared = True
+    return pieces
+
+
+def send(pieces: Pieces, batch: Batch) -> Batch:
+    return pickle.loads(ForkingPickler.dumps(pieces.hand_over(batch)))
+
+
+def equal(found: Batch, expected: Batch) -> bool:
+    pairs = [(getattr(found, name), getattr(expected, name)) for name in ("images", "maps", "labels", "samples")]
+    return found.count == expected.count and all(torch.equal(*pair) for pair in pairs)
+
+
+def test_a_batch_arrives_as_it_was(pieces):
+    batch = made(pieces)
+    assert isinstance(pieces.hand_over(batch), Handed)
+    found = send(pieces, made(pieces))
+    assert equal(found, made(Pieces()))
+    assert found.images.is_contiguous(memory_format=torch.channels_last)
+    assert found.maps.dtype == torch.uint16
+
+
+def test_memory_is_used_again_when_the_last_tensor_is_gone(pieces):
+    found = send(pieces, made(pieces))
+    part = found.images[1:2, 0]
+    del found
+    second = send(pieces, made(pieces, value=9))
+    assert (part == 7).all()
+    assert len(pieces._pieces) == 2
+    del part, second
+    gc.collect()
+    send(pieces, made(pieces))
+    send(pieces, made(pieces, count=2))
+    assert len(pieces._pieces) == 2
+
+
+def test_whoever_keeps_many_batches_gets_copies(pieces):
+    kept = [send(pieces, made(pieces, value=value)) for value in range(20)]
+    assert all(equal(batch, made(Pieces(), value=value)) for value, batch in enumerate(kept))
+    assert len(pieces._pieces) == 8
+
+
+def test_a_larger_batch_gets_larger_memory(pieces):
+    for count in (2, 5, 3, 9):
+        assert equal(send(pieces, made(pieces, count=count)), made(Pieces(), count=count))
+    assert len(pieces._pieces) == 1
+
+
+def test_a_batch_of_other_memory_is_pickled_as_it_is_and_leaves_the_piece_free(pieces):
+    made(pieces)  # whose crops an augmentation replaced
+    batch = made(Pieces())
+    assert pieces.hand_over(batch) is batch
+    send(pieces, made(pieces))
+    assert len(pieces._pieces) == 1
+
+
+@pytest.fixture
+def dataset(flowers_store) -> SuperpixelDataset:
+    return SuperpixelDataset(flowers_store, "train", View(DataSettings(image_size=32), train=True), seed=3)
+
+
+def test_an_epoch_of_workers_is_that_of_this_process_even_if_all_of_it_is_kept(dataset):
+    alone, kept = (list(make_loader(dataset, EpochBatches(36, 2, seed=3), workers)) for workers in (0, 1))
+    assert len(kept) == 18
+    assert all(equal(*pair) for pair in zip(kept, alone, strict=True))
+
+
+LOADS = """
+import sys
+from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader
+from lgcoamix.data.loader import worker_failures
+from lgcoamix.errors import RunError
+from lgcoamix.settings.sections import DataSettings
+
+dataset = SuperpixelDataset(sys.argv[1], "train", View(DataSettings(image_size=64), train=True))
+try:
+    with worker_failures():
+        for _ in make_loader(dataset, EpochBatches(len(dataset), 36, 0), workers=1):
+            pass
+except RunError as error:
+    print(error)
+"""
+
+
+def test_a_full_shared_memory_is_an_error_with_a_remedy(flowers_store):
+    if shutil.which("unshare") is None:
+        pytest.skip("needs the command unshare")
+    mounted = 'mount -t tmpfs -o size=64k none /dev/shm || exit 77; exec timeout 60 "$@"'
+    command = ["unshare", "-rm", "sh", "-c", mounted, "sh", sys.executable, "-c", LOADS, str(flowers_store)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("unshare -rm cannot mount a tmpfs here")
+    assert done.returncode == 0, done.stderr
+    assert "/dev/shm is full: rerun with --workers 0" in done.stdout

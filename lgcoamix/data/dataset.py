@@ -122,6 +122,17 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
         samples, maps = torch.from_numpy(draws.samples), None if ids is None else torch.from_numpy(np.asarray(ids))
         return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), self.labels[samples], maps, self.count, samples)
 
+    def prepare(self) -> None:
+        """Read a sample, so that workers share what is imported and compiled for it, instead of doing it each."""
+        try:
+            self.__getitems__([(0, 0)])
+        except ImportError:  # OpenCV may be broken
+            raise
+        except Exception:  # whoever asks for that sample is told what is wrong
+            return
+        finally:
+            self.store.close()  # no file may be open when a DataLoader forks
+
     def draw(self, indices: Sequence[Index]) -> Draws:
         """Draw scales and windows for some samples, without reading them."""
         epochs, positions = split_indices(indices, len(self))

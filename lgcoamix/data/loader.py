@@ -39,9 +39,8 @@ def make_loader(
     >>> [batch.images.shape[0] for batch in loader]
     [4, 4, 2]
     """
-    if workers:
-        import lgcoamix.data.transforms  # noqa: F401 - here, not in a worker, OpenCV may be broken
-
+    if workers and hasattr(dataset, "prepare"):
+        dataset.prepare()
     return DataLoader(
         dataset,
         batch_sampler=batches,

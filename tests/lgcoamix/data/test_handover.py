@@ -98,6 +98,15 @@ def test_an_epoch_of_workers_is_that_of_this_process_even_if_all_of_it_is_kept(d
     assert all(equal(*pair) for pair in zip(kept, alone, strict=True))
 
 
+def test_workers_find_in_memory_what_they_need(dataset, monkeypatch):
+    dataset.prepare()
+    assert not dataset.store._known  # nothing is open when they start
+    state = torch.get_rng_state()
+    monkeypatch.setattr(SuperpixelDataset, "draw", None)  # fails
+    dataset.prepare()
+    assert torch.equal(state, torch.get_rng_state())
+
+
 LOADS = """
 import sys
 from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader

@@ -33,6 +33,13 @@ def store(flowers_store) -> Store:
     return Store(flowers_store)
 
 
+@pytest.fixture(params=["OpenCV", "torch"], autouse=True)
+def library(request, monkeypatch):
+    """On a CPU OpenCV crops one by one; where it is missing, torch does so in batches, as on a GPU."""
+    if request.param == "torch":
+        monkeypatch.setattr(ResidentDataset, "_crops_here", lambda self: False)
+
+
 def test_a_device_may_be_named(store):
     image, _, label = ResidentDataset(SuperpixelDataset(store, "train"), "cpu")[5]
     expected = SuperpixelDataset(store, "train")[5]

@@ -216,7 +216,8 @@ def test_raw_pixels_take_no_decoding_and_a_cpu_no_transfer(flowers_store, monkey
         assert found[loader]["images_per_second"] == pytest.approx(per_second, rel=1e-3)
 
 
-def test_slow_cropping_is_found_and_the_resident_loader_does_without_it(flowers_store, clock):
+def test_slow_cropping_is_found_and_the_resident_loader_does_without_it(flowers_store, clock, monkeypatch):
+    monkeypatch.setattr(lgcoamix.data.ResidentDataset, "_crops_here", lambda self: False)  # as on a GPU
     clock.charge(preprocess.store.shard.Shard, "read_image", lambda *_: 1)
     clock.charge(lgcoamix.data.transforms, "show_window", lambda *_: 10)
     found = _figures("--shards", flowers_store)

@@ -43,10 +43,13 @@ class Pieces:
         cut = zip(forms, starts, sizes, strict=False)
         return [piece.numpy()[at : at + size].view(dtype).reshape(shape) for (shape, dtype), at, size in cut]
 
-    def hand_over(self, batch: Batch) -> "Batch | Handed":
-        """Wrap a batch whose tensors are in the piece that was taken last, to be pickled without them."""
+    def hand_over(self, batch: Any) -> Any:
+        """Wrap a batch whose tensors are in the piece that was taken last, to be pickled without them.
+
+        What else a data set returns stays as it is, and the piece in use: its tensors may be anywhere in there.
+        """
         piece, self._taken = self._taken, None
-        if piece is None:
+        if piece is None or not isinstance(batch, Batch):
             return batch
         values = {field.name: getattr(batch, field.name) for field in fields(batch)}
         within = [name for name, value in values.items() if isinstance(value, Tensor) and _is_in(value, piece)]

@@ -87,6 +87,13 @@ def test_a_batch_of_other_memory_is_pickled_as_it_is_and_leaves_the_piece_free(p
     assert len(pieces._pieces) == 1
 
 
+def test_what_is_no_batch_is_pickled_as_it_is_and_its_memory_is_not_used_again(pieces):
+    pairs = [made(pieces, value=1), made(pieces, value=2)]  # of a data set that joins two
+    assert pieces.hand_over(pairs) is pairs
+    send(pieces, made(pieces, value=3))
+    assert all(equal(batch, made(Pieces(), value=value)) for value, batch in enumerate(pairs, 1))
+
+
 @pytest.fixture
 def dataset(flowers_store) -> SuperpixelDataset:
     return SuperpixelDataset(flowers_store, "train", View(DataSettings(image_size=32), train=True), seed=3)

@@ -3,11 +3,12 @@
 import click
 from rich.console import Console
 
-from tests.benchmarks import listing, loader, methods, segmentation, step, store, sums, superpixels
+from tests.benchmarks import listing, loader, methods, segmentation, step, store, sums, superpixel_table, superpixels
 from tests.benchmarks.race import measure as race
 
 BENCHMARKS = {
     "superpixels": superpixels.measure,
+    "superpixel-table": superpixel_table.measure,
     "store": store.measure,
     "listing": listing.measure,
     "loader": loader.measure,

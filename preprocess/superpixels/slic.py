@@ -13,16 +13,13 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from preprocess.extras import required
 from preprocess.superpixels.algorithm import Algorithm
 from preprocess.superpixels.scales import seed_grid
-
-if TYPE_CHECKING:
-    from preprocess.superpixels.slic_kernel import Tiles
 
 # The error bounds of the kernel are proven for these ranges only.
 _COMPACTNESS = (1e-3, 1e5)
@@ -102,7 +99,8 @@ def slic(
         and (grid := _grid(rgb.shape[:2], n_segments, float(compactness)))
     ):
         ids = np.empty(rgb.shape[:2], np.intp)
-        _by_kernel(*_convert(rgb, compactness), grid, max_num_iter, bool(slic_zero), bool(enforce_connectivity), ids)
+        colours = _Colours(rgb, compactness)
+        _by_kernel(colours, grid, max_num_iter, bool(slic_zero), bool(enforce_connectivity), ids)
         ids += start_label
         return ids
     return _by_library(
@@ -188,13 +186,13 @@ def slic_multiscale(
         grids = [_grid(image.shape[:2], count, float(compactness)) if _is_count(count) else None for count in segments]
     if not any(grids):
         return np.stack([_by_library_or_value_error(image, count, compactness, *options) for count in segments])
-    lab, tiles = _convert(image, compactness)
+    colours = _Colours(image, compactness)
     maps = np.empty((len(segments), *image.shape[:2]), np.intp)
     for ids, count, grid in zip(maps, segments, grids, strict=True):
         if grid is None:
             ids[...] = _by_library_or_value_error(image, count, compactness, *options)
         else:
-            _by_kernel(lab, tiles, grid, *options, ids)
+            _by_kernel(colours, grid, *options, ids)
     return maps
 
 
@@ -283,9 +281,10 @@ def _by_library_or_value_error(
 class _Grid:
     """The part of SLIC that does not depend on the pixels."""
 
-    # (H, W) int16 labels after the first iteration. All cluster colours are still 0, so the nearest seed wins; among
-    # equally near seeds, the first.
-    first: np.ndarray
+    # (H,) and (W,) int32, whose sums are the labels after the first iteration. All cluster colours are still 0, so the
+    # nearest seed wins; among equally near seeds, the first.
+    row: np.ndarray
+    column: np.ndarray
     seeds: int  # number of clusters
     # Half size of a search window. scikit-image builds two grids: one for the requested count, whose step is the unit
     # of distance, and one for the actual number of seeds. Two steps of the latter are the window.
@@ -293,7 +292,6 @@ class _Grid:
     window_x: int
     weight: float  # factor to a squared spatial distance: 1 / step^2
     doubt: float  # see the kernel
-    scale: float  # see the kernel
 
 
 @lru_cache(maxsize=16)
@@ -313,13 +311,12 @@ def _grid(shape: tuple[int, int], count: int, compactness: float) -> _Grid | Non
     window_y, window_x = (2 * int(axis.step or 1) for axis in regular_grid((1, *shape), seeds)[1:])
     (row, far_y), (column, far_x) = _nearest(shape[0], ys), _nearest(shape[1], xs)
     pixels, most = math.prod(shape), 128.0 / compactness
-    doubt = 2 * pixels * most * 2.0**-52 + 2.0**-48
+    doubt = 2 * most * (pixels * 2.0**-52 + 2.0**-44) + 2.0**-48
     largest = 3 * most**2 + weight * (far_y**2 + far_x**2)
     if far_y > window_y or far_x > window_x or weight < 2.0**-50 * largest:
         return None
-    first = (row[:, None] * len(xs) + column[None, :]).astype(np.int16)
-    scale = 2.0 ** (62 - math.ceil(math.log2(pixels * most)))
-    return _Grid(first, seeds, window_y, window_x, weight, doubt, scale)
+    row, column = (row * len(xs)).astype(np.int32), column.astype(np.int32)
+    return _Grid(row, column, seeds, window_y, window_x, weight, doubt)
 
 
 def _nearest(length: int, seeds: np.ndarray) -> tuple[np.ndarray, int]:
@@ -340,45 +337,70 @@ class _Workspace(threading.local):
     def fit(self, shape: tuple[int, ...]) -> None:
         if self.shape != shape:
             with required("preprocess.slic"):
-                from preprocess.superpixels.slic_kernel import AREA, BLOCK, TILES, Tiles
+                from preprocess.superpixels.slic_kernel import AREA, BLOCK, SIDES, TILES, Tiles
 
             blocks = -(-shape[0] // BLOCK) * -(-shape[1] // BLOCK)
-            self.light, self.xyz, self.root = np.empty(shape), np.empty(shape), np.empty(shape)
-            self.lab = np.empty((3, *shape[:2]))
             self.tiles = Tiles(
+                np.empty((blocks, TILES, 3 * AREA), np.int64),
                 np.empty((blocks, TILES, 3 * AREA), np.float32),
-                np.empty((blocks, 3, TILES)),
-                np.empty((blocks, 3, TILES)),
+                np.empty((blocks, SIDES)),
             )
+            self.labels, self.spare = np.empty((2, blocks, TILES, AREA), np.int32)
             self.shape = shape
 
 
 _WORKSPACE = _Workspace()
 
 
-def _convert(image: np.ndarray, compactness: float) -> tuple[np.ndarray, "Tiles"]:
-    """Compute what depends on image and compactness only: scaled Lab planes, and the tiles cut from them.
+class _Colours:
+    """What depends on image and compactness only: scaled Lab colours, nearly or exactly.
 
-    Both belong to the workspace; the next image overwrites them.
+    The tiles belong to the workspace; the next image overwrites them.
     """
+
+    def __init__(self, image: np.ndarray, compactness: float) -> None:
+        with required("preprocess.slic"):
+            from preprocess.superpixels.slic_kernel import colour_tiles
+
+        self._image, self._compactness = np.require(image, requirements=["C", "W"]), compactness
+        self._table = _linear_light(int(image.min()), int(image.max()))
+        self.lab = np.empty((0, *image.shape[:2]))
+        _WORKSPACE.fit(image.shape)
+        self.tiles = _WORKSPACE.tiles
+        # No sum of the colours of an image overflows; see also _to_fixed of the kernel.
+        most = 128.0 / compactness
+        self.scale = 2.0 ** min(62 - math.ceil(math.log2(image.size // 3 * most)), 50 - math.ceil(math.log2(most)))
+        matrix, ratio = _xyz_over_white(), float(1.0 / compactness)
+        if not colour_tiles(self._image, self._table, matrix, ratio, self.scale, self.tiles):
+            self.be_exact()
+
+    def be_exact(self) -> None:
+        """Compute the planes ``lab``, (3, H, W), bit for bit as scikit-image does, and the tiles from them."""
+        with required("preprocess.slic"):
+            from skimage.color.colorconv import xyz_from_rgb, xyz_tristimulus_values
+
+            from preprocess.superpixels.slic_kernel import cut_tiles, lab_planes
+
+        if len(self.lab):
+            return
+        # scikit-image stretches the values to [0, 1] and converts them to CIELAB. The steps up to the gamma curve are a
+        # table of 256 values. Matrix product and cube root must be numpy's: their rounding depends on the processor.
+        xyz = self._table[self._image][None] @ xyz_from_rgb.T
+        xyz /= xyz_tristimulus_values(illuminant="D65", observer="2", dtype=xyz.dtype)
+        self.lab = np.empty((3, *self._image.shape[:2]))
+        lab_planes(xyz[0], np.cbrt(xyz[0]), float(1.0 / self._compactness), self.lab)
+        cut_tiles(self.lab, self.scale, self.tiles)
+
+
+@lru_cache(maxsize=1)
+def _xyz_over_white() -> np.ndarray:
     with required("preprocess.slic"):
         from skimage.color.colorconv import xyz_from_rgb, xyz_tristimulus_values
 
-        from preprocess.superpixels.slic_kernel import cut_tiles, lab_planes, look_up
-
-    _WORKSPACE.fit(image.shape)
-    light, xyz, root = _WORKSPACE.light, _WORKSPACE.xyz, _WORKSPACE.root
-    # scikit-image stretches the values to [0, 1] and converts them to CIELAB. The steps up to the gamma curve are a
-    # table of 256 values. The matrix product and cube root must be numpy's: their rounding depends on the processor.
-    look_up(np.require(image, requirements=["C", "W"]), _linear_light(image.min(), image.max()), light)
-    np.matmul(light[None], xyz_from_rgb.T, out=xyz[None])
-    xyz /= xyz_tristimulus_values(illuminant="D65", observer="2", dtype=xyz.dtype)
-    np.cbrt(xyz, out=root)
-    lab_planes(xyz, root, 1.0 / compactness, _WORKSPACE.lab)
-    cut_tiles(_WORKSPACE.lab, _WORKSPACE.tiles)
-    return _WORKSPACE.lab, _WORKSPACE.tiles
+    return xyz_from_rgb / xyz_tristimulus_values(illuminant="D65", observer="2")[:, None]
 
 
+@lru_cache(maxsize=256)
 def _linear_light(low: int, high: int) -> np.ndarray:
     values = np.multiply(np.arange(256, dtype=np.uint8), 1.0 / 255, dtype=np.float64)
     values -= values[low]
@@ -391,8 +413,7 @@ def _linear_light(low: int, high: int) -> np.ndarray:
 
 
 def _by_kernel(
-    lab: np.ndarray,
-    tiles: "Tiles",
+    colours: _Colours,
     grid: _Grid,
     max_num_iter: int,
     slic_zero: bool,
@@ -401,18 +422,36 @@ def _by_kernel(
 ) -> None:
     """Write one map to ``ids``."""
     with required("preprocess.slic"):
-        from preprocess.superpixels.slic_kernel import TILE, cluster, cluster_plainly, connect
+        from preprocess.superpixels.slic_kernel import TILE, cluster_plainly, connect
 
-    window = grid.window_y, grid.window_x
-    if slic_zero or min(window) < TILE:
-        labels = cluster_plainly(lab, grid.first, grid.seeds, *window, grid.weight, max_num_iter, slic_zero)
+    if slic_zero or min(grid.window_y, grid.window_x) < TILE:
+        colours.be_exact()
+        first = (grid.row[:, None] + grid.column).astype(np.int16)
+        window = grid.window_y, grid.window_x
+        labels = cluster_plainly(colours.lab, first, grid.seeds, *window, grid.weight, max_num_iter, slic_zero)
     else:
-        labels = cluster(lab, tiles, grid.first, grid.seeds, *window, grid.weight, max_num_iter, grid.doubt, grid.scale)
+        labels = _by_tiles(colours, grid, max_num_iter - 1)
     if enforce_connectivity:
         size = labels.size / grid.seeds
         connect(labels, int(_LEAST * size), int(_MOST * size), ids)
     else:
         ids[...] = labels
+
+
+def _by_tiles(colours: _Colours, grid: _Grid, iterations: int) -> np.ndarray:
+    """Run k-means with near colours, and from the first iteration that they do not decide, with exact ones."""
+    from preprocess.superpixels.slic_kernel import cluster, to_raster, to_tiles
+
+    labels, spare = _WORKSPACE.labels, _WORKSPACE.spare
+    to_tiles(grid.row, grid.column, labels)
+    fixed = grid.seeds, grid.window_y, grid.window_x, grid.weight
+    done = cluster(colours.tiles, colours.lab, labels, spare, *fixed, iterations, grid.doubt, colours.scale)
+    if done < iterations:
+        colours.be_exact()
+        cluster(colours.tiles, colours.lab, labels, spare, *fixed, iterations - done, grid.doubt, colours.scale)
+    raster = np.empty((len(grid.row), len(grid.column)), np.int16)
+    to_raster(labels, raster)
+    return raster
 
 
 def largest_id(shape: tuple[int, int], n_segments: int) -> int:

@@ -1,25 +1,32 @@
 """The compiled part of :mod:`preprocess.superpixels.slic`: k-means on pixels, then connected components.
 
 The labels equal scikit-image's bit for bit. ``cluster_plainly`` and ``connect`` define what is computed. ``cluster``
-takes three shortcuts, each exact because of a bound below. The number in parentheses is the slowdown without the
-shortcut: four scales of a 224-pixel photograph, one core, 512-bit vectors (a second number: 256-bit vectors).
+takes five shortcuts, each exact because of a bound below.
 
-Distances as linear functions (1.2 times; 1.3).
+Distances as linear functions.
     The difference of a pixel's squared distances to two clusters, ``D_k - D_j``, is linear in the pixel: its terms of
-    second order cancel. Over a tile of 16x16 pixels, described by the midpoints and half extents of coordinates and
+    second order cancel. Over a tile of 8x8 pixels, described by the midpoints and half extents of coordinates and
     colours, it lies between ``gap - 2 spread`` and ``gap + 2 spread``. Let j be the cluster nearest to the midpoint:
-    every k with ``gap - 2 spread`` above the slack loses at all 256 pixels. For the other clusters, the 256
+    every k with ``gap - 2 spread`` above the slack loses at all 64 pixels. For the other clusters, the 64
     differences are short sums.
 
-Single precision where it suffices (1.4 times).
-    The sums are computed in float32, two clusters per pass (1.1 times; 1.4), keeping the best and second best. If
-    these differ by more than the rounding errors allow, the label is final. The other pixels, about one in 50,000, are
-    compared in float64.
+Single precision where it suffices.
+    The sums are computed in float32, two clusters per pass, keeping the best and second best. If these differ by more
+    than the errors allow, the label is final. The other pixels, about one in 10,000, are compared in float64.
 
-Sums of changed pixels (1.3 times).
+Keys.
+    The differences of a tile are scaled to floats from 1 to 2, whose bits, read as integers, are in their order. The
+    lowest bits are replaced by the number of the cluster. So the best and second best of a pixel are plain minima of
+    integers, without a store that depends on who wins.
+
+Sums of changed pixels.
     scikit-image adds the colours of a cluster in raster order, so the rounding of a mean depends on that order. Here
     fixed-point integer sums are updated for the pixels that change their label, about a tenth of all. This gives the
     means up to a doubt. The rare pixels for which it matters, such as ties, use means computed in raster order.
+
+Near colours.
+    A cube root that rounds as numpy's would take longer than all else. Its own is off by a few roundings, which adds to
+    the doubt. At the first pixel that this does not decide, ``cluster`` stops, and goes on with numpy's colours.
 
 The bounds are in units of a squared distance; u = 2^-53, N is the number of pixels, and V = 128 / compactness bounds a
 scaled colour. They assume that scikit-image rounds every product and every sum, as its wheels for x86-64 do. A build
@@ -27,40 +34,59 @@ that fuses them (``-march=native``) would return other labels.
 
 1. First iteration (``slic.py``): all clusters have the colour 0, so D = i w + C with an integer i and a common C.
    Rounding changes the largest D, L, by at most 2^-52 L. It cannot hide a difference of w if w >= 2^-50 L.
-2. Means: scikit-image's sum of n colours, divided, is off by at most n V u (n > 1); fixed point, converted and
-   divided, by at most N V 2^-61 + V 2^-52. Together less than e = N V 2^-52 in each channel, N > 2.
-3. Distances: a D is off by at most 3 e (2 sqrt(D / 3) + e) <= 2 e (1 + D) for e < 1/6, and rounded by less than D
+2. Colours: XYZ over white, of at most 1.1, is off by 5 roundings here and there, a cube root by a third of that and at
+   most 8 of its own. So f <= 1.04 differs by less than 20 u 1.04, and L, 500 (fx - fy) and 200 (fy - fz) by less than
+   500 u 48 < 2^-38 = 2^-45 128. Fixed point adds less than N V 2^-61 or V 2^-50. A colour that the two could find on
+   different branches of the curve is not near: its image has numpy's colours from the start.
+3. Means: scikit-image's sum of n colours, divided, is off by at most n V u (n > 1); fixed point, converted and
+   divided, by at most N V 2^-61 + V 2^-52. Mean and pixel together differ by less than e = N V 2^-52 + V 2^-44 in each
+   channel, N > 2.
+4. Distances: a D is off by at most 3 e (2 sqrt(D / 3) + e) <= 2 e (1 + D) for e < 1/6, and rounded by less than D
    2^-49. With ``doubt = 2 e + 2^-48`` no D is off by more than ``doubt (1 + D)``.
-4. Tiles of radius r: every distance is at most 2 (D + r^2), where D is the distance of the midpoint, so the doubt of a
+5. Tiles of radius r: every distance is at most 2 (D + r^2), where D is the distance of the midpoint, so the doubt of a
    difference is at most 2 doubt (1 + D_k + D_j + 2 r^2). The slack is twice that: gap and spread are themselves
    rounded, by less than 2^-48 (D_k + D_j + 2 r^2), since 2 spread <= 2 |c_k - c_j| r <= D_k + D_j + 2 r^2.
-5. float32: a sum of six terms with rounded inputs is off by less than 9 2^-24 M, M = |gap| + 2 spread. Best and second
-   best may belong to two clusters, which makes 18 2^-24 M plus the rounding of the comparison; 32 2^-24 M is allowed.
-   The doubts of the two clusters and of j are below the sum of the two slacks.
+6. Keys: the unit is above 2 M, where M is the largest |gap| + 2 spread of the tile, so 1.5 plus a difference in units
+   stays between 1 and 2, where a float32 has steps of 2^-23. Five sums and the constant are rounded by half a step
+   each; the products, their factors and the colours by three quarters of a step together: less than 4 steps. The number
+   of the cluster, of b bits, changes a key by less than 2^b steps. So two keys decide if they differ by more than 8 + 2
+   (2^b - 1) steps and the doubts of the two clusters and of j, which are below the sum of two slacks.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-TILE = 16
+TILE = 8
 SIDE = 4  # tiles along one side of a block
 AREA = TILE * TILE
 TILES = SIDE * SIDE
 BLOCK = TILE * SIDE
 MIDDLE = 0.5 * (TILE - 1)
+MIDDLE_SQUARED = 2 * MIDDLE * MIDDLE
 FAR = 1e300
+FAR_KEY = np.int32(2**30)  # 2.0 as a float32: see _key
 
-# Offsets in the float32 scratch of one tile. It is one array so that the compiler knows the parts do not overlap.
-BEST, SECOND, WINNER, ROW, COLUMN = range(0, 5 * AREA, AREA)
-SCRATCH = 5 * AREA
+EDGE = 0.008856  # the curve of CIELAB is a line up to here
+THIRD, START = np.float32(1 / 3), np.float32(709_921_077)  # of a cube root
 
-# Offsets for the tiles of a block, side by side (float64), ...
-TOP, BOTTOM, LEFT, RIGHT, RADIUS_SQUARED, NEAREST, LEAST, COLOUR = range(0, 8 * TILES, TILES)
-EXTENT, CENTRE, SIDES = COLOUR + 3 * TILES, COLOUR + 6 * TILES, COLOUR + 11 * TILES
-# ... and for one cluster compared with these tiles.
-DISTANCE, COVERS, KEEP, COLUMNS = range(0, 4 * TILES, TILES)
+# Offsets of what describes the tiles of a block, side by side (float64): the first row, the end of the rows, the first
+# and the end of the columns, the squared radius of the colours, their midpoints and half extents; ...
+TOP, BOTTOM, LEFT, RIGHT, RADIUS_SQUARED, COLOUR = range(0, 6 * TILES, TILES)
+EXTENT, SIDES = COLOUR + 3 * TILES, COLOUR + 6 * TILES
+# ... of the cluster nearest to the midpoint of each: number, squared distance, means; ...
+NEAREST, LEAST, CENTRE = range(0, 3 * TILES, TILES)
+RANKS = CENTRE + 5 * TILES
+# ... and of one cluster compared with the nearest: its distance at the midpoint, whether its window covers the tile,
+# and the largest difference of the distances of the two in the tile, or -1 if it loses everywhere.
+DISTANCE, COVERS, REACH, COLUMNS = range(0, 4 * TILES, TILES)
+MEANS = 8  # numbers for a cluster, of which 5 are used: rows of 8 are vectors
+
+CONSTANT = 5  # the place of the constant in a line
+COUNTED = 5  # the place of the number of pixels in the means that are summed in raster order
 
 # Columns of the integer sums.
 COUNT, SUM_Y, SUM_X, SUM_COLOUR = 0, 1, 2, 3
@@ -69,53 +95,54 @@ COUNT, SUM_Y, SUM_X, SUM_COLOUR = 0, 1, 2, 3
 class Tiles(NamedTuple):
     """The colours of an image, tile by tile."""
 
-    offset: np.ndarray  # (blocks, TILES, 3 * AREA) float32: colours by channel, minus the midpoint of the tile
-    # (blocks, 3, TILES) float64: midpoint and half extent. A tile outside the image repeats the first of its block.
-    middle: np.ndarray
-    half: np.ndarray
+    fixed: np.ndarray  # (blocks, TILES, 3 * AREA) int64: colours by channel, in fixed point
+    offset: np.ndarray  # (blocks, TILES, 3 * AREA) float32: the same minus the midpoint of the tile
+    side: np.ndarray  # (blocks, SIDES) float64, see the offsets; a tile outside the image has the colours of the first
 
 
 class Clusters(NamedTuple):
     """The state of the clusters."""
 
-    centres: np.ndarray  # (5, seeds) float64 means: y, x and three colours
+    centres: np.ndarray  # (seeds, MEANS) float64: y, x and three colours
     windows: np.ndarray  # (4, seeds) integers: first and end row, first and end column that a cluster may win
-    weight: float  # factor to a squared spatial distance
+    weights: np.ndarray  # (MEANS,) factors to squared differences: of y and x, then 1
     doubt: float  # see the module docstring
+    scale: float  # factor of fixed-point colours, a power of two
 
 
 class Work(NamedTuple):
-    """Buffers for an assignment. For ``side``, ``table`` and ``scratch``, see the offsets above."""
+    """Buffers for an assignment. For ``rank`` and ``table``, see the offsets above."""
 
-    near: np.ndarray  # numbers of the clusters whose windows overlap a block, increasing
+    band: np.ndarray  # numbers of the clusters whose windows overlap the rows of a block, increasing
+    near: np.ndarray  # of those that overlap the block
     kept: np.ndarray  # positions in ``near`` of the clusters that may win in a tile
     chosen: np.ndarray  # their numbers
-    side: np.ndarray
-    table: np.ndarray
-    # (seeds + 1, 7) float32: a difference of distances as a constant, slopes along y, x and three colours, and the
-    # number of the cluster.
+    rank: np.ndarray  # (RANKS,) float64
+    table: np.ndarray  # (seeds, COLUMNS) float64
+    # (seeds + 1, MEANS) float32: a difference of distances as slopes along y, x and three colours, and a constant.
     lines: np.ndarray
-    scratch: np.ndarray
+    numbers: np.ndarray  # (seeds + 1,) int32: the clusters of the lines
+    keys: np.ndarray  # (2 * AREA,) int32: of the best cluster for each pixel of a tile, then of the second best
+    grid: np.ndarray  # (2 * AREA,) float32: rows, then columns of a tile, counted from its midpoint
     changed: np.ndarray  # positions of the pixels of a tile that change their label, with room for one more
     exact: np.ndarray  # means with the sums in raster order
+    raster: np.ndarray  # (H, W) int16: labels in raster order, for these
     exact_known: np.ndarray  # whether they have been computed
+    low: np.int32  # the bits of a key that hold the number of a cluster
 
 
-def _jit(function):
+def _jit(function: Callable, **options: object) -> Callable:
+    options = {"nogil": True, "error_model": "numpy", **options}
     try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)
+        return njit(cache=True, **options)(function)
     except RuntimeError:  # no writable cache folder: compile in every process
-        return njit(nogil=True, error_model="numpy")(function)
+        return njit(**options)(function)
 
 
-@_jit
-def look_up(image, table, out):
-    """Map every value of a (H, W, 3) uint8 image through a table of 256 entries; write float64 to ``out``."""
-    height, width, channels = image.shape
-    for y in range(height):
-        for x in range(width):
-            for channel in range(channels):
-                out[y, x, channel] = table[image[y, x, channel]]
+# Functions that create no array need not count references, which would take a third of the time.
+_lean = partial(_jit, _nrt=False)
+# Here products and sums may be fused, and no value is NaN.
+_fast = partial(_lean, fastmath={"contract", "nnan", "nsz"})
 
 
 @_jit
@@ -143,12 +170,12 @@ def cluster_plainly(lab, first, seeds, window_y, window_x, weight, iterations, a
     height, width = first.shape
     labels = first.copy()
     distance = np.empty((height, width))
-    centres, widest = np.zeros((5, seeds)), np.ones(seeds)
+    centres, widest = np.zeros((seeds, MEANS)), np.ones(seeds)
     for iteration in range(iterations):
         if iteration > 0:
             distance[:] = np.inf
             for k in range(seeds):
-                if centres[0, k] == centres[0, k]:  # the mean of an empty cluster is NaN
+                if centres[k, 0] == centres[k, 0]:  # the mean of an empty cluster is NaN
                     _assign_window(labels, distance, lab, centres, widest, k, window_y, window_x, weight)
         if iteration + 1 < iterations:
             _raster_means(lab, labels, centres)
@@ -160,7 +187,7 @@ def cluster_plainly(lab, first, seeds, window_y, window_x, weight, iterations, a
 @_jit
 def _assign_window(labels, distance, lab, centres, widest, k, window_y, window_x, weight):
     height, width = labels.shape
-    y, x, c0, c1, c2, by = centres[0, k], centres[1, k], centres[2, k], centres[3, k], centres[4, k], widest[k]
+    y, x, c0, c1, c2, by = centres[k, 0], centres[k, 1], centres[k, 2], centres[k, 3], centres[k, 4], widest[k]
     left, right = int(max(x - window_x, 0)), int(min(x + window_x + 1, width))
     number = np.int16(k)
     for row in range(int(max(y - window_y, 0)), int(min(y + window_y + 1, height))):
@@ -175,25 +202,24 @@ def _assign_window(labels, distance, lab, centres, widest, k, window_y, window_x
             least[i] = d if wins else least[i]
 
 
-@_jit
+@_lean
 def _raster_means(lab, labels, centres):
-    """Means of coordinates and colours, summed in raster order; NaN for an empty cluster: (5, seeds)."""
+    """Means of coordinates and colours, summed in raster order; NaN for an empty cluster: (seeds, MEANS)."""
     height, width = labels.shape
     centres[:] = 0.0
-    counts = np.zeros(centres.shape[1], np.int64)
     for y in range(height):
         row, p0, p1, p2 = labels[y], lab[0, y], lab[1, y], lab[2, y]
         for x in range(width):
             k = np.uint32(row[x])
-            counts[k] += 1
-            centres[0, k] += y
-            centres[1, k] += x
-            centres[2, k] += p0[x]
-            centres[3, k] += p1[x]
-            centres[4, k] += p2[x]
-    for i in range(5):
-        for k in range(len(counts)):
-            centres[i, k] /= counts[k]
+            centres[k, COUNTED] += 1
+            centres[k, 0] += y
+            centres[k, 1] += x
+            centres[k, 2] += p0[x]
+            centres[k, 3] += p1[x]
+            centres[k, 4] += p2[x]
+    for k in range(len(centres)):
+        for i in range(5):
+            centres[k, i] /= centres[k, COUNTED]
 
 
 @_jit
@@ -203,500 +229,587 @@ def _widen(lab, labels, centres, widest):
     for y in range(height):
         for x in range(width):
             k = np.uint32(labels[y, x])
-            d0, d1, d2 = lab[0, y, x] - centres[2, k], lab[1, y, x] - centres[3, k], lab[2, y, x] - centres[4, k]
+            d0, d1, d2 = lab[0, y, x] - centres[k, 2], lab[1, y, x] - centres[k, 3], lab[2, y, x] - centres[k, 4]
             widest[k] = max(widest[k], d0 * d0 + d1 * d1 + d2 * d2)
 
 
 @_jit
-def cut_tiles(lab, tiles):
-    """Describe the colours of every tile of (3, H, W) planes."""
-    offset, middle, half = tiles.offset, tiles.middle, tiles.half
-    height, width = lab.shape[1:]
+def colour_tiles(image, table, matrix, ratio, scale, tiles):
+    """Convert a (H, W, 3) uint8 image to scaled CIELAB, tile by tile, to within a few roundings of ``rgb2lab``.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8.
+    table : (256,) float64 linear light of each value.
+    matrix : (3, 3) float64 from linear RGB to XYZ over white.
+    ratio : 1 / compactness.
+    scale : factor of fixed-point colours, a power of two.
+    tiles : to fill.
+
+    Returns
+    -------
+    Whether every colour is certain to be near: on one side of the threshold of CIELAB, so is scikit-image's.
+    """
+    height, width = image.shape[:2]
     across = -(-width // BLOCK)
-    tile = np.empty(AREA + 2 * TILE)
-    for block in range(len(offset)):
+    light, colour, unsure = np.empty(3 * AREA), np.empty(3 * AREA), False
+    for block in range(len(tiles.fixed)):
         for t in range(TILES):
             top, left = _corner(block, t, across)
-            if top >= height or left >= width:
-                for channel in range(3):
-                    middle[block, channel, t] = middle[block, channel, 0]
-                    half[block, channel, t] = half[block, channel, 0]
-                continue
-            for channel in range(3):
-                _copy_tile(lab, channel, top, left, tile)
-                low, high = _range_of(tile)
-                centre = 0.5 * (low + high)
-                middle[block, channel, t] = centre
-                half[block, channel, t] = max(centre - low, high - centre)
-                out = offset[block, t, channel * AREA : (channel + 1) * AREA]
+            if top < height and left < width:
                 for p in range(AREA):
-                    out[p] = np.float32(tile[p] - centre)
+                    y, x = min(top + p // TILE, height - 1), min(left + p % TILE, width - 1)
+                    for channel in range(3):
+                        light[channel * AREA + p] = table[image[y, x, channel]]
+                unsure |= _lab_tile(light, matrix, ratio, colour)
+            _describe(block, t, top, left, height, width, colour, scale, tiles)
+    return not unsure
+
+
+@_fast
+def _lab_tile(light, matrix, ratio, colour):
+    """Convert a tile; return whether a coordinate is so near to the threshold that scikit-image's may be beyond it."""
+    unsure = False
+    for p in range(AREA):
+        r, g, b = light[p], light[AREA + p], light[2 * AREA + p]
+        x = matrix[0, 0] * r + matrix[0, 1] * g + matrix[0, 2] * b
+        y = matrix[1, 0] * r + matrix[1, 1] * g + matrix[1, 2] * b
+        z = matrix[2, 0] * r + matrix[2, 1] * g + matrix[2, 2] * b
+        unsure |= min(abs(x - EDGE), abs(y - EDGE), abs(z - EDGE)) < 2.0**-48
+        fx, fy, fz = _curve(x), _curve(y), _curve(z)
+        colour[p] = (116.0 * fy - 16.0) * ratio
+        colour[AREA + p] = (500.0 * (fx - fy)) * ratio
+        colour[2 * AREA + p] = (200.0 * (fy - fz)) * ratio
+    return unsure
+
+
+@_fast
+def _curve(x):
+    """The curve of CIELAB, for x from 0 to 2: a cube root by Halley's method, two steps in float32 and one in float64.
+
+    The bits of a float are nearly its logarithm, so a third of them is a start within 6 %; each step cubes the error.
+    """
+    small = np.float32(x)
+    root = np.int32(np.float32(small.view(np.int32)) * THIRD + START).view(np.float32)
+    for _ in range(2):
+        cube = root * root * root
+        root = root * (cube + small + small) / (cube + cube + small)
+    fine = np.float64(root)
+    cube = fine * fine * fine
+    fine = fine * (cube + x + x) / (cube + cube + x)
+    return fine if x > EDGE else 7.787 * x + 16.0 / 116.0
 
 
 @_jit
-def _range_of(tile):
-    """Smallest and largest value of a tile; the array has room for those of its columns behind the tile."""
-    least, largest = AREA, AREA + TILE
-    for x in range(TILE):
-        tile[least + x] = tile[largest + x] = tile[x]
-    for y in range(TILE, AREA, TILE):
-        for x in range(TILE):
-            value, low, high = tile[y + x], tile[least + x], tile[largest + x]
-            tile[least + x] = value if value < low else low
-            tile[largest + x] = value if value > high else high
-    low, high = tile[least], tile[largest]
-    for x in range(1, TILE):
-        low, high = min(low, tile[least + x]), max(high, tile[largest + x])
-    return low, high
+def cut_tiles(lab, scale, tiles):
+    """Describe the colours of every tile of (3, H, W) planes."""
+    height, width = lab.shape[1:]
+    across = -(-width // BLOCK)
+    colour = np.empty(3 * AREA)
+    for block in range(len(tiles.fixed)):
+        for t in range(TILES):
+            top, left = _corner(block, t, across)
+            if top < height and left < width:
+                for channel in range(3):
+                    for p in range(AREA):
+                        y, x = min(top + p // TILE, height - 1), min(left + p % TILE, width - 1)
+                        colour[channel * AREA + p] = lab[channel, y, x]
+            _describe(block, t, top, left, height, width, colour, scale, tiles)
+
+
+@_fast
+def _describe(block, t, top, left, height, width, colour, scale, tiles):
+    """Write all about a tile whose colours are given; those of one outside the image, the first of its block."""
+    fixed, offset, side = tiles.fixed, tiles.offset, tiles.side
+    side[block, TOP + t], side[block, BOTTOM + t] = top, min(top + TILE, height)
+    side[block, LEFT + t], side[block, RIGHT + t] = left, min(left + TILE, width)
+    if top >= height or left >= width:
+        for part in range(RADIUS_SQUARED, SIDES, TILES):
+            side[block, part + t] = side[block, part]
+        return
+    radius_squared = 0.0
+    for channel in range(3):
+        start = channel * AREA
+        low = high = _to_fixed(colour[start] * scale)
+        for p in range(AREA):
+            value = _to_fixed(colour[start + p] * scale)
+            low, high = min(low, value), max(high, value)
+            fixed[block, t, start + p] = value
+        centre, extent = (low + high) * (0.5 / scale), (high - low) * (0.5 / scale)
+        side[block, COLOUR + channel * TILES + t], side[block, EXTENT + channel * TILES + t] = centre, extent
+        radius_squared += extent * extent
+        for p in range(AREA):
+            offset[block, t, start + p] = np.float32(colour[start + p] - centre)
+    side[block, RADIUS_SQUARED + t] = radius_squared
 
 
 @_jit
+def _to_fixed(value):
+    """Round a value below 2^50 to an integer, which 1.5 times 2^52 leaves in the low bits: AVX2 cannot convert."""
+    return np.float64(value + 1.5 * 2.0**52).view(np.int64) - 0x4338000000000000
+
+
+@_lean
 def _corner(block, t, across):
     return block // across * BLOCK + t // SIDE * TILE, block % across * BLOCK + t % SIDE * TILE
 
 
 @_jit
-def _copy_tile(planes, channel, top, left, tile):
-    """Copy a tile of a plane, repeating the last pixels beyond the edge of the image."""
-    height, width = planes.shape[1:]
-    for y in range(TILE):
-        if left + TILE <= width:
-            row = planes[channel, min(top + y, height - 1), left : left + TILE]
-            out = tile[y * TILE : (y + 1) * TILE]
-            for x in range(TILE):
-                out[x] = row[x]
-        else:
-            for x in range(TILE):
-                tile[y * TILE + x] = planes[channel, min(top + y, height - 1), min(left + x, width - 1)]
-
-
-@_jit
-def cluster(lab, tiles, first, seeds, window_y, window_x, weight, iterations, doubt, scale):
-    """Run k-means.
+def cluster(tiles, lab, labels, spare, seeds, window_y, window_x, weight, iterations, doubt, scale):
+    """Run iterations of k-means, up to the first that colours known only nearly do not decide.
 
     Parameters
     ----------
-    lab : (3, H, W) float64 scaled colours.
-    tiles : from :func:`cut_tiles`.
-    first : (H, W) int16 labels after the first iteration.
+    tiles : the colours.
+    lab : (3, H, W) float64 colours as scikit-image computes them, or no planes, (0, H, W), while ``tiles`` are near.
+    labels : (blocks, TILES, AREA) int32, changed in place.
+    spare : as ``labels``, overwritten.
     seeds : number of clusters.
     window_y, window_x : half size of the search window.
     weight : factor to a squared spatial distance.
-    iterations : number of iterations, including the first.
+    iterations : number of assignments.
     doubt : see the module docstring.
-    scale : fixed-point factor, a power of two.
+    scale : factor of fixed-point colours, a power of two.
 
     Returns
     -------
-    (H, W) int16 labels.
+    The number of iterations done.
     """
-    height, width = first.shape
+    height, width = lab.shape[1:]
+    bits = 0
+    while 2**bits < seeds:
+        bits += 1
     work = Work(
         np.empty(seeds, np.uint32),
         np.empty(seeds, np.uint32),
         np.empty(seeds, np.uint32),
-        np.empty(SIDES),
+        np.empty(seeds, np.uint32),
+        np.empty(RANKS),
         np.empty((seeds, COLUMNS)),
-        np.empty((seeds + 1, 7), np.float32),
-        np.empty(SCRATCH, np.float32),
+        np.empty((seeds + 1, MEANS), np.float32),
+        np.empty(seeds + 1, np.int32),
+        np.empty(2 * AREA, np.int32),
+        np.empty(2 * AREA, np.float32),
         np.empty(AREA + 1, np.uint32),
-        np.empty((5, seeds)),
+        np.empty((seeds, MEANS)),
+        np.empty((height if len(lab) else 0, width), np.int16),
         np.zeros(1, np.bool_),
+        np.int32(2**bits - 1),
     )
     for p in range(AREA):
-        work.scratch[ROW + p], work.scratch[COLUMN + p] = p // TILE - MIDDLE, p % TILE - MIDDLE
-    old = _to_tiles(first, len(tiles.offset))
-    new = np.empty_like(old)
-    sums = _sum_runs(lab, first, seeds, scale)
-    clusters = Clusters(np.empty((5, seeds)), np.empty((4, seeds)), weight, doubt)
-    for _ in range(1, iterations):
-        _update(clusters, sums, scale, window_y, window_x, height, width)
-        _assign(old, new, lab, tiles, clusters, scale, sums, work)
-        old, new = new, old
-    return _to_raster(old, height, width)
+        work.grid[p], work.grid[AREA + p] = p // TILE - MIDDLE, p % TILE - MIDDLE
+    sums = _sum(tiles, labels, seeds, height, width)
+    weights = np.array([weight, weight, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+    clusters = Clusters(np.zeros((seeds, MEANS)), np.empty((4, seeds)), weights, doubt, scale)
+    old, new, done = labels, spare, 0
+    while done < iterations:
+        _update(clusters, sums, window_y, window_x, height, width)
+        if not _assign(old, new, lab, tiles, clusters, sums, work):
+            break
+        old, new, done = new, old, done + 1
+    if done % 2:
+        labels[:] = old
+    return done
 
 
 @_jit
-def _sum_runs(lab, labels, seeds, scale):
+def _sum(tiles, labels, seeds, height, width):
     """Count and fixed-point sums of y, x and colours: (seeds, 6) int64."""
-    height, width = labels.shape
+    across = -(-width // BLOCK)
     sums = np.zeros((seeds, 6), np.int64)
-    for y in range(height):
-        row = labels[y]
-        start = 0
-        while start < width:
-            k = row[start]
-            end = start + 1
-            while end < width and row[end] == k:
-                end += 1
-            sums[k, COUNT] += end - start
-            sums[k, SUM_Y] += y * (end - start)
-            sums[k, SUM_X] += (start + end - 1) * (end - start) // 2
-            for channel in range(3):
-                colours = lab[channel, y, start:end]
-                total = 0
-                for x in range(end - start):
-                    total += np.int64(colours[x] * scale)
-                sums[k, SUM_COLOUR + channel] += total
-            start = end
+    for block in range(len(labels)):
+        for t in range(TILES):
+            top, left = _corner(block, t, across)
+            first, differs = labels[block, t, 0], np.int32(0)
+            for p in range(AREA):
+                differs |= labels[block, t, p] ^ first
+            if differs == 0 and top + TILE <= height and left + TILE <= width:
+                _add_tile(sums, first, top, left, tiles.fixed, block, t)
+            else:
+                for p in range(AREA):
+                    y, x = top + p // TILE, left + p % TILE
+                    if y < height and x < width:
+                        _add(sums, labels[block, t, p], 1, y, x, tiles.fixed, block, t, p)
     return sums
 
 
-@_jit
-def _update(clusters, sums, scale, window_y, window_x, height, width):
+@_lean
+def _add_tile(sums, k, top, left, fixed, block, t):
+    sums[k, COUNT] += AREA
+    sums[k, SUM_Y] += AREA * top + TILE * (TILE * (TILE - 1) // 2)
+    sums[k, SUM_X] += AREA * left + TILE * (TILE * (TILE - 1) // 2)
+    for channel in range(3):
+        total = 0
+        for p in range(AREA):
+            total += fixed[block, t, channel * AREA + p]
+        sums[k, SUM_COLOUR + channel] += total
+
+
+@_lean
+def _add(sums, k, sign, y, x, fixed, block, t, p):
+    k = np.uint32(k)
+    sums[k, COUNT] += sign
+    sums[k, SUM_Y] += sign * y
+    sums[k, SUM_X] += sign * x
+    for channel in range(3):
+        sums[k, SUM_COLOUR + channel] += sign * fixed[block, t, channel * AREA + p]
+
+
+@_lean
+def _update(clusters, sums, window_y, window_x, height, width):
     """Write the means of the clusters and their search windows."""
     centres, windows = clusters.centres, clusters.windows
     for k in range(len(sums)):
         count = sums[k, COUNT]
         if count == 0:  # its mean is NaN in scikit-image, so it never wins again
-            centres[:, k], windows[:, k] = 0.0, 0.0
+            centres[k], windows[:, k] = 0.0, 0.0
             continue
-        for i in range(5):
-            centres[i, k] = sums[k, 1 + i] / count
-            if i >= 2:
-                centres[i, k] /= scale
-        windows[0, k] = np.floor(max(centres[0, k] - window_y, 0))
-        windows[1, k] = np.floor(min(centres[0, k] + window_y + 1, height))
-        windows[2, k] = np.floor(max(centres[1, k] - window_x, 0))
-        windows[3, k] = np.floor(min(centres[1, k] + window_x + 1, width))
+        y, x = sums[k, SUM_Y] / count, sums[k, SUM_X] / count
+        centres[k, 0], centres[k, 1] = y, x
+        for channel in range(3):
+            centres[k, 2 + channel] = sums[k, SUM_COLOUR + channel] / count / clusters.scale
+        windows[0, k], windows[1, k] = np.floor(max(y - window_y, 0)), np.floor(min(y + window_y + 1, height))
+        windows[2, k], windows[3, k] = np.floor(max(x - window_x, 0)), np.floor(min(x + window_x + 1, width))
 
 
-@_jit
-def _assign(old, new, lab, tiles, clusters, scale, sums, work):
+@_lean
+def _assign(old, new, lab, tiles, clusters, sums, work):
     """One assignment: compute ``new`` labels from the ``old`` ones and the clusters, and update ``sums``.
 
     For each block, find the nearby clusters and rank them for its tiles. For each tile, keep the clusters that may win,
     screen them in float32, settle undecided pixels in float64, and move the changed pixels between the sums.
+
+    Returns whether the colours decide it: see ``lab`` of :func:`cluster`.
     """
     height, width = lab.shape[1:]
     across = -(-width // BLOCK)
     work.exact_known[0] = False
-    for block in range(len(tiles.offset)):
-        _lay_out(block, height, width, tiles, clusters.weight, work)
-        number = _find_near(block, height, width, clusters, work)
-        _rank(number, clusters, work)
+    within = 0
+    for block in range(len(old)):
+        top, left = _corner(block, 0, across)
+        if left == 0:
+            within = _find_band(top, top + BLOCK, clusters, work)
+        number = _find_near(left, left + BLOCK, within, clusters, work)
+        _rank(block, number, tiles, clusters, work)
         for t in range(TILES):
             top, left = _corner(block, t, across)
             if top < height and left < width:
-                count = _keep(t, number, work)
-                if work.side[NEAREST + t] < 0:
+                count, largest = _keep(t, number, work)
+                if work.rank[NEAREST + t] < 0:
                     count, unsure = number, _leave_open(number, work)
                 elif count == 1:
-                    unsure = np.float32(-1)  # no pixel is undecided
-                    now = new[block, t]
+                    unsure = np.int32(-1)  # no pixel is undecided
                     for p in range(AREA):
-                        now[p] = np.int16(work.side[NEAREST + t])
+                        new[block, t, p] = np.int32(work.rank[NEAREST + t])
                 else:
-                    unsure = _screen_tile(new, block, t, top, left, tiles, clusters, count, work)
-                if unsure >= 0 and _any_within(work, unsure):
-                    _settle(old, new, block, t, top, left, lab, clusters, count, unsure, work)
-                _move(old, new, block, t, top, left, lab, scale, sums, work)
+                    unsure = _screen_tile(block, t, top, left, largest, tiles, clusters, count, work)
+                    for p in range(AREA):
+                        new[block, t, p] = work.keys[p] & work.low
+                if (
+                    unsure >= 0
+                    and _any_within(work, unsure)
+                    and not _settle(old, new, block, t, top, left, lab, tiles, clusters, count, unsure, work)
+                ):
+                    return False
+                _move(old, new, block, t, top, left, height, width, tiles, sums, work)
+    return True
 
 
-@_jit
-def _lay_out(block, height, width, tiles, weight, work):
-    """Write the tiles of a block side by side, for :func:`_rank`."""
-    across = -(-width // BLOCK)
-    side, middle, half = work.side, tiles.middle, tiles.half
-    for t in range(TILES):
-        top, left = _corner(block, t, across)
-        side[TOP + t], side[BOTTOM + t] = top, min(top + TILE, height)
-        side[LEFT + t], side[RIGHT + t] = left, min(left + TILE, width)
-        radius_squared = weight * (2 * MIDDLE * MIDDLE)
-        for channel in range(3):
-            side[COLOUR + channel * TILES + t] = middle[block, channel, t]
-            side[EXTENT + channel * TILES + t] = half[block, channel, t]
-            radius_squared += half[block, channel, t] ** 2
-        side[RADIUS_SQUARED + t] = radius_squared
-
-
-@_jit
-def _find_near(block, height, width, clusters, work):
-    """Write the clusters whose window overlaps a block to ``near``, in increasing order; return how many."""
-    windows = clusters.windows
-    top, left = _corner(block, 0, -(-width // BLOCK))
-    bottom, right = min(top + BLOCK, height), min(left + BLOCK, width)
-    number = 0
+@_lean
+def _find_band(top, bottom, clusters, work):
+    """Write the clusters whose window overlaps some rows to ``band``, in increasing order; return how many."""
+    windows, number = clusters.windows, 0
     for k in range(windows.shape[1]):
-        work.near[number] = k
-        number += windows[0, k] < bottom and windows[1, k] > top and windows[2, k] < right and windows[3, k] > left
+        work.band[number] = k
+        number += (windows[0, k] < bottom) & (windows[1, k] > top)
     return number
 
 
-@_jit
-def _rank(number, clusters, work):
+@_lean
+def _find_near(left, right, within, clusters, work):
+    """Write those of ``band`` whose window overlaps some columns to ``near``; return how many."""
+    windows, number = clusters.windows, 0
+    for i in range(within):
+        k = work.band[i]
+        work.near[number] = k
+        number += (windows[2, k] < right) & (windows[3, k] > left)
+    return number
+
+
+@_lean
+def _rank(block, number, tiles, clusters, work):
     """Find the nearest cluster of each tile of a block, and which other clusters may win.
 
-    Writes a row of ``table`` for each cluster in ``near``: its distances at the midpoints of the tiles, whether its
-    window covers the tile, and whether to keep it. Writes to ``side`` the number and distance of the nearest cluster
-    that covers the tile, or -1.
+    Writes a row of ``table`` for each cluster in ``near``, and to ``rank`` the nearest cluster that covers the tile, or
+    the number -1.
     """
-    near, side, table = work.near, work.side, work.table
-    centres, windows, weight, doubt = clusters.centres, clusters.windows, clusters.weight, clusters.doubt
+    near, rank, table, side = work.near, work.rank, work.table, tiles.side
+    centres, windows, weight, doubt = clusters.centres, clusters.windows, clusters.weights[0], clusters.doubt
     for t in range(TILES):
-        side[NEAREST + t], side[LEAST + t] = -1, FAR
+        rank[NEAREST + t], rank[LEAST + t] = -1, FAR
     for i in range(number):
         k = near[i]
         from_y, to_y, from_x, to_x = windows[0, k], windows[1, k], windows[2, k], windows[3, k]
-        y, x, c0, c1, c2 = centres[0, k], centres[1, k], centres[2, k], centres[3, k], centres[4, k]
+        y, x, c0, c1, c2 = centres[k, 0], centres[k, 1], centres[k, 2], centres[k, 3], centres[k, 4]
         number_k = float(k)
         row = table[i]
         for t in range(TILES):
-            top, bottom, left, right = side[TOP + t], side[BOTTOM + t], side[LEFT + t], side[RIGHT + t]
+            top, bottom, left, right = (
+                side[block, TOP + t],
+                side[block, BOTTOM + t],
+                side[block, LEFT + t],
+                side[block, RIGHT + t],
+            )
             dy, dx = y - (top + MIDDLE), x - (left + MIDDLE)
-            d0, d1 = c0 - side[COLOUR + t], c1 - side[COLOUR + TILES + t]
-            d2 = c2 - side[COLOUR + 2 * TILES + t]
+            d0, d1 = c0 - side[block, COLOUR + t], c1 - side[block, COLOUR + TILES + t]
+            d2 = c2 - side[block, COLOUR + 2 * TILES + t]
             distance = weight * (dy * dy + dx * dx) + (d0 * d0 + d1 * d1 + d2 * d2)
             covers = (from_y <= top) & (to_y >= bottom) & (from_x <= left) & (to_x >= right)
             touches = (from_y < bottom) & (to_y > top) & (from_x < right) & (to_x > left)
-            nearer = covers & (distance < side[LEAST + t])
-            side[NEAREST + t] = number_k if nearer else side[NEAREST + t]
-            side[LEAST + t] = distance if nearer else side[LEAST + t]
+            nearer = covers & (distance < rank[LEAST + t])
+            rank[NEAREST + t] = number_k if nearer else rank[NEAREST + t]
+            rank[LEAST + t] = distance if nearer else rank[LEAST + t]
             row[DISTANCE + t] = distance if touches else FAR
             row[COVERS + t] = 1.0 if covers else 0.0
     for t in range(TILES):
-        k = np.uint32(max(side[NEAREST + t], 0))
+        k = np.uint32(max(rank[NEAREST + t], 0))
         for i in range(5):
-            side[CENTRE + i * TILES + t] = centres[i, k]
+            rank[CENTRE + i * TILES + t] = centres[k, i]
     for i in range(number):
         k = near[i]
-        y, x, c0, c1, c2 = centres[0, k], centres[1, k], centres[2, k], centres[3, k], centres[4, k]
+        y, x, c0, c1, c2 = centres[k, 0], centres[k, 1], centres[k, 2], centres[k, 3], centres[k, 4]
         row = table[i]
         for t in range(TILES):
-            spread = abs(y - side[CENTRE + t]) + abs(x - side[CENTRE + TILES + t])
-            spread = weight * MIDDLE * spread + abs(c0 - side[CENTRE + 2 * TILES + t]) * side[EXTENT + t]
-            spread += abs(c1 - side[CENTRE + 3 * TILES + t]) * side[EXTENT + TILES + t]
-            spread += abs(c2 - side[CENTRE + 4 * TILES + t]) * side[EXTENT + 2 * TILES + t]
-            distance, least = row[DISTANCE + t], side[LEAST + t]
-            slack = 4 * doubt * (1 + distance + least + 2 * side[RADIUS_SQUARED + t])
-            row[KEEP + t] = 1.0 if distance - least - 2 * spread <= slack else 0.0
+            spread = abs(y - rank[CENTRE + t]) + abs(x - rank[CENTRE + TILES + t])
+            spread = weight * MIDDLE * spread + abs(c0 - rank[CENTRE + 2 * TILES + t]) * side[block, EXTENT + t]
+            spread += abs(c1 - rank[CENTRE + 3 * TILES + t]) * side[block, EXTENT + TILES + t]
+            spread += abs(c2 - rank[CENTRE + 4 * TILES + t]) * side[block, EXTENT + 2 * TILES + t]
+            gap = row[DISTANCE + t] - rank[LEAST + t]
+            slack = (
+                4
+                * doubt
+                * (1 + gap + 2 * (rank[LEAST + t] + weight * MIDDLE_SQUARED + side[block, RADIUS_SQUARED + t]))
+            )
+            row[REACH + t] = abs(gap) + 2 * spread if gap - 2 * spread <= slack else -1.0
 
 
-@_jit
+@_lean
 def _keep(t, number, work):
-    """Write to ``kept`` the positions in ``near`` of the clusters that may win in a tile; return how many."""
-    count = 0
+    """Write to ``kept`` the positions in ``near`` of the clusters that may win in a tile.
+
+    Returns how many, and the largest difference of distances.
+    """
+    count, largest = 0, 0.0
     for i in range(number):
+        reach = work.table[i, REACH + t]
         work.kept[count] = i
-        count += work.table[i, KEEP + t] > 0
-    return count
+        count += reach >= 0
+        largest = max(largest, reach)
+    return count, largest
 
 
-@_jit
+@_lean
 def _leave_open(number, work):
     """No window covers the tile, so no cluster can be ruled out: compare every pixel with all nearby clusters."""
     for i in range(number):
         work.chosen[i] = work.near[i]
-    for p in range(AREA):
-        work.scratch[BEST + p] = work.scratch[SECOND + p] = 0.0
-    return np.float32(np.inf)
+    work.keys[:] = FAR_KEY
+    return np.int32(0)
 
 
-@_jit
-def _screen_tile(new, block, t, top, left, tiles, clusters, count, work):
+@_lean
+def _screen_tile(block, t, top, left, largest, tiles, clusters, count, work):
     """Find the best and second-best cluster of every pixel of a tile in float32.
 
-    Writes the numbers of the kept clusters to ``chosen``. Returns the difference below which float32 cannot decide
-    between best and second best.
+    Writes the numbers of the kept clusters to ``chosen``. Returns the difference of two keys up to which they do not
+    decide.
     """
-    side, table, lines, scratch = work.side, work.table, work.lines, work.scratch
-    centres, windows, weight, doubt = clusters.centres, clusters.windows, clusters.weight, clusters.doubt
-    h0, h1, h2 = side[EXTENT + t], side[EXTENT + TILES + t], side[EXTENT + 2 * TILES + t]
-    nearest, least, radius_squared = np.uint32(side[NEAREST + t]), side[LEAST + t], side[RADIUS_SQUARED + t]
-    number_of_nearest = np.float32(nearest)
-    y0, x0 = centres[0, nearest], centres[1, nearest]
-    l0, a0, b0 = centres[2, nearest], centres[3, nearest], centres[4, nearest]
+    rank, lines, numbers, keys, offset = work.rank, work.lines, work.numbers, work.keys, tiles.offset
+    centres, windows, weights = clusters.centres, clusters.windows, clusters.weights
+    nearest, least = np.uint32(rank[NEAREST + t]), rank[LEAST + t]
+    unit = 4 * _power_of_two(1.01 * max(largest, 1e-30))
+    start = _key(1.5, nearest, work.low)
     for p in range(AREA):
-        scratch[BEST + p], scratch[SECOND + p], scratch[WINNER + p] = 0.0, np.inf, number_of_nearest
-    number, error = 0, 0.0
+        keys[p], keys[AREA + p] = start, FAR_KEY
+    number = 0
     for i in range(count):
         place = work.kept[i]
         k = work.near[place]
         work.chosen[i] = k
         if k == nearest:
             continue
-        y, x = weight * (y0 - centres[0, k]), weight * (x0 - centres[1, k])
-        c0, c1, c2 = l0 - centres[2, k], a0 - centres[3, k], b0 - centres[4, k]
-        distance = table[place, DISTANCE + t]
-        gap = distance - least
-        spread = MIDDLE * (abs(y) + abs(x)) + abs(c0) * h0 + abs(c1) * h1 + abs(c2) * h2
-        error = max(error, 2.0**-20 * (abs(gap) + 2 * spread) + 4 * doubt * (1 + distance + least + 2 * radius_squared))
-        lines[number, 0], lines[number, 1], lines[number, 2] = gap, 2 * y, 2 * x
-        lines[number, 3], lines[number, 4], lines[number, 5], lines[number, 6] = 2 * c0, 2 * c1, 2 * c2, k
-        if table[place, COVERS + t] > 0:
+        for j in range(MEANS):
+            lines[number, j] = weights[j] * (2 / unit) * (centres[nearest, j] - centres[k, j])
+        lines[number, CONSTANT] = 1.5 + (work.table[place, DISTANCE + t] - least) / unit
+        numbers[number] = k
+        if work.table[place, COVERS + t] > 0:
             number += 1
         else:
             _screen_part(
-                scratch, tiles.offset, block, t, lines, number,
+                keys, work.grid, offset, block, t, lines, numbers, number, work.low,
                 np.float32(windows[0, k] - top - MIDDLE), np.float32(windows[1, k] - top - MIDDLE),
                 np.float32(windows[2, k] - left - MIDDLE), np.float32(windows[3, k] - left - MIDDLE),
             )  # fmt: skip
-    for i in range(1, 7):
-        lines[number, i] = 0.0
-    lines[number, 0] = np.inf  # partner of the last cluster if their number is odd; never wins
+    for j in range(MEANS):
+        lines[number, j] = 0.0
+    lines[number, CONSTANT], numbers[number] = 2.0, 0  # partner of the last cluster if their number is odd; never wins
     for i in range(0, number, 2):
-        _screen_pair(scratch, tiles.offset, block, t, lines, i)
-    now = new[block, t]
-    for p in range(AREA):
-        now[p] = np.int16(scratch[WINNER + p])
-    return np.float32(2 * error)
+        _screen_pair(keys, work.grid, offset, block, t, lines, numbers, i, work.low)
+    radius_squared = weights[0] * MIDDLE_SQUARED + tiles.side[block, RADIUS_SQUARED + t]
+    slack = 4 * clusters.doubt * (1 + largest + 2 * (least + radius_squared))
+    return np.int32(min(9 + 2 * work.low + 2.0**24 * slack / unit, 2.0**30))
 
 
-@_jit
+@_lean
+def _power_of_two(value):
+    """The largest power of two up to a value."""
+    return np.int64(np.float64(value).view(np.int64) & 0x7FF0000000000000).view(np.float64)
+
+
+@_lean
+def _key(value, number, low):
+    """A value from 1 to 2 whose low bits are the number of a cluster."""
+    return np.int32(np.float32(value).view(np.int32) & ~low | number)
+
+
+@_lean
 def _line(lines, i):
-    return lines[i, 0], lines[i, 1], lines[i, 2], lines[i, 3], lines[i, 4], lines[i, 5], lines[i, 6]
+    return lines[i, 0], lines[i, 1], lines[i, 2], lines[i, 3], lines[i, 4], lines[i, CONSTANT]
 
 
-@_jit
-def _screen_pair(scratch, offset, block, t, lines, i):
-    """Screen two clusters in one pass, which halves the loads and stores of best, second best and winner."""
-    a0, a1, a2, a3, a4, a5, a = _line(lines, i)
-    b0, b1, b2, b3, b4, b5, b = _line(lines, i + 1)
-    colours = offset[block, t]
+@_fast
+def _screen_pair(keys, grid, offset, block, t, lines, numbers, i, low):
+    """Screen two clusters in one pass, which halves the loads and stores of best and second best."""
+    a0, a1, a2, a3, a4, a5 = _line(lines, i)
+    b0, b1, b2, b3, b4, b5 = _line(lines, i + 1)
+    a, b = numbers[i], numbers[i + 1]
     for p in range(AREA):
-        y, x = scratch[ROW + p], scratch[COLUMN + p]
-        c0, c1, c2 = colours[p], colours[AREA + p], colours[2 * AREA + p]
-        of_a = a0 + a1 * y + a2 * x + a3 * c0 + a4 * c1 + a5 * c2
-        of_b = b0 + b1 * y + b2 * x + b3 * c0 + b4 * c1 + b5 * c2
-        b_wins = of_b < of_a
-        low, high = (of_b if b_wins else of_a), (of_a if b_wins else of_b)
-        best, runner_up = scratch[BEST + p], scratch[SECOND + p]
-        wins = low < best
-        loser = best if wins else low
-        runner_up = high if high < runner_up else runner_up
-        scratch[SECOND + p] = loser if loser < runner_up else runner_up
-        scratch[WINNER + p] = (b if b_wins else a) if wins else scratch[WINNER + p]
-        scratch[BEST + p] = low if wins else best
+        y, x = grid[p], grid[AREA + p]
+        c0, c1, c2 = offset[block, t, p], offset[block, t, AREA + p], offset[block, t, 2 * AREA + p]
+        of_a = _key(a5 + a0 * y + a1 * x + a2 * c0 + a3 * c1 + a4 * c2, a, low)
+        of_b = _key(b5 + b0 * y + b1 * x + b2 * c0 + b3 * c1 + b4 * c2, b, low)
+        best, second = keys[p], keys[AREA + p]
+        keys[AREA + p] = min(second, max(of_a, of_b), max(best, min(of_a, of_b)))
+        keys[p] = min(best, of_a, of_b)
 
 
-@_jit
-def _screen_part(scratch, offset, block, t, lines, i, from_y, to_y, from_x, to_x):
+@_fast
+def _screen_part(keys, grid, offset, block, t, lines, numbers, i, low, from_y, to_y, from_x, to_x):
     """Screen a cluster whose window covers only part of the tile; rows and columns count from the tile's midpoint."""
-    a0, a1, a2, a3, a4, a5, a = _line(lines, i)
-    colours = offset[block, t]
+    a0, a1, a2, a3, a4, a5 = _line(lines, i)
+    a = numbers[i]
     for p in range(AREA):
-        y, x = scratch[ROW + p], scratch[COLUMN + p]
-        c0, c1, c2 = colours[p], colours[AREA + p], colours[2 * AREA + p]
-        value = a0 + a1 * y + a2 * x + a3 * c0 + a4 * c1 + a5 * c2
-        inside = (y >= from_y) & (y < to_y) & (x >= from_x) & (x < to_x)
-        value = value if inside else np.float32(np.inf)
-        best, runner_up = scratch[BEST + p], scratch[SECOND + p]
-        wins = value < best
-        loser = best if wins else value
-        scratch[SECOND + p] = loser if loser < runner_up else runner_up
-        scratch[WINNER + p] = a if wins else scratch[WINNER + p]
-        scratch[BEST + p] = value if wins else best
+        y, x = grid[p], grid[AREA + p]
+        c0, c1, c2 = offset[block, t, p], offset[block, t, AREA + p], offset[block, t, 2 * AREA + p]
+        key = _key(a5 + a0 * y + a1 * x + a2 * c0 + a3 * c1 + a4 * c2, a, low)
+        key = key if (y >= from_y) & (y < to_y) & (x >= from_x) & (x < to_x) else FAR_KEY
+        best, second = keys[p], keys[AREA + p]
+        keys[AREA + p] = min(second, max(best, key))
+        keys[p] = min(best, key)
 
 
-@_jit
+@_lean
 def _any_within(work, unsure):
-    scratch, found = work.scratch, False
+    keys, found = work.keys, False
     for p in range(AREA):
-        found |= scratch[SECOND + p] - scratch[BEST + p] <= unsure
+        found |= keys[AREA + p] - keys[p] <= unsure
     return found
 
 
-@_jit
-def _settle(old, new, block, t, top, left, lab, clusters, count, unsure, work):
-    """Decide the pixels that float32 leaves open: first with the approximate means, then with exact ones."""
+@_lean
+def _settle(old, new, block, t, top, left, lab, tiles, clusters, count, unsure, work):
+    """Decide the pixels that float32 leaves open: first with the approximate means, then with exact ones.
+
+    Returns whether it could: exact means need exact colours.
+    """
     height, width = lab.shape[1:]
     for p in range(AREA):
         y, x = top + p // TILE, left + p % TILE
-        if y < height and x < width and work.scratch[SECOND + p] - work.scratch[BEST + p] <= unsure:
+        if work.keys[AREA + p] - work.keys[p] <= unsure and y < height and x < width:
             was = old[block, t, p]
-            winner, sure = _compare(y, x, was, count, lab, clusters.centres, clusters, work)
+            c0, c1 = tiles.fixed[block, t, p] / clusters.scale, tiles.fixed[block, t, AREA + p] / clusters.scale
+            c2 = tiles.fixed[block, t, 2 * AREA + p] / clusters.scale
+            winner, sure = _compare(y, x, c0, c1, c2, was, count, clusters.centres, clusters, work)
             if not sure:
+                if len(lab) == 0:
+                    return False
                 if not work.exact_known[0]:
-                    _raster_means(lab, _to_raster(old, height, width), work.exact)
+                    to_raster(old, work.raster)
+                    _raster_means(lab, work.raster, work.exact)
                     work.exact_known[0] = True
-                winner, _ = _compare(y, x, was, count, lab, work.exact, clusters, work)
+                c0, c1, c2 = lab[0, y, x], lab[1, y, x], lab[2, y, x]
+                winner, _ = _compare(y, x, c0, c1, c2, was, count, work.exact, clusters, work)
             new[block, t, p] = winner
+    return True
 
 
-@_jit
-def _compare(y, x, old, count, lab, centres, clusters, work):
+@_lean
+def _compare(y, x, c0, c1, c2, old, count, centres, clusters, work):
     """Compare as scikit-image does: in float64, by increasing cluster number.
 
     Returns
     -------
     The winner (the old label if no window contains the pixel), and whether it is certain for means that are off by up
-    to ``doubt``. A single candidate is never certain.
+    to ``doubt``.
     """
     windows = clusters.windows
     winner, best, second = old, np.inf, np.inf
     for i in range(count):
         k = work.chosen[i]
         if windows[0, k] <= y < windows[1, k] and windows[2, k] <= x < windows[3, k]:
-            dy, dx = centres[0, k] - y, centres[1, k] - x
-            c0, c1, c2 = lab[0, y, x] - centres[2, k], lab[1, y, x] - centres[3, k], lab[2, y, x] - centres[4, k]
-            distance = (dy * dy + dx * dx) * clusters.weight + ((c0 * c0 + c1 * c1) + c2 * c2)
+            dy, dx = centres[k, 0] - y, centres[k, 1] - x
+            d0, d1, d2 = c0 - centres[k, 2], c1 - centres[k, 3], c2 - centres[k, 4]
+            distance = (dy * dy + dx * dx) * clusters.weights[0] + ((d0 * d0 + d1 * d1) + d2 * d2)
             if distance < best:
-                winner, best, second = np.int16(k), distance, best
+                winner, best, second = np.int32(k), distance, best
             elif distance < second:
                 second = distance
-    return winner, not second - best <= clusters.doubt * (2 + best + second)
+    return winner, second == np.inf or second - best > clusters.doubt * (2 + best + second)
 
 
-@_jit
-def _move(old, new, block, t, top, left, lab, scale, sums, work):
+@_lean
+def _move(old, new, block, t, top, left, height, width, tiles, sums, work):
     """Update the sums for the pixels of a tile that change their label."""
-    was, now, changed = old[block, t], new[block, t], work.changed
-    differs = np.int16(0)
+    differs = np.int32(0)
     for p in range(AREA):
-        differs |= was[p] ^ now[p]
+        differs |= old[block, t, p] ^ new[block, t, p]
     if differs == 0:
         return
-    height, width = lab.shape[1:]
     count = 0
     for p in range(AREA):
-        changed[count] = p
-        count += was[p] != now[p]
+        work.changed[count] = p
+        count += old[block, t, p] != new[block, t, p]
     for i in range(count):
-        p = changed[i]
+        p = work.changed[i]
         y, x = top + p // TILE, left + p % TILE
         if y < height and x < width:
-            a, b = np.uint32(was[p]), np.uint32(now[p])
-            sums[a, COUNT] -= 1
-            sums[b, COUNT] += 1
-            sums[a, SUM_Y] -= y
-            sums[b, SUM_Y] += y
-            sums[a, SUM_X] -= x
-            sums[b, SUM_X] += x
-            for channel in range(3):
-                colour = np.int64(lab[channel, y, x] * scale)
-                sums[a, SUM_COLOUR + channel] -= colour
-                sums[b, SUM_COLOUR + channel] += colour
+            _add(sums, old[block, t, p], -1, y, x, tiles.fixed, block, t, p)
+            _add(sums, new[block, t, p], 1, y, x, tiles.fixed, block, t, p)
 
 
 @_jit
-def _to_tiles(labels, blocks):
-    across, planes = -(-labels.shape[1] // BLOCK), labels.reshape(1, *labels.shape)
-    tiles = np.zeros((blocks, TILES, AREA), np.int16)
-    for block in range(blocks):
+def to_tiles(row, column, labels):
+    """Write the sums of a number for each row and one for each column, tile by tile; the last go on beyond the edge."""
+    height, width = len(row), len(column)
+    across = -(-width // BLOCK)
+    for block in range(len(labels)):
         for t in range(TILES):
             top, left = _corner(block, t, across)
-            if top < labels.shape[0] and left < labels.shape[1]:
-                _copy_tile(planes, 0, top, left, tiles[block, t])
-    return tiles
+            for p in range(AREA):
+                labels[block, t, p] = row[min(top + p // TILE, height - 1)] + column[min(left + p % TILE, width - 1)]
 
 
-@_jit
-def _to_raster(tiles, height, width):
+@_lean
+def to_raster(tiles, labels):
+    """Bring labels from the order of tiles into that of an image."""
+    height, width = labels.shape
     across = -(-width // BLOCK)
-    labels = np.empty((height, width), np.int16)
     for block in range(len(tiles)):
         for t in range(TILES):
             top, left = _corner(block, t, across)
             for y in range(max(0, min(TILE, height - top))):
-                row = tiles[block, t, y * TILE : (y + 1) * TILE]
-                if left + TILE <= width:
-                    out = labels[top + y, left : left + TILE]
-                    for x in range(TILE):
-                        out[x] = row[x]
-                else:
-                    for x in range(max(0, width - left)):
-                        labels[top + y, left + x] = row[x]
-    return labels
+                for x in range(max(0, min(TILE, width - left))):
+                    labels[top + y, left + x] = tiles[block, t, y * TILE + x]
 
 
 @_jit

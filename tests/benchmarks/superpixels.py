@@ -12,7 +12,7 @@ from rich.table import Table
 from skimage import segmentation
 
 from preprocess.superpixels import slic, slic_multiscale
-from preprocess.superpixels.slic_kernel import TILE, cluster, connect
+from preprocess.superpixels.slic_kernel import TILE, connect
 from tests.benchmarks.common import photographs
 
 _IMAGES, _SIZE, _ROUNDS = 20, 224, 7
@@ -86,16 +86,14 @@ def _profile(pictures: np.ndarray) -> Table:
     ids, size = np.empty((_SIZE, _SIZE), np.int64), _SIZE * _SIZE / grid.seeds
 
     def labels(image: np.ndarray, iterations: int) -> np.ndarray:
-        lab, tiles = _MODULE._convert(image, _COMPACTNESS)
-        fixed = grid.first, grid.seeds, grid.window_y, grid.window_x, grid.weight
-        return cluster(lab, tiles, *fixed, iterations, grid.doubt, grid.scale)
+        return _MODULE._by_tiles(_MODULE._Colours(image, _COMPACTNESS), grid, iterations - 1)
 
     def whole(image: np.ndarray) -> None:
         connect(labels(image, 10), int(0.5 * size), int(3 * size), ids)
 
     seconds = _interleaved(
         {
-            "colours": lambda image: _MODULE._convert(image, _COMPACTNESS),
+            "colours": lambda image: _MODULE._Colours(image, _COMPACTNESS),
             "first": lambda image: labels(image, 1),
             "second": lambda image: labels(image, 2),
             "all": lambda image: labels(image, 10),

@@ -281,8 +281,8 @@ def _by_library_or_value_error(
 class _Grid:
     """The part of SLIC that does not depend on the pixels."""
 
-    # (H,) and (W,) int32, whose sums are the labels after the first iteration. All cluster colours are still 0, so the
-    # nearest seed wins; among equally near seeds, the first.
+    # int32, whose sums are the labels after the first iteration. All cluster colours are still 0, so the nearest seed
+    # wins; among equally near seeds, the first. The last values go on to the end of a block of the kernel.
     row: np.ndarray
     column: np.ndarray
     seeds: int  # number of clusters
@@ -300,6 +300,8 @@ def _grid(shape: tuple[int, int], count: int, compactness: float) -> _Grid | Non
     with required("preprocess.slic"):
         from skimage.util import regular_grid
 
+        from preprocess.superpixels.slic_kernel import BLOCK
+
     slices = regular_grid((1, *shape), count)
     # scikit-image keeps the step, and its square, in single precision.
     step = np.float32(max(float(axis.step or 1) for axis in slices))
@@ -315,7 +317,7 @@ def _grid(shape: tuple[int, int], count: int, compactness: float) -> _Grid | Non
     largest = 3 * most**2 + weight * (far_y**2 + far_x**2)
     if far_y > window_y or far_x > window_x or weight < 2.0**-50 * largest:
         return None
-    row, column = (row * len(xs)).astype(np.int32), column.astype(np.int32)
+    row, column = (np.pad(near, (0, -len(near) % BLOCK), "edge").astype(np.int32) for near in (row * len(xs), column))
     return _Grid(row, column, seeds, window_y, window_x, weight, doubt)
 
 
@@ -422,15 +424,17 @@ def _by_kernel(
 ) -> None:
     """Write one map to ``ids``."""
     with required("preprocess.slic"):
-        from preprocess.superpixels.slic_kernel import TILE, cluster_plainly, connect
+        from preprocess.superpixels.slic_kernel import cluster_plainly, connect
 
-    if slic_zero or min(grid.window_y, grid.window_x) < TILE:
+    if slic_zero:
         colours.be_exact()
-        first = (grid.row[:, None] + grid.column).astype(np.int16)
+        height, width = ids.shape
+        first = (grid.row[:height, None] + grid.column[:width]).astype(np.int16)
         window = grid.window_y, grid.window_x
         labels = cluster_plainly(colours.lab, first, grid.seeds, *window, grid.weight, max_num_iter, slic_zero)
     else:
-        labels = _by_tiles(colours, grid, max_num_iter - 1)
+        labels = np.empty(ids.shape, np.int16)
+        _by_tiles(colours, grid, max_num_iter - 1, labels)
     if enforce_connectivity:
         size = labels.size / grid.seeds
         connect(labels, int(_LEAST * size), int(_MOST * size), ids)
@@ -438,20 +442,18 @@ def _by_kernel(
         ids[...] = labels
 
 
-def _by_tiles(colours: _Colours, grid: _Grid, iterations: int) -> np.ndarray:
+def _by_tiles(colours: _Colours, grid: _Grid, iterations: int, labels: np.ndarray) -> None:
     """Run k-means with near colours, and from the first iteration that they do not decide, with exact ones."""
     from preprocess.superpixels.slic_kernel import cluster, to_raster, to_tiles
 
-    labels, spare = _WORKSPACE.labels, _WORKSPACE.spare
-    to_tiles(grid.row, grid.column, labels)
+    now, spare = _WORKSPACE.labels, _WORKSPACE.spare
+    to_tiles(grid.row, grid.column, now)
     fixed = grid.seeds, grid.window_y, grid.window_x, grid.weight
-    done = cluster(colours.tiles, colours.lab, labels, spare, *fixed, iterations, grid.doubt, colours.scale)
+    done = cluster(colours.tiles, colours.lab, now, spare, *fixed, iterations, grid.doubt, colours.scale)
     if done < iterations:
         colours.be_exact()
-        cluster(colours.tiles, colours.lab, labels, spare, *fixed, iterations - done, grid.doubt, colours.scale)
-    raster = np.empty((len(grid.row), len(grid.column)), np.int16)
-    to_raster(labels, raster)
-    return raster
+        cluster(colours.tiles, colours.lab, now, spare, *fixed, iterations - done, grid.doubt, colours.scale)
+    to_raster(now, labels)
 
 
 def largest_id(shape: tuple[int, int], n_segments: int) -> int:

@@ -77,16 +77,17 @@ THIRD, START = np.float32(1 / 3), np.float32(709_921_077)  # of a cube root
 # and the end of the columns, the squared radius of the colours, their midpoints and half extents; ...
 TOP, BOTTOM, LEFT, RIGHT, RADIUS_SQUARED, COLOUR = range(0, 6 * TILES, TILES)
 EXTENT, SIDES = COLOUR + 3 * TILES, COLOUR + 6 * TILES
-# ... of the cluster nearest to the midpoint of each: number, squared distance, means; ...
-NEAREST, LEAST, CENTRE = range(0, 3 * TILES, TILES)
+# ... of the cluster nearest to the midpoint of each: position in near or -1, distance, what keeps others, means; ...
+NEAREST, LEAST, OPEN, CENTRE = range(0, 4 * TILES, TILES)
 RANKS = CENTRE + 5 * TILES
 # ... and of one cluster compared with the nearest: its distance at the midpoint, whether its window covers the tile,
 # and the largest difference of the distances of the two in the tile, or -1 if it loses everywhere.
 DISTANCE, COVERS, REACH, COLUMNS = range(0, 4 * TILES, TILES)
-MEANS = 8  # numbers for a cluster, of which 5 are used: rows of 8 are vectors
+# The difference of distances as a constant and slopes along y, x and three colours.
+CONSTANT, SLOPES, LINE = 0, TILES, 6 * TILES
+MEANS = 6  # numbers for a cluster: y, x, three colours, and room for a count
 
-CONSTANT = 5  # the place of the constant in a line
-COUNTED = 5  # the place of the number of pixels in the means that are summed in raster order
+COUNTED = 5  # their place
 
 # Columns of the integer sums.
 COUNT, SUM_Y, SUM_X, SUM_COLOUR = 0, 1, 2, 3
@@ -105,30 +106,30 @@ class Clusters(NamedTuple):
 
     centres: np.ndarray  # (seeds, MEANS) float64: y, x and three colours
     windows: np.ndarray  # (4, seeds) integers: first and end row, first and end column that a cluster may win
-    weights: np.ndarray  # (MEANS,) factors to squared differences: of y and x, then 1
+    weight: float  # factor to a squared spatial distance
     doubt: float  # see the module docstring
     scale: float  # factor of fixed-point colours, a power of two
 
 
 class Work(NamedTuple):
-    """Buffers for an assignment. For ``rank`` and ``table``, see the offsets above."""
+    """Buffers for an assignment. For ``rank``, ``table`` and ``lines``, see the offsets above."""
 
     band: np.ndarray  # numbers of the clusters whose windows overlap the rows of a block, increasing
     near: np.ndarray  # of those that overlap the block
     kept: np.ndarray  # positions in ``near`` of the clusters that may win in a tile
-    chosen: np.ndarray  # their numbers
     rank: np.ndarray  # (RANKS,) float64
+    nearest: np.ndarray  # (TILES,) positions in ``near`` of the nearest clusters
     table: np.ndarray  # (seeds, COLUMNS) float64
-    # (seeds + 1, MEANS) float32: a difference of distances as slopes along y, x and three colours, and a constant.
-    lines: np.ndarray
-    numbers: np.ndarray  # (seeds + 1,) int32: the clusters of the lines
+    lines: np.ndarray  # (seeds + 1, LINE) float32, the last of a cluster that never wins
+    codes: np.ndarray  # (seeds + 1,) int32: the low bits of the keys of the clusters in ``near``
+    rivals: np.ndarray  # positions in ``near`` of the kept clusters but the nearest whose windows cover the tile
     keys: np.ndarray  # (2 * AREA,) int32: of the best cluster for each pixel of a tile, then of the second best
     grid: np.ndarray  # (2 * AREA,) float32: rows, then columns of a tile, counted from its midpoint
     changed: np.ndarray  # positions of the pixels of a tile that change their label, with room for one more
     exact: np.ndarray  # means with the sums in raster order
     raster: np.ndarray  # (H, W) int16: labels in raster order, for these
     exact_known: np.ndarray  # whether they have been computed
-    low: np.int32  # the bits of a key that hold the number of a cluster
+    coded: bool  # whether keys hold positions in ``near``: so many clusters have numbers of more than 8 bits
 
 
 def _jit(function: Callable, **options: object) -> Callable:
@@ -257,10 +258,11 @@ def colour_tiles(image, table, matrix, ratio, scale, tiles):
         for t in range(TILES):
             top, left = _corner(block, t, across)
             if top < height and left < width:
-                for p in range(AREA):
-                    y, x = min(top + p // TILE, height - 1), min(left + p % TILE, width - 1)
-                    for channel in range(3):
-                        light[channel * AREA + p] = table[image[y, x, channel]]
+                for y in range(TILE):
+                    for x in range(TILE):
+                        for channel in range(3):
+                            value = image[min(top + y, height - 1), min(left + x, width - 1), channel]
+                            light[channel * AREA + y * TILE + x] = table[value]
                 unsure |= _lab_tile(light, matrix, ratio, colour)
             _describe(block, t, top, left, height, width, colour, scale, tiles)
     return not unsure
@@ -376,31 +378,30 @@ def cluster(tiles, lab, labels, spare, seeds, window_y, window_x, weight, iterat
     The number of iterations done.
     """
     height, width = lab.shape[1:]
-    bits = 0
-    while 2**bits < seeds:
-        bits += 1
     work = Work(
         np.empty(seeds, np.uint32),
         np.empty(seeds, np.uint32),
         np.empty(seeds, np.uint32),
-        np.empty(seeds, np.uint32),
         np.empty(RANKS),
+        np.empty(TILES, np.uint32),
         np.empty((seeds, COLUMNS)),
-        np.empty((seeds + 1, MEANS), np.float32),
+        np.zeros((seeds + 1, LINE), np.float32),
         np.empty(seeds + 1, np.int32),
+        np.empty(seeds + 1, np.uint32),
         np.empty(2 * AREA, np.int32),
         np.empty(2 * AREA, np.float32),
         np.empty(AREA + 1, np.uint32),
         np.empty((seeds, MEANS)),
         np.empty((height if len(lab) else 0, width), np.int16),
         np.zeros(1, np.bool_),
-        np.int32(2**bits - 1),
+        seeds > 256,
     )
+    for t in range(TILES):
+        work.lines[seeds, CONSTANT + t] = 3e38
     for p in range(AREA):
         work.grid[p], work.grid[AREA + p] = p // TILE - MIDDLE, p % TILE - MIDDLE
     sums = _sum(tiles, labels, seeds, height, width)
-    weights = np.array([weight, weight, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
-    clusters = Clusters(np.zeros((seeds, MEANS)), np.empty((4, seeds)), weights, doubt, scale)
+    clusters = Clusters(np.zeros((seeds, MEANS)), np.empty((4, seeds)), weight, doubt, scale)
     old, new, done = labels, spare, 0
     while done < iterations:
         _update(clusters, sums, window_y, window_x, height, width)
@@ -490,28 +491,25 @@ def _assign(old, new, lab, tiles, clusters, sums, work):
         if left == 0:
             within = _find_band(top, top + BLOCK, clusters, work)
         number = _find_near(left, left + BLOCK, within, clusters, work)
+        low = _encode(number, clusters, work)
         _rank(block, number, tiles, clusters, work)
+        _open(number, clusters, work)
+        _bound(block, number, tiles, clusters, work)
         for t in range(TILES):
             top, left = _corner(block, t, across)
             if top < height and left < width:
                 count, largest = _keep(t, number, work)
-                if work.rank[NEAREST + t] < 0:
-                    count, unsure = number, _leave_open(number, work)
-                elif count == 1:
-                    unsure = np.int32(-1)  # no pixel is undecided
-                    for p in range(AREA):
-                        new[block, t, p] = np.int32(work.rank[NEAREST + t])
-                else:
-                    unsure = _screen_tile(block, t, top, left, largest, tiles, clusters, count, work)
-                    for p in range(AREA):
-                        new[block, t, p] = work.keys[p] & work.low
-                if (
-                    unsure >= 0
-                    and _any_within(work, unsure)
-                    and not _settle(old, new, block, t, top, left, lab, tiles, clusters, count, unsure, work)
-                ):
-                    return False
-                _move(old, new, block, t, top, left, height, width, tiles, sums, work)
+                unsure = np.int32(0)
+                _start(t, low, work)
+                if count > 1 or work.rank[OPEN + t] > 0:
+                    unsure = _screen_tile(block, t, top, left, largest, tiles, clusters, count, low, work)
+                undecided, moves = _read(old, new, block, t, unsure, low, work)
+                if undecided:
+                    moves = True
+                    if not _settle(old, new, block, t, top, left, lab, tiles, clusters, count, unsure, work):
+                        return False
+                if moves:
+                    _move(old, new, block, t, top, left, height, width, tiles, sums, work)
     return True
 
 
@@ -537,29 +535,36 @@ def _find_near(left, right, within, clusters, work):
 
 
 @_lean
-def _rank(block, number, tiles, clusters, work):
-    """Find the nearest cluster of each tile of a block, and which other clusters may win.
+def _encode(number, clusters, work):
+    """Write the low bits of the keys to ``codes``; return their mask."""
+    most = number if work.coded else len(clusters.centres)
+    low = 0
+    while low < most - 1:
+        low = 2 * low + 1
+    for i in range(number):
+        work.codes[i] = i if work.coded else work.near[i]
+    work.codes[len(clusters.centres)] = 0
+    return np.int32(low)
 
-    Writes a row of ``table`` for each cluster in ``near``, and to ``rank`` the nearest cluster that covers the tile, or
-    the number -1.
+
+@_lean
+def _rank(block, number, tiles, clusters, work):
+    """Find the nearest cluster of each tile of a block, of those whose windows cover the tile.
+
+    Writes it to ``rank``, and a row of ``table`` for each cluster in ``near``.
     """
     near, rank, table, side = work.near, work.rank, work.table, tiles.side
-    centres, windows, weight, doubt = clusters.centres, clusters.windows, clusters.weights[0], clusters.doubt
+    centres, windows, weight = clusters.centres, clusters.windows, clusters.weight
     for t in range(TILES):
         rank[NEAREST + t], rank[LEAST + t] = -1, FAR
     for i in range(number):
         k = near[i]
         from_y, to_y, from_x, to_x = windows[0, k], windows[1, k], windows[2, k], windows[3, k]
         y, x, c0, c1, c2 = centres[k, 0], centres[k, 1], centres[k, 2], centres[k, 3], centres[k, 4]
-        number_k = float(k)
-        row = table[i]
+        place, row = float(i), table[i]
         for t in range(TILES):
-            top, bottom, left, right = (
-                side[block, TOP + t],
-                side[block, BOTTOM + t],
-                side[block, LEFT + t],
-                side[block, RIGHT + t],
-            )
+            top, bottom = side[block, TOP + t], side[block, BOTTOM + t]
+            left, right = side[block, LEFT + t], side[block, RIGHT + t]
             dy, dx = y - (top + MIDDLE), x - (left + MIDDLE)
             d0, d1 = c0 - side[block, COLOUR + t], c1 - side[block, COLOUR + TILES + t]
             d2 = c2 - side[block, COLOUR + 2 * TILES + t]
@@ -567,30 +572,55 @@ def _rank(block, number, tiles, clusters, work):
             covers = (from_y <= top) & (to_y >= bottom) & (from_x <= left) & (to_x >= right)
             touches = (from_y < bottom) & (to_y > top) & (from_x < right) & (to_x > left)
             nearer = covers & (distance < rank[LEAST + t])
-            rank[NEAREST + t] = number_k if nearer else rank[NEAREST + t]
+            rank[NEAREST + t] = place if nearer else rank[NEAREST + t]
             rank[LEAST + t] = distance if nearer else rank[LEAST + t]
             row[DISTANCE + t] = distance if touches else FAR
             row[COVERS + t] = 1.0 if covers else 0.0
+
+
+@_lean
+def _open(number, clusters, work):
+    """Where no window covers a tile, compare with the nearest cluster of all, which excludes no other.
+
+    Writes the means of the nearest clusters to ``rank``, too.
+    """
+    rank = work.rank
     for t in range(TILES):
-        k = np.uint32(max(rank[NEAREST + t], 0))
+        rank[OPEN + t] = 0.0
+        if rank[NEAREST + t] < 0:
+            rank[OPEN + t] = 0.5 * FAR
+            for i in range(number):
+                if work.table[i, DISTANCE + t] < rank[LEAST + t]:
+                    rank[NEAREST + t], rank[LEAST + t] = i, work.table[i, DISTANCE + t]
+            if rank[NEAREST + t] < 0:
+                rank[LEAST + t] = 0.0
+        work.nearest[t] = max(rank[NEAREST + t], 0)
+        k = work.near[work.nearest[t]]
         for i in range(5):
-            rank[CENTRE + i * TILES + t] = centres[k, i]
+            rank[CENTRE + i * TILES + t] = clusters.centres[k, i]
+
+
+@_lean
+def _bound(block, number, tiles, clusters, work):
+    """Bound the differences of distances to the nearest clusters; write them to ``lines``."""
+    near, rank, table, lines, side = work.near, work.rank, work.table, work.lines, tiles.side
+    centres, weight, doubt = clusters.centres, clusters.weight, clusters.doubt
     for i in range(number):
         k = near[i]
         y, x, c0, c1, c2 = centres[k, 0], centres[k, 1], centres[k, 2], centres[k, 3], centres[k, 4]
-        row = table[i]
+        row, line = table[i], lines[i]
         for t in range(TILES):
-            spread = abs(y - rank[CENTRE + t]) + abs(x - rank[CENTRE + TILES + t])
-            spread = weight * MIDDLE * spread + abs(c0 - rank[CENTRE + 2 * TILES + t]) * side[block, EXTENT + t]
-            spread += abs(c1 - rank[CENTRE + 3 * TILES + t]) * side[block, EXTENT + TILES + t]
-            spread += abs(c2 - rank[CENTRE + 4 * TILES + t]) * side[block, EXTENT + 2 * TILES + t]
-            gap = row[DISTANCE + t] - rank[LEAST + t]
-            slack = (
-                4
-                * doubt
-                * (1 + gap + 2 * (rank[LEAST + t] + weight * MIDDLE_SQUARED + side[block, RADIUS_SQUARED + t]))
-            )
-            row[REACH + t] = abs(gap) + 2 * spread if gap - 2 * spread <= slack else -1.0
+            dy, dx = weight * (rank[CENTRE + t] - y), weight * (rank[CENTRE + TILES + t] - x)
+            d0, d1 = rank[CENTRE + 2 * TILES + t] - c0, rank[CENTRE + 3 * TILES + t] - c1
+            d2 = rank[CENTRE + 4 * TILES + t] - c2
+            spread = MIDDLE * (abs(dy) + abs(dx)) + abs(d0) * side[block, EXTENT + t]
+            spread += abs(d1) * side[block, EXTENT + TILES + t] + abs(d2) * side[block, EXTENT + 2 * TILES + t]
+            gap, radius_squared = row[DISTANCE + t] - rank[LEAST + t], side[block, RADIUS_SQUARED + t]
+            slack = 4 * doubt * (1 + gap + 2 * (rank[LEAST + t] + weight * MIDDLE_SQUARED + radius_squared))
+            row[REACH + t] = abs(gap) + 2 * spread if gap - 2 * spread <= slack + rank[OPEN + t] else -1.0
+            line[CONSTANT + t], line[SLOPES + t], line[SLOPES + TILES + t] = gap, 2 * dy, 2 * dx
+            line[SLOPES + 2 * TILES + t], line[SLOPES + 3 * TILES + t] = 2 * d0, 2 * d1
+            line[SLOPES + 4 * TILES + t] = 2 * d2
 
 
 @_lean
@@ -609,55 +639,45 @@ def _keep(t, number, work):
 
 
 @_lean
-def _leave_open(number, work):
-    """No window covers the tile, so no cluster can be ruled out: compare every pixel with all nearby clusters."""
-    for i in range(number):
-        work.chosen[i] = work.near[i]
-    work.keys[:] = FAR_KEY
-    return np.int32(0)
+def _start(t, low, work):
+    """Start with the nearest cluster as the best of every pixel, unless the tile is open, and no second best."""
+    best = FAR_KEY
+    if work.rank[OPEN + t] == 0:
+        best = _key(1.5, work.codes[work.nearest[t]], low)
+    for p in range(AREA):
+        work.keys[p], work.keys[AREA + p] = best, FAR_KEY
 
 
 @_lean
-def _screen_tile(block, t, top, left, largest, tiles, clusters, count, work):
+def _screen_tile(block, t, top, left, largest, tiles, clusters, count, low, work):
     """Find the best and second-best cluster of every pixel of a tile in float32.
 
-    Writes the numbers of the kept clusters to ``chosen``. Returns the difference of two keys up to which they do not
-    decide.
+    Returns the difference of two keys up to which they do not decide.
     """
-    rank, lines, numbers, keys, offset = work.rank, work.lines, work.numbers, work.keys, tiles.offset
-    centres, windows, weights = clusters.centres, clusters.windows, clusters.weights
-    nearest, least = np.uint32(rank[NEAREST + t]), rank[LEAST + t]
-    unit = 4 * _power_of_two(1.01 * max(largest, 1e-30))
-    start = _key(1.5, nearest, work.low)
-    for p in range(AREA):
-        keys[p], keys[AREA + p] = start, FAR_KEY
+    windows, lines, rivals = clusters.windows, work.lines, work.rivals
+    scale = 0.25 / _power_of_two(1.01 * max(largest, 1e-30))
     number = 0
     for i in range(count):
         place = work.kept[i]
-        k = work.near[place]
-        work.chosen[i] = k
-        if k == nearest:
-            continue
-        for j in range(MEANS):
-            lines[number, j] = weights[j] * (2 / unit) * (centres[nearest, j] - centres[k, j])
-        lines[number, CONSTANT] = 1.5 + (work.table[place, DISTANCE + t] - least) / unit
-        numbers[number] = k
+        rivals[number] = place
         if work.table[place, COVERS + t] > 0:
-            number += 1
+            number += place != work.nearest[t]
         else:
+            k = work.near[place]
             _screen_part(
-                keys, work.grid, offset, block, t, lines, numbers, number, work.low,
+                work.keys, work.grid, tiles.offset, block, t, lines, work.codes, place, np.float32(scale), low,
                 np.float32(windows[0, k] - top - MIDDLE), np.float32(windows[1, k] - top - MIDDLE),
                 np.float32(windows[2, k] - left - MIDDLE), np.float32(windows[3, k] - left - MIDDLE),
             )  # fmt: skip
-    for j in range(MEANS):
-        lines[number, j] = 0.0
-    lines[number, CONSTANT], numbers[number] = 2.0, 0  # partner of the last cluster if their number is odd; never wins
+    rivals[number] = len(clusters.centres)  # the partner of the last if their number is odd
     for i in range(0, number, 2):
-        _screen_pair(keys, work.grid, offset, block, t, lines, numbers, i, work.low)
-    radius_squared = weights[0] * MIDDLE_SQUARED + tiles.side[block, RADIUS_SQUARED + t]
-    slack = 4 * clusters.doubt * (1 + largest + 2 * (least + radius_squared))
-    return np.int32(min(9 + 2 * work.low + 2.0**24 * slack / unit, 2.0**30))
+        _screen_pair(
+            work.keys, work.grid, tiles.offset, block, t, lines, work.codes, rivals[i], rivals[i + 1],
+            np.float32(scale), low,
+        )  # fmt: skip
+    radius_squared = clusters.weight * MIDDLE_SQUARED + tiles.side[block, RADIUS_SQUARED + t]
+    slack = 4 * clusters.doubt * (1 + largest + 2 * (work.rank[LEAST + t] + radius_squared))
+    return np.int32(min(9 + 2 * low + 2.0**24 * slack * scale, 2.0**30))
 
 
 @_lean
@@ -673,35 +693,43 @@ def _key(value, number, low):
 
 
 @_lean
-def _line(lines, i):
-    return lines[i, 0], lines[i, 1], lines[i, 2], lines[i, 3], lines[i, 4], lines[i, CONSTANT]
+def _line(lines, i, t):
+    slope = SLOPES + t
+    return (
+        lines[i, CONSTANT + t],
+        lines[i, slope],
+        lines[i, slope + TILES],
+        lines[i, slope + 2 * TILES],
+        lines[i, slope + 3 * TILES],
+        lines[i, slope + 4 * TILES],
+    )
 
 
 @_fast
-def _screen_pair(keys, grid, offset, block, t, lines, numbers, i, low):
+def _screen_pair(keys, grid, offset, block, t, lines, codes, i, j, scale, low):
     """Screen two clusters in one pass, which halves the loads and stores of best and second best."""
-    a0, a1, a2, a3, a4, a5 = _line(lines, i)
-    b0, b1, b2, b3, b4, b5 = _line(lines, i + 1)
-    a, b = numbers[i], numbers[i + 1]
+    a0, a1, a2, a3, a4, a5 = _line(lines, i, t)
+    b0, b1, b2, b3, b4, b5 = _line(lines, j, t)
+    a, b, middle = codes[i], codes[j], np.float32(1.5)
     for p in range(AREA):
         y, x = grid[p], grid[AREA + p]
         c0, c1, c2 = offset[block, t, p], offset[block, t, AREA + p], offset[block, t, 2 * AREA + p]
-        of_a = _key(a5 + a0 * y + a1 * x + a2 * c0 + a3 * c1 + a4 * c2, a, low)
-        of_b = _key(b5 + b0 * y + b1 * x + b2 * c0 + b3 * c1 + b4 * c2, b, low)
+        of_a = _key(middle + scale * (a0 + a1 * y + a2 * x + a3 * c0 + a4 * c1 + a5 * c2), a, low)
+        of_b = _key(middle + scale * (b0 + b1 * y + b2 * x + b3 * c0 + b4 * c1 + b5 * c2), b, low)
         best, second = keys[p], keys[AREA + p]
         keys[AREA + p] = min(second, max(of_a, of_b), max(best, min(of_a, of_b)))
         keys[p] = min(best, of_a, of_b)
 
 
 @_fast
-def _screen_part(keys, grid, offset, block, t, lines, numbers, i, low, from_y, to_y, from_x, to_x):
+def _screen_part(keys, grid, offset, block, t, lines, codes, i, scale, low, from_y, to_y, from_x, to_x):
     """Screen a cluster whose window covers only part of the tile; rows and columns count from the tile's midpoint."""
-    a0, a1, a2, a3, a4, a5 = _line(lines, i)
-    a = numbers[i]
+    a0, a1, a2, a3, a4, a5 = _line(lines, i, t)
+    a, middle = codes[i], np.float32(1.5)
     for p in range(AREA):
         y, x = grid[p], grid[AREA + p]
         c0, c1, c2 = offset[block, t, p], offset[block, t, AREA + p], offset[block, t, 2 * AREA + p]
-        key = _key(a5 + a0 * y + a1 * x + a2 * c0 + a3 * c1 + a4 * c2, a, low)
+        key = _key(middle + scale * (a0 + a1 * y + a2 * x + a3 * c0 + a4 * c1 + a5 * c2), a, low)
         key = key if (y >= from_y) & (y < to_y) & (x >= from_x) & (x < to_x) else FAR_KEY
         best, second = keys[p], keys[AREA + p]
         keys[AREA + p] = min(second, max(best, key))
@@ -709,11 +737,18 @@ def _screen_part(keys, grid, offset, block, t, lines, numbers, i, low, from_y, t
 
 
 @_lean
-def _any_within(work, unsure):
-    keys, found = work.keys, False
+def _read(old, new, block, t, unsure, low, work):
+    """Take the labels out of the keys; return whether any is undecided, and whether any is new."""
+    undecided, differs = False, np.int32(0)
     for p in range(AREA):
-        found |= keys[AREA + p] - keys[p] <= unsure
-    return found
+        new[block, t, p] = work.keys[p] & low
+        undecided |= work.keys[AREA + p] - work.keys[p] <= unsure
+    if work.coded:
+        for p in range(AREA):
+            new[block, t, p] = work.near[np.uint32(new[block, t, p])]
+    for p in range(AREA):
+        differs |= new[block, t, p] ^ old[block, t, p]
+    return undecided, differs != 0
 
 
 @_lean
@@ -755,11 +790,11 @@ def _compare(y, x, c0, c1, c2, old, count, centres, clusters, work):
     windows = clusters.windows
     winner, best, second = old, np.inf, np.inf
     for i in range(count):
-        k = work.chosen[i]
+        k = work.near[work.kept[i]]
         if windows[0, k] <= y < windows[1, k] and windows[2, k] <= x < windows[3, k]:
             dy, dx = centres[k, 0] - y, centres[k, 1] - x
             d0, d1, d2 = c0 - centres[k, 2], c1 - centres[k, 3], c2 - centres[k, 4]
-            distance = (dy * dy + dx * dx) * clusters.weights[0] + ((d0 * d0 + d1 * d1) + d2 * d2)
+            distance = (dy * dy + dx * dx) * clusters.weight + ((d0 * d0 + d1 * d1) + d2 * d2)
             if distance < best:
                 winner, best, second = np.int32(k), distance, best
             elif distance < second:
@@ -770,11 +805,6 @@ def _compare(y, x, c0, c1, c2, old, count, centres, clusters, work):
 @_lean
 def _move(old, new, block, t, top, left, height, width, tiles, sums, work):
     """Update the sums for the pixels of a tile that change their label."""
-    differs = np.int32(0)
-    for p in range(AREA):
-        differs |= old[block, t, p] ^ new[block, t, p]
-    if differs == 0:
-        return
     count = 0
     for p in range(AREA):
         work.changed[count] = p
@@ -787,16 +817,16 @@ def _move(old, new, block, t, top, left, height, width, tiles, sums, work):
             _add(sums, new[block, t, p], 1, y, x, tiles.fixed, block, t, p)
 
 
-@_jit
+@_lean
 def to_tiles(row, column, labels):
-    """Write the sums of a number for each row and one for each column, tile by tile; the last go on beyond the edge."""
-    height, width = len(row), len(column)
-    across = -(-width // BLOCK)
+    """Write the sums of a number for each row and one for each column, tile by tile; both reach to the last tiles."""
+    across = len(column) // BLOCK
     for block in range(len(labels)):
         for t in range(TILES):
             top, left = _corner(block, t, across)
-            for p in range(AREA):
-                labels[block, t, p] = row[min(top + p // TILE, height - 1)] + column[min(left + p % TILE, width - 1)]
+            for y in range(TILE):
+                for x in range(TILE):
+                    labels[block, t, y * TILE + x] = row[top + y] + column[left + x]
 
 
 @_lean
@@ -808,8 +838,12 @@ def to_raster(tiles, labels):
         for t in range(TILES):
             top, left = _corner(block, t, across)
             for y in range(max(0, min(TILE, height - top))):
-                for x in range(max(0, min(TILE, width - left))):
-                    labels[top + y, left + x] = tiles[block, t, y * TILE + x]
+                if left + TILE <= width:
+                    for x in range(TILE):
+                        labels[top + y, left + x] = tiles[block, t, y * TILE + x]
+                else:
+                    for x in range(max(0, width - left)):
+                        labels[top + y, left + x] = tiles[block, t, y * TILE + x]
 
 
 @_jit

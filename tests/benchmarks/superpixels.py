@@ -84,9 +84,11 @@ def _profile(pictures: np.ndarray) -> Table:
     grid = _MODULE._grid((_SIZE, _SIZE), _COUNT, _COMPACTNESS)
     assert min(grid.window_y, grid.window_x) >= TILE
     ids, size = np.empty((_SIZE, _SIZE), np.int64), _SIZE * _SIZE / grid.seeds
+    found = np.empty((_SIZE, _SIZE), np.int16)
 
     def labels(image: np.ndarray, iterations: int) -> np.ndarray:
-        return _MODULE._by_tiles(_MODULE._Colours(image, _COMPACTNESS), grid, iterations - 1)
+        _MODULE._by_tiles(_MODULE._Colours(image, _COMPACTNESS), grid, iterations - 1, found)
+        return found
 
     def whole(image: np.ndarray) -> None:
         connect(labels(image, 10), int(0.5 * size), int(3 * size), ids)

@@ -122,7 +122,8 @@ class Work(NamedTuple):
     table: np.ndarray  # (seeds, COLUMNS) float64
     lines: np.ndarray  # (seeds + 1, LINE) float32, the last of a cluster that never wins
     codes: np.ndarray  # (seeds + 1,) int32: the low bits of the keys of the clusters in ``near``
-    rivals: np.ndarray  # positions in ``near`` of the kept clusters but the nearest whose windows cover the tile
+    rivals: np.ndarray  # of the kept clusters but the nearest, those whose windows cover the tile
+    parts: np.ndarray  # and the others
     keys: np.ndarray  # (2 * AREA,) int32: of the best cluster for each pixel of a tile, then of the second best
     grid: np.ndarray  # (2 * AREA,) float32: rows, then columns of a tile, counted from its midpoint
     changed: np.ndarray  # positions of the pixels of a tile that change their label, with room for one more
@@ -142,6 +143,8 @@ def _jit(function: Callable, **options: object) -> Callable:
 
 # Functions that create no array need not count references, which would take a third of the time.
 _lean = partial(_jit, _nrt=False)
+# Passing a tuple of arrays copies it, which for these functions takes longer than what they do.
+_inlined = partial(_lean, inline="always")
 # Here products and sums may be fused, and no value is NaN.
 _fast = partial(_lean, fastmath={"contract", "nnan", "nsz"})
 
@@ -388,6 +391,7 @@ def cluster(tiles, lab, labels, spare, seeds, window_y, window_x, weight, iterat
         np.zeros((seeds + 1, LINE), np.float32),
         np.empty(seeds + 1, np.int32),
         np.empty(seeds + 1, np.uint32),
+        np.empty(seeds + 1, np.uint32),
         np.empty(2 * AREA, np.int32),
         np.empty(2 * AREA, np.float32),
         np.empty(AREA + 1, np.uint32),
@@ -503,7 +507,7 @@ def _assign(old, new, lab, tiles, clusters, sums, work):
                 _start(t, low, work)
                 if count > 1 or work.rank[OPEN + t] > 0:
                     unsure = _screen_tile(block, t, top, left, largest, tiles, clusters, count, low, work)
-                undecided, moves = _read(old, new, block, t, unsure, low, work)
+                undecided, moves = _read(old, new, block, t, unsure, low, work.keys, work.near, work.coded)
                 if undecided:
                     moves = True
                     if not _settle(old, new, block, t, top, left, lab, tiles, clusters, count, unsure, work):
@@ -623,7 +627,7 @@ def _bound(block, number, tiles, clusters, work):
             line[SLOPES + 4 * TILES + t] = 2 * d2
 
 
-@_lean
+@_inlined
 def _keep(t, number, work):
     """Write to ``kept`` the positions in ``near`` of the clusters that may win in a tile.
 
@@ -638,7 +642,7 @@ def _keep(t, number, work):
     return count, largest
 
 
-@_lean
+@_inlined
 def _start(t, low, work):
     """Start with the nearest cluster as the best of every pixel, unless the tile is open, and no second best."""
     best = FAR_KEY
@@ -648,32 +652,30 @@ def _start(t, low, work):
         work.keys[p], work.keys[AREA + p] = best, FAR_KEY
 
 
-@_lean
+@_inlined
 def _screen_tile(block, t, top, left, largest, tiles, clusters, count, low, work):
     """Find the best and second-best cluster of every pixel of a tile in float32.
 
     Returns the difference of two keys up to which they do not decide.
     """
-    windows, lines, rivals = clusters.windows, work.lines, work.rivals
+    rivals, parts = work.rivals, work.parts
     scale = 0.25 / _power_of_two(1.01 * max(largest, 1e-30))
-    number = 0
+    number, partial = 0, 0
     for i in range(count):
         place = work.kept[i]
-        rivals[number] = place
-        if work.table[place, COVERS + t] > 0:
-            number += place != work.nearest[t]
-        else:
-            k = work.near[place]
-            _screen_part(
-                work.keys, work.grid, tiles.offset, block, t, lines, work.codes, place, np.float32(scale), low,
-                np.float32(windows[0, k] - top - MIDDLE), np.float32(windows[1, k] - top - MIDDLE),
-                np.float32(windows[2, k] - left - MIDDLE), np.float32(windows[3, k] - left - MIDDLE),
-            )  # fmt: skip
+        covers = work.table[place, COVERS + t] > 0
+        rivals[number], parts[partial] = place, place
+        number += covers & (place != work.nearest[t])
+        partial += not covers
     rivals[number] = len(clusters.centres)  # the partner of the last if their number is odd
-    for i in range(0, number, 2):
-        _screen_pair(
-            work.keys, work.grid, tiles.offset, block, t, lines, work.codes, rivals[i], rivals[i + 1],
-            np.float32(scale), low,
+    if number > 0:
+        _screen_pairs(
+            work.keys, work.grid, tiles.offset, block, t, work.lines, work.codes, rivals, number, np.float32(scale), low
+        )
+    if partial > 0:
+        _screen_parts(
+            work.keys, work.grid, tiles.offset, block, t, work.lines, work.codes, parts, partial, np.float32(scale),
+            low, work.near, clusters.windows, top + MIDDLE, left + MIDDLE,
         )  # fmt: skip
     radius_squared = clusters.weight * MIDDLE_SQUARED + tiles.side[block, RADIUS_SQUARED + t]
     slack = 4 * clusters.doubt * (1 + largest + 2 * (work.rank[LEAST + t] + radius_squared))
@@ -706,46 +708,54 @@ def _line(lines, i, t):
 
 
 @_fast
-def _screen_pair(keys, grid, offset, block, t, lines, codes, i, j, scale, low):
+def _screen_pairs(keys, grid, offset, block, t, lines, codes, rivals, number, scale, low):
     """Screen two clusters in one pass, which halves the loads and stores of best and second best."""
-    a0, a1, a2, a3, a4, a5 = _line(lines, i, t)
-    b0, b1, b2, b3, b4, b5 = _line(lines, j, t)
-    a, b, middle = codes[i], codes[j], np.float32(1.5)
-    for p in range(AREA):
-        y, x = grid[p], grid[AREA + p]
-        c0, c1, c2 = offset[block, t, p], offset[block, t, AREA + p], offset[block, t, 2 * AREA + p]
-        of_a = _key(middle + scale * (a0 + a1 * y + a2 * x + a3 * c0 + a4 * c1 + a5 * c2), a, low)
-        of_b = _key(middle + scale * (b0 + b1 * y + b2 * x + b3 * c0 + b4 * c1 + b5 * c2), b, low)
-        best, second = keys[p], keys[AREA + p]
-        keys[AREA + p] = min(second, max(of_a, of_b), max(best, min(of_a, of_b)))
-        keys[p] = min(best, of_a, of_b)
+    middle = np.float32(1.5)
+    for i in range(0, number, 2):
+        a0, a1, a2, a3, a4, a5 = _line(lines, rivals[i], t)
+        b0, b1, b2, b3, b4, b5 = _line(lines, rivals[i + 1], t)
+        a, b = codes[rivals[i]], codes[rivals[i + 1]]
+        for p in range(AREA):
+            y, x = grid[p], grid[AREA + p]
+            c0, c1, c2 = offset[block, t, p], offset[block, t, AREA + p], offset[block, t, 2 * AREA + p]
+            of_a = _key(middle + scale * (a0 + a1 * y + a2 * x + a3 * c0 + a4 * c1 + a5 * c2), a, low)
+            of_b = _key(middle + scale * (b0 + b1 * y + b2 * x + b3 * c0 + b4 * c1 + b5 * c2), b, low)
+            best, second = keys[p], keys[AREA + p]
+            keys[AREA + p] = min(second, max(of_a, of_b), max(best, min(of_a, of_b)))
+            keys[p] = min(best, of_a, of_b)
 
 
 @_fast
-def _screen_part(keys, grid, offset, block, t, lines, codes, i, scale, low, from_y, to_y, from_x, to_x):
-    """Screen a cluster whose window covers only part of the tile; rows and columns count from the tile's midpoint."""
-    a0, a1, a2, a3, a4, a5 = _line(lines, i, t)
-    a, middle = codes[i], np.float32(1.5)
-    for p in range(AREA):
-        y, x = grid[p], grid[AREA + p]
-        c0, c1, c2 = offset[block, t, p], offset[block, t, AREA + p], offset[block, t, 2 * AREA + p]
-        key = _key(middle + scale * (a0 + a1 * y + a2 * x + a3 * c0 + a4 * c1 + a5 * c2), a, low)
-        key = key if (y >= from_y) & (y < to_y) & (x >= from_x) & (x < to_x) else FAR_KEY
-        best, second = keys[p], keys[AREA + p]
-        keys[AREA + p] = min(second, max(best, key))
-        keys[p] = min(best, key)
+def _screen_parts(
+    keys, grid, offset, block, t, lines, codes, parts, number, scale, low, near, windows, middle_y, middle_x
+):
+    """Screen clusters whose windows cover only part of the tile."""
+    middle = np.float32(1.5)
+    for i in range(number):
+        a0, a1, a2, a3, a4, a5 = _line(lines, parts[i], t)
+        a, k = codes[parts[i]], near[parts[i]]
+        from_y, to_y = np.float32(windows[0, k] - middle_y), np.float32(windows[1, k] - middle_y)
+        from_x, to_x = np.float32(windows[2, k] - middle_x), np.float32(windows[3, k] - middle_x)
+        for p in range(AREA):
+            y, x = grid[p], grid[AREA + p]
+            c0, c1, c2 = offset[block, t, p], offset[block, t, AREA + p], offset[block, t, 2 * AREA + p]
+            key = _key(middle + scale * (a0 + a1 * y + a2 * x + a3 * c0 + a4 * c1 + a5 * c2), a, low)
+            key = key if (y >= from_y) & (y < to_y) & (x >= from_x) & (x < to_x) else FAR_KEY
+            best, second = keys[p], keys[AREA + p]
+            keys[AREA + p] = min(second, max(best, key))
+            keys[p] = min(best, key)
 
 
 @_lean
-def _read(old, new, block, t, unsure, low, work):
+def _read(old, new, block, t, unsure, low, keys, near, coded):
     """Take the labels out of the keys; return whether any is undecided, and whether any is new."""
     undecided, differs = False, np.int32(0)
     for p in range(AREA):
-        new[block, t, p] = work.keys[p] & low
-        undecided |= work.keys[AREA + p] - work.keys[p] <= unsure
-    if work.coded:
+        new[block, t, p] = keys[p] & low
+        undecided |= keys[AREA + p] - keys[p] <= unsure
+    if coded:
         for p in range(AREA):
-            new[block, t, p] = work.near[np.uint32(new[block, t, p])]
+            new[block, t, p] = near[np.uint32(new[block, t, p])]
     for p in range(AREA):
         differs |= new[block, t, p] ^ old[block, t, p]
     return undecided, differs != 0
@@ -802,7 +812,7 @@ def _compare(y, x, c0, c1, c2, old, count, centres, clusters, work):
     return winner, second == np.inf or second - best > clusters.doubt * (2 + best + second)
 
 
-@_lean
+@_inlined
 def _move(old, new, block, t, top, left, height, width, tiles, sums, work):
     """Update the sums for the pixels of a tile that change their label."""
     count = 0

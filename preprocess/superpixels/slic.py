@@ -25,6 +25,7 @@ from preprocess.superpixels.scales import seed_grid
 _COMPACTNESS = (1e-3, 1e5)
 _MOST_PIXELS = 2**23
 _MOST_SEEDS = 2**15 - 1
+_LEAST_WINDOW = 4  # windows of fewer pixels cover so little of a tile that the plain loops are faster
 _LEAST, _MOST = 0.5, 3  # sizes of connected components: times the mean seed area
 # scikit-image versions with the same loops; test_slic_identity.py compares the kernel with the installed one.
 _TESTED = ("0.25", "0.26")
@@ -426,7 +427,7 @@ def _by_kernel(
     with required("preprocess.slic"):
         from preprocess.superpixels.slic_kernel import cluster_plainly, connect
 
-    if slic_zero:
+    if slic_zero or min(grid.window_y, grid.window_x) < _LEAST_WINDOW:
         colours.be_exact()
         height, width = ids.shape
         first = (grid.row[:height, None] + grid.column[:width]).astype(np.int16)

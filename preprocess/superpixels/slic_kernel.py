@@ -169,7 +169,17 @@ def cluster_plainly(lab, first, seeds, window_y, window_x, weight, iterations, a
     """Run k-means as scikit-image does, window by window in float64; only the loop along a row is vectorised.
 
     Used for windows too small for tiles, and for SLICO (``adaptive``), whose differences of distances are not linear.
-    Parameters and result are those of :func:`cluster`.
+
+    Parameters
+    ----------
+    lab : (3, H, W) float64 scaled colours.
+    first : (H, W) int16 labels after the first iteration.
+    seeds, window_y, window_x, weight : as for :func:`cluster`.
+    iterations : number of iterations, including the first.
+
+    Returns
+    -------
+    (H, W) int16 labels.
     """
     height, width = first.shape
     labels = first.copy()

@@ -117,6 +117,28 @@ def test_a_long_thin_image_of_many_segments_takes_little_memory():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB
 
 
+def test_near_colours_are_within_the_bound_of_those_of_scikit_image():
+    """The kernel's docstring, 2: 2^-38 / compactness, and half a step of fixed point."""
+    random = np.random.default_rng(2)
+    greys = np.arange(256, dtype=np.uint8).repeat(12).reshape(32, 32, 3)
+    for image in (greys, random.integers(0, 256, (32, 32, 3), dtype=np.uint8), random.integers(0, 9, (32, 32, 3))):
+        colours = MODULE._Colours(image.astype(np.uint8), 0.5)
+        near = colours.tiles.fixed[0].reshape(4, 4, 3, 8, 8).transpose(2, 0, 3, 1, 4).reshape(3, 32, 32)
+        assert not len(colours.lab)
+        colours.be_exact()
+        assert np.abs(near / colours.scale - colours.lab).max() < 2.0**-38 / 0.5 + 0.5 / colours.scale
+
+
+def test_near_colours_decide_noise_but_not_ties(monkeypatch):
+    asked, be_exact = [], MODULE._Colours.be_exact
+    monkeypatch.setattr(MODULE._Colours, "be_exact", lambda colours: asked.append(1) or be_exact(colours))
+    slic(IMAGE, 12)
+    assert not asked
+    flat = np.full((50, 50, 3), 77, np.uint8)
+    np.testing.assert_array_equal(slic(flat, 12), segmentation.slic(flat, 12, start_label=0))
+    assert asked
+
+
 def test_no_counts_are_refused():
     with pytest.raises(ValueError, match="at least one count"):
         slic_multiscale(IMAGE, ())

@@ -1,15 +1,18 @@
 """Batches come from workers in shared memory that is used again, but never while anybody still looks at it."""
 
 import gc
+import os
 import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader
 from lgcoamix.data.handover import Handed, Pieces
@@ -92,6 +95,65 @@ def test_what_is_no_batch_is_pickled_as_it_is_and_its_memory_is_not_used_again(p
     assert pieces.hand_over(pairs) is pairs
     send(pieces, made(pieces, value=3))
     assert all(equal(batch, made(Pieces(), value=value)) for value, batch in enumerate(pairs, 1))
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_of_the_training_process_keeps_the_batch_that_it_sees(pieces):
+    found = send(pieces, made(pieces))
+    (told, tell), (asked, ask) = os.pipe(), os.pipe()
+    if not (child := os.fork()):
+        os.read(told, 1)  # until it is replaced here
+        os.write(ask, bytes([found.images[1:].eq(7).all()]))
+        os._exit(0)
+    del found
+    later = [send(pieces, made(pieces, value=9)) for _ in range(3)]
+    os.write(tell, b"!")
+    assert os.read(asked, 1) == b"\1"
+    os.waitpid(child, 0)
+    for pipe in (told, tell, asked, ask):
+        os.close(pipe)
+    del later
+    made(pieces)
+    assert len(pieces._pieces) == 3  # without the one that was given up
+
+
+def test_a_data_set_that_keeps_its_last_batch_keeps_it_as_it_was(pieces):
+    """Such as one that mixes each batch with the one before."""
+    last = made(pieces)
+    send(pieces, last)
+    replaced = made(pieces)
+    pieces.hand_over(made(Pieces()))
+    assert (made(pieces, value=9).images[1:] == 9).all()
+    assert equal(last, made(Pieces()))
+    assert equal(replaced, made(Pieces()))
+
+
+def test_a_batch_that_is_handed_over_twice_arrives_twice(pieces):
+    batch = made(pieces)
+    first, second = send(pieces, batch), send(pieces, batch)
+    first.images.zero_()
+    assert equal(second, made(Pieces()))
+
+
+def test_batches_that_failed_take_no_memory(pieces):
+    for _ in range(12):
+        made(pieces)
+    assert len(pieces._pieces) == 1
+
+
+def test_what_is_no_batch_is_handed_over_as_it_is(pieces):
+    images = made(pieces).images
+    assert pieces.hand_over((images, 3))[1] == 3
+    batch = made(pieces)
+    labels = torch.rand(4, 5, requires_grad=True)
+    assert send(pieces, replace(batch, labels=labels)).labels.equal(labels)
+
+
+def test_modes_of_torch_change_nothing(pieces):
+    found = send(pieces, made(pieces))
+    with FakeTensorMode():
+        del found
+    assert pieces._pieces[0].is_free
+    with torch.device("meta"):
+        assert pieces.arrays(((1000,), np.dtype(np.uint8)))[0].shape == (1000,)
 
 
 @pytest.fixture

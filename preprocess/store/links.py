@@ -5,6 +5,7 @@ plugins (filters), and state terabytes in a small file. So everything here is ch
 """
 
 import math
+from array import array
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,7 @@ from h5py import h5d, h5i, h5l, h5s, h5t, h5z
 from preprocess.inputs import require_regular
 from preprocess.store.format import HEADER_BYTES
 
+_LEAST_CHUNK = 8  # bytes of a chunk and what the file says about it
 _PLAIN = (h5t.INTEGER, h5t.FLOAT, h5t.STRING)
 Shape = tuple[int | None, ...]  # None is any length
 
@@ -116,23 +118,44 @@ def piece_in(data: h5py.Dataset) -> int:
     return place or 0
 
 
-def chunks_in(data: h5py.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def chunks_in(data: h5py.Dataset, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the chunks of a data set in its file.
+
+    Parameters
+    ----------
+    counts : (n, 2) int64 array: how many chunks down and across belong to each of its n rows; others are padding.
 
     Returns
     -------
-    Three arrays with a value for each chunk, in the shape of their grid: its first byte and number of bytes, int64, 0
-    if it was never written or is not within the file; and whether it skips the filter, bool.
+    Three arrays with a value for each chunk, row by row: its first byte and number of bytes, int64, 0 if it was never
+    written or is not within the file; and whether it skips the filter, bool.
+
+    Raises
+    ------
+    ValueError : more chunks than the file can hold, or than the data set has: an index may list it twice.
     """
-    grid = tuple(-(-length // side) for length, side in zip(data.shape, data.chunks, strict=True))
-    starts, sizes, skips = np.zeros(grid, np.int64), np.zeros(grid, np.int64), np.zeros(grid, bool)
-    found: list = []
-    data.id.chunk_iter(found.append)
-    if found:
-        corners, masks, places, counts = zip(*found, strict=True)
-        where = tuple((np.array(corners) // data.chunks).T)
-        starts[where], sizes[where], skips[where] = np.array(places) + _origin(), counts, np.array(masks) != 0
-        sizes[starts + sizes > h5i.get_file_id(data.id).get_filesize()] = 0
+    ends = counts.prod(axis=1).cumsum()
+    total, end = int(ends[-1]) if len(ends) else 0, h5i.get_file_id(data.id).get_filesize()
+    grid = [-(-length // side) for length, side in zip(data.shape, data.chunks, strict=True)]
+    most, width = min(math.prod(grid), end // _LEAST_CHUNK), len(grid) + 3
+    found = array("Q")
+
+    def note(chunk: h5d.StoreInfo) -> bool | None:
+        found.extend((*chunk.chunk_offset, chunk.byte_offset, chunk.size, chunk.filter_mask))
+        return True if len(found) > most * width else None  # ends it
+
+    data.id.chunk_iter(note)
+    if max(total, len(found) // width) > most:
+        raise ValueError(f"{data.name}: expected at most {most} chunks in a file of {end} bytes, got more")
+    starts, sizes, skips = np.zeros(total, np.int64), np.zeros(total, np.int64), np.zeros(total, bool)
+    table = np.array(found, np.uint64).astype(np.int64).reshape(-1, width)
+    rows, down, across = (table[:, : len(grid)] // data.chunks).T[:3]
+    own = (down < counts[rows, 0]) & (across < counts[rows, 1])
+    rows, down, across = rows[own], down[own], across[own]
+    numbers = ends[rows] - counts[rows].prod(axis=1) + down * counts[rows, 1] + across
+    places, lengths, masks = table[own, -3:].T
+    places = places + _origin()
+    starts[numbers], sizes[numbers], skips[numbers] = places, np.where(places > end - lengths, 0, lengths), masks != 0
     return starts, sizes, skips
 
 

@@ -28,7 +28,7 @@ except ImportError:  # Windows
 
 _PIXELS_AT_ONCE, _BOXES_AT_ONCE = 1 << 26, 1 << 28
 _MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each
-_MOST_ROWS = 1 << 23  # of shards whose samples can be read: what is known of each takes 20 to 60 bytes
+_MOST_ROWS = 1 << 23  # samples, or tiles of maps, whose places are known: each takes 20 to 60 bytes
 _inherited: list[object] = []  # files of a parent process, referenced so that this process never closes them
 
 Numbers = Sequence[int] | np.ndarray  # of samples: int64, if an array
@@ -354,7 +354,7 @@ class Store:
     def _forget_shards(self) -> None:
         self._shards: OrderedDict[tuple[str, str, int], Shard] = OrderedDict()
         self._known: OrderedDict[tuple[str, str, int], tuple[Shard, Stamp]] = OrderedDict()
-        self._rows = 0  # of the known shards
+        self._rows = 0  # samples and tiles of the known shards
         self._files: OrderedDict[OpenFile, None] = OrderedDict()
         self._pack: h5py.File | None = None
         self._packed = OpenFile(self.path)
@@ -427,28 +427,37 @@ class Store:
         """A shard that is open for its samples alone, which takes no HDF5 but once."""
         self._leave_parent()
         place = split, column, number
-        shard, stamp = self._known.pop(place, (None, None))
-        if shard is not None and self._open_file(shard.file) != stamp:  # another file has its name now
-            self._rows, shard = self._rows - len(shard), None
+        shard, stamp = self._known.get(place, (None, None))
+        if shard is not None and self._open_file(shard) != stamp:  # another file has its name now
+            self._forget(place)
+            shard = None
         if shard is None:
             shard = self._open(*place)
             shard.release()
-            stamp = self._open_file(shard.file)
-            self._rows += len(shard)
+            stamp = self._open_file(shard)
+            self._rows += shard.places
             while self._known and self._rows > _MOST_ROWS:
-                self._rows -= len(self._known.popitem(last=False)[1][0])
-        self._known[place] = shard, stamp
+                self._forget(next(iter(self._known)))
+            self._known[place] = shard, stamp
+        self._known.move_to_end(place)
         return shard
 
-    def _open_file(self, file: OpenFile) -> Stamp:
-        """Open a file unless it is open, and close those that were not read for the longest time."""
+    def _forget(self, place: tuple[str, str, int]) -> None:
+        self._rows -= self._known.pop(place)[0].places
+
+    def _open_file(self, shard: Shard) -> Stamp:
+        """Open the file of a shard unless it is open, and close those that were not read for the longest time."""
+        file = shard.file
         if not file.is_open:
             while len(self._files) >= _open_shards():
                 self._files.popitem(last=False)[0].close()
-            file.open()
+        try:
+            stamp = file.open()
+        except OSError as error:
+            raise StoreError(f"{shard.where} cannot be read ({error}); {VERIFY}") from None
         self._files[file] = None
         self._files.move_to_end(file)
-        return file.open()
+        return stamp
 
     def _leave_parent(self) -> None:
         """Forget what is open in the process of which this one is a fork."""
@@ -462,7 +471,10 @@ class Store:
         if not self.packed:
             return Shard.open(shard_path(self.home, relative), form)
         if self._pack is None:
-            self._pack = open_hdf5(self.path)
+            try:
+                self._pack = open_hdf5(self.path)
+            except OSError as error:
+                raise StoreError(f"{self.path} cannot be read ({error}); {VERIFY}") from None
         return Shard.within(self._pack, relative, self._packed, form)
 
 

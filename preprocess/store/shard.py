@@ -115,10 +115,8 @@ class Shard:
         """Check the data set of the pixels, without reading it, and find each sample: see :func:`chunks_in`."""
         side, form = self.form.size, self.form
         if form.codec == "raw":
-            starts, sizes, _ = chunks_in(
-                dataset_in(self.group, "images", "uint8", (rows, side, side, 3), (1, side, side, 3))
-            )
-            return starts.ravel(), sizes.ravel(), None
+            images = dataset_in(self.group, "images", "uint8", (rows, side, side, 3), (1, side, side, 3))
+            return chunks_in(images, np.ones((rows, 2), np.int64))
         if form.codec is not None:
             codes = dataset_in(self.group, "codes", "uint8", (None,))
             offsets = self._array("offsets", (rows + 1,))
@@ -129,7 +127,9 @@ class Shard:
         self._tile = shape if self.sizes is None else tuple(min(length, TILE) for length in shape)
         chunk = (1, *self._tile) if rows else None
         maps = dataset_in(self.group, "maps", form.dtype, (rows, *shape), chunk, rows > 0)
-        return chunks_in(maps) if rows else (np.empty(0, np.int64),) * 3
+        counts = np.ones((rows, 2), np.int64) if self.sizes is None else -(-self.sizes.astype(np.int64) // self._tile)
+        self._firsts = counts.prod(axis=1).cumsum() - counts.prod(axis=1)
+        return chunks_in(maps, counts) if rows else (np.empty(0, np.int64),) * 3
 
     @classmethod
     def open(cls, path: Path, form: Form) -> "Shard":
@@ -171,6 +171,11 @@ class Shard:
 
     def __len__(self) -> int:
         return len(self.checksums)
+
+    @property
+    def places(self) -> int:
+        """Number of places in the file that are known: of all samples, or of all tiles of all maps."""
+        return len(self._starts)
 
     def release(self) -> None:
         """Close HDF5's file, unless it is a packed store; samples can still be read, but nothing that is listed."""
@@ -308,16 +313,17 @@ class Shard:
     def _unpacked(self, row: int, size: tuple[int, int]) -> np.ndarray:
         """Unpack the tiles of a map here: HDF5 would unpack a chunk to any size."""
         (height, width), (high, wide) = size, self._tile
+        place = self._firsts[row]
         if size == self._tile:
-            return self._unpacked_tile((row, 0, 0))
+            return self._unpacked_tile(place)
         ids = np.empty(size, self.form.dtype)
         for top in range(0, height, high):
             for left in range(0, width, wide):
-                tile = self._unpacked_tile((row, top // high, left // wide))
+                tile, place = self._unpacked_tile(place), place + 1
                 ids[top : top + high, left : left + wide] = tile[: height - top, : width - left]
         return ids
 
-    def _unpacked_tile(self, place: tuple[int, int, int]) -> np.ndarray:
+    def _unpacked_tile(self, place: int) -> np.ndarray:
         packed = np.empty(self._sizes[place], np.uint8)
         self.file.read(packed, self._starts[place])
         size = math.prod(self._tile) * np.dtype(self.form.dtype).itemsize

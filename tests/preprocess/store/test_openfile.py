@@ -1,13 +1,19 @@
 """Samples are read without HDF5: from any system, from the file that has the name now, and as checked as before."""
 
 import os
+import struct
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from preprocess.errors import StoreError
 from preprocess.store import Store, reader
+from preprocess.store.format import HEADER_BYTES, seal
 from preprocess.store.pack import pack
+from preprocess.store.shard import Form, Shard
+from preprocess.store.writer import MapShard
 from tests.preprocess.conftest import shard_files
 from tests.preprocess.store.foreign import write_images
 
@@ -79,3 +85,73 @@ def test_images_and_maps_come_one_by_one(small_store):
     assert set(images) == set(maps) == set(range(len(ORDER)))
     np.testing.assert_equal([[found[place] for place in range(5)] for found in (images, maps)], read(small_store))
     assert small_store.sizes("train", ORDER).tolist() == [[16, 16]] * 5
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_that_is_missing_when_it_is_opened_again_is_an_error_of_the_store(
+    own_store, tmp_path, monkeypatch, packed
+):
+    monkeypatch.setattr(reader, "_MOST_OPEN_SHARDS", 1)
+    if packed:
+        pack(own_store, tmp_path / "packed.h5", lambda done: None)
+    store = Store(tmp_path / "packed.h5") if packed else own_store
+    expected = store.images("train", range(10))
+    path = store.path if packed else shard_files(store, "train", "images")[0]
+    if packed:
+        store.close()
+    path.rename(path.with_suffix(".aside"))
+    for _ in range(2):
+        with pytest.raises(StoreError, match=rf"{path}.* cannot be read \(.*No such file"):
+            store.images("train", [0])
+    path.with_suffix(".aside").rename(path)
+    np.testing.assert_array_equal(store.images("train", range(10)), expected)
+    assert store._rows == 10
+
+
+def test_an_index_of_chunks_that_lists_one_many_times_is_refused(own_store):
+    """A node of such an index can hold another one 64 times, and so on: a small file would list billions."""
+
+    def twice(path: Path) -> None:
+        data = bytearray(path.read_bytes()[HEADER_BYTES:])
+        node, entry = data.index(b"TREE\1") + 24, 8 + 4 * 8 + 8  # a key and a child
+        data[node : node + 8 * entry] = data[node : node + entry] * 8
+        data[node - 18 : node - 16] = struct.pack("<H", 8)
+        path.write_bytes(seal(data, "shard")[0] + data)
+
+    column = own_store.superpixels.columns[0]
+    path = shard_files(own_store, "train", column)[0]
+    twice(path)
+    with pytest.raises(StoreError, match=r"maps: expected at most 4 chunks in a file of .* bytes, got more"):
+        own_store.column_maps("train", column, [0])
+
+
+VARIED = Form(None, None, "uint16")
+
+
+def write_strips(path: Path) -> list[np.ndarray]:
+    """Write a shard of maps of two strips and a square."""
+    strips = [np.arange(np.prod(size), dtype=np.uint16).reshape(size) for size in ((600, 5), (5, 600), (256, 20))]
+    shard = MapShard(3, (600, 600), "uint16", varied=True)
+    for ids in strips:
+        shard.add(ids)
+    payload = shard.finish().payload
+    path.write_bytes(seal(payload, "shard")[0] + payload)
+    return strips
+
+
+def test_of_maps_of_varied_sizes_only_their_own_tiles_are_known(tmp_path):
+    strips = write_strips(tmp_path / "maps.h5")
+    shard = Shard.open(tmp_path / "maps.h5", VARIED)
+    np.testing.assert_equal([shard.read_map(row) for row in (2, 0, 1)], [strips[row] for row in (2, 0, 1)])
+    assert shard.places == 3 + 3 + 1
+
+
+def test_sizes_of_more_tiles_than_the_file_holds_take_no_memory(tmp_path):
+    write_strips(tmp_path / "maps.h5")
+    with h5py.File(tmp_path / "maps.h5", "r+") as file:
+        del file["maps"]
+        file["sizes"][:2] = (1, 2**26), (2**26, 1)
+        shape = {"shape": (3, 2**26, 2**26), "chunks": (1, 256, 256), "dtype": "uint16"}
+        file.create_dataset("maps", **shape, compression="gzip")
+    with pytest.raises(StoreError, match=r"maps: expected at most .* chunks in a file of .* bytes, got more"):
+        Shard.open(tmp_path / "maps.h5", VARIED)

@@ -138,6 +138,9 @@ def _decode_own(code: bytes, size: tuple[int, int]) -> np.ndarray | None:
     own[_SIDES] = struct.pack(">HH", *size) if max(size) <= _LONGEST_JPEG else b""
     if not (code.startswith(own) and code.endswith(_END)):  # Pillow says what is wrong
         return None
+    scan = np.frombuffer(code, np.uint8)[_OWN_HEAD:-1]
+    if scan[1:][scan[:-1] == 255].any():  # a mark where we write none: OpenCV leaves grey what comes behind an odd one
+        return None
     return cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 

@@ -391,6 +391,15 @@ def test_jpegs_of_others_are_decoded_with_pillow(monkeypatch, options):
     np.testing.assert_array_equal(found, np.asarray(decode(buffer.getvalue())))
 
 
+@pytest.mark.parametrize("opencv", [True, False])
+def test_a_jpeg_with_a_mark_among_its_pixels_is_refused_with_opencv_too(monkeypatch, opencv):
+    code = encode_jpeg(dark_and_bright(64, 64), 95)
+    if not opencv:
+        monkeypatch.setattr(images, "_own_decoder", lambda: (None, b""))
+    with pytest.raises(ImageError, match="damaged: "):
+        decode_stored(code[:3000] + b"\xff\xc0" + code[3000:], "jpeg", (64, 64))
+
+
 def test_without_opencv_or_with_one_that_makes_other_pixels_pillow_decodes(monkeypatch):
     code = encode_jpeg(dark_and_bright(24, 24), 95)
     expected, imdecode = decode_stored(code, "jpeg", (24, 24)), cv2.imdecode

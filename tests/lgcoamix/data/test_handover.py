@@ -95,6 +95,8 @@ def test_what_is_no_batch_is_pickled_as_it_is_and_its_memory_is_not_used_again(p
     assert pieces.hand_over(pairs) is pairs
     send(pieces, made(pieces, value=3))
     assert all(equal(batch, made(Pieces(), value=value)) for value, batch in enumerate(pairs, 1))
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_of_the_training_process_keeps_the_batch_that_it_sees(pieces):
     found = send(pieces, made(pieces))

@@ -11,6 +11,7 @@ from multiprocessing.queues import Queue
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from lgcoamix.data.dataset import SuperpixelDataset
 from lgcoamix.data.epoch_batches import EpochBatches
 from lgcoamix.data.handover import PIECES
 from lgcoamix.errors import RunError
@@ -39,7 +40,7 @@ def make_loader(
     >>> [batch.images.shape[0] for batch in loader]
     [4, 4, 2]
     """
-    if workers and hasattr(dataset, "prepare"):
+    if workers and isinstance(dataset, SuperpixelDataset):
         dataset.prepare()
     return DataLoader(
         dataset,

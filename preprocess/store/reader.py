@@ -283,7 +283,7 @@ class Store:
 
     def check_sizes(self, split: str, column: str, number: int) -> None:
         """Refuse a shard of maps of other sizes than their images, from which windows are chosen."""
-        with self._lock:
+        with self._own_lock():
             images, maps = (self._samples(split, each, number) for each in (IMAGES, column))
         if not np.array_equal(images.sizes, maps.sizes):
             raise StoreError(f"sizes of {maps.where}: expected those of the images, in {images.where}; {VERIFY}")
@@ -331,7 +331,7 @@ class Store:
 
     def close(self) -> None:
         """Close the shards that this process has opened; the next read reopens them."""
-        with self._lock:
+        with self._own_lock():
             while self._shards:
                 self._shards.popitem()[1].close()
             while self._files:
@@ -395,12 +395,12 @@ class Store:
             self.check_sizes(split, column, number)
         order = np.lexsort((rows, numbers))
         for place, number, row in zip(*(part.tolist() for part in (order, numbers[order], rows[order])), strict=True):
-            with self._lock:
+            with self._own_lock():
                 found = read(self._samples(split, column, number), row)
             yield place, found
 
     def _shards_of(self, split: str, column: str = IMAGES) -> Iterator[Shard]:
-        with self._lock:
+        with self._own_lock():
             for number in range(len(self._layout(split).paths[column])):
                 yield self.open_shard(split, column, number)
 
@@ -458,6 +458,11 @@ class Store:
         self._files[file] = None
         self._files.move_to_end(file)
         return stamp
+
+    def _own_lock(self) -> threading.RLock:
+        """The lock of this process: a thread of its parent may have held that of the parent when it was forked."""
+        self._leave_parent()
+        return self._lock
 
     def _leave_parent(self) -> None:
         """Forget what is open in the process of which this one is a fork."""

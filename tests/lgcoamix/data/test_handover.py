@@ -178,6 +178,15 @@ def test_workers_find_in_memory_what_they_need(dataset, monkeypatch):
     assert torch.equal(state, torch.get_rng_state())
 
 
+class Prepared(torch.utils.data.Dataset):
+    def prepare(self, root: str) -> None:
+        """Of a user, for something else."""
+
+
+def test_a_method_of_a_user_that_has_the_same_name_is_left_alone():
+    make_loader(Prepared(), EpochBatches(4, 2, seed=3), workers=1)
+
+
 LOADS = """
 import sys
 from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader

@@ -1,6 +1,7 @@
 """A store that was read in the parent reads in forked and in spawned children, packed or not."""
 
 import multiprocessing
+import threading
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -44,3 +45,27 @@ def test_a_child_reads_what_the_parent_reads(own_store, tmp_path, method):
     again = [part for store in stores for part in read_all(store)]
     for found, wanted in zip(again, expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_a_child_reads_that_is_forked_while_a_thread_reads(own_store):
+    expected, held, over = read_all(own_store), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with own_store._lock:
+            held.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=answer, args=([own_store], sender))
+    child.start()
+    came = receiver.poll(10)
+    child.kill() if not came else child.join()
+    over.set()
+    thread.join()
+    assert came
+    np.testing.assert_equal(receiver.recv(), expected)

@@ -484,6 +484,6 @@ class Store:
 
 
 def _open_shards() -> int:
-    """Largest number of open shards: at most a quarter of the process's limit on open files."""
+    """Largest number of shards open with HDF5, and for their samples: each an eighth of the limit on open files."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1
-    return _MOST_OPEN_SHARDS if limit < 0 else max(1, min(_MOST_OPEN_SHARDS, limit // 4))
+    return _MOST_OPEN_SHARDS if limit < 0 else max(1, min(_MOST_OPEN_SHARDS, limit // 8))

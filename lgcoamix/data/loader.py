@@ -1,9 +1,11 @@
 """DataLoaders: workers, signals, transfer to the device."""
 
+import atexit
 import errno
 import os
 import re
 import signal
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.queues import Queue
@@ -18,6 +20,9 @@ from lgcoamix.errors import RunError
 from lgcoamix.ops.batch import Batch
 
 _GRACE = 20  # seconds that a worker keeps running after SIGTERM
+_loaders: weakref.WeakSet[DataLoader] = weakref.WeakSet()  # with workers, which the end of the program must not await
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_loaders.clear)  # they are the parent's
 
 
 def make_loader(
@@ -42,7 +47,7 @@ def make_loader(
     """
     if workers and isinstance(dataset, SuperpixelDataset):
         dataset.prepare()
-    return DataLoader(
+    loader = DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
@@ -52,6 +57,9 @@ def make_loader(
         worker_init_fn=_start_worker,
         multiprocessing_context=start if workers else None,
     )
+    if workers:
+        _loaders.add(loader)
+    return loader
 
 
 def end_workers(loader: DataLoader) -> None:
@@ -59,6 +67,12 @@ def end_workers(loader: DataLoader) -> None:
     iterator = getattr(loader, "_iterator", None)  # torch has no public way to end persistent workers
     if iterator is not None and hasattr(iterator, "_shutdown_workers"):
         iterator._shutdown_workers()
+
+
+@atexit.register  # after that of multiprocessing, so it is called before: that one waits for the grace period
+def _end_all_workers() -> None:
+    for loader in list(_loaders):
+        end_workers(loader)
 
 
 @contextmanager

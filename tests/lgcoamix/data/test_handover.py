@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 
@@ -18,7 +19,7 @@ from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader
 from lgcoamix.data.handover import Handed, Pieces
 from lgcoamix.ops.batch import Batch
 from lgcoamix.settings.sections import DataSettings
-from tests.conftest import ROOT
+from tests.conftest import PROOF, ROOT
 
 
 def made(pieces: Pieces, count: int = 4, value: int = 7) -> Batch:
@@ -187,6 +188,26 @@ def test_a_method_of_a_user_that_has_the_same_name_is_left_alone():
     make_loader(Prepared(), EpochBatches(4, 2, seed=3), workers=1)
 
 
+HOLDS = """
+import sys
+from lgcoamix import DataSettings, EpochBatches, SuperpixelDataset, View, make_loader
+
+dataset = SuperpixelDataset(sys.argv[1], "train", View(DataSettings(image_size=32), train=True))
+loader = make_loader(dataset, EpochBatches(len(dataset), 12, 0), workers=1)
+for _ in loader:
+    pass
+"""
+
+
+def test_a_program_that_holds_a_loader_ends_at_once(flowers_store):
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", HOLDS, str(flowers_store)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert time.monotonic() - begin < 18  # its workers would end 20 s after SIGTERM
+
+
 LOADS = """
 import sys
 from lgcoamix.data import EpochBatches, SuperpixelDataset, View, make_loader
@@ -204,6 +225,7 @@ except RunError as error:
 """
 
 
+@pytest.mark.skipif(not PROOF, reason="make proof: the worker ends after its 20 s")
 def test_a_full_shared_memory_is_an_error_with_a_remedy(flowers_store):
     if shutil.which("unshare") is None:
         pytest.skip("needs the command unshare")

@@ -1,10 +1,10 @@
 """The reader: any batch, from any place, within few open files."""
 
-import os
 import pickle
 import resource
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ def test_many_shards_need_few_open_files(noisy, tmp_path):
     store = build_here(tmp_path / "raw", tmp_path / "many.h5", replace(SMALL, scales=scales, size=8, shard_size=1))
     assert len(list(store.path.with_suffix(".shards").rglob("*.h5"))) == 110
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 60, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 60, limits[1]))
     try:
         for scale in scales:
             store.maps("train", scale.segments, range(10))

@@ -424,8 +424,7 @@ class Store:
         return shard
 
     def _samples(self, split: str, column: str, number: int) -> Shard:
-        """A shard that is open for its samples alone, which takes no HDF5 but once."""
-        self._leave_parent()
+        """A shard that is open for its samples alone, which takes no HDF5 but once; the caller holds the lock."""
         place = split, column, number
         shard, stamp = self._known.get(place, (None, None))
         if shard is not None and self._open_file(shard) != stamp:  # another file has its name now

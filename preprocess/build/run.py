@@ -123,14 +123,15 @@ def assemble(plan: Plan, reports: _Reports) -> Index:
     """Merge the existing index with the reports of the new tasks."""
     settings, base = plan.settings, plan.base
     document = base.document if base else {"superpixels": [], "splits": {}}
-    splits, places = dict(document["splits"]), dict(base.places) if base else {}
+    splits = dict(document["splits"])
+    places, labels = (dict(base.places), dict(base.labels)) if base else ({}, {})
     for split, layout in plan.layouts.items():
         places.pop(split, None)
         mine = [reports.get((split, number)) for number in range(len(layout.known))]
         where = _places(layout, mine, plan.listing.splits[split])
         if where is not None:
             places[split] = where
-        splits[split] = _entry(plan, split, mine, where)
+        splits[split], labels[split] = _entry(plan, split, mine, where)
     wanted, sets = settings.superpixel_set(), document["superpixels"]
     document = {
         "name": document.get("name", plan.stem),
@@ -141,7 +142,7 @@ def assemble(plan: Plan, reports: _Reports) -> Index:
         "splits": splits,
         **_left_out(plan.listing),
     }
-    return Index(document, places)
+    return Index(document, places, labels)
 
 
 def _left_out(listing: Listing) -> dict[str, dict]:
@@ -164,8 +165,8 @@ def _places(layout: Layout, reports: list[Report | None], samples: tuple[Sample,
     return np.asarray(places, np.int32).reshape(-1, 2)
 
 
-def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndarray | None) -> dict:
-    """Return the index entry of one split."""
+def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndarray | None) -> tuple[dict, np.ndarray]:
+    """Return the index entry of one split, and its labels."""
     layout, settings = plan.layouts[split], plan.settings
     before = plan.base.document["splits"].get(split) if plan.base else None
     rows = [report.rows if report else known for report, known in zip(reports, layout.rows, strict=True)]
@@ -176,7 +177,8 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
     chosen = left_out_of(plan.listing, split)
     same = same and before.get("divided") == chosen.get("divided")
     keys = functools.partial(column_keys, divided=chosen.get("divided"))
-    of_images = _kept_of(before) if same else _of_images(plan, images, rows, places)
+    kept = plan.base.labels.get(split) if same else None  # an older version may have built the base
+    of_images, labels = _of_images(plan, images, rows, places) if kept is None else (_kept_of(before), kept)
     sources = of_images["sources"]
     columns = {IMAGES: keys(sources, image_recipe, layout.shard_size, None) | {"files": images}}
     for column in with_others(settings.columns, columns_of(plan.base, split) if before else ()):
@@ -192,7 +194,7 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
             "dtype": column.dtype,
             **_count(_regions(plan, column, files, reports), rows, places),
         }
-    return {
+    entry = {
         "samples": layout.samples,
         "sources": sources,
         "shard_size": layout.shard_size,
@@ -202,6 +204,7 @@ def _entry(plan: Plan, split: str, reports: list[Report | None], places: np.ndar
         **of_images,
         "columns": columns,
     }
+    return entry, labels
 
 
 def _new_failures(layout: Layout, reports: list[Report | None]) -> list[dict[str, str]]:
@@ -221,8 +224,8 @@ def _kept_of(before: dict) -> dict:
     return {name: before[name] for name in ("sources", "suspicious") if name in before}
 
 
-def _of_images(plan: Plan, images: list[dict], rows: list[int], places: np.ndarray | None) -> dict:
-    """Return what the index says of all samples in order: a key of their sources, and what is suspicious."""
+def _of_images(plan: Plan, images: list[dict], rows: list[int], places: np.ndarray | None) -> tuple[dict, np.ndarray]:
+    """Return what the index says of all samples in order: a key of their sources, what is suspicious; and labels."""
     everything = []
     for record in images:
         with closing(Shard.open(shard_path(plan.home, record["path"]), plan.settings.form())) as shard:
@@ -232,7 +235,8 @@ def _of_images(plan: Plan, images: list[dict], rows: list[int], places: np.ndarr
         everything = [everything[starts[shard] + row] for shard, row in places.tolist()]
     keys, labels, sources, bits = zip(*everything, strict=True) if everything else ((), (), (), ())
     odd = summary(np.asarray(bits, np.uint8), keys)
-    return {"sources": sources_key(keys, labels, sources)} | ({"suspicious": odd} if odd else {})
+    said = {"sources": sources_key(keys, labels, sources)} | ({"suspicious": odd} if odd else {})
+    return said, np.asarray(labels, np.int32)
 
 
 def _regions(plan: Plan, column: MapColumn, files: list[dict], reports: list[Report | None]) -> Iterator[np.ndarray]:

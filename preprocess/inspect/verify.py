@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
+
 from preprocess.build.backends import run_parallel
 from preprocess.errors import StoreError
 from preprocess.store import Store
@@ -134,13 +136,17 @@ def _split_faults(store: Store, split: str) -> Iterator[str]:
     """Compare what the index says about all samples of a split with its shards."""
     entry = store.document["splits"][split]
     try:
-        found = sources_key(store.keys(split), store.labels(split).tolist(), store.sources(split))
+        labels = store.shard_labels(split)
+        found = sources_key(store.keys(split), labels.tolist(), store.sources(split))
         store.boxes(split)
         odd = summary(store.suspicious(split), store.keys(split))
     except StoreError as error:
         yield _short(error)
         return
     yield from _unlike(f"splits.{split}", {"suspicious": {}} | entry, {"sources": found, "suspicious": odd})
+    for sample in np.flatnonzero(store.labels(split) != labels)[:1].tolist():
+        stated = store.labels(split)[sample]
+        yield f"labels.{split}: expected {labels[sample]} for sample {sample} by its shard, the index says {stated}"
     for name, column in entry["columns"].items():
         recipe, divided = column.get("recipe"), entry.get("divided")
         stated = column_keys(found, store.document["images"], entry["shard_size"], recipe, divided)

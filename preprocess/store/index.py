@@ -19,14 +19,14 @@ from preprocess.inputs import open_regular
 from preprocess.schema import SchemaError, parse_json
 from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_header, seal
 from preprocess.store.links import group_in, names_in, open_hdf5, read_in
-from preprocess.store.schema import check_document, check_places
+from preprocess.store.schema import check_document, check_labels, check_places
 from preprocess.store.writer import memory_file
 from preprocess.text import listed
 
-PLACES = "places"
-_MOST_NAMES = 2
+_LABELS, _PLACES = "labels", "places"
+_MOST_NAMES = 3
 _MOST_STEMS = 1000  # names that a store has had, in a pack
-_MOST_BYTES = 1 << 30  # of an index; a million samples take 2 MB
+_MOST_BYTES = 1 << 30  # of an index; a million samples take 6 MB
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class Index:
     document: dict  # plain data; preprocess/README.md lists its fields
     # Split -> (n, 2) int32 array: shard and row of every sample. Only for updated splits; the others are in order.
     places: dict[str, np.ndarray] = field(default_factory=dict)
+    # Split -> (n,) int32 array: label of every sample, in order, so that training opens no shard for them. Stores of
+    # earlier versions have none.
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
     digest: str = ""  # SHA-256 of the index file after its user block; empty before the index is written
 
 
@@ -77,18 +80,28 @@ def parse_index(data: bytes, path: Path) -> Index:
 def _read(file: h5py.File, digest: str) -> Index:
     """Check and read the contents of an index."""
     names = names_in(file, _MOST_NAMES)
-    if names - {PLACES} != {"document"}:
+    if names - {_PLACES, _LABELS} != {"document"}:
         raise ValueError(f"expected a document, got {', '.join(sorted(names))}")
     document = check_document(parse_json(read_in(file, "document", "S", ()).item()))
-    if PLACES not in names:
-        return Index(document, {}, digest)
-    group, splits, places = group_in(file, PLACES), document["splits"], {}
-    if odd := names_in(group, len(splits)) - splits.keys():
-        raise ValueError(f"{PLACES}: expected splits, got {', '.join(sorted(odd))}")
-    for name in group:
+    splits, places, labels = document["splits"], {}, {}
+    for name, group in _by_split(file, names, _PLACES, splits):
         places[name] = read_in(group, name, "int32", (None, 2))
         check_places(name, places[name], splits[name]["rows"])
-    return Index(document, places, digest)
+    for name, group in _by_split(file, names, _LABELS, splits):
+        number = len(places[name]) if name in places else sum(splits[name]["rows"])
+        labels[name] = read_in(group, name, "int32", (number,))
+        check_labels(f"labels.{name}", labels[name], len(document["classes"]))
+    return Index(document, places, labels, digest)
+
+
+def _by_split(file: h5py.File, names: set[str], which: str, splits: dict) -> Iterator[tuple[str, h5py.Group]]:
+    """Splits that have an array in the group of this name, if there is one; and the group."""
+    if which in names:
+        group = group_in(file, which)
+        found = names_in(group, len(splits))
+        if odd := found - splits.keys():
+            raise ValueError(f"{which}: expected splits, got {', '.join(sorted(odd))}")
+        yield from ((name, group) for name in found)
 
 
 def packed_index(path: Path) -> Index:
@@ -152,8 +165,9 @@ def index_bytes(index: Index) -> bytes:
         # Not sorted: the order of the splits has a meaning.
         text = json.dumps(index.document, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
         file.create_dataset("document", data=np.asarray(text, h5py.string_dtype("utf-8", len(text))))
-        for name, places in index.places.items():
-            file.create_dataset(f"{PLACES}/{name}", data=places)
+        for group, arrays in ((_PLACES, index.places), (_LABELS, index.labels)):
+            for name, values in arrays.items():
+                file.create_dataset(f"{group}/{name}", data=values)
         file.flush()
         payload = file.id.get_file_image()
     return seal(payload, "index")[0] + payload

@@ -12,12 +12,14 @@ import numpy as np
 
 from preprocess.errors import StoreError
 from preprocess.files import bytes_of
+from preprocess.schema import SchemaError
 from preprocess.store.format import IMAGES, kind_of, padded_boxes
 from preprocess.store.index import packed_index, read_index, records_of
 from preprocess.store.layout import Split, SuperpixelSet, lay_out, read_set
 from preprocess.store.links import open_hdf5
 from preprocess.store.openfile import OpenFile, Stamp
 from preprocess.store.place import real_index, shard_path
+from preprocess.store.schema import check_labels
 from preprocess.store.shard import VERIFY, Shard, form_of
 from preprocess.superpixels.scales import Scale
 
@@ -267,7 +269,13 @@ class Store:
         return out
 
     def labels(self, split: str) -> np.ndarray:
-        """All labels of a split: (n,) int64 array."""
+        """All labels of a split: (n,) int64 array. They are in the index; in stores of earlier versions in shards."""
+        self._layout(split)
+        labels = self.index.labels.get(split)
+        return self.shard_labels(split) if labels is None else labels.astype(np.int64)
+
+    def shard_labels(self, split: str) -> np.ndarray:
+        """All labels of a split, from its shards: (n,) int64 array."""
         parts = [shard.labels for shard in self._shards_of(split)]
         labels = self._ordered(split, np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64))
         self.check_labels(split, labels)
@@ -275,11 +283,10 @@ class Store:
 
     def check_labels(self, split: str, labels: np.ndarray) -> None:
         """Refuse labels that no class has. Rows that are no longer in use may have them."""
-        if labels.max(initial=0) >= len(self.classes):
-            raise StoreError(
-                f"{split} of {self.path}: expected labels below {len(self.classes)}, the number of classes, got "
-                f"{labels.max()}; {VERIFY}"
-            )
+        try:
+            check_labels(f"{split} of {self.path}", labels, len(self.classes))
+        except SchemaError as error:
+            raise StoreError(f"{error}; {VERIFY}") from None
 
     def check_sizes(self, split: str, column: str, number: int) -> None:
         """Refuse a shard of maps of other sizes than their images, from which windows are chosen."""

@@ -228,6 +228,18 @@ def check_failures(failures: object) -> list[Failure]:
     return check(_FAILURES, failures)
 
 
+def check_labels(where: str, labels: np.ndarray, classes: int) -> None:
+    """Check labels: (n,) integer array.
+
+    Raises
+    ------
+    SchemaError : a label that no class has.
+    """
+    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+        odd = int(labels.min() if labels.min() < 0 else labels.max())
+        raise SchemaError(f"{where}: expected labels below {classes}, the number of classes, got {odd}")
+
+
 def check_places(split: str, places: np.ndarray, rows: list[int]) -> None:
     """Check shard and row of every sample of an updated split: (n, 2) int32 array.
 

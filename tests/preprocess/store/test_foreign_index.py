@@ -164,6 +164,14 @@ def places(values: object, dtype: str = "int32", split: str = "train"):
     return lambda file: file.create_dataset(f"places/{split}", data=np.asarray(values, dtype))
 
 
+def labels(values: object, dtype: str = "int32", split: str = "train"):
+    def change(file: h5py.File) -> None:
+        file["labels"].pop("train")
+        file.create_dataset(f"labels/{split}", data=np.asarray(values, dtype))
+
+    return change
+
+
 def external(file: h5py.File) -> None:
     del file["document"]
     file.create_dataset("document", (1,), "S100", external=[("/etc/passwd", 0, 100)])
@@ -185,10 +193,15 @@ OBJECTS = {
     "places of one number": (places([[0]]), r"train: expected shape \(any, 2\), got \(1, 1\)"),
     "fractional places": (places([[0, 0]], "float64"), "train: expected dtype int32, got float64"),
     "places of no split": (places([[0, 0]], split="val"), "places: expected splits, got val"),
+    "a label too few": (labels([0] * 9), r"train: expected shape \(10\), got \(9,\)"),
+    "a label too high": (labels([0] * 9 + [2]), "labels.train: expected labels below 2, the number of classes, got 2"),
+    "a negative label": (labels([-1] + [0] * 9), "labels.train: .* got -1"),
+    "fractional labels": (labels([0] * 10, "float32"), "train: expected dtype int32, got float32"),
+    "labels of no split": (labels([0] * 10, split="val"), "labels: expected splits, got val"),
     "external storage": (external, "document takes its data from another file"),
     "an external link": (linked(h5py.ExternalLink("other.h5", "document")), "'document' is a soft or external link"),
     "a soft link": (linked(h5py.SoftLink("/x")), "'document' is a soft or external link"),
-    "one thing more": (lambda file: file.create_group("more"), "expected a document, got document, more"),
+    "one thing more": (lambda file: file.create_group("more"), "expected a document, got document, labels, more"),
     "a circle": (lambda file: file.__setitem__("places", file["/"]), "places"),
 }
 

@@ -20,7 +20,7 @@ from preprocess.store import Store
 from preprocess.store.format import HEADER_BYTES, seal
 from preprocess.store.pack import pack
 from tests.preprocess.conftest import SMALL, build_here, copy_store, here
-from tests.preprocess.store.foreign import edit_index, edit_shard, write_images, write_maps
+from tests.preprocess.store.foreign import edit_index, edit_shard, rewrite, write_images, write_maps
 
 MAPS = "slic-c10-9"
 
@@ -157,7 +157,6 @@ def put(name: str, row: int, value: object):
 
 IMAGES = {
     "the last class": (put("labels", 0, -1), "labels: expected numbers of classes, got -1"),
-    "a class too many": (put("labels", 3, 2), "expected labels below 2, the number of classes, got 2"),
     "another label": (put("labels", 0, 1), None),
     "another source": (put("sources", 0, bytes(32)), None),
     "a key above": (put("keys", 1, "../../x"), "without empty parts, '.' and '..', got '../../x'"),
@@ -390,3 +389,17 @@ def _rename_shards(document: dict, before: str, after: str) -> None:
         for column in split["columns"].values():
             for record in column["files"]:
                 record["path"] = record["path"].replace(before, after)
+
+
+def test_verify_compares_the_labels_in_the_index_with_those_in_the_shards(own_store):
+    rewrite(own_store.path, "index", lambda file: file["labels/train"].write_direct(np.int32([0] * 4 + [1] * 6)))
+    (fault,) = verify(Store(own_store.path), 1, lambda done: None)
+    assert (fault.path, fault.damaged) == ("small.h5", False)
+    assert fault.lines == ("labels.train: expected 0 for sample 4 by its shard, the index says 1",)
+
+
+def test_labels_of_shards_are_read_where_the_index_has_none(own_store):
+    path = write_images(own_store, put("labels", 3, 2))
+    assert Store(own_store.path).labels("train").tolist() == [0] * 5 + [1] * 5  # those of the index
+    rewrite(own_store.path, "index", lambda file: file.pop("labels"))
+    check_refused(own_store, path, "expected labels below 2, the number of classes, got 2")

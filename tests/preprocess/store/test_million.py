@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from preprocess.store import Store
 from preprocess.store.index import Index, replace_index
+from preprocess.store.pack import pack
 from preprocess.store.writer import ImageShard, MapShard
 from tests.conftest import PROOF
 
@@ -32,14 +34,19 @@ def resident():
         return int(file.read().split()[1]) * resource.getpagesize()
 
 shards = Path(sys.argv[1]).with_suffix(".shards")
-shards.rename(shards.with_suffix(".away"))
+if shards.exists():  # a packed store has none
+    shards.rename(shards.with_suffix(".away"))
 begin = time.perf_counter()
 store = Store(sys.argv[1])  # reads the index alone
 opened = time.perf_counter() - begin
-shards.with_suffix(".away").rename(shards)
+begin = time.perf_counter()
+labels = store.labels("train")  # and so do these
+listed = time.perf_counter() - begin
+if shards.with_suffix(".away").exists():
+    shards.with_suffix(".away").rename(shards)
 number, reads = len(store.splits["train"]), int(sys.argv[2])
 random = np.random.default_rng(0)
-memory, seconds, wrong = [], [], 0
+memory, seconds, wrong = [], [], int((labels != np.arange(number) % 10).sum())
 for part in range(10):
     samples = random.integers(0, number, reads // 20)  # an image and a map each
     begin = time.perf_counter()
@@ -49,7 +56,19 @@ for part in range(10):
         wrong += int((images[:, 0, 0, 0] != batch % 251).sum() + (maps[:, 3, 3] != batch % 3).sum())
     seconds.append((time.perf_counter() - begin) / len(samples) / 2)
     memory.append(resident())
-print(json.dumps({"samples": number, "open": opened, "read": sorted(seconds)[5], "wrong": wrong, "memory": memory}))
+times = {"open": opened, "labels": listed, "read": sorted(seconds)[5]}
+print(json.dumps({"samples": number, **times, "wrong": wrong, "memory": memory}))
+"""
+
+TRAINING = """
+import json, sys, time
+from lgcoamix.data import EpochBatches, SuperpixelDataset, make_loader
+begin = time.perf_counter()
+dataset = SuperpixelDataset(sys.argv[1])
+batches = EpochBatches(len(dataset), 64, seed=0)
+made = time.perf_counter()
+next(iter(make_loader(dataset, batches, workers=0)))
+print(json.dumps({"data set": made - begin, "first batch": time.perf_counter() - made, "samples": len(dataset)}))
 """
 
 
@@ -99,13 +118,23 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
         },
     }
-    assert replace_index(home / "m.h5", Index(document), None)
+    labels = np.arange(SHARDS * ROWS, dtype=np.int32) % 10
+    assert replace_index(home / "m.h5", Index(document, labels={"train": labels}), None)
     return home / "m.h5"
 
 
+@pytest.fixture(scope="module", params=["loose", "packed"])
+def form(request: pytest.FixtureRequest, many: Path) -> Path:
+    if request.param == "packed":
+        packed = many.with_name("packed.h5")
+        pack(Store(many), packed, lambda done: None)
+        return packed
+    return many
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
-def test_a_large_store_opens_without_its_shards_and_reading_at_random_does_not_grow(many, run):
-    done = run("-c", READER, many, 100_000 if PROOF else 5_000)
+def test_a_large_store_opens_without_its_shards_and_reading_at_random_does_not_grow(form, run):
+    done = run("-c", READER, form, 100_000 if PROOF else 5_000)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     print(found)  # noqa: T201 - make proof ARGS=-s shows the figures
@@ -114,3 +143,13 @@ def test_a_large_store_opens_without_its_shards_and_reading_at_random_does_not_g
 
     # The first tenth opens its files; from then on nothing is kept.
     assert max(found["memory"][3:]) - found["memory"][2] < 16 * 2**20
+
+
+@pytest.mark.skipif(not PROOF, reason="only the figures of a million samples say something")
+def test_training_starts_at_once(form, run):
+    done = run("-c", TRAINING, form)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    print(found)  # noqa: T201
+    assert found["samples"] == SHARDS * ROWS
+    assert found["data set"] + found["first batch"] < 10

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @settings_options
 @click.option(
     "--weights",
-    metavar="pretrained|none|FILE",
+    metavar="pretrained|TAG|none|FILE",
     default="none",
     show_default=True,
     help="Initial weights of the backbone; they do not affect speed.",

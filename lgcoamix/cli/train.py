@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.command(cls=Command, short_help="Train and evaluate from a store.", context_settings=CONTEXT)
 @settings_options
 @click.option(
-    "--weights", metavar="pretrained|none|FILE", help="Initial weights of the backbone.  [default: the recipe's]"
+    "--weights",
+    metavar="pretrained|TAG|none|FILE",
+    help="Initial weights of the backbone; TAG: of timm, such as tv_in1k.  [default: the recipe's]",
 )
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's]")
 @options_of(RunOptions)

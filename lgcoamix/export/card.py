@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from lgcoamix.errors import RunError
 from lgcoamix.evaluation.metrics import METRICS
+from lgcoamix.models.hub import BackboneError, config_of, hub_name
 from lgcoamix.recipes import RECIPES
 from lgcoamix.runs.documents import read_document
 from lgcoamix.runs.load import SECTION, Trained
@@ -225,16 +226,28 @@ def _with_options(method: str, options: Mapping[str, Any]) -> str:
 def _start(trained: Trained) -> str:
     model = trained.settings.model
     if model.weights == "none":
-        return "none: trained from scratch"
-    if model.weights == "pretrained":
-        return f"timm's default for {model.backbone}"
+        return "none: trained from scratch" + (f", started as {model.init}" if model.init != "timm" else "")
+    if trained.config.get("starting_weights"):
+        return f"timm's {trained.config['starting_weights']}"
+    if model.weights == "pretrained":  # a run of an earlier version
+        return f"timm's default for {model.backbone}, in timm {timm.__version__} {_hub_name(trained)}"
     return f"a file, {Path(model.weights.replace(chr(92), '/')).name}"
 
 
-def _start_licence(trained: Trained) -> str:
+def _hub_name(trained: Trained) -> str | None:
     model = trained.settings.model
-    if model.weights != "pretrained":
+    if trained.config.get("starting_weights"):
+        return trained.config["starting_weights"]
+    return hub_name(model.backbone, model.weights) if model.weights == "pretrained" else None
+
+
+def _start_licence(trained: Trained) -> str:
+    name = _hub_name(trained)
+    if name is None:
         return f"Starting weights: {_text(_start(trained))}."
-    cfg = timm.get_pretrained_cfg(model.backbone, allow_unregistered=True)
+    try:
+        cfg = config_of(name)
+    except BackboneError:  # of another version of timm
+        cfg = None
     licence = cfg and cfg.license
-    return f"timm names {_text(licence) if licence else 'no licence'} for the weights of {_text(model.backbone)}."
+    return f"timm names {_text(licence) if licence else 'no licence'} for the weights {_text(name)}."

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, paste
 from lgcoamix.ops.batch import Batch
 from lgcoamix.settings.mixers import AttentiveCutMixOptions
+from lgcoamix.settings.weights import names_file
 
 if TYPE_CHECKING:
     from lgcoamix.models.extractor import Extractor
@@ -40,7 +41,7 @@ class AttentiveCutMix(AttentiveCutMixOptions, Mixer):
     @property
     def fetches(self) -> str | None:
         """The extractor, unless its weights come from a file."""
-        return self.extractor if self.extractor_weights == "pretrained" else None
+        return None if names_file(self.extractor_weights) else self.extractor
 
     def prepare(self) -> None:
         """Load the extractor."""

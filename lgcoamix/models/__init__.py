@@ -5,8 +5,9 @@ Importing this package registers the modified backbones of ``variants.py`` and `
 
 from lgcoamix.models import small_images as small_images
 from lgcoamix.models import variants as variants
-from lgcoamix.models.backbone import Backbone, BackboneError, WeightsError
+from lgcoamix.models.backbone import Backbone, WeightsError
 from lgcoamix.models.decoder import Decoder
+from lgcoamix.models.hub import BackboneError
 from lgcoamix.models.local_global import LocalGlobalNet, LocalHead
 from lgcoamix.ops.output import LocalOutput, Output
 

@@ -1,6 +1,5 @@
 """Any timm classifier, with logits and a pyramid of feature maps."""
 
-import difflib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +11,13 @@ import torch.nn.functional as F
 from timm.models import clean_state_dict
 from torch import Tensor, nn
 
+from lgcoamix.models.hub import BackboneError, config_of, with_tag
+from lgcoamix.models.initial import refuse_other_networks, start_backbone
 from lgcoamix.ops.torch_files import check_weights, read_torch
+from lgcoamix.settings.weights import names_file, names_hub
 
 _REMEDY = "check the network connection, or use --weights FILE or --weights none"
 _LARGEST_KERNEL = 64  # pixels of a side; the largest in timm has 32
-
-
-class BackboneError(ValueError):
-    """timm has no model of this name, or the model has no feature maps, or it does not accept this input size."""
 
 
 class WeightsError(RuntimeError):
@@ -33,9 +31,11 @@ class Backbone(nn.Module):
     ----------
     name : timm model name.
     num_classes : N.
-    weights : ``none``, ``pretrained`` (from the hub), or a checkpoint file. A classifier of another size is not loaded.
+    weights : ``none``, ``pretrained`` (timm's default on the hub), the tag of others there, such as ``tv_in1k``, or a
+        checkpoint file. A classifier of another size is not loaded.
     image_size : side of the input, in pixels; needed by models that are built for one input size.
     pool_stem : return the stem's map after the 3x3 max-pool, not before it (the CUB decoder of LGCOAMix).
+    init : how layers without such weights start: ``timm``, ``torchvision`` or ``released``; see ``initial.py``.
 
     Attributes
     ----------
@@ -44,10 +44,16 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, name: str, num_classes: int, weights: str = "none", image_size: int = 224, pool_stem: bool = False
+        self,
+        name: str,
+        num_classes: int,
+        weights: str = "none",
+        image_size: int = 224,
+        pool_stem: bool = False,
+        init: str = "timm",
     ) -> None:
         super().__init__()
-        self.net = create_net(name, num_classes, weights, image_size)
+        self.net = create_net(name, num_classes, weights, image_size, init=init)
         info = getattr(self.net, "feature_info", None)
         if info is None or not hasattr(self.net, "forward_intermediates"):
             raise BackboneError(f"timm provides no feature maps for {name}; choose another CNN or transformer")
@@ -94,7 +100,9 @@ class Backbone(nn.Module):
         return width
 
 
-def create_net(name: str, num_classes: int, weights: str, image_size: int, remedy: str = _REMEDY) -> nn.Module:
+def create_net(
+    name: str, num_classes: int, weights: str, image_size: int, remedy: str = _REMEDY, init: str = "timm"
+) -> nn.Module:
     """Build a timm classifier and load its weights; see :class:`Backbone`.
 
     Parameters
@@ -105,29 +113,31 @@ def create_net(name: str, num_classes: int, weights: str, image_size: int, remed
     ------
     BackboneError, WeightsError
     """
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "python -c 'import timm; print(timm.list_models())'"
-        raise BackboneError(f"timm has no model {name!r}; {hint}")
-    options: dict[str, object] = {}
-    try:
-        cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    except RuntimeError as error:  # the name is known, but not the tag behind its dot
-        raise BackboneError(f"timm has no model {name!r}: {error}") from error
+    name, from_hub = with_tag(name, weights), names_hub(weights)
+    options: dict[str, Any] = {"num_classes": num_classes}
+    cfg = config_of(name)
     if cfg is not None and cfg.fixed_input_size:
         options["img_size"] = image_size
-    from_file = weights not in ("none", "pretrained")
+    from_file = names_file(weights)
     if from_file and not Path(weights).exists():
         raise WeightsError(
-            f"expected 'pretrained' or a checkpoint file for {name}, there is no file {weights!r}; {remedy}"
+            f"expected 'pretrained', a tag of timm or a checkpoint file for {name}, there is no file {weights!r}; "
+            f"{remedy}"
         )
     try:
-        net = timm.create_model(name, pretrained=weights == "pretrained", num_classes=num_classes, **options)
+        if init != "timm":  # before the download
+            with torch.device("meta"):
+                refuse_other_networks(timm.create_model(name, **options), name, init)
+        net = timm.create_model(name, pretrained=from_hub, **options)
+    except BackboneError:
+        raise
     except Exception as error:
-        if weights != "pretrained":  # for example, timm asserts that patches fit the image
+        if not from_hub:  # for example, timm asserts that patches fit the image
             raise BackboneError(f"timm cannot build {name} for inputs of {image_size}: {error}") from error
         # Failed downloads raise many types: hub, HTTP, socket and operating system errors.
         raise WeightsError(f"cannot get weights for {name} from the hub ({_first_line(error)}); {remedy}") from error
+    if not from_hub:  # whose classifier, if new, starts as torch's in all three ways
+        start_backbone(net, init)
     if from_file:
         _load_file(net, name, Path(weights), remedy)
     return net
@@ -224,14 +234,3 @@ def _classifiers(net: nn.Module) -> tuple[str, ...]:
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}"
-
-
-def data_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation, in [0, 1], with which a timm model was trained."""
-    try:
-        cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    except RuntimeError as error:  # the name is known, but not the tag behind its dot
-        raise BackboneError(f"timm has no model {name!r}: {error}") from error
-    if cfg is None:
-        return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    return tuple(cfg.mean), tuple(cfg.std)

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgcoamix.models.backbone import BackboneError, create_net, data_statistics
+from lgcoamix.models.backbone import create_net
+from lgcoamix.models.hub import BackboneError, data_statistics
 from lgcoamix.ops.class_activation import last_map
 
 _REMEDY = "check the network connection, or set mixer.extractor_weights to a checkpoint file"
@@ -16,7 +17,7 @@ class Extractor(nn.Module):
     Parameters
     ----------
     name : timm model name.
-    weights : ``pretrained`` or the path of a checkpoint file.
+    weights : ``pretrained``, a tag of timm, or the path of a checkpoint file.
     size : side to which images are resized, in pixels.
     normalise : ``backbone`` normalises inputs as in the training of the timm model; ``none`` leaves them in [0, 1].
     least : minimum side of the last map, in cells.
@@ -32,7 +33,7 @@ class Extractor(nn.Module):
         with torch.random.fork_rng(devices=[]):  # initial values are replaced; do not consume random numbers
             self.net = create_net(name, 0, weights, size, _REMEDY).eval().requires_grad_(False)
         self.size = size
-        mean, std = data_statistics(name) if normalise == "backbone" else ((0.0,) * 3, (1.0,) * 3)
+        mean, std = data_statistics(name, weights) if normalise == "backbone" else ((0.0,) * 3, (1.0,) * 3)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self._check_map(name, least)

@@ -5,8 +5,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lgcoamix.models.backbone import Backbone, BackboneError
+from lgcoamix.models.backbone import Backbone
 from lgcoamix.models.decoder import Decoder
+from lgcoamix.models.hub import BackboneError
+from lgcoamix.models.initial import start_attention
 from lgcoamix.ops.losses import full_precision
 from lgcoamix.ops.output import LocalOutput, Output
 from lgcoamix.ops.pooling import pool_superpixels, region_areas
@@ -19,6 +21,7 @@ class LocalHead(nn.Module):
     ----------
     width : D, the width of the pooled features.
     num_classes : N.
+    init : ``released`` starts Q, K and V smaller, see ``initial.py``; anything else as torch does.
 
     Notes
     -----
@@ -30,13 +33,14 @@ class LocalHead(nn.Module):
     LGCOAMix (Dornaika & Sun, IEEE TIP 2024), superpixel attention.
     """
 
-    def __init__(self, width: int, num_classes: int) -> None:
+    def __init__(self, width: int, num_classes: int, init: str = "timm") -> None:
         super().__init__()
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
         self.classifier = nn.Linear(width, num_classes)
+        start_attention((self.query, self.key, self.value), init)
 
     def forward(self, features: Tensor, regions: Tensor, count: int) -> LocalOutput:
         """Pool, attend and classify.
@@ -94,6 +98,7 @@ class LocalGlobalNet(nn.Module):
     local : build the decoder and the local head; False builds the plain classifier.
     width, skip : as for :class:`Decoder`.
     mid : build the mid-level branch, which runs for every batch.
+    init : how layers without weights start, as for :class:`Backbone` and :class:`LocalHead`.
 
     Raises
     ------
@@ -125,9 +130,10 @@ class LocalGlobalNet(nn.Module):
         skip: str = "concat",
         pool_stem: bool = False,
         mid: bool = False,
+        init: str = "timm",
     ) -> None:
         super().__init__()
-        self.backbone = Backbone(name, num_classes, weights, image_size, pool_stem)
+        self.backbone = Backbone(name, num_classes, weights, image_size, pool_stem, init)
         self.mid_branch = None
         if mid:
             if len(self.backbone.channels) < 2:
@@ -136,7 +142,7 @@ class LocalGlobalNet(nn.Module):
         self.decoder = self.local_head = None
         if local:
             self.decoder = Decoder(self.backbone.channels, self.backbone.reductions, width, skip)
-            self.local_head = LocalHead(width, num_classes)
+            self.local_head = LocalHead(width, num_classes, init)
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that the backbone excludes from weight decay; timm calls this."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from lgcoamix.models.backbone import data_statistics
+from lgcoamix.models.hub import data_statistics
 from lgcoamix.ops.batch import Statistics
 from lgcoamix.ops.normalise import make_statistics, no_normalisation
 from lgcoamix.settings.sections import Settings
@@ -12,4 +12,4 @@ def statistics_of(settings: Settings, device: torch.device | str = "cpu") -> Sta
     """Return the mean and standard deviation that the settings ask for."""
     if settings.data.normalise == "none":
         return no_normalisation(device)
-    return make_statistics(*data_statistics(settings.model.backbone), device)
+    return make_statistics(*data_statistics(settings.model.backbone, settings.model.weights), device)

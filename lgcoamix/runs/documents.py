@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Required, TypedDict
 
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.settings.sections import Settings, from_plain
+from lgcoamix.settings.sections import Settings, from_plain, with_earlier
 from preprocess.inputs import open_regular
 from preprocess.schema import Form, Length, Pattern, Range, SchemaError, check, parse_json
 from preprocess.text import listed, shown_name
@@ -100,6 +100,7 @@ class Config(TypedDict, total=False):
     store: Required[StoreConfig]
     classes: Required[Classes]
     digests: dict[Literal["model.weights", "mixer.extractor_weights"], Digest]  # of files outside of the run
+    starting_weights: Name | None  # timm's full name of those from the hub
     folder: str
     workers: Count
     device: Name
@@ -177,7 +178,7 @@ def with_digests(config: Mapping[str, Any], known: Iterable[str]) -> dict[str, A
     ----------
     known : the settings that name these files, such as ``model.weights``.
     """
-    settings = dict(config["settings"])
+    settings = with_earlier(config["settings"])
     for path in known:
         section, name = path.split(".")
         settings[section] = {**settings.get(section, {}), name: f"sha256 {config['digests'][path]}"}

@@ -9,6 +9,7 @@ from lgcoamix.runs.documents import short_pipeline, with_digests
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings, to_plain
 from lgcoamix.settings.text import flatten
+from lgcoamix.settings.weights import names_file
 from preprocess.files import digest_of
 from preprocess.store.format import IMAGES
 from preprocess.store.reader import Store
@@ -107,13 +108,13 @@ def unknown_digests(mine: dict[str, Any], config: dict[str, Any]) -> list[str]:
     ]
 
 
-def outside_files(settings: Settings) -> dict[str, str]:
-    """The files of weights that settings name, by setting; such as ``model.weights``."""
+def outside_files(settings: Settings, home: Path) -> dict[str, str]:
+    """The files of weights that settings name, by setting; such as ``model.weights``. Relative ones start in home."""
     named = {
         "model.weights": settings.model.weights,
         "mixer.extractor_weights": getattr(settings.mixer, "extractor_weights", "none"),
     }
-    return {name: path for name, path in named.items() if path not in ("none", "pretrained")}
+    return {name: path for name, path in named.items() if names_file(path, home)}
 
 
 def _augment(settings: Settings, options: RunOptions) -> dict[str, Any]:
@@ -126,5 +127,5 @@ def _augment(settings: Settings, options: RunOptions) -> dict[str, Any]:
 
 def _digests(settings: Settings, home: Path) -> dict[str, str]:
     # Without a file there is no digest, and no training either: building the network reports it.
-    paths = {name: home / path for name, path in outside_files(settings).items()}
+    paths = {name: home / path for name, path in outside_files(settings, home).items()}
     return {name: digest_of(path) for name, path in paths.items() if path.is_file()}

@@ -88,7 +88,7 @@ class AttentiveCutMixOptions(MixerOptions):
     draw_cells : 0 pastes ``top_cells`` cells. Above 0, each batch draws N = 49·Beta(draw_cells, draw_cells), rounded
         down but at least 1 (OpenMixup's AttentiveMix+ uses 8); larger: closer to half of the image.
     extractor : timm model that scores the cells; it is not trained.
-    extractor_weights : ``pretrained`` (downloaded from the hub) or a checkpoint file.
+    extractor_weights : ``pretrained`` (timm's default, from the hub), the tag of others there, or a checkpoint file.
     extractor_size : side to which images are resized for the extractor, in pixels.
     extractor_normalise : ``backbone`` normalises its inputs as in its training; ``none`` leaves them in [0, 1].
     """
@@ -105,8 +105,8 @@ class AttentiveCutMixOptions(MixerOptions):
         super().__post_init__()
         if self.extractor_weights == "none":
             raise ValueError(
-                "extractor_weights must be pretrained or a checkpoint file: an untrained extractor gives no useful "
-                "attention"
+                "extractor_weights must be pretrained, a tag of timm or a checkpoint file: an untrained extractor "
+                "gives no useful attention"
             )
 
 

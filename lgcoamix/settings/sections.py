@@ -15,6 +15,8 @@ from lgcoamix.settings.text import suggest
 _SMALLEST = 1e-30  # of what must be above 0
 _BELOW_1 = 0.999999
 _MOST = 1_000_000  # epochs, images of a batch
+# Settings that earlier versions did not have, with what they did.
+_EARLIER = {"model.init": "timm"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,10 @@ class ModelSettings(Checked):
     Parameters
     ----------
     backbone : timm model name.
-    weights : ``pretrained``, ``none`` or a checkpoint file.
+    weights : ``pretrained`` (timm's default weights), a tag of timm (``tv_in1k``: torchvision's first, which the
+        published scripts load), ``none``, or a checkpoint file.
+    init : how layers without such weights start: as in ``timm``; ``torchvision``: a ResNet without zeroed BatchNorms,
+        as in the published scripts; ``released``: as LGCOAMix's code does for Dogs. See ``lgcoamix/models/initial.py``.
     width, skip, pool_stem : of the decoder; see ``lgcoamix.models``.
     """
 
@@ -67,6 +72,7 @@ class ModelSettings(Checked):
     width: int = number(64, 1, 4096)
     skip: str = word("concat", "concat", "add")
     pool_stem: bool = False
+    init: str = word("timm", "timm", "torchvision", "released")
 
 
 @dataclass(frozen=True)
@@ -231,12 +237,13 @@ def to_plain(settings: Settings) -> dict[str, Any]:
 
 
 def from_plain(document: Mapping[str, Any]) -> Settings:
-    """Invert :func:`to_plain`; lists become tuples again. What is missing keeps its default.
+    """Invert :func:`to_plain`; lists become tuples again. What is missing keeps its default, or what it was before.
 
     Raises
     ------
     SettingsError : a section is missing, a name is unknown, or a value is invalid.
     """
+    document = with_earlier(document)
     method = document.get("method")
     if not isinstance(method, str) or method not in METHOD_OPTIONS:
         raise SettingsError(f"method: expected one of {', '.join(METHOD_OPTIONS)}, got {shown(method)}")
@@ -244,6 +251,19 @@ def from_plain(document: Mapping[str, Any]) -> Settings:
     for section in SECTIONS:
         settings = settings.with_plain(section, document.get(section))
     return settings
+
+
+def with_earlier(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to the plain settings of a run what an earlier version did without recording it."""
+    options = METHOD_OPTIONS.get(str(document.get("method")))
+    whole = dict(document)
+    for path, value in _EARLIER.items():
+        section, _, name = path.partition(".")
+        values = whole.get(section)
+        known = section != "mixer" or (options is not None and name in {part.name for part in fields(options)})
+        if known and isinstance(values, Mapping):
+            whole[section] = {name: value, **values}
+    return whole
 
 
 def _parse(path: str, text: str, wanted: Any) -> object:

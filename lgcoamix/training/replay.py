@@ -202,8 +202,8 @@ class Replay:
                     step.model(mixed.images, mixed.regions, mixed.count)
 
     def _make_step(self, weights: str | None = None) -> Step:
-        settings = _with_absolute_paths(self.settings, self.config).with_values("model", weights=weights)
-        return make_step(self.store, settings, self.options, Ranks(self.device, 0, self.world), self.report)
+        settings, ranks = _with_absolute_paths(self.settings, self.config), Ranks(self.device, 0, self.world)
+        return make_step(self.store, settings, self.options, ranks, self.report, weights)
 
     def _step_before(self, epoch: int, number: int) -> Step:
         """The run's network just before a step."""
@@ -298,9 +298,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _with_absolute_paths(settings: Settings, config: dict[str, Any]) -> Settings:
     """Resolve relative paths of weights against the folder in which the run was started."""
-    for setting, path in outside_files(settings).items():
+    home = Path(config.get("folder", ""))
+    for setting, path in outside_files(settings, home).items():
         section, name = setting.split(".")
-        settings = settings.with_values(section, **{name: str(Path(config.get("folder", ""), path))})
+        settings = settings.with_values(section, **{name: str(home / path)})
     return settings
 
 

@@ -16,6 +16,7 @@ from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.evaluation.loop import predictions
 from lgcoamix.mixing import Mixer, make_mixer
 from lgcoamix.models import LocalGlobalNet
+from lgcoamix.models.hub import hub_name
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.class_activation import classifier_weight, last_map
 from lgcoamix.ops.distributed import Ranks, joined
@@ -71,7 +72,7 @@ def train(
             *others,
         ):
             report.say(line)
-        config = _describe(store, options, identity, ranks)
+        config = _describe(store, settings, options, identity, ranks)
         trainer = Trainer(settings, options, identity, config, step, loaders, report)
         try:
             if not ranks.first:
@@ -131,8 +132,14 @@ def _draw(trainer: Trainer, store: Store) -> None:
     draw_predictions(out, dataset, store.classes, logits, labels, f"{title}, {name}")
 
 
-def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Ranks, report: Report) -> Step:
+def make_step(
+    store: Store, settings: Settings, options: RunOptions, ranks: Ranks, report: Report, weights: str | None = None
+) -> Step:
     """Build network, mixer and optimiser of a run, on this rank's device.
+
+    Parameters
+    ----------
+    weights : initial weights in the place of the run's, such as ``none`` for a network that a checkpoint will fill.
 
     Raises
     ------
@@ -148,19 +155,22 @@ def make_step(store: Store, settings: Settings, options: RunOptions, ranks: Rank
         report.say(f"downloading {mixer.fetches} for {settings.method} (skipped if cached)")
     mixer.prepare()
     model, compute, optim = settings.model, settings.compute, settings.optim
-    if model.weights == "pretrained":
-        report.say(f"downloading the weights of {model.backbone} (skipped if cached)")
+    weights = model.weights if weights is None else weights
+    hub = hub_name(model.backbone, weights)
+    if hub:
+        report.say(f"downloading the weights {hub} (skipped if cached)")
     torch.manual_seed(derive_seed("weights", options.seed))
     network = LocalGlobalNet(
         model.backbone,
         len(store.classes),
-        model.weights,
+        weights,
         settings.data.image_size,
         local=mixer.needs_local,
         width=model.width,
         skip=model.skip,
         pool_stem=model.pool_stem,
         mid=mixer.needs_mid,
+        init=model.init,
     )
     _try_input(network, settings, mixer)
     network.to(ranks.device, memory_format=torch.channels_last if compute.channels_last else None)
@@ -195,9 +205,12 @@ def _try_input(model: LocalGlobalNet, settings: Settings, mixer: Mixer) -> None:
             raise SettingsError(f"{settings.method} with {settings.model.backbone}: {error}") from None
 
 
-def _describe(store: Store, options: RunOptions, identity: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
+def _describe(
+    store: Store, settings: Settings, options: RunOptions, identity: dict[str, Any], ranks: Ranks
+) -> dict[str, Any]:
     return {
         **identity,
+        "starting_weights": hub_name(settings.model.backbone, settings.model.weights),  # "pretrained" says not which
         "store": {
             "path": str(store.path),
             "name": store.name,

@@ -56,6 +56,26 @@ MISTAKES = {
         r"0.99 leaves no samples for training or validation",
     ),
     "weights": (("--weights", "nowhere.pth"), 1, r"checkpoint file for resnet10t, there is no file 'nowhere.pth'"),
+    "tag of weights": (
+        ("--backbone", "resnet18_stride16", "--weights", "tv_in2k"),
+        2,
+        r"resnet18_stride16 has the weights a1_in1k, .*tv_in1k; got 'tv_in2k', which is neither one of them nor a file",
+    ),
+    "two tags": (
+        ("--backbone", "resnet18.a1_in1k", "--weights", "tv_in1k"),
+        2,
+        r"the backbone resnet18.a1_in1k names the weights a1_in1k, got tv_in1k; leave one out",
+    ),
+    "no weights": (
+        ("--backbone", "resnet18_cifar", "--weights", "tv_in1k"),
+        2,
+        r"resnet18_cifar has no weights on the",
+    ),
+    "start": (
+        ("--backbone", "vit_tiny_patch16_224", "--set", "model.init=torchvision"),
+        2,
+        r"model.init=torchvision applies to ResNets of timm, .*vit_tiny_patch16_224 is none: use model.init=timm",
+    ),
     "extractor": (
         ("--mixer", "attentive_cutmix", "--set", "mixer.extractor_weights=nowhere.pth"),
         1,
@@ -69,7 +89,7 @@ MISTAKES = {
     "no extractor": (
         ("--mixer", "attentive_cutmix", "--set", "mixer.extractor_weights=none"),
         2,
-        r"mixer: extractor_weights must be pretrained or a checkpoint file",
+        r"mixer: extractor_weights must be pretrained, a tag of timm or a checkpoint file",
     ),
 }
 

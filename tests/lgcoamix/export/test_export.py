@@ -191,6 +191,43 @@ def test_no_path_of_the_machine_and_nothing_of_the_original_weights_is_told(tmp_
     assert "timm/resnet10t" not in text
 
 
+@pytest.mark.parametrize(
+    ("weights", "recorded", "said", "licence"),
+    [
+        ("pretrained", "resnet10t.c3_in1k", "timm's resnet10t.c3\\_in1k |", "apache-2.0 for the weights resnet10t.c3"),
+        ("c3_in1k", "resnet10t.c3_in1k", "timm's resnet10t.c3\\_in1k |", "apache-2.0 for the weights resnet10t.c3"),
+        (
+            "pretrained",
+            "resnet10t.old_in1k",
+            "timm's resnet10t.old\\_in1k |",
+            "no licence for the weights resnet10t.old",
+        ),
+        # a run of an earlier version, which did not record it
+        (
+            "pretrained",
+            None,
+            f"in timm {timm.__version__} resnet10t.c3\\_in1k |",
+            "apache-2.0 for the weights resnet10t",
+        ),
+        ("x/start", None, "a file, start |", "Starting weights: a file, start."),
+    ],
+)
+def test_the_starting_weights_are_named_with_their_tag(weights, recorded, said, licence, tmp_path):
+    settings = _settings("resnet10t").with_values("model", weights=weights)
+    config = describe(settings, CLASSES) | ({"starting_weights": recorded} if recorded else {})
+    written = _export(write_checkpoint(tmp_path / "best.pt", settings, CLASSES, config=config), tmp_path / "out")
+    assert written["lgcoamix"]["starting_weights"] == recorded
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert said in text
+    assert licence in text.replace("timm names ", "")
+
+
+def test_another_start_than_timms_is_named(tmp_path):
+    settings = _settings().with_values("model", init="released")
+    _export(write_checkpoint(tmp_path / "best.pt", settings, CLASSES), tmp_path / "out")
+    assert "none: trained from scratch, started as released |" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_without_normalisation_mean_is_0_and_deviation_1(tmp_path):
     checkpoint = write_checkpoint(tmp_path / "best.pt", _settings(normalise="none"), CLASSES)
     cfg = _export(checkpoint, tmp_path / "out")["pretrained_cfg"]

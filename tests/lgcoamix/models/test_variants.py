@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lgcoamix.models import Backbone, LocalGlobalNet, WeightsError
-from lgcoamix.models.backbone import data_statistics
+from lgcoamix.models.hub import data_statistics
 from lgcoamix.ops.class_activation import classifier_weight, last_map
 
 BASIC, BOTTLENECK = [64, 64, 128, 256, 512], [64, 256, 512, 1024, 2048]

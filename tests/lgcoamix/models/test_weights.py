@@ -8,7 +8,11 @@ import safetensors.torch
 import timm
 import torch
 
-from lgcoamix.models import LocalGlobalNet, WeightsError
+from lgcoamix.mixing import AttentiveCutMix
+from lgcoamix.models import Backbone, BackboneError, LocalGlobalNet, WeightsError
+from lgcoamix.models.extractor import Extractor
+from lgcoamix.models.hub import data_statistics, hub_name
+from lgcoamix.settings.weights import names_file
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +98,7 @@ def test_patches_are_not_resampled_by_a_matrix_that_fills_the_memory(place, tmp_
 def test_a_missing_file_says_what_may_stand_there(tmp_path):
     with pytest.raises(
         WeightsError,
-        match=r"'pretrained' or a checkpoint file for resnet18, there is no file '.*nowhere\.pth'; .*--weights none",
+        match=r"tag of timm or a checkpoint file for resnet18, there is no file '.*nowhere\.pth'; .*--weights none",
     ):
         LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "nowhere.pth"))
 
@@ -114,3 +118,107 @@ def test_an_unreachable_hub_is_told_with_a_remedy(monkeypatch, tmp_path):
         match=r"weights for resnet18 .*check the network connection, or use --weights FILE",
     ):
         LocalGlobalNet("resnet18", 5, weights="pretrained")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The cache of the hub's client as downloads would have left it, offline; see :func:`put`."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def put(hub: Path, name: str, seed: int) -> dict[str, torch.Tensor]:
+    """Store weights under a name of timm's hub, and return them."""
+    torch.manual_seed(seed)
+    state = timm.create_model(name.partition(".")[0], num_classes=1000).state_dict()
+    place = hub / f"models--timm--{name}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0" * 40)
+    (place / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    safetensors.torch.save_file(state, place / "snapshots" / ("0" * 40) / "model.safetensors")
+    return state
+
+
+def test_a_tag_and_pretrained_choose_among_the_weights_of_the_hub(hub):
+    wanted = {"tv_in1k": put(hub, "resnet18.tv_in1k", 1), "pretrained": put(hub, "resnet18.a1_in1k", 2)}
+    for weights, state in wanted.items():
+        for name in ("resnet18", "resnet18_stride16"):
+            loaded = Backbone(name, 5, weights).net.state_dict()
+            assert all(torch.equal(loaded[key], v) for key, v in state.items() if not key.startswith("fc.")), name
+            assert loaded["fc.weight"].shape == (5, 512)
+    named = Backbone("resnet18.tv_in1k", 5, "pretrained").net.state_dict()
+    assert torch.equal(named["conv1.weight"], wanted["tv_in1k"]["conv1.weight"])
+    started = Backbone("resnet18", 5, "tv_in1k", init="released").net.state_dict()
+    assert torch.equal(started["conv1.weight"], wanted["tv_in1k"]["conv1.weight"])
+    assert torch.equal(started["layer1.0.bn2.weight"], wanted["tv_in1k"]["layer1.0.bn2.weight"])
+
+
+def test_an_extractor_takes_a_tag_too(hub):
+    state = put(hub, "test_resnet.r160_in1k", 3)
+    net = Extractor("test_resnet", "r160_in1k", 64, "none").net.state_dict()
+    assert torch.equal(net["conv1.0.weight"], state["conv1.0.weight"])
+    assert AttentiveCutMix(extractor_weights="tv_in1k").fetches == "resnet50"
+    assert AttentiveCutMix(extractor_weights="runs/x/last.pt").fetches is None
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "found"),
+    [
+        ("resnet18", "pretrained", "resnet18.a1_in1k"),
+        ("resnet18", "tv_in1k", "resnet18.tv_in1k"),
+        ("resnet18.tv_in1k", "pretrained", "resnet18.tv_in1k"),
+        ("resnet18.tv_in1k", "tv_in1k", "resnet18.tv_in1k"),
+        ("resnet50_stride16", "tv_in1k", "resnet50.tv_in1k"),
+        ("resnet18", "none", None),
+        ("resnet18", "x.pth", None),
+    ],
+)
+def test_weights_of_the_hub_have_a_full_name(name, weights, found):
+    assert hub_name(name, weights) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        *((f"resnet{depth}", "tv_in1k") for depth in (18, 34, 50, 101, 152)),
+        *((f"{name}_stride16", "tv_in1k") for name in ("resnet18", "resnet50", "resnext50_32x4d")),
+        *((f"densenet{depth}", "tv_in1k") for depth in (121, 169, 201)),
+        ("deit_base_patch16_224", "fb_in1k"),
+    ],
+)
+def test_the_weights_of_the_published_scripts_have_tags(name, tag):
+    assert hub_name(name, tag) == f"{name.removesuffix('_stride16')}.{tag}"
+
+
+def test_an_unknown_tag_is_refused_before_anything_is_loaded(hub):
+    hub.mkdir()
+    with pytest.raises(
+        BackboneError,
+        match=r"resnet18 has the weights a1_in1k, .*tv_in1k; got 'tv', which is neither one of them nor a",
+    ):
+        Backbone("resnet18", 5, "tv")
+    assert list(hub.iterdir()) == []
+
+
+def test_a_word_is_a_file_if_it_looks_like_one_or_exists(tmp_path, monkeypatch, thousand):
+    monkeypatch.chdir(tmp_path)
+    files = ("x.pt", "x.pth", "x.safetensors", "x.bin", "runs/best", "./tv_in1k", "C:\\best")
+    assert all(map(names_file, files))
+    assert not any(map(names_file, ("none", "pretrained", "tv_in1k", "fb_swsl_ig1b_ft_in1k", "")))
+    (tmp_path / "folder").mkdir()
+    assert not names_file("folder")
+    torch.save(thousand.state_dict(), tmp_path / "best")
+    assert names_file("best")
+    assert names_file("best", tmp_path)
+    assert not names_file("best", tmp_path / "folder")
+    loaded = Backbone("resnet18", 5, "best").net
+    assert torch.equal(loaded.conv1.weight, thousand.conv1.weight)
+
+
+def test_inputs_are_normalised_as_in_the_training_of_the_chosen_weights():
+    half, imagenet = ((0.5,) * 3, (0.5,) * 3), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    name = "vit_base_patch16_224"
+    for weights, wanted in (("pretrained", half), ("none", half), ("x.pth", half), ("dino", imagenet)):
+        assert data_statistics(name, weights) == wanted, weights
+    assert data_statistics(f"{name}.dino", "pretrained") == imagenet

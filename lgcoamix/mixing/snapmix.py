@@ -34,6 +34,12 @@ class SnapMixPlan(Plan):
 class SnapMix(SnapMixOptions, Mixer):
     """Resize a box of b into a box of a; labels are weighted by the class activation that remains of each image.
 
+    Notes
+    -----
+    ``cam="train"`` (the default, as released) leaves every module in its mode, so that a BatchNorm that you have frozen
+    stays frozen. SyncBatchNorm then synchronises in the pass of :meth:`draw`: all processes must mix the same steps, as
+    the training of this project does.
+
     Examples
     --------
     >>> import torch
@@ -52,7 +58,7 @@ class SnapMix(SnapMixOptions, Mixer):
         size, device = batch.images.shape[-2:], batch.labels.device
         shares = [1 - draw_beta(self.beta, generator) for _ in range(2)]
         box_a, box_b = (to_device(draw_box(size, share, generator), device) for share in shares)
-        features = last_map(model, batch.inputs())
+        features = last_map(model, batch.inputs(), in_eval=self.cam == "eval")
         weight = classifier_weight(model, features.shape[1])
         return SnapMixPlan(permutation, box_a, box_b, semantic_percent(features, weight, batch.labels, size))
 

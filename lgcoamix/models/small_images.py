@@ -5,8 +5,9 @@ strides 1, 1, 2, 4, 8, and the last map is 4x4 at 32 pixels. ``*_cifar`` are Res
 ResNets. timm has no weights for them: ``pretrained=True`` is an error.
 
 As in pytorch-cifar, a shortcut of ``preact_*`` that changes the shape is a 1x1 convolution of the normalised input; any
-other is the raw input. Unlike pytorch-cifar, which pools the raw sum, norm and ReLU follow the last block, as in the
-paper and in timm's ResNetV2. This adds 1,024 parameters.
+other is the raw input. In ``preact_resnet18`` and ``preact_resnet34``, norm and ReLU follow the last block, as in the
+paper and in timm's ResNetV2. ``preact_resnet18_raw`` pools the raw sum of the last block, as pytorch-cifar and the
+networks released for Tiny-ImageNet do: it lacks the 1,024 parameters of that norm.
 
 References
 ----------
@@ -32,7 +33,7 @@ _TINY_IMAGENET |= {"first_conv": "stem.conv", "classifier": "head.fc"}
 # those of ImageNet: a convention, as there are no pretrained weights to match.
 default_cfgs = generate_default_cfgs(
     {f"{name}_cifar": _CIFAR for name in RESNETS}
-    | {"preact_resnet18": _TINY_IMAGENET, "preact_resnet34": _TINY_IMAGENET}
+    | dict.fromkeys(("preact_resnet18", "preact_resnet34", "preact_resnet18_raw"), _TINY_IMAGENET)
 )
 
 
@@ -46,12 +47,14 @@ def _small_resnet(**options: object) -> ResNet:
     return net
 
 
-def _small_preact(**options: object) -> ResNetV2:
+def _small_preact(last_norm: bool = True, **options: object) -> ResNetV2:
     """Build a ResNetV2 with a small stem, and a linear classifier instead of timm's 1x1 convolution."""
     _refuse_other_stems(options)
     net = ResNetV2(**options)
     # No norm and no activation: the first block has them.
     net.stem = nn.Sequential(OrderedDict(conv=_small_stem(net.stem.conv)))
+    if not last_norm:
+        net.norm = nn.Identity()
     pool = net.head.global_pool.pool_type
     net.head = ClassifierHead(net.num_features, net.num_classes, pool, net.drop_rate).to(net.stem.conv.weight)
     if isinstance(net.head.fc, nn.Linear):  # the identity if there are no classes
@@ -84,11 +87,16 @@ def _announce_strides(net: nn.Module) -> None:
 
 for _name, _model in RESNETS.items():
     register(f"{_name}_cifar", _small_resnet, **_model)
-for _name in ("resnet18", "resnet34"):
+for _name, _plain, _last_norm in (
+    ("preact_resnet18", "resnet18", True),
+    ("preact_resnet34", "resnet34", True),
+    ("preact_resnet18_raw", "resnet18", False),
+):
     register(
-        f"preact_{_name}",
+        _name,
         _small_preact,
-        layers=RESNETS[_name]["layers"],
+        last_norm=_last_norm,
+        layers=RESNETS[_plain]["layers"],
         channels=(64, 128, 256, 512),
         basic=True,
         bottle_ratio=1.0,

@@ -8,14 +8,15 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def last_map(model: nn.Module, images: Tensor) -> Tensor:
+def last_map(model: nn.Module, images: Tensor, in_eval: bool = True) -> Tensor:
     """Compute the feature map that enters the global pool of a classifier.
 
     Parameters
     ----------
-    model : a timm classifier or :class:`lgcoamix.models.LocalGlobalNet`. It runs in eval mode: BatchNorm statistics and
-        the mode of every module do not change.
+    model : a timm classifier or :class:`lgcoamix.models.LocalGlobalNet`.
     images : (B, 3, H, W) floating tensor, normalised as the network takes it; any floating dtype.
+    in_eval : run in eval mode: BatchNorm statistics and the mode of every module do not change. False runs in the mode
+        that the network is in: in training mode, running statistics move.
 
     Returns
     -------
@@ -30,7 +31,8 @@ def last_map(model: nn.Module, images: Tensor) -> Tensor:
         raise ValueError(f"images must be floating and normalised for the network, got {images.dtype}")
     net = timm_net(model)
     modes = [(part, part.training) for part in net.modules()]
-    net.eval()
+    if in_eval:
+        net.eval()
     try:
         features = net.forward_features(images.to(next(net.parameters()).dtype))
     finally:

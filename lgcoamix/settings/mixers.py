@@ -119,6 +119,9 @@ class SnapMixOptions(MixerOptions):
     beta : of Beta(beta, beta), from which the kept share of each box is drawn; larger: more boxes of half the area.
     mix_prob : share of batches that are mixed.
     mid : train a second classifier on the feature map before the last stage, and add its logits at test time.
+    cam : how the network computes class activations: ``train``, in the mode in which it is trained, as the released
+        code, on which the published figures rest: BatchNorm uses the statistics of the unmixed batch, and its running
+        statistics take part of them. ``eval``: on the running statistics, which stay as they are.
     """
 
     needs_model: ClassVar[bool] = True
@@ -127,6 +130,7 @@ class SnapMixOptions(MixerOptions):
     beta: float = number(5.0, 1e-3, 1e3)
     mix_prob: float = number(1.0, 0, 1)
     mid: bool = False
+    cam: str = word("train", "train", "eval")
 
     @property
     def needs_mid(self) -> bool:  # type: ignore[override]

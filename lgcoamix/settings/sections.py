@@ -16,7 +16,7 @@ _SMALLEST = 1e-30  # of what must be above 0
 _BELOW_1 = 0.999999
 _MOST = 1_000_000  # epochs, images of a batch
 # Settings that earlier versions did not have, with what they did.
-_EARLIER = {"model.init": "timm"}
+_EARLIER = {"model.init": "timm", "mixer.cam": "eval"}
 
 
 @dataclass(frozen=True)

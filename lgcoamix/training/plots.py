@@ -1,5 +1,6 @@
 """Figures of a run: learning curves, a mixed batch, λ by area and by attention."""
 
+import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -183,7 +184,10 @@ def _mix(step: Step, batch: Batch, number: int) -> tuple[Plan, Mixed] | None:
     if not step.mixer.mix_prob:
         return None
     generator = torch.Generator().manual_seed(derive_seed("picture", step.seed, number))
-    plan = step.mixer.plan(batch, generator, step.network, is_open=True)
+    network = step.network
+    if step.mixer.needs_model:  # whose attention pass, as in training, may move the statistics of BatchNorm
+        network = copy.deepcopy(network).train()
+    plan = step.mixer.plan(batch, generator, network, is_open=True)
     return None if plan is None else (plan, step.mixer.mix(batch, plan))
 
 

@@ -40,6 +40,7 @@ NETWORKS = {  # name: input size, what timm must be told besides the number of c
     "test_resnet": (32, {}),
     "test_vit": (64, {"img_size": 64}),  # its own size is 160
     "resnet18_cifar": (32, {}),
+    "preact_resnet18_raw": (32, {}),
     "resnet18_stride16": (64, {}),
 }
 
@@ -125,11 +126,11 @@ def loaded(tmp_path_factory: pytest.TempPathFactory, run: Run) -> dict[str, dict
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)).save(home / "photo.jpg")
         with torch.no_grad():
             found[name] = {"home": home, "logits": _by_hand(checkpoint, name, options)(images)}
-        (ours if "_cifar" in name or "_stride16" in name else plain).append((str(home), "out"))
+        (plain if name.startswith("test_") else ours).append((str(home), "out"))
     done = run("-c", CARD, json.dumps(plain + ours), OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     answers, modules = done.stdout.splitlines()[::2], done.stdout.splitlines()[1::2]
-    assert modules == ["timm alone"] * 2 + ["project"] * 2
+    assert modules == ["timm alone"] * 2 + ["project"] * 3
     assert all(answer.split()[0] in CLASSES for answer in answers)  # the card's own example, with a photograph
     return found
 

@@ -1,5 +1,7 @@
 """SnapMix against direct computations: loops for the activation, torch's own resizing for the pasted box."""
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -106,15 +108,57 @@ def test_one_label_counts_its_weights_once():
     assert targets.sum() == targets[:, 3].sum()
 
 
-def test_the_plan_holds_what_the_network_sees():
+def test_the_plan_holds_what_the_network_sees_in_eval_mode():
     torch.manual_seed(0)
     model = timm.create_model("resnet10t", num_classes=4)
+    before = copy.deepcopy(model.state_dict())
     batch = Batch(torch.rand(3, 3, 64, 64), torch.tensor([3, 0, 1]))
-    plan = SnapMix().plan(batch, torch.Generator().manual_seed(0), model)
+    plan = SnapMix(cam="eval").plan(batch, torch.Generator().manual_seed(0), model)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     features = last_map(model, batch.images)
     expected = semantic_percent(features, classifier_weight(model, 512), batch.labels, (64, 64))
     assert torch.equal(plan.percent, expected)
     assert not torch.equal(plan.box_a[1] - plan.box_a[0], plan.box_b[1] - plan.box_b[0])
+
+
+def test_the_plan_holds_what_the_network_sees_in_training_and_its_statistics_move():
+    """As the released code: one pass of the network in training over the unmixed batch."""
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18", num_classes=4).train()
+    twin = copy.deepcopy(model)
+    batch = Batch(torch.rand(3, 3, 64, 64), torch.tensor([3, 0, 1]))
+    mixer = SnapMix()
+    plan = mixer.plan(batch, torch.Generator().manual_seed(0), model)
+    assert mixer.cam == "train"
+    assert model.training
+    assert all(part.grad is None for part in model.parameters())
+    with torch.no_grad():
+        twin(batch.images)  # which moves the statistics, once
+        first = F.conv2d(batch.images, model.conv1.weight, stride=2, padding=3)
+        features = copy.deepcopy(twin).forward_features(batch.images)
+    found, wanted = model.state_dict(), twin.state_dict()
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    torch.testing.assert_close(model.bn1.running_mean, 0.1 * first.mean(dim=(0, 2, 3)))  # it began at 0
+    torch.testing.assert_close(model.bn1.running_var, 0.9 + 0.1 * first.var(dim=(0, 2, 3)))
+    for image, label in enumerate([3, 0, 1]):
+        seen = (model.fc.weight[label].detach()[:, None, None] * features[image].clamp(min=0)).sum(dim=0)
+        large = F.interpolate(seen[None, None], (64, 64), mode="bilinear", align_corners=False)[0, 0]
+        expected = (large - large.min()) / (large - large.min()).sum()
+        torch.testing.assert_close(plan.percent[image], expected, rtol=1e-4, atol=1e-7)
+    other = SnapMix(cam="eval").plan(batch, torch.Generator().manual_seed(0), model)
+    assert torch.equal(other.box_a, plan.box_a)
+    assert (other.percent - plan.percent).abs().max() > 1e-5
+
+
+def test_a_norm_that_is_frozen_stays_so():
+    model = timm.create_model("resnet10t", num_classes=4).train()
+    model.bn1.eval()
+    before = model.bn1.running_mean.clone()
+    batch = Batch(torch.rand(2, 3, 64, 64), torch.arange(2))
+    SnapMix().plan(batch, torch.Generator().manual_seed(0), model)
+    assert torch.equal(model.bn1.running_mean, before)
+    assert model.layer1[0].bn1.running_mean.any()
+    assert not model.bn1.training
 
 
 def test_boxes_have_the_expected_size():

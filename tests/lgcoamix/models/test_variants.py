@@ -21,6 +21,7 @@ CHANNELS = {
     "resnet50_cifar": BOTTLENECK,
     "resnext50_32x4d_cifar": BOTTLENECK,
     "preact_resnet18": BASIC,
+    "preact_resnet18_raw": BASIC,
     "preact_resnet34": BASIC,
 }
 SMALL = list(CHANNELS)
@@ -57,6 +58,7 @@ def _trained(net: nn.Module) -> nn.Module:
         ("resnext50_32x4d_cifar", 10, 25_028_904 - 7_680 - 990 * 2_049),
         # pytorch-cifar, and weight and bias of the final norm.
         ("preact_resnet18", 10, 11_171_146 + 2 * 512),
+        ("preact_resnet18_raw", 10, 11_171_146),
         # Beside ResNet-34: no norm after the stem (2*64) and on three shortcuts (2*(128 + 256 + 512)), the first norm
         # of three stages is as wide as their input (2*(64 + 128 + 256) less), and there is a final norm.
         ("preact_resnet34", 10, 21_282_122 - 128 - 1_792 - 896 + 2 * 512),
@@ -125,8 +127,9 @@ def test_resnet18_cifar_computes_what_is_written_out_here():
     _assert_computes(net, maps, x, F.linear(x.mean(dim=(2, 3)), state["fc.weight"], state["fc.bias"]))
 
 
-def test_preact_resnet18_computes_what_is_written_out_here():
-    net = _trained(timm.create_model("preact_resnet18", num_classes=7))
+@pytest.mark.parametrize("name", ["preact_resnet18", "preact_resnet18_raw"])
+def test_preact_resnet18_computes_what_is_written_out_here(name):
+    net = _trained(timm.create_model(name, num_classes=7))
     state = net.state_dict()
     x = F.conv2d(_images(), state["stem.conv.weight"], padding=1)
     maps = [x]
@@ -139,7 +142,8 @@ def test_preact_resnet18_computes_what_is_written_out_here():
             y = F.conv2d(ready, state[f"{at}.conv1.weight"], stride=stride, padding=1)
             x = F.conv2d(_norm(y, state, f"{at}.norm2").relu(), state[f"{at}.conv2.weight"], padding=1) + shortcut
         maps.append(x)
-    pooled = _norm(x, state, "norm").relu()
+    pooled = x if name.endswith("raw") else _norm(x, state, "norm").relu()
+    assert not name.endswith("raw") or not any(key.startswith("norm.") for key in state)
     logits = F.linear(pooled.mean(dim=(2, 3)), state["head.fc.weight"], state["head.fc.bias"])
     _assert_computes(net, maps, pooled, logits)
 

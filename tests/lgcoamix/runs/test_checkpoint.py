@@ -587,3 +587,19 @@ def test_a_checkpoint_with_weights_that_are_not_finite_is_refused_for_an_older_o
     }
     last = load(out / "last-1.pt")["model"]
     assert all(value.isfinite().all() for value in last.values() if value.is_floating_point())
+
+
+def test_an_unfinished_run_of_an_earlier_version_goes_on_only_as_it_was(flowers_store, tmp_path):
+    out = tmp_path / "run"
+    snapmix = ("--mixer", "snapmix", "--set", "mixer.mix_prob=1")
+    run = ("--shards", flowers_store, *BASE, *snapmix, "--epochs", 1, "--out", out)
+    assert invoke(*run, "--set", "mixer.cam=eval").exit_code == 0
+    state, config = load(out / "last.pt"), json.loads((out / "config.json").read_text())
+    for settings in (state["config"]["settings"], config["settings"]):
+        del settings["mixer"]["cam"], settings["model"]["init"]
+    save_checkpoint(out / "last.pt", {key: value for key, value in state.items() if key != "format"})
+    (out / "config.json").write_text(json.dumps(config))
+    (out / "results.json").unlink()
+    told = refused(*run, "--resume", "auto")
+    assert "contains another run: settings.mixer.cam is train here, eval in the run. Use the options" in told
+    assert invoke(*run, "--set", "mixer.cam=eval", "--resume", "auto").exit_code == 0

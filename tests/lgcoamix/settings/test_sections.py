@@ -126,6 +126,18 @@ def test_a_value_out_of_its_range_is_refused_by_section_and_name(text):
         Settings().with_assignments((text,))
 
 
+def test_settings_of_an_earlier_version_are_what_they_were_then():
+    settings = Settings().with_method("snapmix")
+    assert (settings.mixer.cam, settings.model.init) == ("train", "timm")
+    document = json.loads(json.dumps(to_plain(settings)))
+    del document["mixer"]["cam"], document["model"]["init"]
+    assert from_plain(document) == settings.with_assignments(("mixer.cam=eval",))
+    assert "cam" not in document["mixer"]
+    other = to_plain(Settings().with_method("cutmix"))
+    del other["model"]["init"]
+    assert from_plain(other) == Settings().with_method("cutmix")
+
+
 def test_nesterov_without_momentum_is_refused():
     with pytest.raises(SettingsError, match="nesterov"):
         Settings().with_values("optim", nesterov=True, momentum=0.0)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.utils import ModelEmaV3 as Average
 
 from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
@@ -27,3 +28,17 @@ def test_the_sheet_of_a_mixed_batch_shows_every_source(name, tmp_path, extractor
     sheet = np.asarray(Image.open(tmp_path / "mixed.png").convert("RGB")).astype(int)
     for colour in COLOURS:
         assert (np.abs(sheet - colour).max(axis=2) <= 2).sum() > 1000
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["snapmix", "occamix"])
+def test_a_picture_during_the_training_leaves_the_network_as_it_is(name, training):
+    model = LocalGlobalNet("resnet10t", 3, local=False).train(training)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    mixer, optimiser = MIXERS[name](), torch.optim.SGD(model.parameters(), 0.1)
+    step = Step(model, mixer, optimiser, no_normalisation(), Ranks(torch.device("cpu")), average=Average(model))
+    maps = (torch.arange(32) // 8).expand(3, 32, 32)
+    batch = Batch(torch.rand(3, 3, 32, 32), torch.arange(3), maps if mixer.needs_maps else None, 4)
+    mixed_figure(step, batch, ("red", "green", "blue"))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert model.training == training

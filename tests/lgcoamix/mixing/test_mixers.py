@@ -261,7 +261,10 @@ def test_the_network_stays_as_it_was(name, training):
     before = {key: value.clone() for key, value in model.state_dict().items()}
     modes = [part.training for part in model.modules()]
     _mixed(name, _batch())
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    released = name == "snapmix" and training  # its pass in training mode, but for the norms that are frozen
+    ran = ("running_mean", "running_var", "num_batches_tracked")
+    assert moved == {key for key in before if released and key.endswith(ran) and not key.startswith("layer1.")}
     assert [part.training for part in model.modules()] == modes
 
 

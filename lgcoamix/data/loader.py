@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.queues import Queue
+from traceback import walk_tb
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -20,6 +21,7 @@ from lgcoamix.errors import RunError
 from lgcoamix.ops.batch import Batch
 
 _GRACE = 20  # seconds that a worker keeps running after SIGTERM
+_TOLD = re.compile(r"DataLoader worker \(pid|Pin memory thread exited|unable to (write to file|(open|allocate) shared)")
 _loaders: weakref.WeakSet[DataLoader] = weakref.WeakSet()  # with workers, which the end of the program must not await
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_loaders.clear)  # they are the parent's
@@ -89,16 +91,24 @@ def worker_failures(remedy: str = "rerun with --workers 0") -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, EOFError) as error:
         shared = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
-        if not (
-            shared or re.search(r"DataLoader worker \(pid|unable to (write to file|(open|allocate) shared)", str(error))
-        ):
+        if _broke_off(error):
+            reason = "while it handed over a batch"
+        elif shared or _TOLD.search(str(error)):
+            reason = str(error).strip().splitlines()[-1].partition(". ")[0]
+        else:
             raise
-        reason = str(error).strip().splitlines()[-1].partition(". ")[0]
         raise RunError(
             f"a DataLoader worker died ({reason}), perhaps for lack of memory or because /dev/shm is full: {remedy}"
         ) from error
+
+
+def _broke_off(error: Exception) -> bool:
+    """Whether the connection ended through which a worker hands over a batch: torch may not yet know that it died."""
+    modules = {frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__)}
+    taken = {DataLoader.__module__, Queue.__module__} <= modules  # here, out of the queue of batches
+    return taken and isinstance(error, EOFError | ConnectionError | FileNotFoundError)
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:

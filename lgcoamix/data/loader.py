@@ -9,9 +9,10 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.queues import Queue
-from traceback import walk_tb
+from traceback import clear_frames, walk_tb
 
 import torch
+from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset
 
 from lgcoamix.data.dataset import SuperpixelDataset
@@ -22,9 +23,41 @@ from lgcoamix.ops.batch import Batch
 
 _GRACE = 20  # seconds that a worker keeps running after SIGTERM
 _TOLD = re.compile(r"DataLoader worker \(pid|Pin memory thread exited|unable to (write to file|(open|allocate) shared)")
-_loaders: weakref.WeakSet[DataLoader] = weakref.WeakSet()  # with workers, which the end of the program must not await
+_iterators: weakref.WeakSet[Iterator] = weakref.WeakSet()  # with workers, which the end of the program must not await
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_loaders.clear)  # they are the parent's
+    os.register_at_fork(after_in_child=_iterators.clear)  # they are the parent's
+
+
+class _Loader(DataLoader[Batch]):
+    """A DataLoader that knows its iterators: their workers may live longer than the loader."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        iterator = super().__iter__()
+        if not self.num_workers:
+            return iterator
+        _iterators.add(iterator)
+        return _Batches(iterator)
+
+
+class _Batches:
+    """The batches of an iterator, which does not become part of the errors that it raises.
+
+    torch refers to such an error in a function that the error refers to, and to the iterator. Python would find such a
+    circle late, and then close the queues before it ends the workers: they would be waited for.
+    """
+
+    def __init__(self, iterator: Iterator[Batch]) -> None:
+        self._iterator = iterator
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        try:
+            return next(self._iterator)
+        except Exception as error:
+            clear_frames(error.__traceback__)
+            raise
 
 
 def make_loader(
@@ -49,7 +82,7 @@ def make_loader(
     """
     if workers and isinstance(dataset, SuperpixelDataset):
         dataset.prepare()
-    loader = DataLoader(
+    return _Loader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
@@ -59,22 +92,22 @@ def make_loader(
         worker_init_fn=_start_worker,
         multiprocessing_context=start if workers else None,
     )
-    if workers:
-        _loaders.add(loader)
-    return loader
 
 
 def end_workers(loader: DataLoader) -> None:
     """End the workers of a loader at once; torch alone would wait for them when the program exits."""
-    iterator = getattr(loader, "_iterator", None)  # torch has no public way to end persistent workers
-    if iterator is not None and hasattr(iterator, "_shutdown_workers"):
-        iterator._shutdown_workers()
+    _end_workers_of(getattr(loader, "_iterator", None))
 
 
 @atexit.register  # after that of multiprocessing, so it is called before: that one waits for the grace period
 def _end_all_workers() -> None:
-    for loader in list(_loaders):
-        end_workers(loader)
+    for iterator in list(_iterators):
+        _end_workers_of(iterator)
+
+
+def _end_workers_of(iterator: Iterator | None) -> None:
+    if hasattr(iterator, "_shutdown_workers"):  # torch has no public way to end persistent workers
+        iterator._shutdown_workers()
 
 
 @contextmanager
@@ -99,9 +132,8 @@ def worker_failures(remedy: str = "rerun with --workers 0") -> Iterator[None]:
             reason = str(error).strip().splitlines()[-1].partition(". ")[0]
         else:
             raise
-        raise RunError(
-            f"a DataLoader worker died ({reason}), perhaps for lack of memory or because /dev/shm is full: {remedy}"
-        ) from error
+        cause = "" if shared or "No space left on device" in reason else "perhaps for lack of memory or "
+        raise RunError(f"a DataLoader worker died ({reason}), {cause}because /dev/shm is full: {remedy}") from error
 
 
 def _broke_off(error: Exception) -> bool:
@@ -141,8 +173,15 @@ def _handed_over(batch: object) -> object:
 def _start_worker(_: int) -> None:
     PIECES.shared = True
     _leave_signals_to_the_parent()
-    # A thread of the worker hands over batches. If /dev/shm is full, it drops one, for which the parent waits for ever.
-    Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(1))
+    Queue._on_queue_feeder_error = _tell
+
+
+def _tell(queue: Queue, _: Exception, batch: tuple[int, object]) -> None:
+    """Hand over the error instead of the batch that had it: the parent would wait for this for ever."""
+    number, values = batch
+    if isinstance(values, ExceptionWrapper):
+        os._exit(1)
+    queue.put((number, ExceptionWrapper(where="in DataLoader worker process")))
 
 
 def _leave_signals_to_the_parent() -> None:

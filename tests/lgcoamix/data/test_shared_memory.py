@@ -36,5 +36,5 @@ def test_a_batch_that_does_not_fit_is_an_error_with_a_remedy_and_no_wait():
         pytest.skip("unshare -rm cannot mount a tmpfs here")
     assert done.returncode == 0, done.stderr
     assert "a DataLoader worker died" in done.stdout
-    assert "/dev/shm is full: rerun with --workers 0" in done.stdout
+    assert "), because /dev/shm is full: rerun with --workers 0" in done.stdout
     assert "Traceback" not in done.stderr

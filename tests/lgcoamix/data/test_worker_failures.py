@@ -1,12 +1,15 @@
 """What the user is told where a DataLoader worker dies."""
 
-from multiprocessing import Pipe
+import contextlib
+import gc
+import time
+from multiprocessing import Pipe, active_children
 from multiprocessing.connection import Client, Connection
 
 import pytest
 import torch
 
-from lgcoamix.data.loader import make_loader, worker_failures
+from lgcoamix.data.loader import _end_all_workers, make_loader, worker_failures
 from lgcoamix.errors import RunError
 
 
@@ -73,3 +76,52 @@ def test_errors_of_the_data_set_are_its_own(ask, error, workers):
 def test_the_end_of_the_thread_that_pins_batches_is_that_of_a_worker():
     with pytest.raises(RunError, match="a DataLoader worker died"), worker_failures():
         raise RuntimeError("Pin memory thread exited unexpectedly")
+
+
+class Failing(torch.utils.data.Dataset):
+    def __getitems__(self, indices: list[int]) -> object:
+        raise ArithmeticError
+
+
+def test_an_error_that_outlives_its_loader_does_not_keep_the_workers_until_their_grace_period_ends():
+    before = set(active_children())
+    with pytest.raises(ArithmeticError) as kept:
+        load(Failing())
+    (worker,) = set(active_children()) - before
+    begin = time.monotonic()
+    _end_all_workers()
+    assert not worker.is_alive()
+    assert time.monotonic() - begin < 4
+    del kept
+
+
+def test_workers_end_with_an_error_that_nobody_keeps():
+    before = set(active_children())
+    gc.disable()  # torch leaves a circle that Python would find some time later
+    try:
+        with contextlib.suppress(ArithmeticError):
+            load(Failing())
+        assert set(active_children()) <= before
+    finally:
+        gc.enable()
+
+
+class Odd(torch.utils.data.Dataset):
+    def __getitems__(self, indices: list[int]) -> object:
+        return lambda: None
+
+
+class Raising(torch.utils.data.Dataset):
+    def __getitems__(self, indices: list[int]) -> object:
+        class OwnError(Exception):
+            pass
+
+        raise OwnError
+
+
+def test_what_cannot_be_handed_over_is_told_as_what_it_is():
+    with pytest.raises(Exception, match="Can't pickle") as caught:
+        load(Odd())
+    assert not isinstance(caught.value, RunError)
+    with pytest.raises(RunError, match="a DataLoader worker died"):
+        load(Raising())

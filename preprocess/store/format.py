@@ -141,3 +141,8 @@ def map_checksum(stored: bytes | memoryview | np.ndarray) -> int:
 def inflate(packed: bytes | np.ndarray, size: int) -> bytes:
     """Unpack the ids of a map or tile, but never more than a byte above ``size``, whatever somebody else has packed."""
     return zlib.decompressobj().decompress(packed, size + 1)
+
+
+def most_packed(size: int) -> int:
+    """Largest number of bytes to which an encoder packs ``size``: the bound of zlib for any window and memory."""
+    return size + -(-size // 8) + -(-size // 64) + 11

@@ -11,7 +11,7 @@ import numpy as np
 from preprocess.errors import ImageError, StoreError
 from preprocess.images import decode_stored
 from preprocess.schema import parse_json
-from preprocess.store.format import IMAGES, TILE, image_checksum, inflate, listing_checksum, map_checksum
+from preprocess.store.format import IMAGES, TILE, image_checksum, inflate, listing_checksum, map_checksum, most_packed
 from preprocess.store.links import Shape, chunks_in, dataset_in, group_in, names_in, open_hdf5, piece_in, read_in
 from preprocess.store.openfile import OpenFile
 from preprocess.store.schema import MOST_PIXELS, check_failures, check_key
@@ -324,9 +324,11 @@ class Shard:
         return ids
 
     def _unpacked_tile(self, place: int) -> np.ndarray:
+        size = math.prod(self._tile) * np.dtype(self.form.dtype).itemsize
+        if self._sizes[place] > most_packed(size):  # a chunk may state that it is as large as its file
+            raise ValueError
         packed = np.empty(self._sizes[place], np.uint8)
         self.file.read(packed, self._starts[place])
-        size = math.prod(self._tile) * np.dtype(self.form.dtype).itemsize
         unpacked = packed if self._skips[place] else inflate(packed, size)
         if len(unpacked) != size:
             raise ValueError

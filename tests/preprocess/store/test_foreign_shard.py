@@ -91,6 +91,12 @@ def bomb(file: h5py.File) -> None:
     file["maps"].id.write_direct_chunk((1, 0, 0), zlib.compress(bytes(1 << 26), 1))
 
 
+def padded(file: h5py.File) -> None:
+    """A sound map, and 32 MB behind it in its chunk."""
+    packed = zlib.compress(file["maps"][1].tobytes()) + bytes(1 << 25)
+    file["maps"].id.write_direct_chunk((1, 0, 0), packed)
+
+
 def huge(name: str, **options: object):
     return again(name, data=None, shape=(10**12,), dtype="int32", **options)
 
@@ -129,6 +135,7 @@ OBJECTS = {
     "images that were never written": ("images", again("images", data=None, shape=(4, 16, 16, 3), dtype="uint8",
         chunks=(1, 16, 16, 3)), "images: the file does not hold the 3072 bytes"),
     "a map that unpacks to 64 MB": (MAPS, bomb, "sample 1 of .* does not match its checksum"),
+    "a map that is packed in 32 MB": (MAPS, padded, "sample 1 of .* does not match its checksum"),
     "no superpixel": (MAPS, again("regions", data=np.zeros(4, "uint32")), "regions: expected 1 to 255, got 0 to 0"),
     "more superpixels than ids": (MAPS, again("regions", data=np.full(4, 9, "uint32")), "expected 9 superpixels, got"),
     "failures that are none": ("images", again("failed", data=np.bytes_(b"[1]")), "failed"),

@@ -2,6 +2,7 @@
 
 import binascii
 import importlib
+import itertools
 import zlib
 
 import numpy as np
@@ -31,6 +32,16 @@ def test_maps_unpack_and_what_is_too_large_stops_a_byte_later(level):
     assert stored.inflate(packed, 4096) == ids
     assert stored.inflate(packed, 100) == ids[:101]
     assert stored.inflate(zlib.compress(bytes(1 << 24)), 4096) == bytes(4097)
+
+
+@pytest.mark.parametrize("size", [1, 64, 255, 4096, 65536, 131072])
+def test_whatever_an_encoder_packs_is_within_the_bound(size):
+    """At worst, each byte takes 9 bits, or blocks are short because the encoder has little memory."""
+    data = np.random.default_rng(size).integers(144, 256, size, np.uint8).tobytes()
+    choices = itertools.product([0, 1, 6, 9], [9, 15], [1, 9], [zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED])
+    for level, window, memory, strategy in choices:
+        encoder = stored.zlib.compressobj(level, zlib.DEFLATED, window, memory, strategy)
+        assert len(encoder.compress(data) + encoder.flush()) <= stored.most_packed(size)
 
 
 def test_what_is_no_map_is_refused():

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,7 +32,8 @@ except ImportError:  # Windows
 _PIXELS_AT_ONCE, _BOXES_AT_ONCE = 1 << 26, 1 << 28
 _MOST_OPEN_SHARDS = 256  # HDF5 takes half a megabyte for each
 _MOST_ROWS = 1 << 23  # samples, or tiles of maps, whose places are known: each takes 20 to 60 bytes
-_inherited: list[object] = []  # files of a parent process, referenced so that this process never closes them
+_inherited: list[object] = []  # files that HDF5 opened in a parent process: this process must never close them
+_stores: "weakref.WeakSet[Store]" = weakref.WeakSet()  # of this process
 
 Numbers = Sequence[int] | np.ndarray  # of samples: int64, if an array
 
@@ -290,7 +292,7 @@ class Store:
 
     def check_sizes(self, split: str, column: str, number: int) -> None:
         """Refuse a shard of maps of other sizes than their images, from which windows are chosen."""
-        with self._own_lock():
+        with self._lock:
             images, maps = (self._samples(split, each, number) for each in (IMAGES, column))
         if not np.array_equal(images.sizes, maps.sizes):
             raise StoreError(f"sizes of {maps.where}: expected those of the images, in {images.where}; {VERIFY}")
@@ -338,7 +340,7 @@ class Store:
 
     def close(self) -> None:
         """Close the shards that this process has opened; the next read reopens them."""
-        with self._own_lock():
+        with self._lock:
             while self._shards:
                 self._shards.popitem()[1].close()
             while self._files:
@@ -366,7 +368,7 @@ class Store:
         self._pack: h5py.File | None = None
         self._packed = OpenFile(self.path)
         self._lock = threading.RLock()
-        self._pid = os.getpid()
+        _stores.add(self)
 
     def _map_columns(self) -> list[dict]:
         columns = [entry["columns"] for entry in self.document["splits"].values()]
@@ -402,12 +404,12 @@ class Store:
             self.check_sizes(split, column, number)
         order = np.lexsort((rows, numbers))
         for place, number, row in zip(*(part.tolist() for part in (order, numbers[order], rows[order])), strict=True):
-            with self._own_lock():
+            with self._lock:
                 found = read(self._samples(split, column, number), row)
             yield place, found
 
     def _shards_of(self, split: str, column: str = IMAGES) -> Iterator[Shard]:
-        with self._own_lock():
+        with self._lock:
             for number in range(len(self._layout(split).paths[column])):
                 yield self.open_shard(split, column, number)
 
@@ -420,7 +422,6 @@ class Store:
 
     def open_shard(self, split: str, column: str, number: int) -> Shard:
         """Open a shard of a column, with all that it lists; reuses an open one."""
-        self._leave_parent()
         place = split, column, number
         shard = self._shards.pop(place, None)
         if shard is None:
@@ -465,16 +466,10 @@ class Store:
         self._files.move_to_end(file)
         return stamp
 
-    def _own_lock(self) -> threading.RLock:
-        """The lock of this process: a thread of its parent may have held that of the parent when it was forked."""
-        self._leave_parent()
-        return self._lock
-
     def _leave_parent(self) -> None:
-        """Forget what is open in the process of which this one is a fork."""
-        if self._pid != os.getpid():
-            _inherited.append((self._shards, self._known, self._pack))
-            self._forget_shards()
+        """Forget what is open in the process that was forked, and its lock, which a thread may hold there."""
+        _inherited.extend((self._pack, *(shard.group for shard in self._shards.values())))
+        self._forget_shards()
 
     def _open(self, split: str, column: str, number: int) -> Shard:
         relative = self.splits[split].paths[column][number]
@@ -493,3 +488,13 @@ def _open_shards() -> int:
     """Largest number of shards open with HDF5, and for their samples: each an eighth of the limit on open files."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1
     return _MOST_OPEN_SHARDS if limit < 0 else max(1, min(_MOST_OPEN_SHARDS, limit // 8))
+
+
+def _leave_parents() -> None:
+    """Called in a fork before any of its threads can read."""
+    for store in list(_stores):
+        store._leave_parent()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_leave_parents)

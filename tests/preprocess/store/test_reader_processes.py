@@ -2,6 +2,8 @@
 
 import multiprocessing
 import threading
+import weakref
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -69,3 +71,39 @@ def test_a_child_reads_that_is_forked_while_a_thread_reads(own_store):
     thread.join()
     assert came
     np.testing.assert_equal(receiver.recv(), expected)
+
+
+def in_a_fork(look: Callable[[], object]) -> object:
+    """What a fork of this process sees."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sender.send(look()))
+    child.start()
+    assert receiver.poll(10)
+    found = receiver.recv()
+    child.join()
+    return found
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_child_keeps_nothing_of_its_parent_but_what_hdf5_opened(own_store, tmp_path, packed):
+    if packed:
+        pack(own_store, tmp_path / "packed.h5", lambda done: None)
+    store = Store(tmp_path / "packed.h5") if packed else own_store
+    expected = read_all(store)
+    shard = store.open_shard("train", "images", 0)
+    group, gone = weakref.ref(shard.group), [weakref.ref(known) for known, _ in store._known.values()]
+    gone += map(weakref.ref, store._files)
+    del shard
+    assert in_a_fork(lambda: (bool(group()), [bool(each()) for each in gone])) == (True, [False] * len(gone))
+    assert len(gone) > 3
+    np.testing.assert_equal(read_all(store), expected)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_the_first_readers_of_a_child_are_threads_that_share_its_lock(own_store):
+    read_all(own_store)
+    lock = own_store._lock
+    # Before any of them reads: whoever left the parent later would forget what another has opened.
+    assert in_a_fork(lambda: (own_store._lock is lock, len(own_store._known), len(own_store._shards))) == (False, 0, 0)

@@ -29,8 +29,8 @@ Near colours.
     the doubt. At the first pixel that this does not decide, ``cluster`` stops, and goes on with numpy's colours.
 
 The bounds are in units of a squared distance; u = 2^-53, N is the number of pixels, and V = 128 / compactness bounds a
-scaled colour. They assume that scikit-image rounds every product and every sum, as its wheels for x86-64 do. A build
-that fuses them (``-march=native``) would return other labels.
+scaled colour. They assume that scikit-image rounds every product and every sum, as its wheels for x86-64 and for Linux
+on arm64 do. A build that fuses them (``-march=native``, the wheels for macOS on arm64) may return other labels.
 
 1. First iteration (``slic.py``): all clusters have the colour 0, so D = i w + C with an integer i and a common C.
    Rounding changes the largest D, L, by at most 2^-52 L. It cannot hide a difference of w if w >= 2^-50 L.

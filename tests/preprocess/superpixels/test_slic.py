@@ -171,8 +171,18 @@ def test_an_untested_scikit_image_is_asked_itself_and_named_in_a_warning(asked, 
 
 
 @pytest.mark.usefixtures("fresh")
-def test_other_processors_ask_scikit_image(asked, monkeypatch):
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+@pytest.mark.parametrize("machine", ["x86_64", "AMD64"])
+def test_processors_whose_scikit_image_rounds_alike_use_the_kernel(asked, monkeypatch, machine):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    slic(IMAGE, 12)
+    slic_multiscale(IMAGE, (5, 7))
+    assert asked == []
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("machine", ["aarch64", "arm64", "ARM64", "ppc64le", ""])  # Linux, macOS, Windows, Linux, none
+def test_other_processors_ask_scikit_image(asked, monkeypatch, machine):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
     slic(IMAGE, 12)
     slic_multiscale(IMAGE, (5, 7))
     assert asked == [12, 5, 7]

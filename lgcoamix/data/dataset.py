@@ -17,6 +17,7 @@ from lgcoamix.data.windows import DRAWS, View, Windows
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.inputs import whole_number
 from lgcoamix.ops.seeding import uniforms
+from preprocess.extras import explain
 from preprocess.store import Store
 
 Index = int | tuple[int, int]
@@ -123,13 +124,18 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
         return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), self.labels[samples], maps, self.count, samples)
 
     def prepare(self) -> None:
-        """Read a sample, so that workers share what is imported and compiled for it, instead of doing it each."""
+        """Read a sample, so that workers share what is imported and compiled for it, instead of doing it each.
+
+        Raises
+        ------
+        Exception : whatever a package raises that is broken, such as OpenCV.
+        """
         try:
             self.__getitems__([(0, 0)])
-        except ImportError:  # OpenCV may be broken
-            raise
-        except Exception:  # whoever asks for that sample is told what is wrong
-            return
+        except Exception as error:
+            if isinstance(error, ImportError) or explain(error):
+                raise
+            return  # whoever asks for that sample is told what is wrong
         finally:
             self.store.close()  # no file may be open when a DataLoader forks
 

@@ -80,7 +80,7 @@ def make_loader(
     >>> [batch.images.shape[0] for batch in loader]
     [4, 4, 2]
     """
-    if workers and isinstance(dataset, SuperpixelDataset):
+    if isinstance(dataset, SuperpixelDataset):
         dataset.prepare()
     return _Loader(
         dataset,

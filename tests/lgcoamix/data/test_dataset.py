@@ -1,6 +1,7 @@
 """Samples of a store: image, map and label belong together, and are functions of (seed, epoch, sample)."""
 
 import pickle
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from lgcoamix.data import EpochBatches, LiveDataset, RunBatches, SuperpixelDatas
 from lgcoamix.data.transforms import show_map, show_window
 from lgcoamix.mixing import Batch
 from lgcoamix.settings.sections import DataSettings
+from preprocess.extras import explain
 from preprocess.store import Store
 from tests.conftest import PROOF
 
@@ -316,3 +318,16 @@ def test_workers_that_persist_see_the_next_epoch(store):
     for epoch in (0, 1):
         batches.epoch = epoch
         assert _equal(list(loader), _epoch(dataset, 0, epoch=epoch))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("source", ["raise ImportError('libGL.so.1')", "x = {}['y']"])
+def test_a_broken_opencv_is_told_before_a_run_has_a_folder(source, workers, flowers_store, tmp_path, monkeypatch):
+    for name in ("cv2", "lgcoamix.data.transforms"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / "cv2.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    dataset = SuperpixelDataset(flowers_store, "train", View(DataSettings(image_size=12), train=True))
+    with pytest.raises((ImportError, KeyError)) as caught:
+        make_loader(dataset, EpochBatches(len(dataset), 4, seed=0), workers)
+    assert "opencv-python-headless (cv2), which is installed but does not import" in explain(caught.value)

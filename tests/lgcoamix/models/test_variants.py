@@ -212,7 +212,7 @@ def test_other_stems_are_refused(name):
 
 
 def test_timm_lists_them_and_knows_what_they_take():
-    assert timm.list_models("*cifar*") == SMALL[:4]
+    assert set(timm.list_models("*cifar*")) == {*SMALL[:4], *OTHERS}
     assert timm.list_models("preact_*") == SMALL[4:]
     assert timm.list_models("*cifar*", pretrained=True) == []
     for name in SMALL:
@@ -226,6 +226,45 @@ def test_timm_lists_them_and_knows_what_they_take():
             net = timm.create_model(name)
         assert net.get_submodule(cfg.first_conv).kernel_size == (3, 3)
         assert net.get_submodule(cfg.classifier).out_features == cfg.num_classes == (200 if preact else 100)
+
+
+# Networks of Attentive CutMix at 32 pixels: maps of the deepest width, strides, and what the small stem saves.
+# A stem of 3x3 instead of 7x7 has 64 x 3 x (49 - 9) = 7,680 weights less.
+WIDE = {f"resnet{depth}_cifar": (2048, [1, 1, 2, 4, 8], 7680) for depth in (101, 152)}
+# From 64 channels, every block adds 32 a layer, and every transition halves them: 121 layers give 1,024 in the end.
+DENSE = {121: 1024, 169: 1664, 201: 1920, 264: 2688}
+WIDE |= {f"densenet{depth}_cifar": (width, [1, 1, 2, 4, 8], 7680) for depth, width in DENSE.items()}
+# 320 channels times 1.0, 1.0, 1.8 and 2.0; the 3x3 stem stays, with stride 1.
+EFFICIENT = {"b0": 320, "b1": 320, "b6": 576, "b7": 640}
+WIDE |= {f"efficientnet_{size}_cifar": (width, [1, 2, 4, 8, 16], 0) for size, width in EFFICIENT.items()}
+OTHERS = tuple(WIDE)
+
+
+def _parameters(name: str) -> int:
+    with torch.device("meta"):
+        return sum(part.numel() for part in timm.create_model(name, num_classes=10).parameters())
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_other_networks_for_small_images_differ_from_timms_in_the_stem_alone(name):
+    width, strides, saved = WIDE[name]
+    assert _parameters(name.removesuffix("_cifar")) - _parameters(name) == saved
+    with torch.device("meta"):
+        net = timm.create_model(name, num_classes=10).eval()
+        _, maps = net.forward_intermediates(torch.zeros(1, 3, 32, 32))
+    assert [32 // each.shape[-1] for each in maps] == strides
+    assert [level["reduction"] for level in net.feature_info] == strides
+    assert maps[-1].shape[1] == width
+    assert timm.get_pretrained_cfg(name).pool_size == (32 // strides[-1],) * 2
+    assert net.get_submodule(timm.get_pretrained_cfg(name).classifier).out_features == 10
+
+
+def test_densenet_264_has_the_blocks_of_the_paper():
+    with torch.device("meta"):
+        net = timm.create_model("densenet264")
+    assert [len(block) for name, block in net.features.named_children() if "block" in name] == [6, 12, 64, 48]
+    assert (net.num_features, net.num_classes) == (2688, 1000)
+    assert not timm.get_pretrained_cfg("densenet264").has_weights
 
 
 @pytest.mark.parametrize("name", SMALL)

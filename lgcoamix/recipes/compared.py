@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from lgcoamix.recipes.lgcoamix import EVERYTHING, LGCOAMIX, SOURCE
-from lgcoamix.recipes.recipe import Recipe, in_effect
+from lgcoamix.recipes.lgcoamix import LGCOAMIX, OF_MAPS, OF_SCRIPTS, SOURCE, TORCHVISION, everything
+from lgcoamix.recipes.recipe import Departure, Recipe, because, in_effect
 from lgcoamix.settings.mixers import (
     AttentiveCutMixOptions,
     CutMixOptions,
@@ -18,22 +18,42 @@ from lgcoamix.settings.mixers import (
 )
 
 _OCCAMIX_SOURCE = "OcCaMix 2023 (Dornaika, Sun, Hammoudi et al., Pattern Recognition)"
+_USUAL = "the usual value; nothing was published for this data set"
+_AS_PAPER = "the paper's value for other data sets"
 # Display name, usual options, and those options that no publication gives for these data sets.
-_METHODS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
-    "none": ("No mixing", PlainOptions(), ()),
-    "cutout": ("Cutout", CutoutOptions(area=0.25, mix_prob=1.0), ("mixer.area", "mixer.mix_prob")),
-    "mixup": ("Mixup", MixupOptions(alpha=1.0, mix_prob=1.0), ("mixer.alpha", "mixer.mix_prob")),
-    "cutmix": ("CutMix", CutMixOptions(alpha=1.0, mix_prob=1.0), ("mixer.alpha", "mixer.mix_prob")),
+_METHODS: dict[str, tuple[str, Any, dict[str, str]]] = {
+    "none": ("No mixing", PlainOptions(), {}),
+    "cutout": ("Cutout", CutoutOptions(area=0.25, mix_prob=1.0), because(_USUAL, "mixer.area", "mixer.mix_prob")),
+    "mixup": ("Mixup", MixupOptions(alpha=1.0, mix_prob=1.0), because(_USUAL, "mixer.alpha", "mixer.mix_prob")),
+    "cutmix": ("CutMix", CutMixOptions(alpha=1.0, mix_prob=1.0), because(_USUAL, "mixer.alpha", "mixer.mix_prob")),
     "attentive_cutmix": (
         "Attentive CutMix",
         AttentiveCutMixOptions(top_cells=6),
-        ("mixer.top_cells", "mixer.mix_prob", "mixer.extractor", "mixer.extractor_size"),
+        because(_AS_PAPER, "mixer.top_cells")
+        | because("ours", "mixer.extractor", "mixer.extractor_size")
+        | because(_USUAL, "mixer.mix_prob"),
     ),
-    "snapmix": ("SnapMix", SnapMixOptions(beta=1.0, mix_prob=0.5), ("mixer.beta", "mixer.mix_prob")),
+    "snapmix": (
+        "SnapMix",
+        SnapMixOptions(beta=1.0, mix_prob=0.5),
+        because(_AS_PAPER, "mixer.beta", "mixer.mix_prob"),
+    ),
     "superpixel_grid": (
         "SuperpixelGridMix",
         SuperpixelGridOptions(mix_prob=0.5, select_prob=0.5),
-        ("mixer.mix_prob", "mixer.select_prob", "store.segments", "store.compactness"),
+        because("as for LGCOAMix", "mixer.mix_prob", "mixer.select_prob", "store.segments", "store.compactness"),
+    ),
+}
+OF_METHODS: dict[str, tuple[Departure, ...]] = {
+    "attentive_cutmix": (
+        Departure("attention", '"heatmap" of an external classifier', "mean over the channels of its last map"),
+    ),
+    "snapmix": (Departure("pairs of one label", "count both weights, and so count twice", "count each weight once"),),
+    "superpixel_grid": (OF_MAPS,),
+    "occamix": (
+        OF_MAPS,
+        Departure("attentive cells", "the class maximum of a wrong view: they are not cells", "of the cells"),
+        Departure("network after the attention pass", "stays in eval mode", "goes on in training mode"),
     ),
 }
 
@@ -60,25 +80,32 @@ _OCCAMIX = (
 )
 
 
-def _shown(protocol: str) -> str:
-    """How test images are shown, without the remark on LGCOAMix's reported figure."""
-    return LGCOAMIX[protocol].protocol.partition("; reported")[0]
+def _inputs(protocol: str) -> tuple[Departure, ...]:
+    """The departures of a recipe that have nothing to do with its method."""
+    names = ("test input", "test images")
+    return tuple(part for part in LGCOAMIX[protocol].departures if part.what in names)
+
+
+def _counts(protocol: str) -> tuple[Departure, ...]:
+    return tuple(part for part in LGCOAMIX[protocol].departures if part.what == "store.segments")
 
 
 def _under_protocols() -> Iterator[tuple[str, Recipe]]:
     for protocol, title in _TITLES.items():
         base = LGCOAMIX[protocol]
         for name, (method, mixer, inferred) in _METHODS.items():
-            if name == "snapmix" and base.settings.model.weights == "pretrained":
+            if name == "snapmix" and base.settings.model.weights == TORCHVISION:
                 mixer = SnapMixOptions(beta=5.0, mix_prob=1.0)
             settings = replace(base.settings, method=name, mixer=mixer)
+            counts = _counts(protocol) if settings.mixer.needs_maps else ()
             recipe = Recipe(
                 summary=f"{method} on {title}, under the protocol of LGCOAMix",
                 dataset=base.dataset,
                 source=SOURCE,
-                protocol=_shown(protocol),
                 settings=settings,
-                inferred=in_effect((*base.inferred, *inferred), settings),
+                store=base.store,
+                inferred=in_effect({**base.inferred, **inferred}, settings),
+                departures=(*counts, *_inputs(protocol), *OF_METHODS.get(name, ()), *OF_SCRIPTS),
                 notes=f"Data, network and schedule are those of {protocol}, published for LGCOAMix and not for this "
                 "method. What is inferred there is inferred here.",
             )
@@ -91,18 +118,17 @@ def _occamix() -> Iterator[tuple[str, Recipe]]:
         model = replace(base.settings.model, backbone=backbone or base.settings.model.backbone)
         mixer = OcCaMixOptions(mix_prob=0.5, top_cells=6)
         settings = replace(base.settings, method="occamix", mixer=mixer, model=model)
-        unknown = (*EVERYTHING, "mixer.top_cells")
+        unknown = everything(f"as for {protocol}") | because("as in Attentive CutMix", "mixer.top_cells")
         recipe = Recipe(
             summary=f"OcCaMix on {title}, under the protocol of LGCOAMix",
             dataset=base.dataset,
             source=_OCCAMIX_SOURCE,
-            protocol=_shown(protocol) + ("; how the reported figure was measured is not known" if reported else ""),
             settings=settings,
+            store=base.store and replace(base.store, compactness=10.0),
             reported=reported,
-            inferred=tuple(key for key in in_effect(unknown, settings) if key != "store.compactness"),
-            store=None if base.dataset in ("cub", "dogs") else "--compactness 10",
-            notes=f"Only the compactness, 10, was published. 6 cells are used as in Attentive CutMix; the other "
-            f"settings are those of {protocol}.",
+            inferred={key: why for key, why in in_effect(unknown, settings).items() if key != "store.compactness"},
+            departures=(*_inputs(protocol), *OF_METHODS["occamix"], *OF_SCRIPTS),
+            notes="Of all settings only the compactness, 10, was published.",
         )
         yield f"{name}-occamix", recipe
 
@@ -115,11 +141,18 @@ def _superpixel_grid_on_tiny_imagenet() -> Recipe:
         summary="SuperpixelGridMix on Tiny-ImageNet, PreAct-ResNet-18 from scratch, 600 epochs",
         dataset=base.dataset,
         source="SuperpixelGridMix 2022 (Hammoudi et al., arXiv 2204.08458)",
-        protocol="stored images, unchanged",
         settings=settings,
-        inferred=("data.test", "model.weights", "mixer.mix_prob"),
-        notes="From the released script, which weights a batch mean by λ and pastes from mixed images. "
-        "This implementation does neither.",
+        store=base.store,
+        inferred=because("the images have the size of the input", "data.test")
+        | because("from scratch, as for CIFAR-100", "model.weights")
+        | because(base.inferred["model.init"], "model.init")
+        | because("as for LGCOAMix", "mixer.mix_prob"),
+        departures=(
+            OF_MAPS,
+            Departure("label weights", "λ weights the mean of a batch", "λ of each image weights its own loss"),
+            Departure("pasted images", "perhaps already mixed: pasted in place", "as they were before mixing"),
+            *OF_SCRIPTS,
+        ),
     )
 
 

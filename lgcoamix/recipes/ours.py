@@ -1,6 +1,6 @@
 """Recipes of this project."""
 
-from lgcoamix.recipes.recipe import Recipe
+from lgcoamix.recipes.recipe import Recipe, StoreSettings
 from lgcoamix.settings.mixers import LGCOAMixOptions
 from lgcoamix.settings.sections import DataSettings, ModelSettings, OptimSettings, Settings
 
@@ -9,7 +9,6 @@ OURS: dict[str, Recipe] = {
         summary="ResNet-18 from ImageNet weights at 224, 100 epochs: a starting point for any image folder",
         dataset=None,
         source="ours",
-        protocol="full stored image resized to 224",
         notes="Sensible values, not tuned on any data set.",
         settings=Settings(),
     ),
@@ -17,7 +16,7 @@ OURS: dict[str, Recipe] = {
         summary="a small ResNet from scratch on the generated beetles, for the CPU",
         dataset="demo",
         source="ours",
-        protocol="centre crop of 64 from the stored 80",
+        store=StoreSettings(80, "squash", "47:62"),
         measured="53.44 top-1 of the last epoch, seed 0, 320 test images; none 55.00",
         notes="Chosen so that each run of `make demo` takes at most two minutes on two cores.",
         settings=Settings(

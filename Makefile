@@ -9,6 +9,9 @@ DATASET ?= demo
 ROOT ?=
 NAME ?= $(if $(filter folder,$(DATASET)),$(notdir $(patsubst %/,%,$(ROOT))),$(DATASET))
 ARGS ?=
+RECIPE ?=
+# An argument of preprocess, unless a recipe sets it and the variable was not given: $(call UNLESS_RECIPE,VARIABLE,TEXT)
+UNLESS_RECIPE = $(if $(and $(RECIPE),$(filter file,$(origin $(1)))),,$(2))
 
 # make compare: every method under one protocol. A method that mixes does so in half of the batches.
 COMPARED := none cutout mixup cutmix superpixel_grid occamix lgcoamix
@@ -55,8 +58,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-preprocess: $(READY) ## Raw images -> data/NAME.h5: DATASET=cub|dogs|cars|... (make datasets) [ROOT=path] [NAME=name] [ARGS='--size 256 ...']
-	@$(PY) -m preprocess build $(DATASET) $(if $(ROOT),--root '$(ROOT)') --out 'data/$(NAME).h5' $(ARGS)
+preprocess: $(READY) ## Raw images -> data/NAME.h5: DATASET=cub|dogs|... (make datasets) [RECIPE=name] [ROOT=path] [NAME=name] [ARGS='--size 256 ...']
+	@$(PY) -m $(if $(RECIPE),lgcoamix )preprocess build $(call UNLESS_RECIPE,DATASET,$(DATASET)) \
+		$(if $(RECIPE),--recipe '$(RECIPE)') $(if $(ROOT),--root '$(ROOT)') $(call UNLESS_RECIPE,NAME,--out 'data/$(NAME).h5') $(ARGS)
 
 datasets: $(READY) ## List the data sets: counts, defaults, source, licence, and which are here
 	@$(PY) -m preprocess datasets

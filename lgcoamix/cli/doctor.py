@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import options_of
-from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
+from lgcoamix.cli.settings import choose_settings, network_failures, open_store, settings_options
 from lgcoamix.settings.options import RunOptions
 from preprocess.parameters import FiniteRange
 from preprocess.terminal import say, say_json, say_table, status
@@ -55,9 +55,8 @@ def doctor(shards: Path, superpixels: str | None, as_json: bool, **given: Any) -
       python -m lgcoamix doctor --shards data/cub.h5 --mixer none --amp bf16 --workers 8 --json
     """
     from lgcoamix.runs.checks import check_training
-    from preprocess.store import Store
 
-    store = Store(shards, superpixels)
+    store = open_store(shards, superpixels, given["recipe"])
     recipe, settings = choose_settings(store, given)
     check_training(store, settings)
     chosen = {name: given[name] for name in ("device", "workers", "augment")}

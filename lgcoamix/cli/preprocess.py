@@ -1,6 +1,15 @@
-"""``preprocess``: the command line of the offline stage, as a command of this one."""
+"""``preprocess``: the command line of the offline stage, as a command of this one, with ``build --recipe``."""
+
+import copy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import click
+
+from lgcoamix.recipes import RECIPES, Recipe
+from lgcoamix.settings.text import suggest
+from preprocess.terminal import say
 
 
 @click.command(
@@ -11,7 +20,65 @@ import click
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def preprocess(context: click.Context, arguments: tuple[str, ...]) -> None:
-    """Compute superpixel maps once and store them with the images: ``python -m preprocess``, with all its commands."""
+    """Compute superpixel maps once and store them with the images: ``python -m preprocess``, with all its commands.
+
+    Its ``build`` also takes ``--recipe NAME``: the options that a recipe needs.
+    """
+    _with_recipes().main(list(arguments), prog_name=context.command_path)
+
+
+def _with_recipes() -> click.Group:
+    """The group of ``preprocess`` with another option of ``build``; that of ``python -m preprocess`` stays as it is."""
     from preprocess.cli import main  # numpy
 
-    main.main(list(arguments), prog_name=context.command_path)
+    group, build = copy.copy(main), copy.copy(main.commands["build"])
+    option = click.Option(
+        ["--recipe"],
+        metavar="NAME",
+        is_eager=True,
+        expose_value=False,
+        callback=_take_recipe,
+        help="Build what a recipe of train.py needs: data set, size, superpixels, --out. Other options win.",
+    )
+    build.params = [*build.params, option]
+    group.commands = {**main.commands, "build": build}
+    return group
+
+
+def _take_recipe(context: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Make the options of a recipe the defaults of the command."""
+    if name is None:
+        return
+    if name not in RECIPES:
+        raise click.UsageError(f"no recipe {name!r}; {suggest(name, RECIPES)}", context)
+    recipe = RECIPES[name]
+    if recipe.store is None:
+        raise click.UsageError(f"the recipe {name} takes any store; leave out --recipe", context)
+    wanted = asdict(recipe.store)
+    given = context.params  # filled in the order of the command line, before any default is asked for
+    context.default_map = {
+        **wanted,
+        "dataset": recipe.dataset,
+        "out": str(store_of(recipe)),
+        "size": lambda: None if given.get("resize") == "none" else wanted["size"],
+        "compactness": lambda: wanted["compactness"] if given.get("algorithm") in (None, wanted["algorithm"]) else None,
+    }
+    say(f"{name}: {_described(recipe)}; other options of this command win", err=True)
+
+
+def store_of(recipe: Recipe) -> Path:
+    """Name the store of a recipe: that of the data set, or another beside it if images are stored in another way."""
+    from preprocess.datasets import DATASETS
+
+    dataset, wanted = recipe.dataset or "folder", recipe.store
+    usual = DATASETS[dataset]
+    if wanted is None or (wanted.resize, wanted.size or usual.size) == (usual.resize, usual.size):
+        return Path("data") / f"{dataset}.h5"
+    return Path("data") / f"{dataset}-{wanted.size or 'full'}.h5"
+
+
+def _described(recipe: Recipe) -> str:
+    options: dict[str, Any] = {key: value for key, value in vars(recipe.store).items() if value is not None}
+    return " ".join(
+        f"--{key} {value:g}" if isinstance(value, float) else f"--{key} {value}" for key, value in options.items()
+    )

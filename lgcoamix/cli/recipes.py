@@ -1,32 +1,59 @@
 """``--list-recipes`` and ``--show-recipe``."""
 
+from collections import Counter
+
 import click
 from rich import box
 from rich.table import Table
 
-from lgcoamix.recipes import RECIPES, Recipe
+from lgcoamix.recipes import RECIPES, Recipe, recipe_for
+from lgcoamix.recipes.table import rows_of, text_of
 from lgcoamix.settings.sections import SECTIONS, to_plain
 from lgcoamix.settings.text import suggest
 from preprocess.terminal import say, say_table
 
+_FROM = "from"
 
-def list_recipes(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """Print one line per recipe, by data set, and exit."""
-    if not wanted:
+
+def list_recipes(context: click.Context, _: click.Parameter, words: str | None) -> None:
+    """Print the recipes whose line has all of the words, or the groups if there is no word, and exit."""
+    if words is None:
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("recipe", no_wrap=True)  # begins with the data set
-    for title in ("method", "backbone", "reported top-1", "inferred", "source"):
-        table.add_column(title, overflow="fold")
-    order = list(dict.fromkeys(recipe.dataset for recipe in RECIPES.values()))
-    for dataset in order:
-        for name, recipe in RECIPES.items():
+    if not words.strip():
+        _list_groups()
+    else:
+        _list_found(words.lower().split(), context)
+    context.exit()
+
+
+def _list_groups() -> None:
+    """Print one line per data set."""
+    table = _table("data set", "recipes", "methods", "backbones", "default recipe")
+    for dataset in dict.fromkeys(recipe.dataset for recipe in RECIPES.values()):
+        own = [recipe.settings for recipe in RECIPES.values() if recipe.dataset == dataset]
+        methods = Counter(settings.method for settings in own)
+        backbones = dict.fromkeys(settings.model.backbone for settings in own)
+        default = recipe_for(dataset or "")
+        table.add_row(dataset or "any", str(len(own)), ", ".join(methods), _few(list(backbones)), default)
+    say_table(table)
+    say("--list-recipes WORDS lists those that have all WORDS in their line, such as: cub snapmix.  all: all of them.")
+
+
+def _list_found(words: list[str], context: click.Context) -> None:
+    """Print one line per recipe, by data set."""
+    table = _table("recipe", "method", "backbone", "reported top-1", "inferred", "source")
+    found = {name: recipe for name, recipe in RECIPES.items() if words == ["all"] or _has(words, name, recipe)}
+    if not found:
+        raise click.UsageError(
+            f"no recipe has {' and '.join(map(repr, words))} in its line; see --list-recipes", context
+        )
+    for dataset in dict.fromkeys(recipe.dataset for recipe in found.values()):
+        for name, recipe in found.items():
             if recipe.dataset == dataset:
                 table.add_row(*_row(name, recipe))
         table.add_section()
     say_table(table)
     say("inferred: number of settings that were never published. --show-recipe NAME lists them and all others.")
-    context.exit()
 
 
 def show_recipe(context: click.Context, parameter: click.Parameter, name: str | None) -> None:
@@ -41,8 +68,29 @@ def show_recipe(context: click.Context, parameter: click.Parameter, name: str | 
         table.add_row(title, text)
     say_table(table)
     say()
+    rows = _table("setting", "published", "ours", _FROM)
+    for row in rows_of(recipe):
+        rows.add_row(*row)
+    say_table(rows)
     say("\n".join(_settings(recipe)))
     context.exit()
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(titles[0], no_wrap=True)
+    for title in titles[1:]:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _has(words: list[str], name: str, recipe: Recipe) -> bool:
+    line = " ".join((*_row(name, recipe), recipe.dataset or "any")).lower()
+    return all(word in line for word in words)
 
 
 def _row(name: str, recipe: Recipe) -> tuple[str, ...]:
@@ -52,21 +100,20 @@ def _row(name: str, recipe: Recipe) -> tuple[str, ...]:
 
 
 def _story(name: str, recipe: Recipe) -> dict[str, str]:
+    from lgcoamix.cli.preprocess import store_of
+
     dataset = recipe.dataset or "folder"
-    words = (recipe.store or "").split()
-    shards = words[words.index("--out") + 1] if "--out" in words else f"data/{dataset}.h5"
+    build = ("preprocess build", dataset, *(("--recipe", name) if recipe.store else ()))
     return {
         "recipe": name,
         "summary": recipe.summary,
         "source": recipe.source,
-        "protocol": recipe.protocol,
         "reported": recipe.reported or "nothing",
+        "protocol": recipe.protocol,
         "measured": recipe.measured or "nothing yet",
         "notes": recipe.notes or "",
-        "inferred": ", ".join(recipe.inferred) or "nothing",
-        "store": " ".join(("python -m lgcoamix preprocess build", dataset, *words)),
-        "train": f"python train.py --shards {shards} --recipe {name}"
-        + (" --superpixels NAME, as printed by build" if words and "--out" not in words else ""),
+        "store": " ".join(("python -m lgcoamix", *build)),
+        "train": f"python train.py --shards {store_of(recipe)} --recipe {name}",
     }
 
 
@@ -77,11 +124,5 @@ def _settings(recipe: Recipe) -> list[str]:
     for section in SECTIONS:
         for key, value in plain[section].items():
             note = "    inferred" if f"{section}.{key}" in recipe.inferred else ""
-            lines.append(f"{section}.{key}={_text(value)}{note}")
+            lines.append(f"{section}.{key}={text_of(value)}{note}")
     return lines
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -2,17 +2,22 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lgcoamix.cli.options import SHARDS
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.recipes import RECIPES, recipe_for
+from lgcoamix.recipes import DATASETS, RECIPES, beside, recipe_for
+from lgcoamix.recipes.stores import has_counts, setting_differences, store_differences
+from lgcoamix.settings.launch import launched
 from lgcoamix.settings.mixers import METHOD_OPTIONS
 from lgcoamix.settings.sections import Settings
 from lgcoamix.settings.text import suggest
 from preprocess.parameters import Choice
+from preprocess.terminal import say
 
 if TYPE_CHECKING:
     from preprocess.store import Store
@@ -20,7 +25,11 @@ if TYPE_CHECKING:
 _RECIPES_OWN = "[default: as in the recipe]"
 _OPTIONS = (
     SHARDS,
-    click.option("--superpixels", metavar="NAME", help="Superpixels in the store, see inspect.  [default: the first]"),
+    click.option(
+        "--superpixels",
+        metavar="NAME",
+        help="Superpixels in the store, see inspect.  [default: the recipe's, else the first]",
+    ),
     click.option("--recipe", metavar="NAME", help="Named settings to start from.  [default: set by the data set]"),
     click.option("--mixer", metavar="NAME", help=f"One of {', '.join(METHOD_OPTIONS)}.  {_RECIPES_OWN}"),
     click.option("--backbone", metavar="TIMM_NAME", help=f"Any timm model with feature maps.  {_RECIPES_OWN}"),
@@ -49,6 +58,18 @@ def settings_options(command: Callable) -> Callable:
     return command
 
 
+def open_store(shards: Path, superpixels: str | None, recipe: str | None) -> "Store":
+    """Open a store, with the named superpixels, or those that the recipe asks for, or else the first."""
+    from preprocess.store import Store
+
+    store = Store(shards, superpixels)
+    known = RECIPES.get(recipe or recipe_for(store.dataset))
+    if superpixels is not None or known is None or known.store is None:
+        return store
+    fitting = [entry["name"] for entry in store.document["superpixels"] if has_counts(entry, known.store)]
+    return Store(shards, fitting[0]) if fitting and store.superpixels.name not in fitting else store
+
+
 def choose_settings(store: "Store", given: Mapping[str, Any]) -> tuple[str, Settings]:
     """Start from a recipe and apply the given options, ``--set`` last.
 
@@ -67,11 +88,52 @@ def choose_settings(store: "Store", given: Mapping[str, Any]) -> tuple[str, Sett
     recipe = given["recipe"] or recipe_for(store.dataset)
     if recipe not in RECIPES:
         raise SettingsError(f"no recipe {recipe!r}; {suggest(recipe, RECIPES)}")
-    settings = RECIPES[recipe].settings
-    settings = settings.with_method(given["mixer"] or settings.method)
+    settings = _with_method(recipe, given["mixer"])
     for section, names in _SHORTCUTS.items():
         settings = settings.with_values(section, **{name: given.get(name) for name in names})
     return recipe, settings.with_assignments(given["assignments"])
+
+
+def _with_method(recipe: str, method: str | None) -> Settings:
+    """Switch to a method, with its options under the protocol of the recipe, if there are any."""
+    settings = RECIPES[recipe].settings
+    if method is None or method == settings.method:
+        return settings
+    settings, other = settings.with_method(method), beside(recipe, method)
+    if other is None:
+        return settings
+    if launched()[0] == 0:
+        say(f"note: options of {method} as in the recipe {other}", err=True)
+    return replace(settings, mixer=RECIPES[other].settings.mixer)
+
+
+def check_recipe(store: "Store", name: str, settings: Settings, strict: bool) -> None:
+    """Show in which points a store is not what a recipe was made for.
+
+    Parameters
+    ----------
+    strict : refuse them, and other settings than the recipe's.
+
+    Raises
+    ------
+    SettingsError : the first of these differences, with ``strict``.
+    """
+    recipe, chosen = RECIPES[name], store.superpixels.name
+    read = next(entry for entry in store.document["superpixels"] if entry["name"] == chosen)
+    maps = read if settings.mixer.needs_maps else None
+    found = store_differences(recipe, store.dataset, store.document["images"], maps, DATASETS)
+    if strict and (wrong := [*found, *setting_differences(recipe, settings)]):
+        raise SettingsError(
+            f"--strict-recipe and {name}: " + "; ".join(wrong) + (f". {_remedy(name)}" if found else "")
+        )
+    if found and launched()[0] == 0:
+        for line in found:
+            say(f"note: {name}: {line}", err=True)
+        say(f"note: {_remedy(name)}", err=True)
+
+
+def _remedy(name: str) -> str:
+    return f"python -m lgcoamix preprocess build {RECIPES[name].dataset} --recipe {name} builds what the recipe needs"
 
 
 @contextmanager

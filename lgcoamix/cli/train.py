@@ -10,7 +10,7 @@ from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import PATH, options_in, options_of
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.recipes import list_recipes, show_recipe
-from lgcoamix.cli.settings import choose_settings, network_failures, settings_options
+from lgcoamix.cli.settings import check_recipe, choose_settings, network_failures, open_store, settings_options
 from lgcoamix.errors import SettingsError
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
@@ -28,16 +28,19 @@ if TYPE_CHECKING:
     metavar="pretrained|TAG|none|FILE",
     help="Initial weights of the backbone; TAG: of timm, such as tv_in1k.  [default: the recipe's]",
 )
+@click.option("--strict-recipe", is_flag=True, help="Refuse a store or settings that are not the recipe's.")
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's]")
 @options_of(RunOptions)
 @click.option("--out", type=PATH, help="Run folder.  [default: runs/STORE-MIXER-BACKBONE-sSEED]")
 @click.option(
     "--list-recipes",
-    is_flag=True,
+    is_flag=False,
+    flag_value="",
+    metavar="[WORDS]",
     is_eager=True,
     expose_value=False,
     callback=list_recipes,
-    help="List all recipes, and exit.",
+    help="List the data sets with recipes, or the recipes that have all WORDS in their line, and exit.",
 )
 @click.option(
     "--show-recipe",
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
     help="Show one recipe with all its settings, and exit.",
 )
 @friendly
-def train(shards: Path, superpixels: str | None, out: Path | None, **given: Any) -> None:
+def train(shards: Path, superpixels: str | None, out: Path | None, strict_recipe: bool, **given: Any) -> None:
     """Train from a store and evaluate after every epoch.
 
     \b
@@ -59,10 +62,10 @@ def train(shards: Path, superpixels: str | None, out: Path | None, **given: Any)
     """
     from lgcoamix.runs.checks import preflight
     from lgcoamix.training.signals import promise
-    from preprocess.store import Store
 
-    store = Store(shards, superpixels)
+    store = open_store(shards, superpixels, given["recipe"])
     recipe, settings = choose_settings(store, given)
+    check_recipe(store, recipe, settings, strict_recipe)
     name = f"{store.name}-{settings.method}-{settings.model.backbone}-s{given['seed']}"
     options = RunOptions(out or _run_folder(given["resume"], name), recipe, **options_in(given, RunOptions))
     checked = preflight(store, settings, options)
@@ -111,3 +114,5 @@ def _print_results(results: dict[str, dict]) -> None:
                 f"{100 * result['waiting']:.0f} %",
             )
     say_table(table)
+    for line in dict.fromkeys(result["protocol"] for result in results.values() if "protocol" in result):
+        say(f"protocol: {line}")

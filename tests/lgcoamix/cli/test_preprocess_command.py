@@ -13,7 +13,7 @@ LINES = [
     ["--no-such-option"],
     ["biuld"],
     ["--", "datasets", "--help"],
-    *([name, "--help"] for name in preprocess.commands),
+    *([name, "--help"] for name in preprocess.commands if name != "build"),
     *([name, "--no-such-option"] for name in preprocess.commands),
     ["build", "nothing"],
     ["build", "folder", "--jobs", "many"],
@@ -29,6 +29,16 @@ def test_help_usage_and_errors_are_those_of_the_offline_stage(line, tmp_path, mo
     found = CliRunner().invoke(lgcoamix, ["preprocess", *line], prog_name="lgcoamix")
     assert (found.exit_code, found.output) == (expected.exit_code, expected.output)
     assert expected.exit_code in (0, 2)
+
+
+def test_build_has_one_more_option():
+    own = CliRunner().invoke(preprocess, ["build", "--help"], prog_name="lgcoamix preprocess").output.splitlines()
+    found = CliRunner().invoke(lgcoamix, ["preprocess", "build", "--help"], prog_name="lgcoamix").output.splitlines()
+    more = [line for line in found if line not in own]
+    assert [line for line in own if line not in found] == []
+    assert more[0].split()[:2] == ["--recipe", "NAME"]
+    assert all(line.startswith(" " * 10) for line in more[1:])  # its text goes on
+    assert "--recipe" not in [option for each in preprocess.commands["build"].params for option in each.opts]
 
 
 @pytest.mark.parametrize(("corrupt", "code"), [(False, 0), (True, 1)])

@@ -64,6 +64,8 @@ def print_comparison(comparison: "Comparison") -> None:
     if comparison.differences:
         for letter, text in comparison.legend().items():
             say(f"protocol {letter}: {text}")
+    for line in dict.fromkeys(run.conditions for group in comparison.groups for run in group.runs):
+        say(f"protocol: {line}")
     say(
         "±: sample standard deviation over seeds (- for one seed). best: the epoch chosen on the split "
         f"{_chosen_on(comparison)}. With few seeds, a difference within the spread is no evidence."

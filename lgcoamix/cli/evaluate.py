@@ -105,6 +105,7 @@ def _print(document: dict[str, Any]) -> None:
     for name, row in rows:
         table.add_row(name, *(metric.text(row[key]) for key, metric in METRICS.items()))
     say_table(table)
+    say(f"protocol: {document['protocol']}")
     pairs = zip(document["classes"], figures["per_class"], strict=True)
     known = sorted(((value, name) for name, value in pairs if value is not None), key=lambda pair: pair[0])
     (low, worst), (high, best) = known[0], known[-1]

@@ -24,6 +24,7 @@ from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import Statistics, to_inputs
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.runs.checks import refuse_incomplete
+from lgcoamix.runs.documents import protocol_of
 from lgcoamix.runs.load import Trained, checkpoint_file, make_network, read_trained
 from lgcoamix.settings.options import EvaluationOptions
 from lgcoamix.settings.sections import Settings
@@ -181,6 +182,7 @@ def _document(
         },
         "store": {"name": store.name, "path": str(store.path), "keys": store.content_keys},
         "split": options.split,
+        "protocol": _protocol(store, options, trained),
         "classes": list(store.classes),
         "figures": to_plain(figures[_CLEAN]),
         "backbone": to_plain(figures[_BACKBONE]) if _BACKBONE in figures else None,
@@ -191,6 +193,13 @@ def _document(
         "device": str(device),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
+
+
+def _protocol(store: Store, options: EvaluationOptions, trained: Trained) -> str:
+    """The conditions of these figures; ``best.pt`` was chosen on a split, another checkpoint was not."""
+    config, here = trained.config, {"images": store.document["images"]}
+    on = "val" if config.get("val_fraction") else config.get("test_split")
+    return protocol_of({**config, "store": here}, options.split, on if trained.path.name == "best.pt" else None)
 
 
 def _write_tables(

@@ -16,7 +16,7 @@ from lgcoamix.errors import RunError
 from lgcoamix.evaluation.metrics import METRICS
 from lgcoamix.models.hub import BackboneError, config_of, hub_name
 from lgcoamix.recipes import RECIPES
-from lgcoamix.runs.documents import read_document
+from lgcoamix.runs.documents import protocol_of, read_document
 from lgcoamix.runs.load import SECTION, Trained
 from lgcoamix.settings.text import flatten
 from preprocess.files import digest_of
@@ -205,7 +205,7 @@ def _facts(trained: Trained, section: dict[str, Any]) -> Iterator[tuple[str, Any
     yield "held out of the training images", section["val_fraction"] and f"{100 * section['val_fraction']:g} %"
     yield "superpixels", store["superpixels"]
     yield "content keys of the store", ", ".join(f"{column} {key}" for column, key in (store["keys"] or {}).items())
-    yield "protocol", f"windows: {data['crop']}; test: {data['test']}; input {data['image_size']} pixels"
+    yield "protocol", f"{protocol_of(trained.config)}; windows in training: {data['crop']}"
     yield "epochs, batch size", f"{optim['epochs']}, {optim['batch_size']}"
     yield (
         "optimiser",

@@ -127,6 +127,8 @@ def compare(paths: Iterable[Path], metric: str = "last", across_protocols: bool 
         if run.protocol not in protocols:
             protocols.append(run.protocol)
     differences = _differences(runs, lambda run: run.protocol)
+    if any(part.path == "training images" for part in differences):  # which are digests
+        differences += _differences(runs, lambda run: run.stored)
     if differences and not across_protocols:
         lines = "".join(f"\n  {part}" for part in differences)
         raise RunError(

@@ -77,7 +77,7 @@ def _row(group: Group, run: Run) -> dict[str, Any]:
         "superpixels": run.superpixels,
         "seed": run.seed,
         "protocol": group.protocol,
-        **{name: value for name, value in run.results.items() if not isinstance(value, list)},
+        **{name: value for name, value in run.results.items() if not isinstance(value, list) and name != "protocol"},
         **{f"mixer.{name}": value for name, value in run.options.items()},
         **run.surroundings,
     }

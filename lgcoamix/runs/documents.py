@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Required, TypedDict
 
 from lgcoamix.errors import RunError, SettingsError
+from lgcoamix.recipes.protocol import protocol_line, stored_text
 from lgcoamix.settings.sections import Settings, from_plain, with_earlier
 from preprocess.inputs import open_regular
 from preprocess.schema import Form, Length, Pattern, Range, SchemaError, check, parse_json
@@ -195,6 +196,24 @@ def short_pipeline(pipeline: Mapping[str, Any] | None) -> str | None:
     except (LookupError, TypeError, RecursionError):
         return "no pipeline"
     return f"{listed(steps)} ({hashlib.sha256(text.encode()).hexdigest()[:8]})"
+
+
+def stored_as(config: Mapping[str, Any]) -> str | None:
+    """Say how the images of a run were stored; None if it does not record that."""
+    images = config.get("store", {}).get("images")
+    return images and stored_text(images["size"], images["resize"])
+
+
+def protocol_of(config: Mapping[str, Any], split: str | None = None, chosen_on: str | None = None) -> str:
+    """Describe the conditions of a run's figures in one line.
+
+    Parameters
+    ----------
+    split : what they were measured on.
+    chosen_on : split on which the best epoch was chosen; None if nothing was chosen.
+    """
+    settings = with_digests(config, config.get("digests", ()))
+    return protocol_line(settings, stored_as(config), split, chosen_on and f"chosen on {chosen_on}")
 
 
 def settings_of(config: Mapping[str, Any], path: Path) -> Settings:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError
-from lgcoamix.runs.documents import read_config, read_results, short_pipeline, with_digests
+from lgcoamix.runs.documents import protocol_of, read_config, read_results, short_pipeline, stored_as, with_digests
 from lgcoamix.settings.text import flatten
 
 SUMMARIES = ("last", "best", "median_of_last_10")
@@ -31,6 +31,8 @@ class Run:
     surroundings : versions, device type, number of ranks and commit. Differences only cause a warning.
     maps : content keys of the superpixel maps, by split and column.
     results : ``results.json``, nested keys joined by dots.
+    stored : how the images were stored, in words, under one name; empty if that is not recorded.
+    conditions : the protocol in one line of words.
     """
 
     folder: Path
@@ -43,6 +45,8 @@ class Run:
     surroundings: Mapping[str, Any]
     maps: Mapping[str, str]
     results: Mapping[str, Any]
+    stored: Mapping[str, str]
+    conditions: str
 
     def figure(self, split: str, metric: str) -> float | None:
         """Return top-1 in percent, or None if the run was not evaluated on the split."""
@@ -114,6 +118,8 @@ def _read(folder: Path) -> Run:
         _surroundings(config),
         {name: key for name, key in store["keys"].items() if not name.endswith("/images")},
         flatten(results),
+        {"stored images": stored} if (stored := stored_as(config)) else {},
+        protocol_of(config, config.get("test_split") or results["best_chosen_on"], results["best_chosen_on"]),
     )
 
 

@@ -69,10 +69,10 @@ class ModelSettings(Checked):
 
     backbone: str = timm_name("resnet18")
     weights: str = "pretrained"
+    init: str = word("timm", "timm", "torchvision", "released")
     width: int = number(64, 1, 4096)
     skip: str = word("concat", "concat", "add")
     pool_stem: bool = False
-    init: str = word("timm", "timm", "torchvision", "released")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,18 @@
 import click
 from rich.console import Console
 
-from tests.benchmarks import listing, loader, methods, segmentation, step, store, sums, superpixel_table, superpixels
+from tests.benchmarks import (
+    listing,
+    loader,
+    methods,
+    recipes,
+    segmentation,
+    step,
+    store,
+    sums,
+    superpixel_table,
+    superpixels,
+)
 from tests.benchmarks.race import measure as race
 
 BENCHMARKS = {
@@ -17,15 +28,16 @@ BENCHMARKS = {
     "methods": methods.measure,
     "sums": sums.measure,
 }
-RACE = {"race": race.measure}  # installs other loaders and takes as long as all others: only by its name
+# Only by name: the race installs other loaders and takes as long as all others; the tables of all recipes are long.
+APART = {"race": race.measure, "recipes": recipes.measure}
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(sorted(BENCHMARKS | RACE)))
+@click.argument("names", nargs=-1, type=click.Choice(sorted(BENCHMARKS | APART)))
 def main(names: tuple[str, ...]) -> None:
-    """Run the benchmarks NAMES, or all but the race. Not tests: the figures depend on the machine and its load."""
+    """Run the benchmarks NAMES, or all but race and recipes. No tests: figures depend on the machine and its load."""
     for name in names or BENCHMARKS:
-        Console(width=120).print((BENCHMARKS | RACE)[name]())
+        Console(width=120).print((BENCHMARKS | APART)[name]())
 
 
 if __name__ == "__main__":

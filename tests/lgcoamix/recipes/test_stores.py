@@ -177,6 +177,14 @@ def test_differences_are_shown_before_training_and_the_protocol_after_it(built, 
     assert f"protocol: {line}\n" in done.stdout
     assert json.loads((tmp_path / "run" / "results.json").read_text())["protocol"] == line
 
+    # As the README tests CUB as published: on a store of the test images alone, resized to the input at once.
+    given = ("folder", "--root", built.parent / "raw", "--splits", "test", "--size", 40, "--jobs", 1)
+    assert _build(*given, "--out", tmp_path / "once.h5").exit_code == 0
+    given = ("--checkpoint", tmp_path / "run", "--shards", tmp_path / "once.h5", "--fgsm", "none", "--drop", "none")
+    done = CliRunner().invoke(main, ["evaluate", *map(str, given), "--workers", "0", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert f"protocol: {line.replace('stored 32x32', 'stored 40x40')}\n" in done.stdout
+
 
 def test_a_strict_recipe_refuses_another_store_and_other_settings(built, tmp_path):
     given = ("--shards", built, "--strict-recipe", "--out", tmp_path / "run")

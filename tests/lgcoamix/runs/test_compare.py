@@ -199,6 +199,46 @@ def test_what_decides_no_figure_is_no_other_protocol(edit, tmp_path):
     assert done.stderr == ""
 
 
+def _stored(size: int, resize: str, key: str) -> Edit:
+    def edit(config: dict, _: dict) -> None:
+        config["store"]["images"] = {"size": size, "resize": resize, "codec": "raw", "pillow": "11"}
+        config["store"]["keys"]["train/images"] = key
+
+    return edit
+
+
+def test_runs_of_one_recipe_on_different_stores_are_told_apart_in_words(tmp_path):
+    _run(tmp_path / "runs" / "a", "none", 0, 60, _stored(256, "squash", "11"))
+    _run(tmp_path / "runs" / "b", "none", 1, 60, _stored(512, "short", "12"))
+    done = _compare(tmp_path / "runs")
+    assert done.exit_code == 1
+    assert f"stored images: 256x256 ({tmp_path}/runs/a), short side 512 ({tmp_path}/runs/b)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("weights", "tv_in1k", "model.weights: none (RUNS/a), tv_in1k (RUNS/b)"),
+        ("init", "released", "model.init: timm (RUNS/a), released (RUNS/b)"),
+    ],
+)
+def test_other_weights_and_another_start_are_another_protocol(key, value, told, tmp_path):
+    _run(tmp_path / "runs" / "a", "none", 0, 60)  # of a version without model.init
+    _run(tmp_path / "runs" / "b", "none", 1, 60, _set("model", key, value))
+    done = _compare(tmp_path / "runs")
+    assert done.exit_code == 1
+    assert told.replace("RUNS", f"{tmp_path}/runs") in done.stderr
+
+
+def test_the_protocol_stands_below_the_table(tmp_path):
+    _run(tmp_path / "runs" / "a", "none", 0, 60, _stored(256, "squash", "11"))
+    done = _compare(tmp_path / "runs")
+    assert (
+        "protocol: from scratch; stored 256x256, input 64, tested on the whole image; 24 epochs; split: test; "
+        "best epoch: chosen on test\n" in done.stdout
+    )
+
+
 def test_across_protocols_groups_stay_apart_and_a_legend_tells_them(runs):
     _run(runs / "slow-s0", "none", 0, 80, _set("optim", "lr", 0.01))
     _run(runs / "slow-s1", "none", 1, 84, _set("optim", "lr", 0.01))

@@ -145,7 +145,9 @@ def choose_settings(
     if compactness is not None and not uses_compactness:
         raise SettingError("compactness", f"{algorithm} has no compactness")
     if resize == "none" and size is not None:
-        raise SettingError("size", "has no effect with --resize none, which keeps image sizes")
+        raise SettingError(
+            "size", "has no effect with --resize none, which keeps image sizes; add --resize short or squash"
+        )
     if resize != "squash" and codec == "raw":
         raise SettingError("codec", f"--resize {resize} requires jpeg or png")
     if codec is None and adapter.codec == "raw" and resize != "squash":

@@ -18,10 +18,15 @@ def describe(name: str) -> str:
 def _lines(adapter: Adapter) -> Iterator[str]:
     images = ", ".join(f"{split} {count:,}" for split, count in adapter.counts.items())
     yield adapter.summary + (f": {adapter.classes:,} classes; images: {images}" if images else "")
-    sizes = {"squash": f"{adapter.size}x{adapter.size} pixels", "short": f"short side {adapter.size} pixels"}
+    side = adapter.size
+    size, meaning = {
+        "squash": (f"--size {side} ", f"{side}x{side} pixels"),
+        "short": (f"--size {side} ", f"short side {side} pixels"),
+        "none": ("", "images keep their sizes"),
+    }[adapter.resize]
     banner = f", with the bottom {adapter.banner} rows cropped" if adapter.banner else ""
     yield (
-        f"stored: --size {adapter.size} --resize {adapter.resize} ({sizes[adapter.resize]}{banner}), "
+        f"stored: {size}--resize {adapter.resize} ({meaning}{banner}), "
         f"--codec {adapter.codec}, --segments {adapter.segments}, --compactness {adapter.compactness:g}"
     )
     yield f"from: {adapter.source}"

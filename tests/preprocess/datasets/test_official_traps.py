@@ -223,7 +223,8 @@ BOXES = {
 @pytest.mark.parametrize("name", ["cub", "dogs", "nabirds", "cars", "aircraft", "tiny-imagenet"])
 def test_boxes_are_fractions_of_the_stored_image(name, tmp_path):
     OFFICIAL[name].under(tmp_path / "raw")
-    store = built(name, tmp_path, "--size", 16)
+    keeps = ("--resize", "short") if name == "dogs" else ()  # by default they keep their sizes
+    store = built(name, tmp_path, "--size", 16, *keeps)
     for split in store.splits:
         boxes = store.boxes(split)
         assert boxes.dtype == np.float32
@@ -251,7 +252,7 @@ def test_sets_without_boxes_have_none(name, shapes, tmp_path):
 
 def test_dogs_without_annotations_have_no_boxes(tmp_path):
     official.make_dogs(tmp_path / "raw", annotation="elsewhere/deep/down")
-    store = built("dogs", tmp_path, "--size", 16)
+    store = built("dogs", tmp_path, "--size", 16, "--resize", "short")
     assert store.boxes("train").shape == (5, 0, 4)
 
 
@@ -307,9 +308,19 @@ def test_damaged_images_are_made_again_from_the_raw_data(name, tmp_path):
         assert np.array_equal(mended.images(split, range(len(images))), images)
 
 
+def test_dogs_keep_their_sizes_and_a_size_needs_another_resize(tmp_path):
+    OFFICIAL["dogs"].under(tmp_path / "raw")
+    store = built("dogs", tmp_path)
+    assert (store.size, store.resize) == (None, "none")
+    assert store.sizes("train", [0]).tolist() == [[16, 24]]
+    done = here("build", "dogs", "--root", tmp_path / "raw", "--out", tmp_path / "x.h5", "--partial", "--size", 16)
+    assert done.exit_code == 2
+    assert "--size: has no effect with --resize none, which keeps image sizes; add --resize short" in done.output
+
+
 def test_a_packed_store_has_the_same_boxes(tmp_path):
     OFFICIAL["dogs"].under(tmp_path / "raw")
-    store = built("dogs", tmp_path, "--size", 16)
+    store = built("dogs", tmp_path, "--size", 16, "--resize", "short")
     done = here("pack", store.path, tmp_path / "packed.h5")
     assert done.exit_code == 0, done.output
     np.testing.assert_array_equal(Store(tmp_path / "packed.h5").boxes("train"), store.boxes("train"))

@@ -143,7 +143,7 @@ def kennel(server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def build_dogs() -> Result:
-    return here("build", "dogs", *OPTIONS)
+    return here("build", "dogs", *OPTIONS, "--resize", "short")
 
 
 def test_a_set_in_several_archives_is_complete_or_not_there(kennel):
@@ -169,7 +169,7 @@ def test_what_is_missing_is_named_before_what_is_to_be_fetched(kennel, tmp_path)
     root = Path("data/raw/dogs")
     official.make_dogs(root)
     (root / "test_list.mat").unlink()
-    done = here("build", "dogs", *OPTIONS, "--no-download")
+    done = here("build", "dogs", *OPTIONS, "--resize", "short", "--no-download")
     assert done.exit_code == 1
     assert done.output.startswith("Error: dogs was not found under data/raw/dogs: no test_list.mat")
     assert "lists.tar is missing" in done.output
@@ -200,6 +200,7 @@ def test_the_list_names_every_set_with_counts_licence_source_and_defaults(server
         assert f"licence: {adapter.licence}" in text
         assert f"from: {adapter.source}" in text
     assert "200 classes; images: train 5,994, test 5,794" in text
+    assert "stored: --resize none (images keep their sizes), --codec jpeg, --segments 74:111" in text
     assert "--size 32 --resize squash (32x32 pixels), --codec raw, --segments 30:35, --compactness 8" in text
     assert "512x512 pixels, with the bottom 20 rows cropped" in text
 

@@ -88,7 +88,7 @@ COMPARISON = Kind(
 MODEL = Kind(
     "an exported model",
     {"config.json": rb".*\"lgcoamix\": \{"},
-    r"config\.json|model\.safetensors|README\.md|model\.onnx(\.data)?",
+    r"config\.json|model\.safetensors|README\.md|model\.onnx(\.data)?|network\.pt",
 )
 REPLAY = Kind(
     "a replay",

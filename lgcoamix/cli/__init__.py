@@ -9,6 +9,7 @@ import lgcoamix.beside.checked  # noqa: F401 - before preprocess
 from lgcoamix import __version__
 from lgcoamix.cli.common import CONTEXT
 from lgcoamix.cli.compare import compare
+from lgcoamix.cli.convert import convert
 from lgcoamix.cli.demo import demo
 from lgcoamix.cli.doctor import doctor
 from lgcoamix.cli.evaluate import evaluate
@@ -29,5 +30,5 @@ def main() -> None:
     """Train image classifiers with superpixel mixing."""
 
 
-for command in (preprocess, train, evaluate, export, predict, sweep, compare, replay, doctor, demo):
+for command in (preprocess, train, evaluate, export, convert, predict, sweep, compare, replay, doctor, demo):
     main.add_command(command)

@@ -11,6 +11,7 @@ from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import CHECKPOINT, FORCE, PATH, SHARDS, options_of
 from lgcoamix.cli.progress import passes
 from lgcoamix.errors import RunError, SettingsError
+from lgcoamix.runs.documents import checkpoint_file
 from lgcoamix.settings.options import EvaluationOptions
 from lgcoamix.settings.text import suggest
 from preprocess.terminal import say, say_table
@@ -44,7 +45,7 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
 
     store = Store(shards)
     split = _choose_split(store, split)
-    folder, file = (checkpoint, checkpoint / "best.pt") if checkpoint.is_dir() else (checkpoint.parent, checkpoint)
+    folder, file = checkpoint if checkpoint.is_dir() else checkpoint.parent, checkpoint_file(checkpoint)
     try:
         out = out or confined(folder, f"evaluation-{split}")
     except ValueError as error:

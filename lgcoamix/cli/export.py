@@ -6,6 +6,7 @@ import click
 
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import CHECKPOINT, FORCE, PATH, options_of
+from lgcoamix.runs.documents import checkpoint_file
 from lgcoamix.settings.options import ExportOptions
 from preprocess.extras import required
 from preprocess.outputs import MODEL, check_output
@@ -34,7 +35,7 @@ def export(checkpoint: Path, out: Path, force: bool, **given: bool) -> None:
             import onnx  # noqa: F401
             import onnxruntime  # noqa: F401
             import onnxscript  # noqa: F401
-    folder, file = (checkpoint, checkpoint / "best.pt") if checkpoint.is_dir() else (checkpoint.parent, checkpoint)
+    folder, file = checkpoint if checkpoint.is_dir() else checkpoint.parent, checkpoint_file(checkpoint)
     check_output(out, MODEL, force, [file], [folder])
 
     from lgcoamix.export.export import export as run

@@ -18,7 +18,7 @@ CHECKPOINT = click.option(
     "--checkpoint",
     type=NamedPath(exists=True),
     required=True,
-    help="last.pt or best.pt of a run, or a run folder for its best.pt.",
+    help="last.pt or best.pt of a run, or a folder: of a run for its best.pt, or one that convert wrote.",
 )
 FORCE = click.option("--force", is_flag=True, help="Replace what is no earlier output of this command, but no input.")
 

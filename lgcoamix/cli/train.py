@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @click.option(
     "--weights",
     metavar="pretrained|TAG|none|FILE",
-    help="Initial weights of the backbone; TAG: of timm, such as tv_in1k.  [default: the recipe's]",
+    help="Initial weights of the backbone; TAG: of timm, such as tv_in1k; a FILE that holds a whole network fills its "
+    "branches too.  [default: the recipe's]",
 )
 @click.option("--strict-recipe", is_flag=True, help="Refuse a store or settings that are not the recipe's.")
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's]")

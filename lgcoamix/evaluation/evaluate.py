@@ -24,8 +24,8 @@ from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import Statistics, to_inputs
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.runs.checks import refuse_incomplete
-from lgcoamix.runs.documents import protocol_of
-from lgcoamix.runs.load import Trained, checkpoint_file, make_network, read_trained
+from lgcoamix.runs.documents import checkpoint_file, protocol_of
+from lgcoamix.runs.load import Trained, make_network, read_trained
 from lgcoamix.settings.options import EvaluationOptions
 from lgcoamix.settings.sections import Settings
 from preprocess.files import digest_of, write_whole
@@ -110,10 +110,12 @@ def _check_classes(store: Store, trained: Trained) -> None:
     pairs = enumerate(zip_longest(trained.classes, store.classes))
     number, (ours, theirs) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
     ours, theirs = ("missing" if name is None else repr(name) for name in (ours, theirs))
+    remedy = f"use the store of the training: {trained.config.get('store', {}).get('path', 'see config.json')}"
+    if "source" in trained.config:
+        remedy = f"if its classes are those of the store, in this order, convert it again with --shards {store.path}"
     raise RunError(
         f"{trained.path} has {len(trained.classes)} classes, {store.path} has {len(store.classes)}; they first differ "
-        f"at class {number}: {ours} in the checkpoint, {theirs} in the store; use the store of the training: "
-        f"{trained.config.get('store', {}).get('path', 'see config.json')}"
+        f"at class {number}: {ours} in the checkpoint, {theirs} in the store; {remedy}"
     )
 
 

@@ -38,7 +38,7 @@ def make_card(
     onnx_difference : largest absolute difference between ONNX and PyTorch logits; None without ONNX.
     """
     section = config[SECTION]
-    settings = section["settings"]
+    settings, source = section["settings"], section.get("source")
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)  # Markdown: no autoescape
     environment.filters |= {
         "text": _text,
@@ -60,11 +60,12 @@ def make_card(
         mid=_has_mid(trained),
         local=settings["method"] == "lgcoamix",
         onnx_difference=onnx_difference,
-        steps=list(_steps(section["images"], section["data"], config["pretrained_cfg"])),
+        steps=list(_steps(section["images"], section["data"], config["pretrained_cfg"], trained_here=source is None)),
         metrics=[metric.label for metric in METRICS.values()],
         rows=[*_of_the_run(trained), *_of_evaluations(trained)],
         chosen_on_test=section["val_fraction"] == 0,
         val_fraction=section["val_fraction"],
+        source=source,
         facts={label: value for label, value in _facts(trained, section) if value},
         settings=flatten(settings),
         start_licence=_start_licence(trained),
@@ -81,7 +82,9 @@ def _has_mid(trained: Trained) -> bool:
     return any(name.startswith("mid_branch.") for name in trained.state)
 
 
-def _steps(images: Mapping[str, Any], data: Mapping[str, Any], cfg: Mapping[str, Any]) -> Iterator[str]:
+def _steps(
+    images: Mapping[str, Any], data: Mapping[str, Any], cfg: Mapping[str, Any], trained_here: bool
+) -> Iterator[str]:
     """Describe the preprocessing."""
     banner = images.get("banner")
     yield (
@@ -95,7 +98,8 @@ def _steps(images: Mapping[str, Any], data: Mapping[str, Any], cfg: Mapping[str,
         "none": "Keep the size (Pillow",
     }[images["resize"]]
     coded = f"; encode as JPEG of quality {images['quality']} and decode again" if codec == "jpeg" else ""
-    yield f"{how}, version {images['pillow']} for the training){coded}."
+    release = f", version {images['pillow']} for the training" if trained_here else ""
+    yield f"{how}{release}){coded}."
     side = data["image_size"]
     if data["test"] == "center":
         yield f"Crop the centre of {side}x{side} pixels."
@@ -192,6 +196,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _facts(trained: Trained, section: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    if "source" in section:
+        yield from _facts_of_source(section)
+        return
     settings, store, name = section["settings"], section["store"], section["recipe"]
     recipe, optim, data = RECIPES.get(name), settings["optim"], settings["data"]
     yield "recipe", name
@@ -218,6 +225,16 @@ def _facts(trained: Trained, section: dict[str, Any]) -> Iterator[tuple[str, Any
     yield "commit", section["commit"]
 
 
+def _facts_of_source(section: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    source = section["source"]
+    yield "file", source["file"]
+    yield "SHA-256", source["sha256"]
+    yield "layout", source["layout"]
+    yield "backbone", section["settings"]["model"]["backbone"]
+    yield "input", f"{section['data']['image_size']} pixels, as in the {source['protocol']}"
+    yield "converted with", ", ".join(f"{package} {number}" for package, number in (section["versions"] or {}).items())
+
+
 def _with_options(method: str, options: Mapping[str, Any]) -> str:
     given = ", ".join(f"{name}={value}" for name, value in options.items())
     return f"{method} ({given})" if given else method
@@ -242,6 +259,8 @@ def _hub_name(trained: Trained) -> str | None:
 
 
 def _start_licence(trained: Trained) -> str:
+    if "source" in trained.config:
+        return "The weights have the licence of their source."
     name = _hub_name(trained)
     if name is None:
         return f"Starting weights: {_text(_start(trained))}."

@@ -2,10 +2,11 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import Any
 
 import timm
@@ -20,7 +21,8 @@ from lgcoamix.export.folder import CARD, FORMAT, ONNX, WEIGHTS, creation_options
 from lgcoamix.export.onnx import write_onnx
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.normalise import to_inputs
-from lgcoamix.runs.load import CONFIG, SECTION, Trained, checkpoint_file, make_network, read_trained
+from lgcoamix.runs.documents import checkpoint_file
+from lgcoamix.runs.load import CONFIG, SECTION, Trained, make_network, read_trained
 from lgcoamix.settings.options import ExportOptions
 from lgcoamix.settings.sections import to_plain
 from preprocess.errors import PreprocessError
@@ -77,9 +79,28 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
     RunError : the checkpoint is unusable or lacks what ``predict`` needs, the logits of timm differ from its own, or
         the ONNX export fails. Nothing is published then.
     """
-    out = options.out.absolute()
     trained = read_trained(checkpoint_file(options.checkpoint))
-    images = _stored_images(trained)
+    return write_model(trained, _stored_images(trained), options.out, onnx=say if options.onnx else None)
+
+
+def write_model(
+    trained: Trained,
+    images: dict[str, Any],
+    out: Path,
+    others: Mapping[str, memoryview] = MappingProxyType({}),
+    onnx: Callable[[str], None] | None = None,
+) -> Summary:
+    """Write the folder of an exported model; see :func:`export`.
+
+    Parameters
+    ----------
+    trained : checkpoint.
+    images : how its images were stored.
+    out : folder.
+    others : contents of further files, by name.
+    onnx : shows a line of text before ONNX is written; None writes none.
+    """
+    out = out.absolute()
     net = make_network(trained).backbone.net
     size = trained.settings.data.image_size
     with making(out, MODEL) as folder:
@@ -87,9 +108,11 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
         config = _write_config(net, trained, images, digest_of(folder / WEIGHTS), folder / CONFIG)
         _check_with_timm(net, trained, folder, config)
         difference = None
-        if options.onnx:
-            say("writing model.onnx, which may take a minute")
+        if onnx is not None:
+            onnx("writing model.onnx, which may take a minute")
             difference = write_onnx(net, size, folder / ONNX)
+        for name, content in others.items():
+            write_whole(folder / name, content)
         card = make_card(trained, config, creation_options(config), out.name, difference)
         write_whole(folder / CARD, card.encode())
         files = tuple(sorted(path.name for path in folder.iterdir()))
@@ -193,6 +216,7 @@ def _section(trained: Trained, images: dict[str, Any], digest: str) -> dict[str,
         "versions": config.get("versions"),
         "commit": config.get("commit"),
         "hardware": config.get("hardware"),
+        **({"source": config["source"]} if "source" in config else {}),
     }
 
 

@@ -158,6 +158,12 @@ def refuse_misfits(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) ->
             raise ValueError(f"{key}: expected {_described(wanted[key])}, got {_described(value)}")
 
 
+def misfits(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> set[str]:
+    """Return the names of tensors that are missing, unknown, or of other shapes or types."""
+    both = state.keys() & wanted.keys()
+    return (state.keys() ^ wanted.keys()) | {key for key in both if _misfit(state[key], wanted[key])}
+
+
 def _misfit(value: Tensor, wanted: Tensor) -> bool:
     return value.shape != wanted.shape or value.is_floating_point() != wanted.is_floating_point()
 
@@ -173,7 +179,7 @@ def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
     A classifier of another size keeps its initial values; all other tensors must match.
     """
     try:
-        state = _read_file(path)
+        state = read_state(path)
         inner = {key.removeprefix("backbone.net."): v for key, v in state.items() if key.startswith("backbone.net.")}
         state = inner or state
         convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
@@ -183,8 +189,13 @@ def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
     except Exception as error:  # other files raise many types: zip, pickle, key and type errors
         raise WeightsError(f"cannot load {str(path)!r} into {name} ({_first_line(error)}); {remedy}") from error
     state = {key: v for key, v in state.items() if isinstance(v, Tensor)}
+    if "SA.query.weight" in state and not inner and timm.is_model(f"{name.partition('.')[0]}_stride16"):
+        raise WeightsError(
+            f"{str(path)!r} is a released checkpoint of LGCOAMix, whose last stage has stride 1: it fits the shapes of "
+            f"{name}, and gives other logits; use {name.partition('.')[0]}_stride16"
+        )
     wanted = net.state_dict()
-    classifier = {key for key in wanted if any(key.startswith(f"{head}.") for head in _classifiers(net))}
+    classifier = {key for key in wanted if any(key.startswith(f"{head}.") for head in classifiers(net))}
     fitting = {key: v for key, v in state.items() if key in wanted and not _misfit(v, wanted[key])}
     missing = wanted.keys() - fitting.keys() - classifier
     if missing:
@@ -198,8 +209,13 @@ def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
         raise WeightsError(f"cannot load {str(path)!r} into {name}: {error}; {remedy}") from None
 
 
-def _read_file(path: Path) -> dict[str, Any]:
-    """The state dict in a file, averaged weights first, as timm chooses it."""
+def read_state(path: Path) -> dict[str, Any]:
+    """Read the state dict in a file, averaged weights first, as timm chooses it.
+
+    Raises
+    ------
+    OSError, ValueError : the file cannot be opened, or is no checkpoint.
+    """
     if path.suffix == ".safetensors":
         import lgcoamix.beside.checked  # noqa: F401 - before preprocess
         from preprocess.inputs import require_regular
@@ -227,7 +243,8 @@ def _refuse_huge_kernels(state: Mapping[str, Any]) -> None:
                 raise ValueError(f"{name}: expected a kernel of at most {_LARGEST_KERNEL} pixels, got {size}")
 
 
-def _classifiers(net: nn.Module) -> tuple[str, ...]:
+def classifiers(net: nn.Module) -> tuple[str, ...]:
+    """Return the names of the layers of a timm network that classify."""
     names = net.pretrained_cfg.get("classifier") or ()
     return (names,) if isinstance(names, str) else tuple(names)
 

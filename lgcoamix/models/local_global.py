@@ -1,17 +1,20 @@
 """The network of LGCOAMix: a classifier with a local branch on superpixels."""
 
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from lgcoamix.models.backbone import Backbone
+from lgcoamix.models.backbone import Backbone, WeightsError, misfits, read_state
 from lgcoamix.models.decoder import Decoder
 from lgcoamix.models.hub import BackboneError
 from lgcoamix.models.initial import start_attention
 from lgcoamix.ops.losses import full_precision
 from lgcoamix.ops.output import LocalOutput, Output
 from lgcoamix.ops.pooling import pool_superpixels, region_areas
+from lgcoamix.ops.torch_files import check_weights
+from lgcoamix.settings.weights import names_file
 
 
 class LocalHead(nn.Module):
@@ -94,7 +97,8 @@ class LocalGlobalNet(nn.Module):
     ----------
     name : timm model name, CNN or transformer.
     num_classes : N.
-    weights, image_size, pool_stem : as for :class:`Backbone`.
+    weights, image_size, pool_stem : as for :class:`Backbone`. A checkpoint of a whole network also fills the branches
+        that are in it and that are built here; their classifiers of another size are not loaded.
     local : build the decoder and the local head; False builds the plain classifier.
     width, skip : as for :class:`Decoder`.
     mid : build the mid-level branch, which runs for every batch.
@@ -103,6 +107,10 @@ class LocalGlobalNet(nn.Module):
     Raises
     ------
     BackboneError, WeightsError
+
+    Attributes
+    ----------
+    filled : the branches that came from the file of weights: ``decoder``, ``local_head``, ``mid_branch``.
 
     Notes
     -----
@@ -143,6 +151,31 @@ class LocalGlobalNet(nn.Module):
         if local:
             self.decoder = Decoder(self.backbone.channels, self.backbone.reductions, width, skip)
             self.local_head = LocalHead(width, num_classes, init)
+        self.filled = self._fill_branches(Path(weights)) if names_file(weights) else ()
+
+    def _fill_branches(self, path: Path) -> tuple[str, ...]:
+        """Load what a checkpoint of a whole network, of a run or converted, holds besides the backbone."""
+        state, filled = {key: v for key, v in read_state(path).items() if isinstance(v, Tensor)}, []
+        for name, classifier in (("decoder", None), ("local_head", "classifier."), ("mid_branch", "4.")):
+            branch = getattr(self, name)
+            given = {key.removeprefix(f"{name}."): v for key, v in state.items() if key.startswith(f"{name}.")}
+            if branch is None or not given:
+                continue
+            odd = misfits(given, branch.state_dict())
+            if classifier and all(key.startswith(classifier) for key in odd):  # of another size
+                given = {key: v for key, v in given.items() if key not in odd}
+            elif odd:
+                raise WeightsError(
+                    f"{str(path)!r} has another {name}, for example {min(odd)[:200]!r}: set model.width, model.skip "
+                    "and model.pool_stem as there; or export it, and start with the backbone alone: --weights "
+                    "DIR/model.safetensors"
+                )
+            try:
+                branch.load_state_dict(check_weights(given), strict=False)
+            except ValueError as error:
+                raise WeightsError(f"cannot load {str(path)!r}: {name}: {error}") from None
+            filled.append(name)
+        return tuple(filled)
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that the backbone excludes from weight decay; timm calls this."""

@@ -14,6 +14,7 @@ from preprocess.schema import Form, Length, Pattern, Range, SchemaError, check, 
 from preprocess.text import listed, shown_name
 
 CONFIG, RESULTS = "config.json", "results.json"
+BEST, NETWORK = "best.pt", "network.pt"  # of a run; of a converted checkpoint, beside the exported model
 _LARGEST = 32 * 2**20  # bytes; the configuration of a run with 100,000 classes has 2 MB
 
 
@@ -89,6 +90,16 @@ class StoreConfig(TypedDict, total=False):
     keys: Required[Keys]
 
 
+class SourceConfig(TypedDict):
+    """Where a converted checkpoint comes from."""
+
+    file: Name
+    sha256: Digest
+    layout: Name
+    protocol: Name
+    notes: list[Name]
+
+
 class Config(TypedDict, total=False):
     """``config.json``, and ``config`` of a checkpoint. Earlier versions wrote fewer fields."""
 
@@ -110,6 +121,7 @@ class Config(TypedDict, total=False):
     threads: Annotated[int, Range(least=1, most=1024)]  # replay starts as many
     versions: dict[Name, str | None]
     commit: str | None
+    source: SourceConfig
 
 
 class _Results(TypedDict, total=False):
@@ -133,6 +145,13 @@ class _Summaries(TypedDict):
 CONFIG_FORM = Form(Config)
 _OBJECT, _RESULTS, _WHOLE_RESULTS = Form(dict[str, Any]), Form(_Results), Form(_WholeResults)
 _TOPS, _VALUES = Form(Annotated[dict[Name, _Summaries], Length(least=1)]), Form(Values)
+
+
+def checkpoint_file(path: Path) -> Path:
+    """Resolve a run folder to its ``best.pt``, and a converted checkpoint to its ``network.pt``."""
+    if not path.is_dir():
+        return path
+    return path / (NETWORK if (path / NETWORK).is_file() and not (path / BEST).exists() else BEST)
 
 
 def read_document(path: Path, form: Form = _OBJECT) -> dict[str, Any]:

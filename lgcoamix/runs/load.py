@@ -49,11 +49,6 @@ class Trained:
         return tuple(self.config["classes"])
 
 
-def checkpoint_file(path: Path) -> Path:
-    """Resolve a run folder to its ``best.pt``."""
-    return path / "best.pt" if path.is_dir() else path
-
-
 def exported_config(folder: Path) -> dict[str, Any] | None:
     """Read ``config.json`` of an exported folder; None for anything else."""
     try:
@@ -119,6 +114,8 @@ def _within_epoch(content: dict[str, Any]) -> bool:
 
 
 def _when(content: dict[str, Any]) -> str:
+    if "source" in content["config"]:
+        return f"converted from {content['config']['source']['file']}"
     if _within_epoch(content):
         place = content["position"]
         return f"step {place['step']} of epoch {place['epoch'] + 1}"

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import SettingsError
+from lgcoamix.settings.checks import LARGEST_SIDE
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LAYOUTS = ("lgcoamix", "occamix", "snapmix", "openmixup", "timm")  # of released checkpoints, as in lgcoamix.export
 LARGEST_SEED = 2**53 - 1  # that every reader of JSON keeps exact
 MOST_WORKERS = 256  # each takes a core, and as much memory as the process that starts it
 
@@ -128,6 +130,29 @@ class ExportOptions(Options):
     checkpoint: Path
     out: Path
     onnx: bool = option(False, "Write model.onnx as well, checked against PyTorch.")
+
+
+@dataclass(frozen=True)
+class ConvertOptions(Options):
+    """What is converted, and where to.
+
+    Parameters
+    ----------
+    file : released checkpoint.
+    layout : one of ``LAYOUTS``.
+    backbone : timm model name.
+    classes : logit i belongs to ``classes[i]``.
+    out : folder.
+    """
+
+    file: Path
+    layout: str
+    backbone: str
+    classes: tuple[str, ...]
+    out: Path
+    image_size: int | None = option(
+        None, "Side of the input, in pixels.  [default: as released]", low=8, high=LARGEST_SIDE
+    )
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class DataSettings(Checked):
     flip : probability of a horizontal flip.
     test : ``resize`` the full stored image, or crop its ``center``.
     normalise : ``none`` leaves inputs in [0, 1], as the papers do; ``backbone`` uses the mean and standard deviation of
-        the timm model's training.
+        the timm model's training; ``cifar`` those by which OpenMixup normalises CIFAR.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class DataSettings(Checked):
     ratio: tuple[float, float] = pair(0.75, 1.3333, 0.01, 100)
     flip: float = number(0.5, 0, 1)
     test: str = word("resize", "resize", "center")
-    normalise: str = word("backbone", "none", "backbone")
+    normalise: str = word("backbone", "none", "backbone", "cifar")
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,8 @@ def make_step(
         mid=mixer.needs_mid,
         init=model.init,
     )
+    if network.filled:
+        report.say(f"{model.weights} holds a whole network: {', '.join(network.filled)} start from it as well")
     _try_input(network, settings, mixer)
     network.to(ranks.device, memory_format=torch.channels_last if compute.channels_last else None)
     return Step(

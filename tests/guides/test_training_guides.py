@@ -9,7 +9,7 @@ from tests.guides.follow import follow
 
 def test_the_guides_of_training_work_as_they_are_written(clone, reader):
     said = follow("lgcoamix/README.md", clone, reader)
-    for title in ("own data set", "mixing method", "cluster", "goes wrong"):
+    for title in ("own data set", "released checkpoint", "mixing method", "cluster", "goes wrong"):
         assert re.search(f"^== .*{title}", said, re.MULTILINE), title
     for path in (
         "photos.html",
@@ -20,6 +20,9 @@ def test_the_guides_of_training_work_as_they_are_written(clone, reader):
         "runs/try/evaluation-test/evaluation.json",
         "models/photos/model.safetensors",
         "models/photos/model.onnx",
+        "models/released/network.pt",
+        "models/released/evaluation-test/evaluation.json",
+        "runs/goes-on/results.json",
         "runs/beside/results.json",
         "runs/job/results.json",
     ):

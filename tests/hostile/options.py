@@ -52,6 +52,10 @@ BASES: dict[tuple[str, str], tuple[str, ...]] = {
         *("--fgsm", "none", "--drop", "none", "--out", "x"),
     ),
     ("lgcoamix", "export"): ("--checkpoint", "../home/run", "--out", "x"),
+    ("lgcoamix", "convert"): (
+        *("../home/model/model.safetensors", "--from", "timm", "--backbone", "test_resnet", "--classes", "2"),
+        *("--out", "x"),
+    ),
     ("lgcoamix", "predict"): (
         *("--model", "../home/model", "--out", "x.csv", "--device", "cpu", "--workers", "0"),
         "../home/raw/test",

@@ -43,7 +43,7 @@ CIFAR10_PROTOCOL := --recipe cifar10-resnet18 --epochs $(EPOCHS) --batch-size $(
 	--set optim.schedule=cosine --amp bf16 --no-tensorboard
 
 .DEFAULT_GOAL := help
-.PHONY: help setup preprocess datasets compare cifar10 demo test proof bench lint format clean
+.PHONY: help setup preprocess datasets compare cifar10 study demo test proof bench lint format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,8 +79,11 @@ cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of
 	@$(if $(filter-out attentive_cutmix,$(METHODS)),$(call CIFAR10,$(filter-out attentive_cutmix,$(METHODS))) -- $(CIFAR10_PROTOCOL))
 	@$(if $(filter attentive_cutmix,$(METHODS)),$(call CIFAR10,attentive_cutmix) -- $(CIFAR10_PROTOCOL))
 
+study: $(READY) ## Draw the tables of tests/study from its finished cells: [RUN=1: train those that are missing] [CELL=name: one anew]
+	@$(PY) -m tests.study $(if $(RUN),--run) $(if $(CELL),--anew '$(CELL)')
+
 # Some machines forbid Python to keep bytecode: every process would compile torch and timm again (17 s of a core, not 6).
-test proof bench demo compare cifar10: export PYTHONDONTWRITEBYTECODE =
+test proof bench demo compare cifar10 study: export PYTHONDONTWRITEBYTECODE =
 
 test: $(READY) ## The tests, two at a time (under 8 minutes on 2 cores)
 	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -1,0 +1,75 @@
+"""Plot of accuracy by length, and of the differences to plain training."""
+
+import statistics
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import ScalarFormatter
+
+from lgcoamix.runs.drawing import new_figure, plain, png
+from tests.study.kept import Kept
+from tests.study.paired import paired
+
+_COLOURS = ("tab:gray", "tab:blue", "tab:green", "tab:red")
+
+
+def plot_length(own: Sequence[Kept]) -> bytes:
+    """Draw the cells of the study of lengths.
+
+    Parameters
+    ----------
+    own : its finished cells; a variant is METHOD-EPOCHS.
+
+    Returns
+    -------
+    Content of a PNG file: every seed, mean and sample standard deviation on the left; on the right the mean paired
+    difference to plain training with its interval.
+    """
+    figure = new_figure(11.5, 4.6, "flowers17 without near copies, resnet10t from scratch at 32 pixels")
+    left, right = figure.subplots(1, 2)
+    values: dict[str, dict[int, dict[int, float]]] = {}
+    for kept in own:
+        lengths = values.setdefault(kept.cell.mixer, {})
+        lengths.setdefault(kept.cell.settings.optim.epochs, {})[kept.cell.seed] = kept.top1
+    for number, (method, lengths) in enumerate(values.items()):
+        colour, aside = _COLOURS[number], 1.03 ** (number - (len(values) - 1) / 2)
+        _draw_accuracy(left, method, lengths, colour, aside)
+        if method != "none":
+            _draw_difference(right, method, lengths, values.get("none", {}), colour, aside)
+    left.set_ylabel("top-1 (%) after the last epoch: seeds, mean, ± standard deviation")
+    right.set_ylabel("difference to none, paired by seed, 95 % interval")
+    right.axhline(0, color="black", linewidth=0.8)
+    every = sorted({epochs for lengths in values.values() for epochs in lengths})
+    for axis in (left, right):
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(every)
+        axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.set_xlabel("epochs")
+        plain(axis)
+    left.legend(frameon=False)
+    return png(figure)
+
+
+def _draw_accuracy(axis: Axes, method: str, lengths: dict[int, dict[int, float]], colour: str, aside: float) -> None:
+    every = sorted(lengths)
+    means = [statistics.mean(lengths[epochs].values()) for epochs in every]
+    spreads = [statistics.stdev(lengths[epochs].values()) if len(lengths[epochs]) > 1 else 0.0 for epochs in every]
+    at = [epochs * aside for epochs in every]
+    axis.errorbar(at, means, spreads, color=colour, label=method, linewidth=1.5, capsize=3)
+    for epochs, place in zip(every, at, strict=True):
+        axis.plot([place] * len(lengths[epochs]), list(lengths[epochs].values()), "o", color=colour, markersize=3)
+
+
+def _draw_difference(
+    axis: Axes,
+    method: str,
+    lengths: dict[int, dict[int, float]],
+    none: dict[int, dict[int, float]],
+    colour: str,
+    aside: float,
+) -> None:
+    found = {epochs: paired(seeds, none.get(epochs, {})) for epochs, seeds in sorted(lengths.items())}
+    found = {epochs: difference for epochs, difference in found.items() if difference is not None}
+    reach = [0.0 if each.low is None else each.high - each.mean for each in found.values()]
+    at = [epochs * aside for epochs in found]
+    axis.errorbar(at, [each.mean for each in found.values()], reach, color=colour, marker="o", markersize=4, capsize=3)

@@ -1,0 +1,127 @@
+"""Tables of the finished cells, in Markdown."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from lgcoamix.runs.compare import Group
+from tests.study.kept import Cells, Kept
+from tests.study.paired import paired
+from tests.study.plan import ABLATED, HELD_OUT, Cell, plan
+
+TITLES = {
+    "length": "From which length on does mixing pay? Flowers from scratch at 32 pixels",
+    "length-64": "The same at 64 pixels, the two best methods",
+    "search": "Birds: the search for the settings",
+    "birds": "Birds from ImageNet weights",
+    "ablation": "What LGCOAMix is made of",
+}
+_ABOUT = {
+    "length": "`resnet10t`, 17 classes, 1,088 training images; the 26 of 272 test images that have a near copy in the "
+    "training split are left out, which leaves 246 (one is 0.41 points). A variant is METHOD-EPOCHS. Every method that "
+    "mixes does so in half of the batches.",
+    "length-64": "As above.",
+    "search": "EfficientNet-lite0 from ImageNet weights, 100 classes of CUB-200-2011, stored at 112 pixels, crops of "
+    f"96. Seed 0, top-1 on {HELD_OUT:.0%} of the training images, not trained on; the test images are not "
+    "in the store. A variant is none-RATE-EPOCHS or lgcoamix-GATE-GAMMA. First plain training, then the gate of "
+    "LGCOAMix, then its γ; the best of each is kept.",
+    "birds": "As in the search, with its best settings, trained on all 2,999 images and tested on 2,903. All methods "
+    "that mix have the gate that was best for LGCOAMix.",
+    "ablation": f"`length/lgcoamix-{ABLATED}` with one part changed, against the whole.",
+}
+_HEAD = """# Does the method help?
+
+Made by `make study` from the finished cells in `tests/study/cells`; do not edit. Top-1 in percent after the last epoch,
+mean ± sample standard deviation over seeds; beside it that of the median of the last 10 epochs. The difference is
+paired by seed, with a 95 % interval of Student's t in brackets: an interval that holds 0 is no evidence. With three
+seeds it reaches 2.5 standard deviations of the differences. Seconds are those of one core per training.
+"""
+
+
+def document(cells: Cells) -> str:
+    """All tables, and what is missing or stale."""
+    listed = plan(cells.top1)
+    found = cells.standing(listed)
+    parts = [_HEAD, _progress(cells, listed, found)]
+    for study in TITLES:
+        own = [kept for kept in found.values() if kept.cell.study == study]
+        if own:
+            parts += [f"## {TITLES[study]}", _ABOUT[study], table(own, found)]
+            parts += ["![Accuracy by epochs](length.png)"] if study == "length" else []
+            parts += [conditions(own)]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def table(own: Sequence[Kept], found: Mapping[str, Kept]) -> str:
+    """One row for each group of a study, after those of other studies that it is compared with.
+
+    Parameters
+    ----------
+    own : finished cells of the study.
+    found : all finished cells.
+    """
+    others = {kept.cell.against for kept in own} - {kept.cell.group for kept in own}
+    shown = [*(kept for kept in found.values() if kept.cell.group in others), *own]
+    split = "val" if own[0].cell.val_fraction else "test"
+    lines = ["variant | last | median of last 10 | by seed | difference | by seed | seconds", " | ".join(["---"] * 7)]
+    for name in dict.fromkeys(kept.cell.group for kept in shown):
+        group = [kept for kept in shown if kept.cell.group == name]
+        base = [kept for kept in found.values() if kept.cell.group == group[0].cell.against]
+        lines.append(" | ".join(_row(group, base, split, inside=group[0].cell.study == own[0].cell.study)))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def conditions(own: Sequence[Kept]) -> str:
+    """What trained these cells, and on what; and in which settings groups differ that are compared."""
+    surroundings = [kept.run.surroundings for kept in own]
+    lines = [
+        f"Commits {_distinct(each['commit'] for each in surroundings)}; "
+        f"one core of {_distinct(kept.processor for kept in own)}; "
+        f"torch {_distinct(each['torch'] for each in surroundings)}, "
+        f"timm {_distinct(each['timm'] for each in surroundings)}. "
+        f"{sum(kept.seconds for kept in own) / 3600:.1f} core-hours. The first command:",
+        f"    {own[0].command}",
+    ]
+    return "\n\n".join(lines)
+
+
+def _progress(cells: Cells, listed: Sequence[Cell], found: Mapping[str, Kept]) -> str:
+    lines = [
+        f"{len(found)} of the {len(listed)} cells that are known by now stand; `make study RUN=1` trains the others."
+    ]
+    lines += [f"- stale: {cell.name}: {why}" for cell in listed if (why := cells.stale(cell))]
+    lines += [f"- not in the list: {name}" for name in cells.unlisted(listed)]
+    return "\n".join(lines)
+
+
+def _row(group: Sequence[Kept], base: Sequence[Kept], split: str, inside: bool) -> list[str]:
+    runs = tuple(kept.run for kept in sorted(group, key=lambda kept: kept.cell.seed))
+    summaries = Group("", "", "", "", {}, runs)
+    figures = (_figure(summaries, split, metric) for metric in ("last", "median_of_last_10"))
+    values = {kept.cell.seed: kept.top1 for kept in group}
+    difference = paired(values, {kept.cell.seed: kept.top1 for kept in base})
+    name = group[0].cell.group
+    return [
+        name.partition("/")[2] if inside else name,
+        *figures,
+        _by_seed(values, ".1f"),
+        *(("", "") if difference is None else (_interval(difference), _by_seed(difference.differences, "+.1f"))),
+        f"{statistics.mean(kept.seconds for kept in group):.0f}",
+    ]
+
+
+def _figure(group: Group, split: str, metric: str) -> str:
+    summary = group.summary(split, metric)
+    return f"{summary.mean:.1f}" + ("" if summary.deviation is None else f" ± {summary.deviation:.1f}")
+
+
+def _interval(difference) -> str:
+    interval = "" if difference.low is None else f" [{difference.low:+.1f}, {difference.high:+.1f}]"
+    return f"{difference.mean:+.1f}{interval}"
+
+
+def _by_seed(values: Mapping[int, float], form: str) -> str:
+    return ", ".join(format(values[seed], form) for seed in sorted(values))
+
+
+def _distinct(values: Iterable[object]) -> str:
+    return ", ".join(dict.fromkeys(map(str, values)))

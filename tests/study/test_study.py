@@ -1,0 +1,310 @@
+"""The study: list, driver, statistics, tables. Cells are written by hand, and a stand-in trains."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lgcoamix.cli import train
+from lgcoamix.cli.settings import choose_settings
+from lgcoamix.errors import RunError
+from lgcoamix.runs.lock import lock_folder
+from lgcoamix.settings.sections import to_plain
+from tests.conftest import ROOT
+from tests.study import driver, kept, tables
+from tests.study.kept import Cells
+from tests.study.paired import paired
+from tests.study.plan import Cell, plan
+from tests.study.plot import plot_length
+from tests.study.stores import STORES
+
+SIZES = (14, 28, 56, 112, 224)
+
+
+def cell(group: str, seed: int = 0, against: str = "", **others: object) -> Cell:
+    """A cell of none, for ``make``."""
+    return Cell(group, seed, "flowers17", "slic-c10-35", "none", ("optim.epochs=2",), against=against, **others)
+
+
+def write_run(folder: Path, cell: Cell, last: float, **config: object) -> Path:
+    """The documents that train writes."""
+    split = "val" if cell.val_fraction else "test"
+    summary = {"last": last, "best": last + 1, "median_of_last_10": last - 1}
+    documents = {
+        "config.json": {
+            "recipe": "general",
+            "settings": to_plain(cell.settings),
+            "seed": cell.seed,
+            "val_fraction": cell.val_fraction,
+            "test_split": "test",
+            "store": {
+                "name": cell.store,
+                "superpixels": cell.identity["store"]["superpixels"],
+                "keys": {"train/images": "a", "test/images": "b", "train/slic-c10-35": "c"},
+            },
+            "classes": ["iris", "tulip"],
+            "digests": {},
+            "folder": "/home/somebody",
+            "device": "cpu",
+            "versions": {"torch": "2.15.0", "timm": "1.0.20"},
+            "commit": "0123456789ab",
+            **config,
+        },
+        "results.json": {f"{split}_top1": summary, "best_chosen_on": split, "epochs": 2},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, document in documents.items():
+        (folder / name).write_text(json.dumps(document))
+    (folder / "metrics.csv").write_text(f"epoch,{split}_top1\r\n0,1\r\n1,{last}\r\n")
+    (folder / "timing.csv").write_text("epoch,train_seconds,test_seconds\r\n0,90,1\r\n1,10,1\r\n2,9,1\r\n")
+    return folder
+
+
+@pytest.fixture
+def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cells:
+    """No finished cells, in an empty folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(driver, "_processor", lambda: "a processor")
+    return Cells(tmp_path / "cells")
+
+
+@pytest.fixture
+def make(cells: Cells, tmp_path: Path) -> Callable[..., kept.Kept]:
+    def finished(cell: Cell, last: float, **config: object) -> kept.Kept:
+        cells.take(cell, write_run(tmp_path / "run", cell, last, **config), ["train.py"], "a processor")
+        return cells.read(cell)
+
+    return finished
+
+
+def slow_quantile(share: float, freedom: int) -> float:
+    """Quantile of Student's t: its density, summed by Simpson's rule up to a point that bisection finds."""
+    factor = math.gamma((freedom + 1) / 2) / (math.sqrt(freedom * math.pi) * math.gamma(freedom / 2))
+
+    def density(x: float) -> float:
+        return factor * (1 + x * x / freedom) ** (-(freedom + 1) / 2)
+
+    def below(point: float, parts: int = 2000) -> float:
+        step = point / parts
+        inner = sum((4 if number % 2 else 2) * density(number * step) for number in range(1, parts))
+        return 0.5 + step / 3 * (density(0) + inner + density(point))
+
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if below(middle) < share else (low, middle)
+    return low
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 11])
+def test_the_interval_is_that_of_a_slow_hand_computation(count):
+    values = {seed: 70 + seed**1.5 for seed in range(count)}
+    others = {seed: 69 + 2 * math.sin(seed) for seed in range(count)}
+    differences = [values[seed] - others[seed] for seed in range(count)]
+    mean = sum(differences) / count
+    spread = math.sqrt(sum((each - mean) ** 2 for each in differences) / (count - 1))
+    reach = slow_quantile(0.975, count - 1) * spread / math.sqrt(count)
+    found = paired(values, others)
+    assert found.mean == pytest.approx(mean)
+    assert (found.low, found.high) == pytest.approx((mean - reach, mean + reach), rel=1e-6)
+
+
+def test_three_differences_have_the_interval_of_the_printed_table():
+    found = paired({0: 71.0, 1: 72.0, 2: 73.0}, {0: 70.0, 1: 70.0, 2: 70.0})  # 1, 2, 3: deviation 1; t(2) = 4.303
+    assert found.differences == {0: 1.0, 1: 2.0, 2: 3.0}
+    assert (found.low, found.high) == pytest.approx((2 - 4.303 / math.sqrt(3), 2 + 4.303 / math.sqrt(3)), abs=1e-3)
+
+
+def test_seeds_that_one_group_lacks_are_left_out():
+    assert paired({0: 5.0, 2: 9.0}, {2: 8.0, 1: 3.0}).differences == {2: 1.0}
+    assert paired({2: 9.0}, {2: 8.0}).low is None
+    assert paired({0: 5.0}, {1: 3.0}) is None
+
+
+def everything(cell: Cell) -> float:
+    """An accuracy for every cell: the lowest rate and LGCOAMix with the first gate and γ = 0.02 are the best."""
+    order = ("search/none-0.003-24", "search/lgcoamix-0.25-0.05", "search/lgcoamix-0.25-0.02")
+    return 50.0 + (order.index(cell.group) + 1 if cell.group in order else 0)
+
+
+def test_whole_seeds_of_the_cheap_study_come_first():
+    listed = plan(lambda cell: None)
+    names = [cell.name for cell in listed]
+    assert names[:5] == [f"length/{name}-14-s0" for name in ("none", "cutmix", "superpixel_grid", "lgcoamix")] + [
+        "length/none-28-s0"
+    ]
+    studies = [(cell.study, cell.seed) for cell in listed]
+    assert list(dict.fromkeys(studies)) == [
+        ("length", 0),
+        ("search", 0),
+        ("length", 1),
+        ("length", 2),
+        ("ablation", 0),
+        ("ablation", 1),
+        ("ablation", 2),
+    ]
+    assert names[54:56] == ["length/none-224-s0", "length/lgcoamix-224-s0"]
+
+
+def test_later_cells_take_what_the_search_found():
+    known = {f"search/none-{rate}-{epochs}" for rate in (0.003, 0.01, 0.03) for epochs in (12, 24)}
+    first = plan(lambda cell: everything(cell) if cell.group in known else None)
+    assert [cell.group for cell in first if "lgcoamix" in cell.group and cell.study == "search"] == [
+        f"search/lgcoamix-{gate}-0.05" for gate in (0.25, 0.5, 1.0)
+    ]
+    assert not [cell for cell in first if cell.study == "birds"]
+    birds = {cell.group: cell.settings for cell in plan(everything) if cell.study == "birds"}
+    assert {(each.optim.lr, each.optim.epochs) for each in birds.values()} == {(0.003, 24)}
+    assert {each.mixer.mix_prob for name, each in birds.items() if name != "birds/none"} == {0.25}
+    assert (birds["birds/lgcoamix"].mixer.gamma_ce, birds["birds/lgcoamix"].mixer.gamma_con) == (0.02, 0.02)
+    assert birds["birds/snapmix"].mixer.beta == 5  # that of the published recipe for pretrained networks
+
+
+def test_the_two_best_at_the_largest_length_are_trained_at_64_pixels():
+    def top1(cell: Cell) -> float | None:
+        return {"length/cutmix-112": 80.0, "length/lgcoamix-112": 90.0}.get(cell.group, 70.0)
+
+    assert {cell.mixer for cell in plan(top1) if cell.study == "length-64"} == {"none", "cutmix", "lgcoamix"}
+    missing = plan(lambda cell: None if cell.name == "length/none-14-s2" else top1(cell))
+    assert not [cell for cell in missing if cell.study == "length-64"]
+
+
+def test_the_command_of_every_cell_trains_with_the_settings_of_the_list():
+    listed = plan(everything)
+    assert len({cell.name for cell in listed}) == len(listed)
+    for cell in listed:
+        words = list(driver.command(cell, Path("runs/x"))[2:])
+        words[1] = str(ROOT / "train.py")  # any file for --shards
+        given = train.make_context("train", words).params
+        assert choose_settings(None, given) == ("general", cell.settings)
+        assert (given["seed"], given["val_fraction"], given["maps"]) == (cell.seed, cell.val_fraction, cell.maps)
+        assert given["superpixels"] == cell.superpixels
+        assert cell.superpixels in STORES[cell.store].maps
+        assert not given["pictures"]
+        assert not given["tensorboard"]
+
+
+def test_a_cell_stands_while_its_settings_are_those_of_the_list(cells, make):
+    mine = cell("length/none-2")
+    assert not cells.stands(mine)
+    make(mine, 60.0)
+    assert cells.stands(mine)
+    changed = replace(mine, changes=("optim.epochs=3",))
+    assert cells.stale(changed) == "settings.optim.epochs is 3 here, 2 in the run"
+    assert not cells.stands(changed)
+    assert not cells.stands(replace(mine, superpixels="grid-30:40x4"))
+    assert not cells.stands(replace(mine, maps="live"))
+    assert not cells.stands(replace(mine, val_fraction=0.2))
+
+
+def test_a_finished_cell_holds_no_path_of_the_machine_and_a_pause_does_not_count(cells, make):
+    assert make(cell("length/none-2"), 60.0).seconds == 33.0  # median epoch 11 s, 3 epochs; one was paused
+    assert "somebody" not in (cells.home / "length/none-2-s0/config.json").read_text()
+
+
+def test_other_images_than_those_of_the_finished_cells_are_named(cells, make):
+    make(cell("length/none-2"), 60.0)
+    other = cell("length/none-2", seed=1)
+    assert not cells.other_data(other, {"train/images": "a", "train/grid-9": "z"})
+    assert cells.other_data(other, {"train/images": "x"}).startswith("train/images of ")
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
+    """Three cells instead of all."""
+    mine = [cell("length/none-2", seed) for seed in range(3)]
+    monkeypatch.setattr(driver, "plan", lambda top1: mine)
+    return mine
+
+
+def test_the_driver_trains_what_is_missing_and_nothing_that_stands(cells, make, listed):
+    make(listed[1], 60.0)
+    trained = []
+
+    def train(cell: Cell, _cells: Cells, _say: object, home: Path) -> Path:
+        trained.append(cell.name)
+        if trained == ["length/none-2-s0"]:
+            raise RunError("exit code 1")
+        return write_run(home / cell.name, cell, 61.0)
+
+    assert driver.run_missing(cells, str, train) == ["length/none-2-s0: exit code 1"]
+    assert trained == ["length/none-2-s0", "length/none-2-s2"]
+    assert driver.run_missing(cells, str, train) == []
+    assert trained[2:] == ["length/none-2-s0"]
+    assert [cells.top1(each) for each in listed] == [61.0, 60.0, 61.0]
+    assert not (driver.RUNS / "length/none-2-s2").exists()
+
+
+def test_a_driver_leaves_a_cell_to_another_that_trains_it(cells, listed):
+    folder = driver.RUNS / "locks" / listed[0].name
+    folder.mkdir(parents=True)
+    with lock_folder(folder):
+        driver.run_missing(cells, str, lambda cell, *_: write_run(driver.RUNS / cell.name, cell, 61.0))
+    assert [cells.stands(each) for each in listed] == [False, True, True]
+
+
+def test_a_stale_cell_is_named_and_trained_anew(cells, make, listed):
+    for each in listed:
+        make(each, 60.0)
+    make(listed[2], 60.0, seed=7)
+    said = []
+    driver.run_missing(cells, said.append, lambda cell, *_: write_run(driver.RUNS / cell.name, cell, 62.0))
+    assert "length/none-2-s2: stale, trained anew: seed is 2 here, 7 in the run" in said
+    assert cells.top1(listed[2]) == 62.0
+
+
+def test_one_cell_anew_says_whether_it_is_the_same(cells, make, listed):
+    for seed, each in enumerate(listed):
+        make(each, 60.0 + seed)
+
+    def again(last: float) -> str:
+        return driver.run_anew(
+            "length/none-2-s1", cells, str, lambda cell, _cells, _say, home: write_run(home / cell.name, cell, last)
+        )
+
+    assert again(61.0) == "length/none-2-s1: bit for bit as before, 61.00 %"
+    assert again(61.5) == ("length/none-2-s1: 61.50 % now, 61.00 % before; its seeds lie from 60.00 to 62.00 %")
+    with pytest.raises(RunError, match="expected the name of a finished cell, got 'length/none-9-s0'; there are: len"):
+        driver.run_anew("length/none-9-s0", cells, str)
+
+
+def test_a_row_has_mean_spread_and_paired_difference(make):
+    plain = [make(cell("length/none-2", seed), last) for seed, last in enumerate((70.0, 71.0, 72.0))]
+    mixed = [make(cell("length/mix-2", seed, "length/none-2"), last) for seed, last in enumerate((71.0, 73.0, 75.0))]
+    found = {each.cell.name: each for each in (*plain, *mixed)}
+    lines = tables.table([*plain, *mixed], found).splitlines()
+    assert lines[2:] == [
+        "| none-2 | 71.0 ± 1.0 | 70.0 ± 1.0 | 70.0, 71.0, 72.0 |  |  | 33 |",
+        # differences 1, 2, 3: 2 ± 4.303 / √3
+        "| mix-2 | 73.0 ± 2.0 | 72.0 ± 2.0 | 71.0, 73.0, 75.0 | +2.0 [-0.5, +4.5] | +1.0, +2.0, +3.0 | 33 |",
+    ]
+
+
+def test_a_table_begins_with_the_group_of_another_study_that_it_compares_with(make):
+    whole, part = make(cell("length/whole-2"), 70.0), make(cell("ablation/part", 0, "length/whole-2"), 69.0)
+    lines = tables.table([part], {each.cell.name: each for each in (whole, part)}).splitlines()
+    assert lines[2:] == [
+        "| length/whole-2 | 70.0 | 69.0 | 70.0 |  |  | 33 |",
+        "| part | 69.0 | 68.0 | 69.0 | -1.0 | -1.0 | 33 |",
+    ]
+
+
+def test_the_plot_takes_any_number_of_cells(make):
+    one = make(cell("length/none-2"), 70.0)
+    assert plot_length([one]).startswith(b"\x89PNG")
+
+
+def test_the_committed_tables_are_those_of_the_committed_cells(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert (ROOT / "tests/study/README.md").read_text() == tables.document(Cells()), "run: make study"
+
+
+def test_committed_cells_are_small_and_hold_no_path_of_a_machine():
+    files = [path for path in (ROOT / kept.CELLS).rglob("*") if path.is_file()]
+    assert {path.name for path in files} <= {"config.json", "results.json", "metrics.csv", "origin.json"}
+    for path in files:
+        assert path.stat().st_size < 40_000
+        assert '"/' not in path.read_text()

@@ -1,6 +1,5 @@
 """The finished cells, which are committed: the documents of each run, and where it ran. All tables come from them."""
 
-import csv
 import json
 import shlex
 from collections.abc import Iterable, Mapping
@@ -27,7 +26,7 @@ class Kept:
     run : its settings and results.
     command : that trained it.
     processor : name.
-    seconds : of training and evaluation, the median epoch times their number: a pause does not count.
+    seconds : of a core, used by the training: what it waited for others does not count.
     """
 
     cell: Cell
@@ -107,11 +106,11 @@ class Cells:
                     return f"{', '.join(names)} of {path.parent}"
         return ""
 
-    def take(self, cell: Cell, run: Path, command: Iterable[str], processor: str) -> None:
+    def take(self, cell: Cell, run: Path, command: Iterable[str], processor: str, seconds: float) -> None:
         """Copy the documents of a run that has finished; the last file makes the cell stand."""
         config = read_document(run / CONFIG)
         del config["folder"]  # a path of this machine
-        origin = {"command": shlex.join(command), "processor": processor, "seconds": round(_seconds(run), 1)}
+        origin = {"command": shlex.join(command), "processor": processor, "seconds": round(seconds, 1)}
         folder = self.home / cell.name
         (folder / ORIGIN).unlink(missing_ok=True)
         for name in (RESULTS, METRICS):
@@ -125,10 +124,3 @@ class Cells:
 
 def _json(document: Mapping[str, object]) -> bytes:
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def _seconds(run: Path) -> float:
-    with (run / "timing.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    epochs = sorted(float(row["train_seconds"]) + float(row["test_seconds"]) for row in rows)
-    return epochs[len(epochs) // 2] * len(epochs)

@@ -127,7 +127,7 @@ def plan(top1: Top1) -> list[Cell]:
     ----------
     top1 : accuracy of a finished cell, which decides the settings of later ones; None for one that is not finished.
     """
-    searched, tuned = _search(top1)
+    searched, tuned = search(top1)
     length = [list(_length("length", seed, METHODS)) for seed in SEEDS]
     cells = [*length[0], *searched, *length[1], *length[2]]
     cells += [_flower("length", method, LONGEST, 0) for method in ("none", "lgcoamix")]
@@ -139,6 +139,30 @@ def plan(top1: Top1) -> list[Cell]:
     if best:
         cells += [cell for seed in SEEDS for cell in _length("length-64", seed, ("none", *best))]
     return cells
+
+
+def search(top1: Top1) -> tuple[list[Cell], tuple[Cell, Cell] | None]:
+    """The cells of the search by now; and the best of plain training and of LGCOAMix, once known.
+
+    Parameters
+    ----------
+    top1 : as for :func:`plan`.
+    """
+    plain = [
+        _searched(f"none-{rate}-{epochs}", "none", (f"optim.lr={rate}", f"optim.epochs={epochs}"))
+        for epochs in EPOCHS
+        for rate in RATES
+    ]
+    best = _best(plain, top1)
+    if best is None:
+        return plain, None
+    gates = [_local(best, gate, GAMMA) for gate in GATES]
+    gate = _best(gates, top1)
+    if gate is None:
+        return [*plain, *gates], None
+    gammas = [_local(best, gate.settings.mixer.mix_prob, gamma) for gamma in GAMMAS]
+    mixing = _best([gate, *gammas], top1)
+    return [*plain, *gates, *gammas], None if mixing is None else (best, mixing)
 
 
 def _length(study: str, seed: int, methods: Iterable[str]) -> Iterator[Cell]:
@@ -170,25 +194,6 @@ def _two_best(length: list[list[Cell]], top1: Top1) -> tuple[str, ...]:
         if method != "none"
     }
     return tuple(sorted(sums, key=lambda method: -sums[method])[:2])
-
-
-def _search(top1: Top1) -> tuple[list[Cell], tuple[Cell, Cell] | None]:
-    """The cells of the search by now; and the best of plain training and of LGCOAMix, once known."""
-    plain = [
-        _searched(f"none-{rate}-{epochs}", "none", (f"optim.lr={rate}", f"optim.epochs={epochs}"))
-        for epochs in EPOCHS
-        for rate in RATES
-    ]
-    best = _best(plain, top1)
-    if best is None:
-        return plain, None
-    gates = [_local(best, gate, GAMMA) for gate in GATES]
-    gate = _best(gates, top1)
-    if gate is None:
-        return [*plain, *gates], None
-    gammas = [_local(best, gate.settings.mixer.mix_prob, gamma) for gamma in GAMMAS]
-    mixing = _best([gate, *gammas], top1)
-    return [*plain, *gates, *gammas], None if mixing is None else (best, mixing)
 
 
 def _best(cells: list[Cell], top1: Top1) -> Cell | None:

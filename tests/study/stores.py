@@ -7,6 +7,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from lgcoamix.errors import RunError
@@ -50,8 +51,9 @@ STORES = {
 }
 
 
+@cache
 def make_store(name: str, say: Callable[[str], None]) -> Path:
-    """Build a store with all its superpixels; a finished one is left unchanged.
+    """Build a store with all its superpixels, once; a finished one is left unchanged.
 
     Raises
     ------

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from lgcoamix.runs.compare import Group
 from tests.study.kept import Cells, Kept
-from tests.study.paired import paired
-from tests.study.plan import ABLATED, HELD_OUT, Cell, plan
+from tests.study.paired import Paired, paired
+from tests.study.plan import ABLATED, HELD_OUT, RATES, Cell, plan, search
 
 TITLES = {
     "length": "From which length on does mixing pay? Flowers from scratch at 32 pixels",
@@ -47,7 +47,8 @@ def document(cells: Cells) -> str:
         if own:
             parts += [f"## {TITLES[study]}", _ABOUT[study], table(own, found)]
             parts += ["![Accuracy by epochs](length.png)"] if study == "length" else []
-            parts += [conditions(own)]
+            parts += [_chosen(cells)] if study == "search" else []
+            parts += [conditions(own), *differing(own, found)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -84,6 +85,27 @@ def conditions(own: Sequence[Kept]) -> str:
     return "\n\n".join(lines)
 
 
+def differing(own: Sequence[Kept], found: Mapping[str, Kept]) -> list[str]:
+    """A line for each group that is compared with one of another protocol: network, data, optimiser, computing."""
+    lines = []
+    for kept in {kept.cell.group: kept for kept in own}.values():
+        base = next((other for other in found.values() if other.cell.group == kept.cell.against), kept)
+        mine, theirs = kept.run.protocol, base.run.protocol
+        names = [name for name in mine | theirs if mine.get(name) != theirs.get(name)]
+        if names:
+            lines.append(f"{kept.cell.group} and {base.cell.group} differ in {', '.join(names)} as well.")
+    return lines
+
+
+def _chosen(cells: Cells) -> str:
+    _, tuned = search(cells.top1)
+    if tuned is None:
+        return "Not finished: nothing is chosen yet."
+    rate = tuned[0].settings.optim.lr
+    edge = "; its rate is at the edge of the grid" if rate in (min(RATES), max(RATES)) else ""
+    return f"Chosen: {' and '.join(cell.group for cell in tuned)}{edge}."
+
+
 def _progress(cells: Cells, listed: Sequence[Cell], found: Mapping[str, Kept]) -> str:
     lines = [
         f"{len(found)} of the {len(listed)} cells that are known by now stand; `make study RUN=1` trains the others."
@@ -114,7 +136,7 @@ def _figure(group: Group, split: str, metric: str) -> str:
     return f"{summary.mean:.1f}" + ("" if summary.deviation is None else f" ± {summary.deviation:.1f}")
 
 
-def _interval(difference) -> str:
+def _interval(difference: Paired) -> str:
     interval = "" if difference.low is None else f" [{difference.low:+.1f}, {difference.high:+.1f}]"
     return f"{difference.mean:+.1f}{interval}"
 

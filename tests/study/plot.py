@@ -25,7 +25,7 @@ def plot_length(own: Sequence[Kept]) -> bytes:
     Content of a PNG file: every seed, mean and sample standard deviation on the left; on the right the mean paired
     difference to plain training with its interval.
     """
-    figure = new_figure(11.5, 4.6, "flowers17 without near copies, resnet10t from scratch at 32 pixels")
+    figure = new_figure(11.5, 4.6, "flowers17 without near copies, resnet10t from scratch at 32 pixels, last epoch")
     left, right = figure.subplots(1, 2)
     values: dict[str, dict[int, dict[int, float]]] = {}
     for kept in own:
@@ -36,7 +36,7 @@ def plot_length(own: Sequence[Kept]) -> bytes:
         _draw_accuracy(left, method, lengths, colour, aside)
         if method != "none":
             _draw_difference(right, method, lengths, values.get("none", {}), colour, aside)
-    left.set_ylabel("top-1 (%) after the last epoch: seeds, mean, ± standard deviation")
+    left.set_ylabel("top-1 (%): seeds, mean ± standard deviation")
     right.set_ylabel("difference to none, paired by seed, 95 % interval")
     right.axhline(0, color="black", linewidth=0.8)
     every = sorted({epochs for lengths in values.values() for epochs in lengths})

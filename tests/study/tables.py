@@ -25,15 +25,16 @@ _ABOUT = {
     "in the store. A variant is none-RATE-EPOCHS or lgcoamix-GATE-GAMMA. First plain training, then the gate of "
     "LGCOAMix, then its γ; the best of each is kept.",
     "birds": "As in the search, with its best settings, trained on all 2,999 images and tested on 2,903. All methods "
-    "that mix have the gate that was best for LGCOAMix.",
+    "that mix have the gate that was best for LGCOAMix, whose γ alone was searched as well.",
     "ablation": f"`length/lgcoamix-{ABLATED}` with one part changed, against the whole.",
 }
 _HEAD = """# Does the method help?
 
 Made by `make study` from the finished cells in `tests/study/cells`; do not edit. Top-1 in percent after the last epoch,
 mean ± sample standard deviation over seeds; beside it that of the median of the last 10 epochs. The difference is
-paired by seed, with a 95 % interval of Student's t in brackets: an interval that holds 0 is no evidence. With three
-seeds it reaches 2.5 standard deviations of the differences. Seconds are those of one core per training.
+paired by seed, with a 95 % interval of Student's t in brackets: an interval that holds 0 is no evidence, and of twenty
+one lacks it by chance. With three seeds it reaches 2.5 standard deviations of the differences to each side. Seconds are
+those of one core per training. Command, commit and settings of each cell are in its folder.
 """
 
 
@@ -66,8 +67,9 @@ def table(own: Sequence[Kept], found: Mapping[str, Kept]) -> str:
     lines = ["variant | last | median of last 10 | by seed | difference | by seed | seconds", " | ".join(["---"] * 7)]
     for name in dict.fromkeys(kept.cell.group for kept in shown):
         group = [kept for kept in shown if kept.cell.group == name]
-        base = [kept for kept in found.values() if kept.cell.group == group[0].cell.against]
-        lines.append(" | ".join(_row(group, base, split, inside=group[0].cell.study == own[0].cell.study)))
+        inside = group[0].cell.study == own[0].cell.study
+        base = [kept for kept in found.values() if inside and kept.cell.group == group[0].cell.against]
+        lines.append(" | ".join(_row(name.partition("/")[2] if inside else name, group, base, split)))
     return "\n".join(f"| {line} |" for line in lines)
 
 
@@ -115,18 +117,17 @@ def _progress(cells: Cells, listed: Sequence[Cell], found: Mapping[str, Kept]) -
     return "\n".join(lines)
 
 
-def _row(group: Sequence[Kept], base: Sequence[Kept], split: str, inside: bool) -> list[str]:
+def _row(name: str, group: Sequence[Kept], base: Sequence[Kept], split: str) -> list[str]:
     runs = tuple(kept.run for kept in sorted(group, key=lambda kept: kept.cell.seed))
     summaries = Group("", "", "", "", {}, runs)
     figures = (_figure(summaries, split, metric) for metric in ("last", "median_of_last_10"))
     values = {kept.cell.seed: kept.top1 for kept in group}
     difference = paired(values, {kept.cell.seed: kept.top1 for kept in base})
-    name = group[0].cell.group
     return [
-        name.partition("/")[2] if inside else name,
+        name,
         *figures,
         _by_seed(values, ".1f"),
-        *(("", "") if difference is None else (_interval(difference), _by_seed(difference.differences, "+.1f"))),
+        *(("", "") if difference is None else (_interval(difference), _by_seed(difference.differences, "+z.1f"))),
         f"{statistics.mean(kept.seconds for kept in group):.0f}",
     ]
 
@@ -137,8 +138,8 @@ def _figure(group: Group, split: str, metric: str) -> str:
 
 
 def _interval(difference: Paired) -> str:
-    interval = "" if difference.low is None else f" [{difference.low:+.1f}, {difference.high:+.1f}]"
-    return f"{difference.mean:+.1f}{interval}"
+    interval = "" if difference.low is None else f" [{difference.low:+z.1f}, {difference.high:+z.1f}]"
+    return f"{difference.mean:+z.1f}{interval}"
 
 
 def _by_seed(values: Mapping[int, float], form: str) -> str:

@@ -311,8 +311,13 @@ def test_a_row_has_mean_spread_and_paired_difference(make):
 
 
 def test_a_table_begins_with_the_group_of_another_study_that_it_compares_with(make):
-    whole, part = make(cell("length/whole-2"), 70.0), make(cell("ablation/part", 0, "length/whole-2"), 69.0)
-    lines = tables.table([part], {each.cell.name: each for each in (whole, part)}).splitlines()
+    cells = (
+        cell("length/none-2"),
+        cell("length/whole-2", 0, "length/none-2"),
+        cell("ablation/part", 0, "length/whole-2"),
+    )
+    none, whole, part = (make(each, last) for each, last in zip(cells, (68.0, 70.0, 69.0), strict=True))
+    lines = tables.table([part], {each.cell.name: each for each in (none, whole, part)}).splitlines()
     assert lines[2:] == [
         "| length/whole-2 | 70.0 | 69.0 | 70.0 |  |  | 33 |",
         "| part | 69.0 | 68.0 | 69.0 | -1.0 | -1.0 | 33 |",

@@ -11,6 +11,7 @@ def protocol_line(
     stored: str | None,
     split: str | None = None,
     best: str | None = None,
+    source: str | None = None,
 ) -> str:
     """Describe the conditions of a figure in one line.
 
@@ -20,6 +21,7 @@ def protocol_line(
     stored : how images are stored, see :func:`stored_text`; None if not known.
     split : what the figure was measured on; None leaves it out.
     best : how the best epoch was chosen; None leaves it out.
+    source : whose training it was, in place of weights and epochs; None: one of this program.
 
     Examples
     --------
@@ -29,7 +31,8 @@ def protocol_line(
     """
     model, data, optim = (settings.get(name) or {} for name in ("model", "data", "optim"))
     epochs = optim.get("epochs", "?")
-    parts = [_start(model), _pixels(data, stored), f"{epochs} epoch{'s' * (epochs != 1)}"]
+    training = (_start(model), f"{epochs} epoch{'s' * (epochs != 1)}") if source is None else (source, "")
+    parts = [part for part in (training[0], _pixels(data, stored), training[1]) if part]
     parts += [f"split: {split}"] if split else []
     parts += [f"best epoch: {best}"] if best else []
     return "; ".join(parts)

@@ -231,8 +231,9 @@ def protocol_of(config: Mapping[str, Any], split: str | None = None, chosen_on: 
     split : what they were measured on.
     chosen_on : split on which the best epoch was chosen; None if nothing was chosen.
     """
-    settings = with_digests(config, config.get("digests", ()))
-    return protocol_line(settings, stored_as(config), split, chosen_on and f"chosen on {chosen_on}")
+    settings, source = with_digests(config, config.get("digests", ())), config.get("source")
+    converted = source and f"converted from {source['file']} ({source['layout']})"
+    return protocol_line(settings, stored_as(config), split, chosen_on and f"chosen on {chosen_on}", converted)
 
 
 def settings_of(config: Mapping[str, Any], path: Path) -> Settings:

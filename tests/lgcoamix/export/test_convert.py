@@ -626,7 +626,8 @@ def test_predict_and_evaluate_give_the_predictions_of_the_released_network(
     assert done.exit_code == 0, done.output
     assert "network.pt, converted from released.pt" in done.output
     said = " ".join(done.output.split())
-    assert "protocol: converted from released.pt (lgcoamix, of LGCOAMix (Dornaika & Sun, IEEE TIP 2024)); stored 64x64" in said
+    whose = "converted from released.pt (lgcoamix, of LGCOAMix (Dornaika & Sun, IEEE TIP 2024))"
+    assert f"protocol: {whose}; stored 64x64" in said
     with (tmp_path / "e" / "predictions.csv").open(newline="") as file:
         assert [row["prediction"] for row in csv.DictReader(file)] == wanted
     key = store.keys("test")[0]

@@ -37,7 +37,8 @@ from lgcoamix.training.step import Step
 from tests.lgcoamix.runs.checkpoints import describe, write_checkpoint
 
 CLASSES = ("daisy", "iris", "tulip")
-SETTINGS = Settings(data=DataSettings(image_size=32), model=ModelSettings("test_resnet", "none", width=8)).with_method("none")
+NETWORK = ModelSettings("test_resnet", "none", width=8)
+SETTINGS = Settings(data=DataSettings(image_size=32), model=NETWORK).with_method("none")
 WEIGHT = "backbone.net.fc.weight"
 State = dict[str, Any]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of rare tensors

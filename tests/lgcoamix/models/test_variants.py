@@ -212,7 +212,8 @@ def test_other_stems_are_refused(name):
 
 
 def test_timm_lists_them_and_knows_what_they_take():
-    assert set(timm.list_models("*cifar*")) == {*SMALL[:4], *OTHERS}
+    listed = {name for name in timm.list_models("*cifar*") if not name.startswith("narrow_")}  # those of other tests
+    assert listed == {*SMALL[:4], *OTHERS}
     assert timm.list_models("preact_*") == SMALL[4:]
     assert timm.list_models("*cifar*", pretrained=True) == []
     for name in SMALL:

@@ -23,6 +23,8 @@ TABLES, PLOT = Path("tests/study/README.md"), Path("tests/study/length.png")
 @friendly
 def main(run: bool, anew: str | None) -> None:
     """Draw all tables and the plot from the finished cells. Start it in the root of the repository."""
+    if run and anew:
+        raise click.UsageError("--run and --anew: give one of them")
     cells = Cells()
     if anew:
         say(driver.run_anew(anew, cells, say))
@@ -41,7 +43,7 @@ def draw(cells: Cells) -> None:
     length = [kept for kept in cells.standing(plan(cells.top1)).values() if kept.cell.study == "length"]
     if length:
         write_whole(PLOT, plot_length(length))
-    say(f"wrote {TABLES} and {PLOT}")
+    say(f"wrote {TABLES}")
 
 
 if __name__ == "__main__":

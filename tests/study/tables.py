@@ -25,7 +25,8 @@ _ABOUT = {
     "in the store. A variant is none-RATE-EPOCHS or lgcoamix-GATE-GAMMA. First plain training, then the gate of "
     "LGCOAMix, then its γ; the best of each is kept.",
     "birds": "As in the search, with its best settings, trained on all 2,999 images and tested on 2,903. All methods "
-    "that mix have the gate that was best for LGCOAMix, whose γ alone was searched as well.",
+    "that mix have the gate that was best for LGCOAMix, whose γ alone was searched as well. "
+    "ImageNet holds some of the test images, for all methods alike.",
     "ablation": f"`length/lgcoamix-{ABLATED}` with one part changed, against the whole.",
 }
 _HEAD = """# Does the method help?
@@ -110,7 +111,9 @@ def _chosen(cells: Cells) -> str:
 
 def _progress(cells: Cells, listed: Sequence[Cell], found: Mapping[str, Kept]) -> str:
     lines = [
-        f"{len(found)} of the {len(listed)} cells that are known by now stand; `make study RUN=1` trains the others."
+        f"{len(found)} of the {len(listed)} cells that are known by now stand; `make study RUN=1` trains the others "
+        "one by one, on one core; start it several times to use several. `make study CELL=NAME` trains a finished one "
+        "again and compares."
     ]
     lines += [f"- stale: {cell.name}: {why}" for cell in listed if (why := cells.stale(cell))]
     lines += [f"- not in the list: {name}" for name in cells.unlisted(listed)]

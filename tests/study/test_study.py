@@ -22,6 +22,7 @@ from preprocess.raw.selection import read_exclude_list
 from preprocess.store import Store
 from tests.conftest import PROOF, ROOT
 from tests.study import driver, kept, tables
+from tests.study.__main__ import main as study
 from tests.study.kept import Cells
 from tests.study.paired import paired
 from tests.study.plan import Cell, plan
@@ -372,6 +373,12 @@ def test_the_near_copies_are_those_that_duplicates_finds(flowers, tmp_path):
     groups = find_duplicates(Store(tmp_path / "all.h5")).groups
     found = {each.kept.key for each in groups if {"train"} & {copy.image.split for copy in each.copies}}
     assert {key for key in found if key.startswith("test/")} == set(read_exclude_list(ROOT / COPIES))
+
+
+def test_training_what_is_missing_and_one_anew_are_two_commands():
+    done = CliRunner().invoke(study, ["--run", "--anew", "length/none-14-s0"])
+    assert done.exit_code == 2
+    assert "--run and --anew: give one of them" in done.output
 
 
 def test_the_committed_tables_are_those_of_the_committed_cells(monkeypatch):

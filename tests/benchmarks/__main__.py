@@ -37,7 +37,7 @@ APART = {"race": race.measure, "recipes": recipes.measure}
 def main(names: tuple[str, ...]) -> None:
     """Run the benchmarks NAMES, or all but race and recipes. No tests: figures depend on the machine and its load."""
     for name in names or BENCHMARKS:
-        Console(width=120).print((BENCHMARKS | APART)[name]())
+        Console(width=120).print((BENCHMARKS | APART)[name](), markup=False, soft_wrap=name == "recipes")
 
 
 if __name__ == "__main__":

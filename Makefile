@@ -60,7 +60,7 @@ $(READY): pyproject.toml constraints.txt
 
 preprocess: $(READY) ## Raw images -> data/NAME.h5: DATASET=cub|dogs|... (make datasets) [RECIPE=name] [ROOT=path] [NAME=name] [ARGS='--size 256 ...']
 	@$(PY) -m $(if $(RECIPE),lgcoamix )preprocess build $(call UNLESS_RECIPE,DATASET,$(DATASET)) \
-		$(if $(RECIPE),--recipe '$(RECIPE)') $(if $(ROOT),--root '$(ROOT)') $(call UNLESS_RECIPE,NAME,--out 'data/$(NAME).h5') $(ARGS)
+		$(if $(RECIPE),--recipe '$(RECIPE)') $(if $(ROOT),--root '$(ROOT)') $(if $(filter folder,$(DATASET)),--out 'data/$(NAME).h5',$(call UNLESS_RECIPE,NAME,--out 'data/$(NAME).h5')) $(ARGS)
 
 datasets: $(READY) ## List the data sets: counts, defaults, source, licence, and which are here
 	@$(PY) -m preprocess datasets

@@ -59,7 +59,8 @@ def _take_recipe(context: click.Context, _: click.Parameter, name: str | None) -
     context.default_map = {
         **wanted,
         "dataset": recipe.dataset,
-        "out": str(store_of(recipe)),
+        # Never the store of the recipe's data set for another one.
+        "out": lambda: str(store_of(recipe)) if given.get("dataset") in (None, recipe.dataset) else None,
         "size": lambda: None if given.get("resize") == "none" else wanted["size"],
         "compactness": lambda: wanted["compactness"] if given.get("algorithm") in (None, wanted["algorithm"]) else None,
     }

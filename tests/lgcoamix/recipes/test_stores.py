@@ -138,6 +138,14 @@ def test_a_recipe_names_data_set_and_store(tmp_path, monkeypatch):
     assert "--size 512 --resize short --segments 39:52 --compactness 10 --algorithm slic" in done.output
 
 
+def test_another_data_set_is_never_built_into_the_store_of_the_recipes_own(painted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = ("--recipe", "cub-resnet18", "--root", painted, "--jobs", 1, "--size", 40, "--algorithm", "grid")
+    done = _build("folder", *given, "--segments", 9)
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in (tmp_path / "data").glob("*.h5")] == ["folder.h5"]
+
+
 def test_a_recipe_that_cannot_be_built_is_refused():
     done = _build("folder", "--recipe", "cub-resnet81")
     assert (done.exit_code, "did you mean cub-resnet18" in done.output) == (2, True)

@@ -123,9 +123,10 @@ def check_recipe(store: "Store", name: str, settings: Settings, strict: bool) ->
     maps = read if settings.mixer.needs_maps else None
     found = store_differences(recipe, store.dataset, store.document["images"], maps, DATASETS)
     if strict and (wrong := [*found, *setting_differences(recipe, settings)]):
-        raise SettingsError(
-            f"--strict-recipe and {name}: " + "; ".join(wrong) + (f". {_remedy(name)}" if found else "")
-        )
+        other = beside(name, settings.method) if settings.method != recipe.settings.method else None
+        remedies = [f"For {settings.method} use --recipe {other}"] if other else []
+        remedies += [_remedy(name)] if found else []
+        raise SettingsError(f"--strict-recipe and {name}: " + ". ".join(["; ".join(wrong), *remedies]))
     if found and launched()[0] == 0:
         for line in found:
             say(f"note: {name}: {line}", err=True)

@@ -41,8 +41,12 @@ def store_differences(
 
 
 def setting_differences(recipe: Recipe, settings: Settings) -> list[str]:
-    """Say which settings are not those of a recipe. How a step is computed (``compute``) does not count."""
-    given, wanted = (flatten({**to_plain(each), "compute": {}}) for each in (settings, recipe.settings))
+    """Say which settings are not those of a recipe. How a step is computed (``compute``) does not count.
+
+    Options of another method are left out: they cannot be compared.
+    """
+    idle = {"compute": {}} if settings.method == recipe.settings.method else {"compute": {}, "mixer": {}}
+    given, wanted = (flatten({**to_plain(each), **idle}) for each in (settings, recipe.settings))
     return [
         f"{name} is {given.get(name, 'not set')}, the recipe has {wanted.get(name, 'no such setting')}"
         for name in wanted | given

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from preprocess.store import Store
 
 
-@click.command(cls=Command, short_help="Train and evaluate from a store.", context_settings=CONTEXT)
+class _Train(Command):
+    """The command; it has no arguments, so words behind --list-recipes are that option's, quoted or not."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--list-recipes" in args:
+            start = args.index("--list-recipes") + 1
+            end = next((place for place in range(start, len(args)) if args[place].startswith("-")), len(args))
+            args = [*args[:start], *([" ".join(args[start:end])] if end > start else []), *args[end:]]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Train, short_help="Train and evaluate from a store.", context_settings=CONTEXT)
 @settings_options
 @click.option(
     "--weights",

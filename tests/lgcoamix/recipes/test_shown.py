@@ -29,6 +29,14 @@ def test_the_list_has_one_line_for_each_data_set():
     assert len(text.splitlines()) < 40
 
 
+def test_words_of_the_list_need_no_quotes():
+    asked = _answer("--list-recipes", "cub cutmix")
+    assert _answer("--list-recipes", "cub", "cutmix") == asked
+    assert _answer("--seed", "1", "--list-recipes", "cub", "cutmix", "--epochs", "2") == asked
+    assert "cub-resnet18-cutmix" in asked[1]
+    assert "cub-resnet18-mixup" not in asked[1]
+
+
 def test_the_list_of_all_has_one_line_for_each_recipe():
     code, text = _answer("--list-recipes", "all")
     assert code == 0

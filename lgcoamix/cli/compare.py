@@ -64,8 +64,12 @@ def print_comparison(comparison: "Comparison") -> None:
     if comparison.differences:
         for letter, text in comparison.legend().items():
             say(f"protocol {letter}: {text}")
-    for line in dict.fromkeys(run.conditions for group in comparison.groups for run in group.runs):
-        say(f"protocol: {line}")
+    conditions: dict[str, set[str]] = {}
+    for group in comparison.groups:
+        for run in group.runs:
+            conditions.setdefault(run.conditions, set()).add(group.protocol)
+    for line, letters in conditions.items():
+        say(f"protocol {', '.join(sorted(letters))}: {line}" if comparison.differences else f"protocol: {line}")
     say(
         "±: sample standard deviation over seeds (- for one seed). best: the epoch chosen on the split "
         f"{_chosen_on(comparison)}. With few seeds, a difference within the spread is no evidence."

@@ -15,7 +15,7 @@ from preprocess.terminal import say
 
 @click.command(short_help="Train several methods with several seeds, and compare them.", context_settings=CONTEXT)
 @SHARDS
-@click.option("--mixers", metavar="NAME,NAME", help=f"Methods with default options: {', '.join(METHOD_OPTIONS)}.")
+@click.option("--mixers", metavar="NAME,NAME", help=f"Methods, as --mixer of train: {', '.join(METHOD_OPTIONS)}.")
 @click.option(
     "--cell",
     "cells",

@@ -50,7 +50,10 @@ def with_tag(name: str, weights: str) -> str:
             + ("one of these, or a file" if known else "or a file")
         )
     if own not in ("", weights):
-        raise BackboneError(f"the backbone {name} names the weights {own}, got {weights}; leave one out")
+        raise BackboneError(
+            f"the backbone {name} names the weights {own}, got {weights}; use --weights pretrained, or "
+            f"--backbone {plain}"
+        )
     return f"{plain}.{weights}"
 
 

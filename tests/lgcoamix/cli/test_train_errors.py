@@ -64,7 +64,8 @@ MISTAKES = {
     "two tags": (
         ("--backbone", "resnet18.a1_in1k", "--weights", "tv_in1k"),
         2,
-        r"the backbone resnet18.a1_in1k names the weights a1_in1k, got tv_in1k; leave one out",
+        r"the backbone resnet18.a1_in1k names the weights a1_in1k, got tv_in1k; use --weights pretrained, or "
+        "--backbone resnet18",
     ),
     "no weights": (
         ("--backbone", "resnet18_cifar", "--weights", "tv_in1k"),

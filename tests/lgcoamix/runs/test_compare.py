@@ -252,6 +252,7 @@ def test_across_protocols_groups_stay_apart_and_a_legend_tells_them(runs):
     ]
     assert "82.00 ± 2.83" in done.stdout  # squares 4 + 4, over 1: √8
     assert "protocol A: optim.lr 0.02\nprotocol B: optim.lr 0.01\n" in done.stdout
+    assert "\nprotocol A, B: from scratch; " in done.stdout  # in words, the rates are not told apart
 
 
 def _option(name: str, value: object) -> Edit:

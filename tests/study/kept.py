@@ -26,7 +26,7 @@ class Kept:
     run : its settings and results.
     command : that trained it.
     processor : name.
-    seconds : of a core, used by the training: what it waited for others does not count.
+    seconds : of a core, used by the training. Waiting does not count, nor a part whose driver was killed at once (-9).
     """
 
     cell: Cell

@@ -91,7 +91,22 @@ def choose_settings(store: "Store", given: Mapping[str, Any]) -> tuple[str, Sett
     settings = _with_method(recipe, given["mixer"])
     for section, names in _SHORTCUTS.items():
         settings = settings.with_values(section, **{name: given.get(name) for name in names})
-    return recipe, settings.with_assignments(given["assignments"])
+    settings = settings.with_assignments(given["assignments"])
+    _tell_of_start(recipe, settings)
+    return recipe, settings
+
+
+def _tell_of_start(recipe: str, settings: Settings) -> None:
+    """Say which start of a recipe another backbone takes over: it may have no such weights, or no such start."""
+    model, wanted = settings.model, RECIPES[recipe].settings.model
+    kept = [f"--weights {model.weights}"] if model.weights == wanted.weights not in ("none", "pretrained") else []
+    kept += [f"--set model.init={model.init}"] if model.init == wanted.init != "timm" else []
+    if kept and model.backbone != wanted.backbone and launched()[0] == 0:
+        say(
+            f"note: {' '.join(kept)} is from the recipe {recipe}, for {wanted.backbone}; {model.backbone} may need "
+            "--weights pretrained or --set model.init=timm",
+            err=True,
+        )
 
 
 def _with_method(recipe: str, method: str | None) -> Settings:

@@ -72,6 +72,12 @@ MISTAKES = {
         2,
         r"resnet18_cifar has no weights on the",
     ),
+    "start of the recipe": (
+        ("--recipe", "cub-resnet18-none", "--backbone", "vit_tiny_patch16_224", "--weights", "tv_in1k"),
+        2,
+        r"note: --weights tv_in1k is from the recipe cub-resnet18-none, for resnet18_stride16; vit_tiny_patch16_224 "
+        r"may need --weights pretrained .*vit_tiny_patch16_224 has the weights .*; got 'tv_in1k'",
+    ),
     "start": (
         ("--backbone", "vit_tiny_patch16_224", "--set", "model.init=torchvision"),
         2,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preprocess.build.backends import Watch, choose_backend
@@ -57,6 +57,7 @@ class Builder:
     skip_bad : publish without unusable images.
     update : apply changes of the source images to a finished store.
     tell : takes lines of text for the user.
+    again : lists the images once more. An update that lost to another one must not take back what that one found.
     """
 
     out: Path
@@ -66,6 +67,7 @@ class Builder:
     skip_bad: bool
     update: bool
     tell: Callable[[str], None]
+    again: Callable[[], Listing] | None = None
 
     def run(self) -> Built:
         """Build and publish; a finished store is left unchanged.
@@ -75,8 +77,11 @@ class Builder:
         BuildError : as for :func:`preprocess.build.run.build`, or the store in place has other images or settings.
         """
         tidy(self.out)
-        while (done := self._once()) is None:
+        builder = self
+        while (done := builder._once()) is None:
             self.tell(f"another build changed {self.out} in the meantime; continuing from its result")
+            if self.update and self.again is not None:
+                builder = replace(self, listing=self.again())
         return done
 
     def _once(self) -> Built | None:

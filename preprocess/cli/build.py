@@ -134,8 +134,12 @@ def build(
     check_output(out, STORE, True, inputs)  # a store is grown, never replaced
     settings = choose_settings(dataset, source.adapter, **asked)
     most = None if max_unpacked is None else max_unpacked * _GB
-    listed = find_listing(source, not (no_download or dry_run), partial, most)
-    listing = _chosen(listed, exclude, limit_per_class, splits)
+
+    def choose() -> tuple[Listing, Listing]:
+        found = find_listing(source, not (no_download or dry_run), partial, most)
+        return found, _chosen(found, exclude, limit_per_class, splits)
+
+    listed, listing = choose()
     base = index_in_place(out) if settings.codec == "auto" else None
     images = sum(source.adapter.counts.values()) or listed.total
     settings, why = settle_codec(settings, images, base and base.document["images"]["codec"])
@@ -145,7 +149,8 @@ def build(
         _forecast(make_plan(out, listing, settings), jobs)
         return
     workers = Workers(jobs, backend, scheduler, Watch.wait if wait is None else wait)
-    _tell(out, Builder(out, listing, settings, workers, skip_bad, update, _say_aside).run())
+    builder = Builder(out, listing, settings, workers, skip_bad, update, _say_aside, again=lambda: choose()[1])
+    _tell(out, builder.run())
 
 
 def _say_aside(line: str) -> None:

@@ -101,7 +101,7 @@ def _by_split(file: h5py.File, names: set[str], which: str, splits: dict) -> Ite
         found = names_in(group, len(splits))
         if odd := found - splits.keys():
             raise ValueError(f"{which}: expected splits, got {', '.join(sorted(odd))}")
-        yield from ((name, group) for name in found)
+        yield from ((name, group) for name in splits if name in found)
 
 
 def packed_index(path: Path) -> Index:
@@ -166,8 +166,9 @@ def index_bytes(index: Index) -> bytes:
         text = json.dumps(index.document, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
         file.create_dataset("document", data=np.asarray(text, h5py.string_dtype("utf-8", len(text))))
         for group, arrays in ((_PLACES, index.places), (_LABELS, index.labels)):
-            for name, values in arrays.items():
-                file.create_dataset(f"{group}/{name}", data=values)
+            for name in index.document["splits"]:  # one order, so that equal contents are equal bytes
+                if name in arrays:
+                    file.create_dataset(f"{group}/{name}", data=arrays[name])
         file.flush()
         payload = file.id.get_file_image()
     return seal(payload, "index")[0] + payload

@@ -9,6 +9,7 @@ from preprocess.build.plan import make_plan
 from preprocess.build.run import build
 from preprocess.datasets import DATASETS
 from preprocess.store import Store
+from preprocess.store.index import index_bytes
 from preprocess.superpixels import Scale
 from tests.preprocess.conftest import SMALL
 from tests.preprocess.store.foreign import rewrite
@@ -34,3 +35,9 @@ def test_an_index_without_labels_has_them_after_the_next_build(own_store, noisy)
     more = Store(own_store.path)
     assert {split: labels.tolist() for split, labels in more.index.labels.items()} == {"train": TRAIN, "test": TEST}
     assert more.content_keys["train/images"] == store.content_keys["train/images"]
+
+
+def test_equal_contents_are_equal_bytes(small_store):
+    index = small_store.index
+    turned = replace(index, labels=dict(reversed(index.labels.items())))
+    assert index_bytes(turned) == index_bytes(index) == small_store.path.read_bytes()

@@ -74,10 +74,11 @@ def here(*arguments: object) -> Result:
 
 
 def run_here(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    """``python -m preprocess ...`` in this process; an exception that nobody caught is a traceback here too."""
-    assert command[:2] == ("-m", "preprocess")
+    """``python -m [lgcoamix] preprocess ...`` in this process; what nobody caught is a traceback here too."""
+    words = [str(word) for word in command if word != "lgcoamix"]
+    assert words[:2] == ["-m", "preprocess"]
     with contextlib.chdir(cwd or Path.cwd()):
-        done = CliRunner().invoke(main, list(map(str, command[2:])), env={"COLUMNS": "200"}, prog_name="preprocess")
+        done = CliRunner().invoke(main, words[2:], env={"COLUMNS": "200"}, prog_name="preprocess")
     told = done.stderr
     if not isinstance(done.exception, SystemExit | None):
         told += "".join(traceback.format_exception(done.exception))

@@ -124,16 +124,18 @@ def resize_box(images: Tensor, source: Tensor, target: Tensor) -> Tensor:
     (B, 3, H, W) tensor; pixels outside the target box are undefined. Its shape does not depend on the boxes.
     """
     for axis, (first, last) in ((2, (0, 1)), (3, (2, 3))):
-        low, high, share = _neighbours(images.shape[axis], source[first], source[last], target[first], target[last])
-        share = share.to(images.dtype).view(-1, *([1] * (3 - axis)))
+        low, high, part, parts = _neighbours(
+            images.shape[axis], source[first], source[last], target[first], target[last]
+        )
+        share = (part.to(images.dtype) / parts).view(-1, *([1] * (3 - axis)))
         images = torch.lerp(images.index_select(axis, low), images.index_select(axis, high), share.expand_as(images))
     return images
 
 
 def _neighbours(
     length: int, start: Tensor, end: Tensor, new_start: Tensor, new_end: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """For each position in the new span: the two old positions around it, and its distance from the first in [0, 1).
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For each position in the new span: the two old ones around it, and its distance from the first as part / parts.
 
     Integer arithmetic: a position on a pixel is exactly that pixel, so rounding never blends in a neighbour.
     """
@@ -142,4 +144,4 @@ def _neighbours(
     travelled = position * (end - start - 1).clamp(min=0)
     last = (end - 1).clamp(min=0)
     low = (start + travelled // steps).clamp(max=length - 1)
-    return low.minimum(last), (low + 1).minimum(last), (travelled % steps) / steps
+    return low.minimum(last), (low + 1).minimum(last), travelled % steps, steps

@@ -96,7 +96,7 @@ def has_effect(name: str, settings: Settings) -> bool:
     if section == "store":
         return settings.mixer.needs_maps or key in ("size", "resize")
     if section == "mixer":
-        return key in to_plain(settings)["mixer"]
+        return key in vars(settings.mixer)
     crop = settings.data.crop
     idle = {
         *(_LOCAL if not settings.mixer.needs_local else ()),

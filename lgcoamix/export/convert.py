@@ -86,7 +86,16 @@ def convert(options: ConvertOptions, store: Store | None) -> tuple[Summary, list
     trained = Trained(options.file, config, settings, "converted", "model", found.state, {})
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    return write_model(trained, images, options.out, {NETWORK: buffer.getbuffer()}), found.notes
+    summary = write_model(trained, images, options.out, {NETWORK: buffer.getbuffer()})
+    notes = [_guess(size, options.backbone)] if options.image_size is None and layout.image_size is None else []
+    return summary, notes + found.notes
+
+
+def _guess(size: int, backbone: str) -> str:
+    return (
+        f"input: {size} pixels, as in timm's {backbone}; the file does not say. If its training had another "
+        "(64 for Tiny-ImageNet), repeat with --image-size"
+    )
 
 
 def _own_size(name: str) -> int:

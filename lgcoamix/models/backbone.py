@@ -16,7 +16,7 @@ from lgcoamix.models.initial import refuse_other_networks, start_backbone
 from lgcoamix.ops.torch_files import check_weights, read_torch
 from lgcoamix.settings.weights import names_file, names_hub
 
-_REMEDY = "check the network connection, or use --weights FILE or --weights none"
+_REMEDY = "use --weights FILE or --weights none"
 _LARGEST_KERNEL = 64  # pixels of a side; the largest in timm has 32
 
 
@@ -135,7 +135,9 @@ def create_net(
         if not from_hub:  # for example, timm asserts that patches fit the image
             raise BackboneError(f"timm cannot build {name} for inputs of {image_size}: {error}") from error
         # Failed downloads raise many types: hub, HTTP, socket and operating system errors.
-        raise WeightsError(f"cannot get weights for {name} from the hub ({_first_line(error)}); {remedy}") from error
+        raise WeightsError(
+            f"cannot get weights for {name} from the hub ({_first_line(error)}); check the network connection, or {remedy}"
+        ) from error
     if not from_hub:  # whose classifier, if new, starts as torch's in all three ways
         start_backbone(net, init)
     if from_file:

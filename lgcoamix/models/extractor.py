@@ -8,7 +8,7 @@ from lgcoamix.models.backbone import create_net
 from lgcoamix.models.hub import BackboneError, data_statistics
 from lgcoamix.ops.class_activation import last_map
 
-_REMEDY = "check the network connection, or set mixer.extractor_weights to a checkpoint file"
+_REMEDY = "set mixer.extractor_weights to a checkpoint file"
 
 
 class Extractor(nn.Module):

@@ -46,7 +46,9 @@ def read_torch(path: Path, legacy: bool = False) -> Any:
             raise
         except pickle.UnpicklingError:  # torch's own message advises to trust the file
             raise ValueError("it holds other things than plain tensors and plain data") from None
-        except Exception as error:  # zip, zlib, pickle, runtime errors
+        except (LookupError, EOFError, TypeError, AttributeError):  # a machine for pickles that was fed something else
+            raise ValueError("it is no file of torch, or is damaged") from None
+        except Exception as error:  # zip, zlib, runtime errors
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             raise ValueError(reason) from None
     return content

@@ -478,8 +478,8 @@ def test_weights_that_diverged_or_run_code_are_refused(tmp_path):
     assert "other things than plain tensors" in _refused(file, "timm", case.backbone, *case.options())
     torch.save([1], file)
     assert "it holds no state dict" in _refused(file, "timm", case.backbone, *case.options())
-    file.write_text("not weights")
-    assert "cannot be read" in _refused(file, "timm", case.backbone, *case.options())
+    file.write_text("hello")
+    assert "it is no file of torch" in _refused(file, "timm", case.backbone, *case.options())
 
 
 def test_a_checkpoint_of_our_own_is_sent_to_export(converted, tmp_path):
@@ -564,6 +564,14 @@ def test_images_are_prepared_as_in_the_released_test(name, converted):
     found = images["size"], images["resize"], cfg["input_size"][1], (cfg["mean"], cfg["std"])
     assert found == PROTOCOLS[name]
     assert config["lgcoamix"]["data"]["test"] == ("center" if images["resize"] == "short" else "resize")
+
+
+def test_an_input_that_nobody_stated_is_said(files, tmp_path):
+    file, options = files["timm"], ("--classes", 5)
+    assert "input: 64 pixels, as in timm's narrow_resnet" in _convert(
+        file, "timm", "narrow_resnet", tmp_path / "guessed", *options
+    )
+    assert "input: 64" not in _convert(file, "timm", "narrow_resnet", tmp_path / "stated", *options, "--image-size", 64)
 
 
 def test_the_card_says_that_the_weights_are_somebody_elses(files, converted):

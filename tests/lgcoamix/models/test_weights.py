@@ -105,7 +105,9 @@ def test_a_missing_file_says_what_may_stand_there(tmp_path):
 
 def test_a_file_that_is_no_checkpoint_is_refused_with_a_remedy(tmp_path):
     (tmp_path / "notes.pth").write_text("not weights")
-    with pytest.raises(WeightsError, match=r"notes\.pth.*--weights none"):
+    with pytest.raises(
+        WeightsError, match=r"notes\.pth' into resnet18 \([^;]*\); use --weights FILE or --weights none$"
+    ):
         LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "notes.pth"))
 
 

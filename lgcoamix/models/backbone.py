@@ -136,7 +136,8 @@ def create_net(
             raise BackboneError(f"timm cannot build {name} for inputs of {image_size}: {error}") from error
         # Failed downloads raise many types: hub, HTTP, socket and operating system errors.
         raise WeightsError(
-            f"cannot get weights for {name} from the hub ({_first_line(error)}); check the network connection, or {remedy}"
+            f"cannot get weights for {name} from the hub ({_first_line(error)}); check the network connection, or "
+            f"{remedy}"
         ) from error
     if not from_hub:  # whose classifier, if new, starts as torch's in all three ways
         start_backbone(net, init)

@@ -78,12 +78,12 @@ PREDICTIONS = Kind("a table of predict", rb"image,class_1,probability_1,")
 EVALUATION = Kind(
     "an evaluation",
     {"evaluation.json": rb".*\"drop_grid\": "},
-    r"evaluation\.json|(per_class|predictions)\.csv|(confusion|mistakes|per_class|reliability|robustness)\.png",
+    r"evaluation\.json|predictions\.csv|(confusion|mistakes|per_class|reliability|robustness)\.(csv|png|pdf|svg)",
 )
 COMPARISON = Kind(
     "a comparison",
     {"comparison.json": rb".*\"spread\": \"sample standard deviation"},
-    r"comparison\.(csv|json)|compare\.png",
+    r"comparison\.(csv|json)|compare\.(png|pdf|svg)",
 )
 MODEL = Kind(
     "an exported model",
@@ -93,7 +93,7 @@ MODEL = Kind(
 REPLAY = Kind(
     "a replay",
     {"samples.csv": rb"rank,part,key,label,", "sample.safetensors": rb".{8}\{.*\"shown\":"},
-    r"samples\.csv|batch(-rank\d+-part\d+)?\.(png|safetensors)|sample\.(png|safetensors)",
+    r"samples\.csv|(batch(-rank\d+-part\d+)?|sample)\.(png|pdf|svg|safetensors)",
 )
 
 

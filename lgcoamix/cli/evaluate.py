@@ -60,7 +60,7 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
     with passes() as start:
         document = evaluate_checkpoint(store, options, start)
     _print(document)
-    written = sorted(path.name for path in out.iterdir() if path.suffix in (".json", ".csv", ".png"))
+    written = sorted(path.name for path in out.iterdir() if path.suffix in (".json", ".csv", f".{options.plots}"))
     say(f"wrote {out}: {', '.join(written)}")
 
 

@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
+from lgcoamix.settings.options import EvaluationOptions
 from preprocess.parameters import Choice, FiniteRange, NamedPath
 
 PATH = NamedPath()
@@ -78,3 +79,6 @@ def _numbers(upper: float, each: str) -> Callable[[click.Context, click.Paramete
         return tuple(values)
 
     return read
+
+
+PLOTS = options_of(EvaluationOptions, "plots")

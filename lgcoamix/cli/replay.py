@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from lgcoamix.cli.common import CONTEXT, friendly
-from lgcoamix.cli.options import FILE, FOLDER, FORCE
+from lgcoamix.cli.options import FILE, FOLDER, FORCE, PLOTS
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.settings import network_failures
 from lgcoamix.settings.options import DEVICES
@@ -23,6 +23,7 @@ from preprocess.terminal import say
 @click.option("--shards", type=FILE, help="The store.  [default: the path recorded by the run]")
 @click.option("--out", type=NamedPath(file_okay=False), help="[default: RUN/replay-eEPOCH-sSTEP, or -KEY]")
 @click.option("--device", type=Choice(DEVICES), help="[default: that of the run]")
+@PLOTS
 @FORCE
 @friendly
 def replay(
@@ -33,6 +34,7 @@ def replay(
     shards: Path | None,
     out: Path | None,
     device: str | None,
+    plots: str,
     force: bool,
 ) -> None:
     """Recreate, bit for bit, what a run was trained on.
@@ -59,6 +61,9 @@ def replay(
     with network_failures(), training_report() as report:
         run = Replay(folder, shards, device, report)
         refuse_inputs(out, run.store.files)
-        lines = replay_step(run, epoch, step, out) if sample is None else replay_sample(run, sample, epoch, out)
+        if sample is None:
+            lines = replay_step(run, epoch, step, out, plots)
+        else:
+            lines = replay_sample(run, sample, epoch, out, plots)
     for line in lines:
         say(line)

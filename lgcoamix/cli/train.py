@@ -88,7 +88,7 @@ def train(shards: Path, superpixels: str | None, out: Path | None, strict_recipe
     results = checked.results or _train(store, settings, options, checked.identity)
     if results:  # only rank 0 has them
         _print_results({options.out.name: results})
-        names = ("curves.png", "mixed.png", "last.pt", "best.pt")
+        names = (f"curves.{options.plots}", f"mixed.{options.plots}", "last.pt", "best.pt")
         say("wrote " + ", ".join(str(options.out / name) for name in names if (options.out / name).exists()))
 
 

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from lgcoamix.data import LiveDataset, ResidentDataset, RunBatches, SuperpixelDataset, View, hold_out, make_loader
 from lgcoamix.data.loader import end_workers
+from lgcoamix.data.pictures import pictures
 from lgcoamix.data.resident import resident_bytes
 from lgcoamix.errors import RunError
 from lgcoamix.ops.batch import Batch
@@ -19,6 +20,7 @@ from preprocess.store import Store
 from preprocess.text import listed
 
 _NAMED = 5  # classes in a line
+SHOWN = 6  # images of a batch in a picture
 ROOM = 0.5  # share of a GPU's free memory that images and maps may use; the network needs the rest
 
 
@@ -45,6 +47,11 @@ class Loaders:
             seen += len(indices)
             if seen >= count:
                 return
+
+    def first_pictures(self, epoch: int) -> tuple[Batch, np.ndarray]:
+        """Read the first batch, and show its first images to people: (B, H, W, 3) uint8 array."""
+        indices = next(iter(self.batches.at(epoch)))[:SHOWN]
+        return self.train.dataset.__getitems__(indices), pictures(self.train.dataset, indices)
 
 
 def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bool, ranks: Ranks) -> Loaders:

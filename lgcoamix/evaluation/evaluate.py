@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from lgcoamix.data import RunBatches, SuperpixelDataset, View, make_loader, on_device
+from lgcoamix.data import ResidentDataset, RunBatches, SuperpixelDataset, View, make_loader, on_device
 from lgcoamix.data.loader import worker_failures
+from lgcoamix.data.pictures import pictures, source_of
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.evaluation import plots
 from lgcoamix.evaluation.metrics import Figures, confidences, measure, mistakes, to_plain
@@ -25,6 +26,7 @@ from lgcoamix.ops.normalise import Statistics, to_inputs
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.runs.checks import refuse_incomplete
 from lgcoamix.runs.documents import checkpoint_file, protocol_of
+from lgcoamix.runs.drawing import Plot, write_plots
 from lgcoamix.runs.load import Trained, make_network, read_trained
 from lgcoamix.settings.options import EvaluationOptions
 from lgcoamix.settings.sections import Settings
@@ -78,9 +80,10 @@ def evaluate_checkpoint(
             logits, labels = _classify(model, loader, statistics_of(trained.settings, device), options, device, advance)
         figures = {condition: measure(values, labels) for condition, values in logits.items()}
         document = _document(store, options, trained, digest, figures, device)
-        _write_tables(aside, store, options, figures[_CLEAN], logits[_CLEAN], labels)
-        wrong = _mistakes(loader.dataset, store.classes, logits[_CLEAN], labels)
-        _draw(aside, store.classes, options, figures, wrong, _title(store, options, trained))
+        _write_predictions(aside, store, options, logits[_CLEAN], labels)
+        wrong = _mistakes(loader.dataset, logits[_CLEAN], labels)
+        drawn = _plots(store.classes, options, figures, wrong, _title(store, options, trained))
+        write_plots(aside, drawn, options.plots)
         write_whole(aside / "evaluation.json", _to_text(document).encode())
     return document
 
@@ -204,83 +207,74 @@ def _protocol(store: Store, options: EvaluationOptions, trained: Trained) -> str
     return protocol_of({**config, "store": here}, options.split, on if trained.path.name == "best.pt" else None)
 
 
-def _write_tables(
-    folder: Path, store: Store, options: EvaluationOptions, figures: Figures, logits: Tensor, labels: Tensor
-) -> None:
-    accuracies = ["" if value is None else f"{value:.2f}" for value in figures.per_class]
+def _write_predictions(folder: Path, store: Store, options: EvaluationOptions, logits: Tensor, labels: Tensor) -> None:
     actual, predicted = (
         [store.classes[label] for label in values.tolist()] for values in (labels, logits.argmax(dim=1))
     )
     sure = [f"{confidence:.6f}" for confidence in confidences(logits).tolist()]
-    keys = store.keys(options.split)
-    tables = {
-        "per_class": {"class": store.classes, "images": figures.counts, "accuracy": accuracies},
-        "predictions": {"key": keys, "label": actual, "prediction": predicted, "confidence": sure},
-    }
-    for name, columns in tables.items():
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        write_whole(folder / f"{name}.csv", to_csv(rows, end="\r\n").encode())
+    columns = {"key": store.keys(options.split), "label": actual, "prediction": predicted, "confidence": sure}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    write_whole(folder / "predictions.csv", to_csv(rows, end="\r\n").encode())
 
 
-def _mistakes(dataset: Dataset, classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> list[plots.Mistake]:
+def _mistakes(dataset: SuperpixelDataset | ResidentDataset, logits: Tensor, labels: Tensor) -> list[plots.Mistake]:
     places = mistakes(logits, labels, _SHOWN)
     if not len(places):
         return []
-    images = dataset.__getitems__(places.tolist()).images.permute(0, 2, 3, 1).cpu().numpy()
+    source, images = source_of(dataset), pictures(dataset, places.tolist())
+    classes, keys = source.store.classes, source.store.keys(source.split)
+    samples = source.samples[places.numpy()].tolist()
     guesses, sure = logits[places].argmax(dim=1).tolist(), confidences(logits[places]).tolist()
     return [
-        plots.Mistake(image, classes[label], classes[guess], confidence)
-        for image, label, guess, confidence in zip(images, labels[places].tolist(), guesses, sure, strict=True)
+        plots.Mistake(keys[sample], image, classes[label], classes[guess], confidence)
+        for sample, image, label, guess, confidence in zip(
+            samples, images, labels[places].tolist(), guesses, sure, strict=True
+        )
     ]
 
 
-def _draw(
-    folder: Path,
+def _plots(
     classes: tuple[str, ...],
     options: EvaluationOptions,
     figures: dict[Condition, Figures],
     wrong: list[plots.Mistake],
     title: str,
-) -> None:
+) -> dict[str, Plot]:
     clean = figures[_CLEAN]
-    plots.draw_reliability(clean, folder / "reliability.png", title)
-    _draw_clean(folder, classes, clean, wrong, title)
+    drawn = {"reliability": plots.reliability_plot(clean, title)} | _clean_plots(classes, clean, wrong, title)
     grid = options.drop_grid
     kinds = ("fgsm", "FGSM: epsilon, in 1/255"), ("drop", f"share of {grid}x{grid} patches dropped")
     curves = [
-        plots.Curve(label, strengths, tuple(figures[kind, strength] for strength in strengths))
+        plots.Curve(kind, label, strengths, tuple(figures[kind, strength] for strength in strengths))
         for kind, label in kinds
         if (strengths := getattr(options, kind))
     ]
-    if curves:
-        plots.draw_robustness(clean, curves, folder / "robustness.png", title)
+    return drawn | ({"robustness": plots.robustness_plot(clean, curves, title)} if curves else {})
 
 
-def draw_predictions(
-    folder: Path, dataset: Dataset, classes: tuple[str, ...], logits: Tensor, labels: Tensor, title: str
-) -> None:
-    """Draw ``confusion.png``, unless there are too many classes, ``per_class.png`` and ``mistakes.png``.
+def prediction_plots(
+    dataset: SuperpixelDataset | ResidentDataset, logits: Tensor, labels: Tensor, title: str
+) -> dict[str, Plot]:
+    """Draw the confusion matrix, unless there are too many classes, the accuracy per class, and mistakes.
 
     Parameters
     ----------
-    folder : output folder.
-    dataset : streaming or resident dataset of the samples, in the order of the logits.
-    classes : class names.
+    dataset : samples of the split, in the order of the logits.
     logits : (n, N) float32 tensor on the CPU.
     labels : (n,) int64 tensor on the CPU.
     title : title of each figure.
     """
-    _draw_clean(folder, classes, measure(logits, labels), _mistakes(dataset, classes, logits, labels), title)
+    wrong = _mistakes(dataset, logits, labels)
+    return _clean_plots(source_of(dataset).store.classes, measure(logits, labels), wrong, title)
 
 
-def _draw_clean(
-    folder: Path, classes: tuple[str, ...], figures: Figures, wrong: list[plots.Mistake], title: str
-) -> None:
-    if figures.confusion is not None:
-        plots.draw_confusion(figures, classes, folder / "confusion.png", title)
-    plots.draw_per_class(figures, classes, folder / "per_class.png", title)
+def _clean_plots(classes: tuple[str, ...], figures: Figures, wrong: list[plots.Mistake], title: str) -> dict[str, Plot]:
+    drawn = {} if figures.confusion is None else {"confusion": plots.confusion_plot(figures, classes, title)}
     below = "\nmost confident mistakes: true class above, predicted class below" if wrong else ""
-    plots.draw_mistakes(wrong, folder / "mistakes.png", f"{title}{below}")
+    return drawn | {
+        "per_class": plots.per_class_plot(figures, classes, title),
+        "mistakes": plots.mistakes_plot(wrong, f"{title}{below}"),
+    }
 
 
 def _title(store: Store, options: EvaluationOptions, trained: Trained) -> str:

@@ -1,22 +1,21 @@
 """Figures of an evaluation: calibration, confusion, accuracy per class, mistakes, robustness."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
 from lgcoamix.evaluation.metrics import METRICS, Figures
-from lgcoamix.runs.drawing import new_figure, plain, save_figure, tiled_figure
+from lgcoamix.runs.drawing import Plot, tiled_figure
+from preprocess.inspect.drawing import GREY, legend_above, new_figure, styled
 
 _MOST_NAMES = 30  # with more classes, names along an axis become unreadable
 _MOST_NUMBERS = 12  # with more classes, numbers in the cells of a confusion matrix become unreadable
 _NAMED = 10  # worst classes to name if there is no room for all
 _LONGEST = 24  # characters of a class name
 _COLUMNS = 6  # mistakes in a row
-_GREY = "0.35"
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,13 @@ class Mistake:
 
     Parameters
     ----------
+    key : of the sample.
     image : (H, W, 3) uint8 array, RGB.
     label, predicted : class names.
     confidence : probability of the prediction, in [0, 1].
     """
 
+    key: str
     image: np.ndarray
     label: str
     predicted: str
@@ -42,23 +43,25 @@ class Curve:
 
     Parameters
     ----------
+    name : of the attack.
     label : label of the horizontal axis.
     strengths : k increasing numbers.
     figures : metrics at each of the k strengths.
     """
 
+    name: str
     label: str
     strengths: tuple[float, ...]
     figures: tuple[Figures, ...]
 
 
-def draw_reliability(figures: Figures, out: Path, title: str = "") -> None:
+@styled
+def reliability_plot(figures: Figures, title: str = "") -> Plot:
     """Plot accuracy against confidence, above a histogram of confidence.
 
     Parameters
     ----------
     figures : metrics of a split.
-    out : image file to write.
     title : title of the figure.
     """
     bins = [part for part in figures.reliability if part.count]
@@ -66,40 +69,35 @@ def draw_reliability(figures: Figures, out: Path, title: str = "") -> None:
     centres = [(part.low + part.high) / 2 for part in bins]
     figure = new_figure(4.8, 5.6, title)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.bar(centres, [part.accuracy for part in bins], width, color="tab:blue", edgecolor="white", label="accuracy")
-    upper.plot((0, 1), (0, 1), color=_GREY, linestyle="--", linewidth=1, label="perfect")
+    upper.bar(centres, [part.accuracy for part in bins], width, color="C4", edgecolor="white", label="accuracy")
+    upper.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1, label="perfect")
     upper.plot(
         *([part.confidence for part in bins], [part.accuracy for part in bins]),
-        color="tab:red",
+        color="C2",
         marker="o",
-        markersize=4,
         linestyle="",
         label="at the bin's mean confidence",
     )
     upper.set_ylabel("accuracy")
     upper.set_xlim(0, 1)
     upper.set_ylim(0, 1.02)
-    upper.set_title(
-        f"expected calibration error {figures['calibration_error']:.3f}, {len(figures.reliability)} bins", fontsize=10
-    )
-    lower.bar(centres, [part.count for part in bins], width, color="tab:blue", alpha=0.5, edgecolor="white")
+    upper.set_title(f"expected calibration error {figures['calibration_error']:.3f}, {len(figures.reliability)} bins")
+    lower.bar(centres, [part.count for part in bins], width, color="C4", alpha=0.5, edgecolor="white")
     lower.set_ylabel("images")
     lower.set_xlabel("confidence")
     lower.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    figure.legend(fontsize=8, loc="outside lower center", ncols=3, frameon=False)
-    for axis in (upper, lower):
-        plain(axis)
-    save_figure(figure, out)
+    figure.legend(loc="outside lower center", ncols=3)
+    return Plot(figure, [asdict(part) for part in figures.reliability])
 
 
-def draw_confusion(figures: Figures, classes: Sequence[str], out: Path, title: str = "") -> None:
+@styled
+def confusion_plot(figures: Figures, classes: Sequence[str], title: str = "") -> Plot:
     """Plot the confusion matrix, normalised over each true class.
 
     Parameters
     ----------
     figures : metrics of a split.
     classes : N names. The axes show them for up to 30 classes, and class numbers beyond.
-    out : image file to write.
     title : title of the figure.
     """
     N = len(classes)
@@ -114,7 +112,7 @@ def draw_confusion(figures: Figures, classes: Sequence[str], out: Path, title: s
     for which, setter in ((axis.xaxis, axis.set_xticks), (axis.yaxis, axis.set_yticks)):
         if named:
             turned = {"rotation": 90} if which is axis.xaxis else {}
-            setter(range(N), [_short(name) for name in classes], fontsize=8, parse_math=False, **turned)
+            setter(range(N), [_short(name) for name in classes], parse_math=False, **turned)
         else:
             which.set_major_locator(MaxNLocator(8, integer=True))
     hint = "" if named else ", by number"
@@ -124,20 +122,22 @@ def draw_confusion(figures: Figures, classes: Sequence[str], out: Path, title: s
         for row, column in np.argwhere(figures.confusion):
             colour = "white" if shares[row, column] > 35 else "black"
             number = str(figures.confusion[row, column])
-            axis.text(column, row, number, ha="center", va="center", fontsize=9, color=colour)
+            axis.text(column, row, number, ha="center", va="center", color=colour)
         title = f"{title}\nnumbers of images".strip()
-    axis.set_title(title, fontsize=10, parse_math=False)
-    save_figure(figure, out)
+    axis.set_title(title, parse_math=False)
+    axis.grid(False)
+    rows = zip(classes, figures.confusion.tolist(), strict=True)
+    return Plot(figure, [{"true class": name, **dict(zip(classes, row, strict=True))} for name, row in rows])
 
 
-def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: str = "") -> None:
+@styled
+def per_class_plot(figures: Figures, classes: Sequence[str], title: str = "") -> Plot:
     """Plot the accuracy of every class that has samples, worst first.
 
     Parameters
     ----------
     figures : metrics of a split.
     classes : N names. Up to 30 label their bars; beyond, the figure lists the ten worst.
-    out : image file to write.
     title : title of the figure.
     """
     order = [label for label, accuracy in enumerate(figures.per_class) if accuracy is not None]
@@ -147,38 +147,46 @@ def draw_per_class(figures: Figures, classes: Sequence[str], out: Path, title: s
     few = len(order) <= _MOST_NAMES
     figure = new_figure(6.4, 1.8 + 0.24 * len(order)) if few else new_figure(9.6, 4.2)
     axis = figure.subplots()
-    title = f"{title}\nred: top-1 of all images, {figures['top1']:.1f} %".strip()
-    axis.set_title(title, fontsize=10, parse_math=False)
+    title = f"{title}\nline: top-1 of all images, {figures['top1']:.1f} %".strip()
+    axis.set_title(title, parse_math=False)
     places = range(len(order))
     if few:
-        axis.barh(places, values, color="tab:blue", height=0.8)
-        axis.set_yticks(places, names, fontsize=8, parse_math=False)
+        axis.barh(places, values, color="C4", height=0.8)
+        axis.set_yticks(places, names, parse_math=False)
         axis.set_ylim(len(order) - 0.4, -0.6)
-        axis.axvline(figures["top1"], color="tab:red", linewidth=1)
+        axis.axvline(figures["top1"], color="C2", linewidth=1)
         axis.set_xlim(0, 101)
         axis.set_xlabel("accuracy (%)")
         axis.set_ylabel("class (its images)")
     else:
-        axis.stairs(values, fill=True, color="tab:blue")  # one shape: bars of 70,000 classes take minutes
-        axis.axhline(figures["top1"], color="tab:red", linewidth=1)
+        axis.stairs(values, fill=True, color="C4")  # one shape: bars of 70,000 classes take minutes
+        axis.axhline(figures["top1"], color="C2", linewidth=1)
         axis.set_xlim(0, len(order))
         axis.set_ylim(0, 100)
         axis.set_ylabel("accuracy (%)")
         axis.set_xlabel("classes, worst first")
         worst = [f"{value:5.1f} %  {name}" for value, name in zip(values, names, strict=True)][:_NAMED]
         text = "\n".join([f"the {len(worst)} worst (their images)", "", *worst])
-        axis.text(1.02, 1, text, transform=axis.transAxes, va="top", fontsize=8, parse_math=False)
-    plain(axis)
-    save_figure(figure, out)
+        axis.text(1.02, 1, text, transform=axis.transAxes, va="top", parse_math=False)
+    return Plot(figure, per_class_rows(figures, classes))
 
 
-def draw_mistakes(shown: Sequence[Mistake], out: Path, title: str = "") -> None:
+def per_class_rows(figures: Figures, classes: Sequence[str]) -> list[dict[str, object]]:
+    """The accuracy of every class, in the order of the labels; empty for a class without samples."""
+    accuracies = ("" if value is None else f"{value:.2f}" for value in figures.per_class)
+    return [
+        {"class": name, "images": count, "accuracy": accuracy}
+        for name, count, accuracy in zip(classes, figures.counts, accuracies, strict=True)
+    ]
+
+
+@styled
+def mistakes_plot(shown: Sequence[Mistake], title: str = "") -> Plot:
     """Show misclassified images with their true class, predicted class and confidence.
 
     Parameters
     ----------
     shown : mistakes in the order of the figure, with images of one shape. If empty, the figure says so.
-    out : image file to write.
     title : title of the figure.
     """
     if shown:
@@ -187,34 +195,39 @@ def draw_mistakes(shown: Sequence[Mistake], out: Path, title: str = "") -> None:
     else:
         figure = new_figure(5, 2, title)
         figure.text(0.5, 0.45, "no mistakes: every image is classified correctly", ha="center", va="center")
-    save_figure(figure, out)
+    rows = [{name: value for name, value in vars(mistake).items() if name != "image"} for mistake in shown]
+    return Plot(figure, rows or None)
 
 
-def draw_robustness(clean: Figures, curves: Sequence[Curve], out: Path, title: str = "") -> None:
+@styled
+def robustness_plot(clean: Figures, curves: Sequence[Curve], title: str = "") -> Plot:
     """Plot top-1, and top-5 if defined, against the strength of each kind of attack.
 
     Parameters
     ----------
     clean : metrics without attack, plotted at strength 0.
     curves : at least one; each gets a panel.
-    out : image file to write.
     title : title of the figure.
     """
-    figure = new_figure(4.4 * len(curves), 3.8, title)
+    figure, rows = new_figure(4.4 * len(curves), 3.8, title), []
     for axis, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         points = (clean, *curve.figures)
+        strengths = (0, *curve.strengths)
+        rows += [
+            {"attack": curve.name, "strength": strength, **point.values}
+            for strength, point in zip(strengths, points, strict=True)
+        ]
         for name, metric in METRICS.items():
             values = [point[name] for point in points]
             if metric.is_accuracy and None not in values:
-                axis.plot((0, *curve.strengths), values, marker="o", markersize=4, label=metric.label)
+                axis.plot(strengths, values, marker="o", label=metric.label)
         chance = 100 / len(clean.counts)
-        axis.axhline(chance, color=_GREY, linestyle=":", linewidth=1, label=f"chance, {chance:.1f} %")
+        axis.axhline(chance, color=GREY, linestyle=":", linewidth=1, label=f"chance, {chance:.1f} %")
         axis.set_ylim(0, 101)
         axis.set_xlabel(curve.label)
         axis.set_ylabel("accuracy (%)")
-        axis.legend(fontsize=8)
-        plain(axis)
-    save_figure(figure, out)
+        legend_above(axis)
+    return Plot(figure, rows)
 
 
 def _short(name: str) -> str:

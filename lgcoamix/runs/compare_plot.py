@@ -5,13 +5,14 @@ import textwrap
 from matplotlib.axes import Axes
 
 from lgcoamix.runs.compare import Comparison, Group
-from lgcoamix.runs.drawing import new_figure, png
+from preprocess.inspect.drawing import new_figure, rendered, styled
 
 _NAMES = {"last": "last epoch", "best": "best epoch", "median_of_last_10": "median of the last 10 epochs"}
 _LABEL = 44  # characters per line of a group's name
-_COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink", "tab:olive")
+_COLOURS = tuple(f"C{number}" for number in range(7))
 
 
+@styled
 def plot_comparison(comparison: Comparison) -> bytes:
     """Plot the metric of a comparison next to a second one: the median of the last 10 epochs, or the last.
 
@@ -38,10 +39,10 @@ def plot_comparison(comparison: Comparison) -> bytes:
             _draw_group(axis, row, group, split, metric, colours[group.method])
         axis.set_xlabel(f"top-1 (%) on the split {split}, {_NAMES[metric]}", parse_math=False)
         axis.use_sticky_edges = False  # margin to the left of the lowest bar
-        axis.grid(axis="x", alpha=0.3)
-    axes[0].set_yticks(range(len(groups)), labels, fontsize=9, parse_math=False)
+        axis.grid(visible=False, axis="y")
+    axes[0].set_yticks(range(len(groups)), labels, parse_math=False)
     axes[0].set_ylim(len(groups) - 0.5, -0.5)  # best on top
-    return png(figure)
+    return rendered(figure)
 
 
 def _label(group: Group, comparison: Comparison) -> str:

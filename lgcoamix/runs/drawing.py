@@ -1,39 +1,48 @@
-"""Helpers that the figures of runs, evaluations and trainings share."""
+"""Plots with the numbers behind them, and sheets of images."""
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from preprocess.files import write_whole
+from preprocess.inspect.drawing import rendered, styled
+from preprocess.text import to_csv
 
-DPI = 110
 _MARGIN = 0.1  # inches, above and below
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, completely or not at all."""
-    write_whole(path, png(figure))
+@dataclass(frozen=True)
+class Plot:
+    """A figure, and what it shows in numbers.
+
+    Parameters
+    ----------
+    figure : to draw.
+    rows : of the table beside it; None if a file beside it has the numbers already.
+    """
+
+    figure: Figure
+    rows: Sequence[Mapping[str, object]] | None = None
 
 
-def png(figure: Figure, dpi: int = DPI) -> bytes:
-    """Draw a figure as PNG in memory: in a file, Pillow and Matplotlib hide a full disk."""
-    data = io.BytesIO()
-    figure.savefig(data, dpi=dpi, format="png")
-    return data.getvalue()
+def write_plots(folder: Path, plots: Mapping[str, Plot], form: str) -> None:
+    """Write each plot as NAME.FORM, and its numbers as NAME.csv; every file completely or not at all.
+
+    Parameters
+    ----------
+    plots : by name.
+    form : ``png``, ``pdf`` or ``svg``.
+    """
+    for name, plot in plots.items():
+        write_whole(folder / f"{name}.{form}", rendered(plot.figure, form))
+        if plot.rows is not None:
+            write_whole(folder / f"{name}.csv", to_csv(plot.rows, end="\r\n").encode())
 
 
-def new_figure(width: float, height: float, title: str = "") -> Figure:
-    """Create a figure of a size in inches that makes room for its axes and title."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    if title:
-        figure.suptitle(title, fontsize=10, parse_math=False)  # a $ in a name is not math
-    return figure
-
-
+@styled
 def tiled_figure(
     images: Sequence[np.ndarray], texts: Sequence[str], columns: int, title: str = "", width: float = 1.9
 ) -> Figure:
@@ -67,13 +76,6 @@ def tiled_figure(
     axis.set(xlim=(0, figure.get_figwidth()), ylim=(0, height + above))
     axis.set_axis_off()
     return figure
-
-
-def plain(axis: Axes) -> None:
-    """Draw a faint grid below the data, and no frame at the top and right."""
-    axis.grid(alpha=0.3)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _enlarged(image: np.ndarray, side: int) -> np.ndarray:

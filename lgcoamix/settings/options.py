@@ -10,6 +10,7 @@ from lgcoamix.settings.checks import LARGEST_SIDE
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LAYOUTS = ("lgcoamix", "occamix", "snapmix", "openmixup", "timm")  # of released checkpoints, as in lgcoamix.export
+PLOTS = ("png", "pdf", "svg")  # formats of plots
 LARGEST_SEED = 2**53 - 1  # that every reader of JSON keeps exact
 MOST_WORKERS = 256  # each takes a core, and as much memory as the process that starts it
 
@@ -25,6 +26,11 @@ def option(default: Any, help: str = "", **form: Any) -> Any:  # noqa: A002 - cl
         a list of numbers holds.
     """
     return field(default=default, metadata={"help": help, **form})
+
+
+def plots_option() -> Any:
+    """The format of plots, of every command that draws some."""
+    return option("png", "Format of plots: png has 300 pixels per inch, pdf and svg keep text as text.", choices=PLOTS)
 
 
 class Options:
@@ -78,6 +84,7 @@ class RunOptions(Options):
     checkpoint_every: int = option(500, "Steps between checkpoints; there is one after every epoch as well.", low=1)
     keep: int = option(2, "Number of last checkpoints to keep.", low=1, high=10_000)
     pictures: bool = option(True, "Write plots and sample images into the run folder.")
+    plots: str = plots_option()
     tensorboard: bool = option(True, "Write OUT/tensorboard.")
     wandb: str | None = option(None, "Log to Weights & Biases as well.", metavar="PROJECT")
 
@@ -115,6 +122,7 @@ class EvaluationOptions(Options):
     )
     drop_grid: int = option(7, "Patches per side, for --drop.", low=1)
     seed: int = option(0, "Decides which patches are dropped.", low=0, high=LARGEST_SEED)
+    plots: str = plots_option()
 
 
 @dataclass(frozen=True)

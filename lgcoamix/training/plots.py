@@ -15,111 +15,146 @@ from lgcoamix.mixing import Batch, Mixed, Plan
 from lgcoamix.ops.normalise import to_picture
 from lgcoamix.ops.output import Output
 from lgcoamix.ops.seeding import derive_seed
-from lgcoamix.runs.drawing import new_figure, plain, tiled_figure
+from lgcoamix.runs.drawing import Plot, tiled_figure
 from lgcoamix.training.step import Step
+from preprocess.inspect.drawing import GREY, legend_above, new_figure, styled
 from preprocess.inspect.sheet import outlined
 
-_SHOWN = 6  # images of a mixed batch
 _ROW = 6  # unmixed images per row
+# Panels of the learning curves, and what the columns of metrics.csv are called in the field.
+_PANELS = {
+    "loss": {
+        "loss": "training",
+        "global": "global",
+        "local": "local",
+        "contrast": "contrastive",
+        "val_loss": "validation",
+        "test_loss": "test",
+    },
+    "top-1 (%)": {"val_top1": "validation", "test_top1": "test"},
+    "λ": {
+        "lam_area": "by area",
+        "lam_attention": "by attention",
+        "lam_difference": "|difference|",
+        "score_std": "deviation of scores",
+    },
+}
 
 
-def curves_figure(rows: list[dict[str, float]], title: str) -> Figure:
-    """Plot losses, accuracies and, if the method defines it, λ over the epochs.
+@styled
+def curves_plot(rows: list[dict[str, float]], title: str) -> Plot:
+    """Plot losses, accuracies and, if the method defines it, λ over the epochs; ``metrics.csv`` has the numbers.
 
     Parameters
     ----------
     rows : one dictionary per epoch, as in ``metrics.csv``.
     title : title of the figure.
     """
-    panels = {
-        "loss": [name for name in ("loss", "global", "local", "contrast", "val_loss", "test_loss") if name in rows[-1]],
-        "top-1 (%)": [name for name in ("val_top1", "test_top1") if name in rows[-1]],
-        "λ": [name for name in ("lam_area", "lam_attention", "lam_difference", "score_std") if _ever(rows, name)],
-    }
+    found = {name for row in rows for name in row}
+    panels = {label: found & names.keys() for label, names in _PANELS.items()}
     panels = {label: names for label, names in panels.items() if names}
-    figure = new_figure(4.5 * len(panels), 3.6, title)
+    figure = new_figure(4.0 * len(panels), 3.6, title)
     for axis, (label, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for name in names:
+        for name in (name for name in _PANELS[label] if name in names):
             points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
-            axis.plot(*zip(*points, strict=True), label=name, marker="." if len(rows) < 30 else None)
+            axis.plot(*zip(*points, strict=True), label=_PANELS[label][name], marker="." if len(rows) < 30 else None)
         axis.set_xlabel("epoch")
         axis.set_ylabel(label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.legend(fontsize=8)
-        plain(axis)
-    return figure
-
-
-def _ever(rows: list[dict[str, float]], name: str) -> bool:
-    return any(name in row for row in rows)
+        legend_above(axis)
+    return Plot(figure)
 
 
 @torch.no_grad()
-def mixed_figure(step: Step, batch: Batch, classes: tuple[str, ...]) -> Figure:
+def mixed_plot(step: Step, batch: Batch, shown: np.ndarray, classes: tuple[str, ...]) -> Plot:
     """Show how a batch is mixed: both sources, the mask, the mixed image with its regions, and every λ.
 
     Parameters
     ----------
     step : model and mixer. Mixing is always on here.
     batch : batch of the training loader.
+    shown : (B, H, W, 3) uint8 array, its images for people.
     classes : class names.
     """
-    batch = step.normalise(_some(batch, _SHOWN).to(step.device))
+    batch = step.normalise(batch.to(step.device))
     pair = _mix(step, batch, 0)
     if pair is None:
-        return unmixed_figure(batch, classes, "unmixed inputs: this method does not mix")
+        return unmixed_plot(batch, shown, classes, "unmixed inputs: this method does not mix")
     plan, mixed = pair
     output = _forward(step, mixed)
     attention = None if output.local is None else step.mixer.attention(output.local, mixed)
-    return pairs_figure(batch, plan, mixed, classes, attention)
+    return pairs_plot(batch, plan, mixed, shown, classes, attention)
 
 
-def pairs_figure(
+def pairs_plot(
     batch: Batch,
     plan: Plan,
     mixed: Mixed,
+    shown: np.ndarray,
     classes: tuple[str, ...],
     attention: Tensor | None = None,
     count: int = 32,
     title: str = "",
-) -> Figure:
+) -> Plot:
     """Show mixed images next to their sources.
 
     Parameters
     ----------
     batch : normalised batch, with its statistics.
     plan, mixed : the mixing plan and its result.
+    shown : (B, H, W, 3) uint8 array, the images of the batch for people: as in ``lgcoamix.data.pictures``.
     classes : class names.
     attention : (B,) λ by attention, if any.
     count : maximum number of rows.
     title : title of the figure.
     """
-    weights = {"λ area": mixed.lam} if _sums_to_one(mixed) else {"weights: a": mixed.weight_a, "b": mixed.weight_b}
+    weights = {"λ area": mixed.lam} if _sums_to_one(mixed) else {"weight a": mixed.weight_a, "weight b": mixed.weight_b}
     weights |= {} if attention is None else {"λ attention": attention}
-    sources = to_picture(batch.images, *batch.statistics).cpu().numpy()
-    blends = to_picture(mixed.images, *batch.statistics).cpu().numpy()
-    pasted = (mixed.images != batch.images).any(dim=1).cpu().numpy()
+    pasted = (mixed.images != batch.images).any(dim=1)
     if mixed.regions is not None:
-        pasted = (mixed.regions >= mixed.count // 2).cpu().numpy()
-    images, texts = [], []
+        pasted = mixed.regions >= mixed.count // 2
+    blends = _blends(batch, plan, mixed, shown, pasted, count)
+    images, texts, rows = [], [], []
     for row, partner in enumerate(plan.permutation.tolist()[:count]):
         blend = blends[row]
         if mixed.regions is not None:
-            blend = outlined(blend, mixed.regions[row].cpu().numpy())
-        images += [sources[row], sources[partner], pasted[row].astype(float), blend]
-        names = (f"{letter}: {classes[int(batch.labels[place])]}" for letter, place in (("a", row), ("b", partner)))
-        lams = ", ".join(f"{name} {float(weight[row]):.2f}" for name, weight in weights.items())
-        texts += [*names, "pasted from b", lams]
-    return tiled_figure(images, texts, 4, title, width=2.3)
+            blend = outlined(blend, _fitted(mixed.regions[row].cpu().numpy(), len(blend)))
+        images += [shown[row], shown[partner], _fitted(pasted[row].cpu().numpy(), shown.shape[1]).astype(float), blend]
+        names = {letter: classes[int(batch.labels[place])] for letter, place in (("a", row), ("b", partner))}
+        lams = {name: float(weight[row]) for name, weight in weights.items()}
+        texts += [*(f"{letter}: {name}" for letter, name in names.items()), "pasted from b"]
+        texts.append(", ".join(f"{name} {value:.2f}" for name, value in lams.items()))
+        rows.append(names | lams)
+    return Plot(tiled_figure(images, texts, 4, title, width=2.3), rows)
 
 
-def unmixed_figure(batch: Batch, classes: tuple[str, ...], title: str, count: int = _ROW) -> Figure:
-    """Show the images of a normalised batch, ``count`` at most."""
-    images = to_picture(batch.images, *batch.statistics)[:count].cpu().numpy()
-    texts = [classes[label] for label in batch.labels.tolist()[:count]]
-    return tiled_figure(images, texts, _ROW, title, width=1.53)
+def _blends(batch: Batch, plan: Plan, mixed: Mixed, shown: np.ndarray, pasted: Tensor, count: int) -> np.ndarray:
+    """The mixed images for people: pasted from the pictures if the method copies pixels, else as the network sees them.
+
+    Returns
+    -------
+    (count, H, W, 3) uint8 array, or fewer.
+    """
+    copied = torch.where(pasted[:, None], batch.images[plan.permutation], batch.images)
+    if not torch.equal(copied, mixed.images):
+        return np.rint(255 * to_picture(mixed.images[:count], *batch.statistics).cpu().numpy()).astype(np.uint8)
+    mask = np.stack([_fitted(each, shown.shape[1]) for each in pasted[:count].cpu().numpy()])
+    return np.where(mask[..., None], shown[plan.permutation[:count].cpu().numpy()], shown[:count])
 
 
+def _fitted(values: np.ndarray, side: int) -> np.ndarray:
+    """Enlarge a square map to a side, in pixels, by its nearest values."""
+    places = np.arange(side) * len(values) // side
+    return values[np.ix_(places, places)]
+
+
+def unmixed_plot(batch: Batch, shown: np.ndarray, classes: tuple[str, ...], title: str) -> Plot:
+    """Show images of a batch: (B, H, W, 3) uint8 array."""
+    names = [classes[label] for label in batch.labels.tolist()[: len(shown)]]
+    return Plot(tiled_figure(shown, names, _ROW, title, width=1.53), [{"label": name} for name in names])
+
+
+@styled
 def sample_figure(
     stored: tuple[np.ndarray, np.ndarray | None],
     window: tuple[int, int, int, int, bool],
@@ -146,8 +181,9 @@ def sample_figure(
     return figure
 
 
+@styled
 @torch.no_grad()
-def lambda_figure(step: Step, batches: Iterable[Batch], title: str) -> Figure | None:
+def lambda_plot(step: Step, batches: Iterable[Batch], title: str) -> Plot | None:
     """Plot λ by attention against λ by area, one point per image.
 
     Parameters
@@ -170,13 +206,13 @@ def lambda_figure(step: Step, batches: Iterable[Batch], title: str) -> Figure | 
     area, attention = (np.concatenate(values) for values in zip(*points, strict=True))
     figure = new_figure(4.6, 4.6)
     axis = figure.subplots()
-    axis.plot([0, 1], [0, 1], color="0.7", linewidth=1, zorder=0)
+    axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, zorder=0)
     axis.scatter(area, attention, s=8, alpha=0.5)
     axis.set(xlabel="λ by area", ylabel="λ by attention", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     difference = np.abs(attention - area).mean()
-    axis.set_title(f"{title}\n{len(area)} images, mean |difference| {difference:.4f}", fontsize=9, parse_math=False)
-    plain(axis)
-    return figure
+    axis.set_title(f"{title}\n{len(area)} images, mean |difference| {difference:.4f}", parse_math=False)
+    rows = zip(area.tolist(), attention.tolist(), strict=True)
+    return Plot(figure, [{"λ by area": one, "λ by attention": other} for one, other in rows])
 
 
 def _mix(step: Step, batch: Batch, number: int) -> tuple[Plan, Mixed] | None:
@@ -196,10 +232,6 @@ def _forward(step: Step, mixed: Mixed) -> Output:
     return network(mixed.images, mixed.regions, mixed.count)
 
 
-def _some(batch: Batch, count: int) -> Batch:
-    return batch if len(batch.labels) <= count else batch.part(0, count)
-
-
 def _sums_to_one(mixed: Mixed) -> bool:
     return bool(((mixed.weight_a + mixed.weight_b - 1).abs() < 1e-4).all())
 
@@ -208,5 +240,5 @@ def _show(axis: Axes, image: np.ndarray, title: str, shape: tuple[int, ...] | No
     """Show an image; ``shape`` is its size in pixels if it was enlarged."""
     extent = None if shape is None else (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
     axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
-    axis.set_title(title, fontsize=8, parse_math=False)
+    axis.set_title(title, parse_math=False)
     axis.set_axis_off()

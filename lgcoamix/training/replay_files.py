@@ -5,29 +5,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from safetensors.torch import save
 from torch import Tensor
 
+from lgcoamix.data.pictures import pictures
 from lgcoamix.runs.documents import short_pipeline
-from lgcoamix.runs.drawing import png
-from lgcoamix.training.plots import pairs_figure, sample_figure, unmixed_figure
+from lgcoamix.runs.drawing import Plot
+from lgcoamix.training.plots import pairs_plot, sample_figure, unmixed_plot
 from lgcoamix.training.replay import Part, Replay
 from preprocess.files import write_whole
+from preprocess.inspect.drawing import rendered
 from preprocess.outputs import REPLAY, making
 from preprocess.text import to_csv
 
 _DRAWN = 32  # images in batch.png
-_DPI = 80
 
 
-def replay_step(replay: Replay, epoch: int, number: int, out: Path) -> list[str]:
+def replay_step(replay: Replay, epoch: int, number: int, out: Path, form: str = "png") -> list[str]:
     """Write what the run was trained on at one step: tensors, a table, an image.
 
     Parameters
     ----------
     epoch, number : of the step, both from 0, as in ``lambdas.csv``.
     out : folder; created if missing.
+    form : of the image, as in ``write_plots``.
 
     Returns
     -------
@@ -38,9 +39,9 @@ def replay_step(replay: Replay, epoch: int, number: int, out: Path) -> list[str]
     with making(out, REPLAY) as aside:
         for part in parts:
             suffix = "" if len(parts) == 1 else f"-rank{part.rank}-part{part.number}"
-            names = f"batch{suffix}.safetensors", f"batch{suffix}.png"
+            names = f"batch{suffix}.safetensors", f"batch{suffix}.{form}"
             write_whole(aside / names[0], _tensor_bytes(replay, part, epoch, number))
-            write_whole(aside / names[1], png(_draw(replay, part, epoch, number), _DPI))
+            write_whole(aside / names[1], rendered(_plot(replay, part, epoch, number).figure, form))
             rows += _rows(replay, part, epoch)
             mixed = "not mixed" if part.plan is None else f"mixed by {replay.settings.method}"
             lines.append(f"{len(part.batch.labels)} images, {mixed}: {out / names[0]}, {out / names[1]}")
@@ -48,14 +49,14 @@ def replay_step(replay: Replay, epoch: int, number: int, out: Path) -> list[str]
     return [*lines, f"keys, labels and windows: {out / 'samples.csv'}"]
 
 
-def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
+def replay_sample(replay: Replay, key: str, epoch: int, out: Path, form: str = "png") -> list[str]:
     """Write one training sample in an epoch: as stored, as cropped, as the network received it.
 
     Parameters
     ----------
     key : of the sample, as in ``samples.csv`` and ``preprocess show``.
     epoch : from 0.
-    out : folder; created if missing.
+    out, form : as for :func:`replay_step`.
 
     Returns
     -------
@@ -86,14 +87,14 @@ def replay_sample(replay: Replay, key: str, epoch: int, out: Path) -> list[str]:
     figure = sample_figure((stored, stored_map), window, (pixels, shown_map), title)
     with making(out, REPLAY) as aside:
         write_whole(aside / "sample.safetensors", save(_plain(tensors), {"key": key, "epoch": str(epoch)}))
-        write_whole(aside / "sample.png", png(figure, _DPI))
+        write_whole(aside / f"sample.{form}", rendered(figure, form))
     top, left, height, width, flip = window
     return [
         *replay.progress_notes(epoch, number),
         f"{key} ({label}) is used at step {number} of epoch {epoch}",
         f"window of {width}x{height} at column {left}, row {top}" + (", mirrored" if flip else "") + _augmented(replay),
         f"its batch: --epoch {epoch} --step {number}",
-        f"wrote {out / 'sample.safetensors'}, {out / 'sample.png'}",
+        f"wrote {out / 'sample.safetensors'}, {out / f'sample.{form}'}",
     ]
 
 
@@ -120,13 +121,21 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
-def _draw(replay: Replay, part: Part, epoch: int, number: int) -> Figure:
+def _plot(replay: Replay, part: Part, epoch: int, number: int) -> Plot:
     classes, count = replay.store.classes, len(part.batch.labels)
+    title = f"epoch {epoch}, step {number}: {count} images"
+    only = f", the first {_DRAWN}" if count > _DRAWN else ""
+    shown = pictures(replay.dataset, _indices(replay, part, epoch))
     if part.plan is None:
-        title = f"epoch {epoch}, step {number}: {count} images, not mixed" + _only(count)
-        return unmixed_figure(part.batch, classes, title, _DRAWN)
-    title = f"epoch {epoch}, step {number}: {count} images, {replay.settings.method}" + _only(count)
-    return pairs_figure(part.batch, part.plan, part.mixed, classes, count=_DRAWN, title=title)
+        return unmixed_plot(part.batch, shown[:_DRAWN], classes, f"{title}, not mixed{only}")
+    title = f"{title}, {replay.settings.method}{only}"
+    return pairs_plot(part.batch, part.plan, part.mixed, shown, classes, count=_DRAWN, title=title)
+
+
+def _indices(replay: Replay, part: Part, epoch: int) -> list[tuple[int, int]]:
+    """The index of each image of a part in the data set."""
+    places = {sample: place for place, sample in enumerate(replay.dataset.samples.tolist())}
+    return [(epoch, places[sample]) for sample in part.batch.samples.tolist()]
 
 
 def _augmented(replay: Replay) -> str:
@@ -134,17 +143,12 @@ def _augmented(replay: Replay) -> str:
     return "" if pipeline is None else f", augmented by {pipeline}"
 
 
-def _only(count: int) -> str:
-    return f", the first {_DRAWN}" if count > _DRAWN else ""
-
-
 def _rows(replay: Replay, part: Part, epoch: int) -> Iterator[dict[str, Any]]:
     """One row per image: key, label, partner, weights, window."""
     dataset, store, mixed = replay.dataset, replay.store, part.mixed
     keys, classes = store.keys("train"), store.classes
     samples = part.batch.samples.tolist()
-    places = {sample: place for place, sample in enumerate(dataset.samples.tolist())}
-    draws = dataset.draw([(epoch, places[sample]) for sample in samples])
+    draws = dataset.draw(_indices(replay, part, epoch))
     sizes = [(store.size, store.size)] * len(samples)
     if not store.uniform:
         sizes = [image.shape[:2] for image in store.images("train", samples)]

@@ -31,7 +31,6 @@ from lgcoamix.training.optim import make_average, make_optimiser
 from lgcoamix.training.step import Step
 from lgcoamix.training.trainer import Trainer
 from preprocess.extras import required
-from preprocess.files import write_whole
 from preprocess.store import Store
 
 _LAMBDA_IMAGES = 512  # points in lambda.png
@@ -108,23 +107,24 @@ def _import_late(options: RunOptions) -> None:
 
 def _draw(trainer: Trainer, store: Store) -> None:
     """Plot learning curves, a mixed batch, λ, and the final predictions on the test split (or the validation share)."""
-    from lgcoamix.evaluation.evaluate import draw_predictions
-    from lgcoamix.runs.drawing import png
-    from lgcoamix.training.plots import curves_figure, lambda_figure, mixed_figure
+    from lgcoamix.evaluation.evaluate import prediction_plots
+    from lgcoamix.runs.drawing import write_plots
+    from lgcoamix.training.plots import curves_plot, lambda_plot, mixed_plot
+    from preprocess.inspect.drawing import SCREEN, rendered
 
-    step, loaders, settings, out = trainer.step, trainer.loaders, trainer.settings, trainer.options.out
+    step, loaders, settings, options = trainer.step, trainer.loaders, trainer.settings, trainer.options
     last = settings.optim.epochs - 1
     title = f"{store.name}, {settings.method}, {settings.model.backbone}"
-    figures = {
-        "curves": curves_figure(trainer.folder.rows, title),
-        "mixed": mixed_figure(step, next(loaders.first_batches(last)), store.classes),
-        "lambda": lambda_figure(step, loaders.first_batches(last, _LAMBDA_IMAGES), title),
+    lams = lambda_plot(step, loaders.first_batches(last, _LAMBDA_IMAGES), title)
+    drawn = {
+        "curves": curves_plot(trainer.folder.rows, title),
+        "mixed": mixed_plot(step, *loaders.first_pictures(last), store.classes),
+        **({} if lams is None else {"lambda": lams}),
     }
-    for name, figure in figures.items():
-        if figure is not None:
-            picture = png(figure)
-            write_whole(out / f"{name}.png", picture)
-            trainer.logs.add_picture(name, picture, last)
+    write_plots(options.out, drawn, options.plots)
+    if trainer.logs.wants_pictures:
+        for name, plot in drawn.items():
+            trainer.logs.add_picture(name, rendered(plot.figure, dpi=SCREEN), last)
     name, loader = list(loaders.tests.items())[-1]
     dataset = loader.dataset
     everything = RunBatches(len(dataset), settings.optim.batch_size, None)  # of all ranks
@@ -132,7 +132,7 @@ def _draw(trainer: Trainer, store: Store) -> None:
     found = predictions(step.evaluated, loader, step.statistics, step.device, step.autocast)
     with worker_failures("rerun with --resume auto and --workers 0"):
         logits, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-    draw_predictions(out, dataset, store.classes, logits, labels, f"{title}, {name}")
+    write_plots(options.out, prediction_plots(dataset, logits, labels, f"{title}, {name}"), options.plots)
 
 
 def make_step(

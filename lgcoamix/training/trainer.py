@@ -196,11 +196,11 @@ class Trainer:
         epoch = len(self.folder.rows) - 1
         self.logs.add_epoch(self.folder.rows[-1], self.folder.timings[-1])
         if self.logs.wants_pictures and epoch % max(1, self.settings.optim.epochs // 10) == 0:
-            from lgcoamix.runs.drawing import png  # matplotlib and scikit-image
-            from lgcoamix.training.plots import mixed_figure
+            from lgcoamix.training.plots import mixed_plot  # matplotlib
+            from preprocess.inspect.drawing import SCREEN, rendered
 
-            batch = next(self.loaders.first_batches(epoch))
-            self.logs.add_picture("mixed", png(mixed_figure(self.step, batch, self.config["classes"])), epoch)
+            plot = mixed_plot(self.step, *self.loaders.first_pictures(epoch), self.config["classes"])
+            self.logs.add_picture("mixed", rendered(plot.figure, dpi=SCREEN), epoch)
 
     def _save(self) -> None:
         """Write a checkpoint within an epoch. All ranks must call this; the first writes."""

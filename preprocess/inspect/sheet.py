@@ -1,10 +1,9 @@
 """Contact sheets: images with their superpixel boundaries at every stored scale."""
 
-import io
-
 import numpy as np
 from matplotlib.figure import Figure
 
+from preprocess.inspect.drawing import rendered, styled
 from preprocess.store import Store
 
 _LINE_SCALE = 384  # pixels: small images are enlarged to this side before boundaries are drawn
@@ -15,6 +14,7 @@ FORMATS = {  # where each holds the name of its writer
     ".png": {"metadata": {"Software": _WRITER}},
     ".jpg": {"pil_kwargs": {"comment": _WRITER}},
     ".pdf": {"metadata": {"Creator": _WRITER}},
+    ".svg": {"metadata": {"Creator": _WRITER}},
 }
 
 Panel = tuple[str, np.ndarray | None]  # title and image; None leaves the panel empty
@@ -35,9 +35,7 @@ def contact_sheet(store: Store, split: str, count: int, suffix: str) -> bytes:
             ids = store.maps(split, scale.segments, [sample])[0]
             panels.append((found_title(scale.segments, ids), outlined(image, subsampled(ids))))
         rows.append(panels)
-    data = io.BytesIO()  # not the file: Matplotlib would hide a full disk
-    draw_sheet(rows).savefig(data, dpi=110, format=suffix[1:], **FORMATS[suffix])
-    return data.getvalue()
+    return rendered(draw_sheet(rows), suffix[1:], **FORMATS[suffix])
 
 
 def spread(total: int, count: int) -> list[int]:
@@ -45,6 +43,7 @@ def spread(total: int, count: int) -> list[int]:
     return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
 
 
+@styled
 def draw_sheet(rows: list[list[Panel]]) -> Figure:
     """Draw rows of panels; all rows have the same length."""
     columns = len(rows[0])

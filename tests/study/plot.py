@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter
 
-from lgcoamix.runs.drawing import new_figure, plain, png
+from preprocess.inspect.drawing import legend_above, new_figure, rendered, styled
 from tests.study.kept import Kept
 from tests.study.paired import paired
 
-_COLOURS = ("tab:gray", "tab:blue", "tab:green", "tab:red")
+_COLOURS = ("C3", "C0", "C1", "C2")
 
 
+@styled
 def plot_length(own: Sequence[Kept]) -> bytes:
     """Draw the cells of the study of lengths.
 
@@ -45,9 +46,8 @@ def plot_length(own: Sequence[Kept]) -> bytes:
         axis.set_xticks(every)
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.set_xlabel("epochs")
-        plain(axis)
-    left.legend(frameon=False)
-    return png(figure)
+    legend_above(left, 4)
+    return rendered(figure)
 
 
 def _draw_accuracy(axis: Axes, method: str, lengths: dict[int, dict[int, float]], colour: str, aside: float) -> None:

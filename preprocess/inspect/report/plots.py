@@ -1,16 +1,15 @@
 """The plots of the report, as ``data:`` addresses."""
 
 import base64
-import io
-import warnings
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from preprocess.inspect.drawing import new_figure, rendered, styled
 from preprocess.inspect.sheet import Panel, draw_sheet
 
-_INK, _LINE, _FILL, _ASKED = "#1f2933", "#c3cad2", "#3b7ea1", "#d1622b"
+_FILL, _ASKED = "C4", "C2"
 _WIDTH = 4.8  # inches; 100 CSS pixels each
 _BINS = 40
 _MOST_BARS = 20  # classes drawn as bars with names; more classes are drawn as a curve
@@ -18,33 +17,35 @@ _MOST_POINTS = 20_000
 _TAIL = 0.005  # fraction of the values that a histogram may cut off
 
 
+@styled
 def sheet_address(rows: list[list[Panel]]) -> str:
     """A contact sheet."""
     return _address(draw_sheet(rows), "jpg", dpi=120, pil_kwargs={"quality": 85})
 
 
+@styled
 def balance_address(counts: np.ndarray, classes: tuple[str, ...]) -> str:
     """Images per class: a named bar per class, or a curve over the rank if there are many classes."""
     order = np.argsort(-counts, kind="stable")
     if len(counts) > _MOST_BARS:
-        figure = Figure(figsize=(_WIDTH, 2.6), layout="constrained")
+        figure = new_figure(_WIDTH, 2.6)
         axis = figure.subplots()
         axis.fill_between(np.arange(len(counts) + 1), np.append(counts[order], 0), step="post", color=_FILL, lw=0)
         axis.set(xlim=(0, len(counts)), ylim=0, xlabel="classes, from the largest to the smallest", ylabel="images")
     else:
-        figure = Figure(figsize=(_WIDTH, 0.6 + 0.21 * len(counts)), layout="constrained")
+        figure = new_figure(_WIDTH, 0.6 + 0.21 * len(counts))
         axis = figure.subplots()
         bars = axis.barh(np.arange(len(counts)), counts[order], color=_FILL, height=0.72)
-        axis.bar_label(bars, padding=3, fontsize=7.5, color=_INK)
+        axis.bar_label(bars, padding=3)
         names = [classes[label] for label in order]
         labels = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
         axis.set_yticks(np.arange(len(counts)), labels, parse_math=False)
         axis.set(ylim=(len(counts) - 0.4, -0.6), xlim=(0, 1.1 * max(1, counts.max(initial=0))), xlabel="images")
         axis.tick_params(axis="y", length=0)
-    _plain(axis)
     return _address(figure)
 
 
+@styled
 def spread_address(rows: list[tuple[str, np.ndarray, float | None]], xlabel: str) -> str:
     """Histograms below each other with a common axis.
 
@@ -60,23 +61,23 @@ def spread_address(rows: list[tuple[str, np.ndarray, float | None]], xlabel: str
         most, xlabel = max(usual, *map(int, marks)), f"{xlabel} ({100 * _TAIL:g} % are larger than shown)"
     step = -(-(most - least + 1) // _BINS)
     edges = np.arange(least, most + step + 1, step) - 0.5  # every bin has the same number of integers
-    figure = Figure(figsize=(_WIDTH, 0.55 + 0.62 * len(rows)), layout="constrained")
+    figure = new_figure(_WIDTH, 0.55 + 0.62 * len(rows))
     axes = figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0]
     for axis, (name, values, mark) in zip(axes, rows, strict=True):
         axis.stairs(np.histogram(values, edges)[0], edges, fill=True, color=_FILL)
         if mark is not None:
             axis.axvline(mark, color=_ASKED, lw=1.3, ls=(0, (3, 2)))
         axis.set(yticks=[], ylim=0, xlim=(edges[0] - step, edges[-1] + step))
-        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8, color=_INK)
-        _plain(axis)
+        axis.set_ylabel(name, rotation=0, ha="right", va="center")
         axis.spines["left"].set_visible(False)
     axes[-1].set_xlabel(xlabel)
     return _address(figure)
 
 
+@styled
 def shapes_address(shapes: np.ndarray) -> str:
     """Widths, heights and aspect ratios of images."""
-    figure = Figure(figsize=(_WIDTH, 2.6), layout="constrained")
+    figure = new_figure(_WIDTH, 2.6)
     left, right = figure.subplots(1, 2)
     shown = shapes[:: -(-len(shapes) // _MOST_POINTS)]
     left.scatter(shown[:, 1], shown[:, 0], s=9, color=_FILL, alpha=0.5, lw=0)
@@ -84,24 +85,9 @@ def shapes_address(shapes: np.ndarray) -> str:
     right.hist(shapes[:, 1] / shapes[:, 0], bins=_BINS, color=_FILL)
     right.axvline(1, color=_ASKED, lw=1.3, ls=(0, (3, 2)))
     right.set(xlabel="width / height", ylabel="images")
-    for axis in (left, right):
-        _plain(axis)
     return _address(figure)
 
 
-def _plain(axis: Axes) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color(_LINE)
-    axis.tick_params(labelsize=7.5, colors=_INK, width=0.6, length=2.5)
-    axis.xaxis.label.set(size=8, color=_INK)
-    axis.yaxis.label.set(size=8, color=_INK)
-
-
-def _address(figure: Figure, kind: str = "png", dpi: int = 200, pil_kwargs: dict | None = None) -> str:
-    data = io.BytesIO()
-    with warnings.catch_warnings():
-        # Class names may need glyphs that the font does not have. The tables show the names.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure.savefig(data, format=kind, dpi=dpi, pil_kwargs=pil_kwargs)
-    mime = {"png": "image/png", "jpg": "image/jpeg"}[kind]
-    return f"data:{mime};base64,{base64.b64encode(data.getvalue()).decode()}"
+def _address(figure: Figure, form: str = "png", dpi: int = 200, **options: Any) -> str:
+    mime = {"png": "image/png", "jpg": "image/jpeg"}[form]
+    return f"data:{mime};base64,{base64.b64encode(rendered(figure, form, dpi, **options)).decode()}"

@@ -25,7 +25,8 @@ from tests.preprocess.conftest import build_here
 SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", 32, "--batch-size", 12, "--epochs", 1)
 HERE = ("--device", "cpu", "--workers", 0)
 PICTURES = {"reliability.png", "confusion.png", "per_class.png", "mistakes.png", "robustness.png"}
-TABLES = {"evaluation.json", "per_class.csv", "predictions.csv"}
+TABLES = {"evaluation.json", "predictions.csv"} | {name.replace(".png", ".csv") for name in PICTURES}
+ROBUSTNESS = {"robustness.png", "robustness.csv"}
 
 
 def _invoke(*options: object) -> Result:
@@ -175,7 +176,7 @@ def test_a_run_folder_means_its_best_checkpoint_and_none_leaves_out_the_attacks(
     assert found["checkpoint"]["name"] == "best.pt"
     assert (found["split"], found["figures"]["images"]) == ("train", 36)
     assert (found["fgsm"], found["drop"]) == ([], [])
-    assert {path.name for path in out.iterdir()} == (PICTURES | TABLES) - {"robustness.png"}
+    assert {path.name for path in out.iterdir()} == (PICTURES | TABLES) - ROBUSTNESS
 
 
 def _changed(trained: Path, path: Path, **changes: object) -> Path:
@@ -239,7 +240,7 @@ def test_only_force_replaces_another_evaluation_or_writes_beside_other_files(tra
     assert (out / "evaluation.json").read_bytes() == before
     _evaluate(last, flowers_store, out, *quick, "--force")
     assert (out / "evaluation.json").read_bytes() != before
-    assert {path.name for path in out.iterdir()} == (PICTURES | TABLES | {"notes.txt"}) - {"robustness.png"}
+    assert {path.name for path in out.iterdir()} == (PICTURES | TABLES | {"notes.txt"}) - ROBUSTNESS
 
 
 def _has(done: Result, pattern: str) -> bool:

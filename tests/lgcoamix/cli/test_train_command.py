@@ -73,7 +73,7 @@ def test_the_run_folder_holds_what_is_promised_and_nothing_else(folder):
     assert names == {
         *("config.json", "metrics.csv", "timing.csv", "lambdas.csv", "last.pt", "last-1.pt", "best.pt", ".lock"),
         *("curves.png", "mixed.png", "lambda.png", "confusion.png", "per_class.png", "mistakes.png"),
-        *("results.json", "tensorboard"),
+        *("mixed.csv", "lambda.csv", "confusion.csv", "per_class.csv", "mistakes.csv", "results.json", "tensorboard"),
     }
     _check_pictures(folder)
 

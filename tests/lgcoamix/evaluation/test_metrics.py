@@ -17,12 +17,13 @@ from lgcoamix.evaluation.metrics import METRICS, Figures, confidences, measure, 
 from lgcoamix.evaluation.plots import (
     Curve,
     Mistake,
-    draw_confusion,
-    draw_mistakes,
-    draw_per_class,
-    draw_reliability,
-    draw_robustness,
+    confusion_plot,
+    mistakes_plot,
+    per_class_plot,
+    reliability_plot,
+    robustness_plot,
 )
+from lgcoamix.runs.drawing import write_plots
 from tests.conftest import PROOF
 
 
@@ -80,7 +81,7 @@ def test_accuracies_of_tens_of_thousands_of_classes_are_drawn_at_once(tmp_path):
     N = 20_000
     figures = Figures(N, {"top1": 50.0}, (), (50.0,) * N, (1,) * N, None)
     begin = time.process_time()
-    draw_per_class(figures, ["name"] * N, tmp_path / "per_class.png")
+    write_plots(tmp_path, {"per_class": per_class_plot(figures, ["name"] * N)}, "png")
     assert time.process_time() - begin < 4  # a bar for each took 13
     assert _coloured(tmp_path / "per_class.png") > 0.05
 
@@ -196,11 +197,14 @@ def test_every_picture_shows_something_for_few_and_many_classes(N, tmp_path):
         labels[labels == 1] = 0  # a class without samples
     figures, weaker = measure(logits, labels), measure(logits.roll(1, dims=0), labels)
     names = [f"{label:03d}.a name with $ and _ that is long^{label}$" for label in range(N)]
-    draw_reliability(figures, tmp_path / "reliability.png", "a $title")
-    draw_confusion(figures, names, tmp_path / "confusion.png", "a $title$")
-    draw_per_class(figures, names, tmp_path / "per_class.png", "a $title$")
-    draw_robustness(figures, [Curve("strength", (1.0, 2.0), (weaker, weaker))], tmp_path / "robustness.png")
-    shares = {path.name: _coloured(path) for path in tmp_path.iterdir()}
+    drawn = {
+        "reliability": reliability_plot(figures, "a $title"),
+        "confusion": confusion_plot(figures, names, "a $title$"),
+        "per_class": per_class_plot(figures, names, "a $title$"),
+        "robustness": robustness_plot(figures, [Curve("fgsm", "strength", (1.0, 2.0), (weaker, weaker))]),
+    }
+    write_plots(tmp_path, drawn, "png")
+    shares = {path.name: _coloured(path) for path in tmp_path.glob("*.png")}
     assert shares.keys() == {f"{name}.png" for name in ("reliability", "confusion", "per_class", "robustness")}
     assert all(share > 0.002 for share in shares.values()), shares
     assert shares["per_class.png"] > 0.05
@@ -208,14 +212,14 @@ def test_every_picture_shows_something_for_few_and_many_classes(N, tmp_path):
 
 def test_the_sheet_of_mistakes_shows_every_picture(tmp_path):
     colours = [(250, 10, 10), (10, 250, 10), (10, 10, 250), (250, 250, 10), (10, 250, 250), (250, 10, 250), (99, 9, 9)]
-    shown = [Mistake(np.full((8, 8, 3), colour, np.uint8), "a $", "b_$^", 0.9) for colour in colours]
-    draw_mistakes(shown, tmp_path / "mistakes.png")
+    shown = [Mistake("key", np.full((8, 8, 3), colour, np.uint8), "a $", "b_$^", 0.9) for colour in colours]
+    write_plots(tmp_path, {"mistakes": mistakes_plot(shown)}, "png")
     sheet = np.asarray(Image.open(tmp_path / "mistakes.png").convert("RGB")).astype(int)
     for colour in colours:
         assert (np.abs(sheet - colour).max(axis=2) <= 2).sum() > 5000
 
 
 def test_without_mistakes_the_sheet_says_so(tmp_path):
-    draw_mistakes([], tmp_path / "mistakes.png")
+    write_plots(tmp_path, {"mistakes": mistakes_plot([])}, "png")
     sheet = np.asarray(Image.open(tmp_path / "mistakes.png").convert("L"))
     assert (sheet < 128).sum() > 300  # letters

@@ -1,11 +1,13 @@
 """TensorBoard and Weights & Biases hold what the tables hold, also after a run went on."""
 
 import csv
+import io
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lgcoamix.cli import train
@@ -71,7 +73,8 @@ def test_tensorboard_shows_mixed_batches_and_the_curves(folder):
     assert {image.step for image in events.Images("mixed")} == {0, 1, 2}
     assert all(image.width > 300 for image in events.Images("mixed"))
     (curves,) = events.Images("curves")
-    assert curves.encoded_image_string == (folder / "curves.png").read_bytes()  # drawn once
+    with Image.open(io.BytesIO(curves.encoded_image_string)) as small, Image.open(folder / "curves.png") as large:
+        assert small.width / large.width == pytest.approx(110 / 300, rel=0.01)  # for a screen, and for print
 
 
 def test_weights_and_biases_keeps_one_run_in_the_run_folder(folder):

@@ -10,7 +10,7 @@ from lgcoamix.mixing import MIXERS, Batch
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.normalise import no_normalisation
-from lgcoamix.training.plots import mixed_figure
+from lgcoamix.training.plots import mixed_plot
 from lgcoamix.training.step import Step
 
 COLOURS = [(250, 10, 10), (10, 250, 10), (10, 10, 250)]
@@ -24,7 +24,8 @@ def test_the_sheet_of_a_mixed_batch_shows_every_source(name, tmp_path, extractor
     model = LocalGlobalNet("resnet10t", 3, local=mixer.needs_local, width=8)
     step = Step(model, mixer, torch.optim.SGD(model.parameters(), 0.1), no_normalisation(), Ranks(torch.device("cpu")))
     batch = Batch(images, torch.arange(3), maps if mixer.needs_maps else None, 4 if mixer.needs_maps else 0)
-    mixed_figure(step, batch, ("red", "green", "blue")).savefig(tmp_path / "mixed.png", dpi=110)
+    shown = images.permute(0, 2, 3, 1).numpy().repeat(2, axis=1).repeat(2, axis=2)  # pictures are larger than inputs
+    mixed_plot(step, batch, shown, ("red", "green", "blue")).figure.savefig(tmp_path / "mixed.png", dpi=110)
     sheet = np.asarray(Image.open(tmp_path / "mixed.png").convert("RGB")).astype(int)
     for colour in COLOURS:
         assert (np.abs(sheet - colour).max(axis=2) <= 2).sum() > 1000
@@ -39,6 +40,6 @@ def test_a_picture_during_the_training_leaves_the_network_as_it_is(name, trainin
     step = Step(model, mixer, optimiser, no_normalisation(), Ranks(torch.device("cpu")), average=Average(model))
     maps = (torch.arange(32) // 8).expand(3, 32, 32)
     batch = Batch(torch.rand(3, 3, 32, 32), torch.arange(3), maps if mixer.needs_maps else None, 4)
-    mixed_figure(step, batch, ("red", "green", "blue"))
+    mixed_plot(step, batch, np.zeros((3, 64, 64, 3), np.uint8), ("red", "green", "blue"))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert model.training == training

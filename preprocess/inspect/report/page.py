@@ -1,5 +1,6 @@
 """Render the collected data as one HTML file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +13,10 @@ from preprocess.inspect.report.gather import ScaleReport, SplitReport, StoreRepo
 from preprocess.inspect.report.plots import balance_address, shapes_address, sheet_address, spread_address
 from preprocess.store import Store
 from preprocess.store.format import FORMAT_VERSION, IMAGES
+from preprocess.text import listed
 
 _SHOWN = 200  # most rows in a table of failures
+_FEW = 0.75  # share of the requested count, below which the page says so
 _EXTREMES = 10  # classes shown at either end if there are many
 
 
@@ -110,10 +113,26 @@ def _plots(store: Store, split: SplitReport) -> dict:
         "sheet": sheet_address(split.sheet) if split.sheet else None,
         "found": spread_address(found, "superpixels per image") if any(len(row[1]) for row in found) else None,
         "pixels": spread_address(pixels, "pixels per superpixel") if any(len(row[1]) for row in pixels) else None,
+        "few": _medians(split.scales, few=True),
+        "about": _medians(split.scales, few=False),
+        "usual": _usual(split.scales),
         "shapes": shapes_address(split.shapes) if len(split.shapes) else None,
         "scales": [(each, _summary(each.found), _summary(each.pixels)) for each in split.scales],
         "sides": [(name, _summary(split.shapes[:, axis])) for axis, name in ((1, "width"), (0, "height"))],
     }
+
+
+def _medians(scales: Sequence[ScaleReport], few: bool) -> str:
+    """Median numbers of superpixels, of the scales with far fewer than requested, or of the others."""
+    medians = {each.scale.segments: np.median(each.found) for each in scales if len(each.found)}
+    chosen = {segments: found for segments, found in medians.items() if (found < _FEW * segments) == few}
+    return listed([f"{found:.0f} of {segments}" for segments, found in chosen.items()], len(chosen))
+
+
+def _usual(scales: Sequence[ScaleReport]) -> tuple[str, ...]:
+    """Pixels of superpixels of all scales: the 10th and 90th percentile, and the most; empty if none was read."""
+    pixels = np.concatenate([np.zeros(0), *(each.pixels for each in scales)])
+    return tuple(f"{value:,.0f}" for value in np.percentile(pixels, (10, 90, 100))) if len(pixels) else ()
 
 
 def _expected(store: Store, each: ScaleReport) -> float | None:

@@ -10,7 +10,7 @@ from preprocess.inspect.drawing import new_figure, rendered, styled
 from preprocess.inspect.sheet import Panel, draw_sheet
 
 _FILL, _ASKED = "C4", "C2"
-_WIDTH = 4.8  # inches; 100 CSS pixels each
+_WIDTH = 3.6  # inches; 100 CSS pixels each: a plot fits a phone, with its text as large as it was meant
 _BINS = 40
 _MOST_BARS = 20  # classes drawn as bars with names; more classes are drawn as a curve
 _MOST_POINTS = 20_000
@@ -58,7 +58,7 @@ def spread_address(rows: list[tuple[str, np.ndarray, float | None]], xlabel: str
     everything = np.concatenate([*(values for _, values, _ in rows), marks])
     least, most, usual = int(everything.min()), int(everything.max()), int(np.quantile(everything, 1 - _TAIL))
     if most > 2 * usual:  # a few huge values would squeeze all others
-        most, xlabel = max(usual, *map(int, marks)), f"{xlabel} ({100 * _TAIL:g} % are larger than shown)"
+        most, xlabel = max(usual, *map(int, marks)), f"{xlabel} ({100 * _TAIL:g} % are larger)"
     step = -(-(most - least + 1) // _BINS)
     edges = np.arange(least, most + step + 1, step) - 0.5  # every bin has the same number of integers
     figure = new_figure(_WIDTH, 0.55 + 0.62 * len(rows))

@@ -187,6 +187,18 @@ def test_segments_found_and_their_sizes_are_those_of_the_grid(sound):
     four = ["4", "0.500", "4", "4", "4.0", "4", "64", "64", "64.0", "64"]
     nine = ["9", "0.500", "9", "9", "9.0", "9", "25", "30", "28.4", "36"]
     assert [row for row in page.rows if len(row) == 10 and row[0] in "49"] == [four, nine, four, nine]
+    assert page.text.count("about as many superpixels as requested: a median of 4 of 4, 9 of 9.") == 2
+    assert page.text.count("Eight of ten superpixels have 25 to 64 pixels; the largest has 64.") == 2
+
+
+def test_it_says_in_words_that_there_are_fewer_superpixels_than_requested(flowers_store, tmp_path):
+    store = Store(flowers_store)
+    page, _ = report(store, tmp_path / "report.html")
+    found = {count: np.median([ids.max() + 1 for ids in store.maps("train", count, range(36))]) for count in (12, 30)}
+    few = ", ".join(f"{median:.0f} of {count}" for count, median in found.items() if median < 0.75 * count)
+    assert few  # SLIC merges ragged pieces of photographs
+    wanted = f"a median of {few}. Ask for more with --segments, or raise --compactness, which is 10: ragged pieces"
+    assert wanted in page.text.split("Superpixels of train")[1].split("Superpixels of test")[0]
 
 
 def test_it_says_of_how_many_images_the_sizes_are(uneven_store, tmp_path):
@@ -287,7 +299,7 @@ def test_a_few_giants_do_not_squeeze_a_histogram(giants, cut, monkeypatch):
     monkeypatch.setattr("preprocess.inspect.report.plots._address", lambda figure: figure)
     values = np.array([10] * (1000 - giants) + [1000] * giants)
     axis = spread_address([("4 requested", values, 12.0)], "pixels per superpixel").axes[-1]
-    assert (axis.get_xlim()[1] < 20, "0.5 % are larger than shown" in axis.get_xlabel()) == (cut, cut)
+    assert (axis.get_xlim()[1] < 20, "0.5 % are larger" in axis.get_xlabel()) == (cut, cut)
 
 
 def test_letters_that_no_font_has_warn_nobody(tmp_path):

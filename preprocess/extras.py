@@ -33,6 +33,7 @@ MODULES = {
 # What the package itself brings, and what comes with that.
 BASE = {
     "h5py": "h5py",
+    "huggingface_hub": "huggingface_hub",
     "numpy": "numpy",
     "PIL": "pillow",
     "safetensors": "safetensors",

@@ -14,7 +14,13 @@ from preprocess.extras import BASE, MODULES, explain, install
 from tests.conftest import ROOT
 
 NEEDED = {"h5py", "numpy", "timm", "torch"}
-BROUGHT = {"PIL": "torchvision", "safetensors": "timm", "torchvision": "timm", "yaml": "timm"}  # by what needs them
+BROUGHT = {  # by what needs them
+    "huggingface_hub": "timm",
+    "PIL": "torchvision",
+    "safetensors": "timm",
+    "torchvision": "timm",
+    "yaml": "timm",
+}
 BESIDE = {"pi_heif", "pillow_jxl"}  # plugins that are read through if they happen to be there
 # To every finder of modules some are absent.
 BLOCK = """
@@ -67,7 +73,12 @@ def test_every_module_is_brought_by_the_extras_that_messages_name():
         for extra in bringing:
             assert distribution in extras[extra], (module, extra)
     assert extras["all"] == {"lgcoamix"}
-    mentioned = {distribution for distribution, *_ in MODULES.values()} | {"pillow", "pyyaml", "safetensors"}
+    mentioned = {distribution for distribution, *_ in MODULES.values()} | {
+        "huggingface_hub",
+        "pillow",
+        "pyyaml",
+        "safetensors",
+    }
     assert extras["preprocess"] | extras["train"] <= mentioned
 
 

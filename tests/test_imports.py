@@ -109,6 +109,7 @@ ANSWERS = (
     ("replay --help", 0, "--sample"),
     ("doctor --help", 0, "--seconds"),
     ("export --help", 0, "--onnx"),
+    ("export --checkpoint STORE --out x --push-to-hub birds", 2, "--push-to-hub: expected USER/NAME"),
     ("convert --help", 0, "--classes"),
     ("convert", 2, "Missing argument 'FILE'"),
     ("convert STORE --from snapmx --backbone resnet50 --classes 5 --out x", 2, "did you mean 'snapmix'?"),

@@ -1,6 +1,7 @@
 """``python -m lgcoamix export``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -8,9 +9,11 @@ from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import CHECKPOINT, FORCE, PATH, options_of
 from lgcoamix.runs.documents import checkpoint_file
 from lgcoamix.settings.options import ExportOptions
+from preprocess import interrupt
 from preprocess.extras import required
 from preprocess.outputs import MODEL, check_output
 from preprocess.terminal import say
+from preprocess.text import shown
 
 
 @click.command(short_help="Export a trained network as a folder that timm loads.", context_settings=CONTEXT)
@@ -19,7 +22,7 @@ from preprocess.terminal import say
 @options_of(ExportOptions)
 @FORCE
 @friendly
-def export(checkpoint: Path, out: Path, force: bool, **given: bool) -> None:
+def export(checkpoint: Path, out: Path, force: bool, **given: Any) -> None:
     """Write a trained backbone for timm: model.safetensors, config.json and a model card, README.md.
 
     timm.create_model("local-dir:OUT", pretrained=True) loads the folder. Its logits are compared with those of the
@@ -29,7 +32,11 @@ def export(checkpoint: Path, out: Path, force: bool, **given: bool) -> None:
     Examples:
       python -m lgcoamix export --checkpoint runs/try --out models/try
       python -m lgcoamix export --checkpoint runs/try/last.pt --out models/try-last --onnx
+      python -m lgcoamix export --checkpoint runs/try --out models/try --push-to-hub anna/birds
     """
+    repository = given["push_to_hub"]
+    if repository is not None:
+        _check_repository(repository)
     if given["onnx"]:
         with required("--onnx"):
             import onnx  # noqa: F401
@@ -37,6 +44,8 @@ def export(checkpoint: Path, out: Path, force: bool, **given: bool) -> None:
             import onnxscript  # noqa: F401
     folder, file = checkpoint if checkpoint.is_dir() else checkpoint.parent, checkpoint_file(checkpoint)
     check_output(out, MODEL, force, [file], [folder])
+    if repository is not None:
+        _check_token()
 
     from lgcoamix.export.export import export as run
 
@@ -48,3 +57,32 @@ def export(checkpoint: Path, out: Path, force: bool, **given: bool) -> None:
     if summary.onnx_difference is not None:
         say(f"model.onnx differs from PyTorch by at most {summary.onnx_difference:.1e}")
     say(f"wrote {out}: {', '.join(summary.files)}")
+    if repository is not None:
+        _push(out, summary.files, repository)
+
+
+def _check_repository(name: str) -> None:
+    with required("--push-to-hub"):
+        from lgcoamix.export.push import check_repository
+    check_repository(name)
+
+
+def _check_token() -> None:
+    from lgcoamix.export.push import check_token
+
+    check_token()
+
+
+def _push(out: Path, files: tuple[str, ...], repository: str) -> None:
+    from lgcoamix.export.push import push
+
+    interrupt.explain(
+        shown(f"interrupted; {out} is complete, {repository} may lack it: run the same command to send it")
+    )
+    say(f"sending {out} to {repository} ...", err=True)
+    sent = push(out, files, repository, lambda line: say(line, err=True))
+    did = f"sent {len(files)} files to" if sent.is_changed else f"nothing to send: the same {len(files)} files are in"
+    state = [*(["new"] if sent.is_new else []), "private" if sent.is_private else "public: everybody can read it"]
+    say(f"{did} {sent.address} ({', '.join(state)})")
+    if sent.removed:
+        say(f"removed there, as this export has none: {', '.join(sent.removed)}")

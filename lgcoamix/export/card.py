@@ -2,7 +2,6 @@
 
 import html
 import json
-import math
 import shlex
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
@@ -12,20 +11,23 @@ from typing import Any
 import timm
 from jinja2 import Environment, StrictUndefined
 
-from lgcoamix.errors import RunError
 from lgcoamix.evaluation.metrics import METRICS
+from lgcoamix.export.measured import Measured, has_mid, results_of
+from lgcoamix.export.metadata import head_of
 from lgcoamix.models.hub import BackboneError, config_of, hub_name
 from lgcoamix.recipes import RECIPES
-from lgcoamix.runs.documents import protocol_of, read_document
+from lgcoamix.runs.documents import protocol_of
 from lgcoamix.runs.load import SECTION, Trained
 from lgcoamix.settings.text import flatten
-from preprocess.files import digest_of
-
-_RUN = ("recipe", "settings", "seed", "val_fraction", "test_split", "classes")  # identify a run
 
 
 def make_card(
-    trained: Trained, config: dict[str, Any], options: dict[str, Any], name: str, onnx_difference: float | None
+    trained: Trained,
+    config: dict[str, Any],
+    options: dict[str, Any],
+    name: str,
+    onnx_difference: float | None,
+    hub: str | None = None,
 ) -> str:
     """Write ``README.md``.
 
@@ -36,9 +38,11 @@ def make_card(
     options : arguments of ``timm.create_model`` besides the architecture and the weights file.
     name : name of the folder.
     onnx_difference : largest absolute difference between ONNX and PyTorch logits; None without ONNX.
+    hub : the model repository, ``USER/NAME``, to which the folder is sent; None if it is not.
     """
     section = config[SECTION]
     settings, source = section["settings"], section.get("source")
+    results, method = results_of(trained), None if source else settings["method"]
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)  # Markdown: no autoescape
     environment.filters |= {
         "text": _text,
@@ -47,7 +51,9 @@ def make_card(
     }
     template = environment.from_string((files("lgcoamix.export") / "card.md").read_text("utf-8"))
     return template.render(
+        head=head_of(hub.rpartition("/")[2] if hub else name, method, section["store"]["dataset"], results),
         name=name,
+        hub=hub,
         architecture=config["architecture"],
         ours=timm.models.model_entrypoint(config["architecture"]).__module__.startswith("lgcoamix."),
         options=options,
@@ -57,12 +63,12 @@ def make_card(
         method=settings["method"],
         dataset=section["store"]["name"],
         checkpoint=section["checkpoint"],
-        mid=_has_mid(trained),
+        mid=has_mid(trained),
         local=settings["method"] == "lgcoamix",
         onnx_difference=onnx_difference,
         steps=list(_steps(section["images"], section["data"], config["pretrained_cfg"], trained_here=source is None)),
         metrics=[metric.label for metric in METRICS.values()],
-        rows=[*_of_the_run(trained), *_of_evaluations(trained)],
+        rows=list(map(_row, results)),
         chosen_on_test=section["val_fraction"] == 0,
         val_fraction=section["val_fraction"],
         source=source,
@@ -72,14 +78,15 @@ def make_card(
     )
 
 
+def _row(result: Measured) -> dict[str, Any]:
+    texts = [metric.text(result.values[name]) for name, metric in METRICS.items()]
+    return {"what": result.what, "images": "" if result.images is None else result.images, "figures": texts}
+
+
 def _text(value: object) -> str:
     """Escape text to one line that Markdown shows verbatim, even in a table."""
     line = html.escape(" ".join(str(value).split()), quote=False)
     return "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in line)
-
-
-def _has_mid(trained: Trained) -> bool:
-    return any(name.startswith("mid_branch.") for name in trained.state)
 
 
 def _steps(
@@ -114,85 +121,6 @@ def _steps(
 
 def _list(values: list[float]) -> str:
     return f"({', '.join(f'{value:g}' for value in values)})"
-
-
-def _of_the_run(trained: Trained) -> Iterator[dict[str, Any]]:
-    """Yield results of the training: with these weights, and over the epochs."""
-    with_mid = ", with the mid-level branch" if _has_mid(trained) else ""
-    tops = [(name.removesuffix("_top1"), top1) for name, top1 in trained.figures.items() if name.endswith("_top1")]
-    for split, top1 in tops:
-        yield from _row(
-            f"{split}, this checkpoint ({trained.when}), measured by the training{with_mid}", {"top1": top1}
-        )
-    results = _results_beside(trained)
-    for name in results:
-        found, split = _part(results, name), name.removesuffix("_top1")
-        if not found or split == name:
-            continue
-        chosen = f"epoch {results['best_epoch'] + 1}, chosen on {results['best_chosen_on']}"
-        last = min(10, results["epochs"])
-        yield from _row(f"{split}, last of {results['epochs']} epochs{with_mid}", {"top1": found.get("last")})
-        yield from _row(f"{split}, best epoch ({chosen}){with_mid}", {"top1": found.get("best")})
-        yield from _row(f"{split}, median of the last {last}{with_mid}", {"top1": found.get("median_of_last_10")})
-
-
-def _row(what: str, figures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a row of the results table, unless top-1 is missing: files next to a checkpoint may contain anything."""
-    values = {name: _number(figures.get(name), metric.is_accuracy) for name, metric in METRICS.items()}
-    images = figures.get("images")
-    if values["top1"] is not None:
-        texts = [metric.text(values[name]) for name, metric in METRICS.items()]
-        yield {"what": what, "images": images if isinstance(images, int) else "", "figures": texts}
-
-
-def _number(value: object, is_accuracy: bool) -> float | None:
-    """Return a finite number, of an accuracy a percentage; None for anything else."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        return None
-    return value if not is_accuracy or 0 <= value <= 100 else None
-
-
-def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a section of a document; empty if missing."""
-    part = document.get(name)
-    return part if isinstance(part, dict) else {}
-
-
-def _results_beside(trained: Trained) -> dict[str, Any]:
-    """Read ``results.json`` next to the checkpoint; empty if it belongs to another run or the run is unfinished."""
-    folder = trained.path.parent
-    config, results = _read_json(folder / "config.json"), _read_json(folder / "results.json")
-    mine = trained.config
-    same = config and all(config.get(name) == mine.get(name) for name in _RUN)
-    same = same and _part(config, "store").get("keys") == _part(mine, "store").get("keys")
-    sound = all(isinstance(results.get(name), int) for name in ("best_epoch", "epochs")) and "best_chosen_on" in results
-    return results if same and sound else {}
-
-
-def _of_evaluations(trained: Trained) -> Iterator[dict[str, Any]]:
-    """Yield results of the command ``evaluate`` for exactly this file, from the folders next to it."""
-    paths = sorted(trained.path.parent.glob("evaluation-*/evaluation.json"))
-    documents = [document for document in map(_read_json, paths) if document]
-    digest = digest_of(trained.path) if documents else ""
-    for document in documents:
-        if _part(document, "checkpoint").get("sha256") != digest:
-            continue
-        name = _part(document, "store").get("name", "a store")
-        what = f"{document.get('split', 'a split')} of {name}, this checkpoint, measured by evaluate"
-        full, backbone = _part(document, "figures"), _part(document, "backbone")
-        if backbone:
-            alone = {**backbone, "images": full.get("images")}
-            yield from _row(f"{what}, without the mid-level branch: as exported", alone)
-            what += ", with the mid-level branch"
-        yield from _row(what, full)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; empty if missing or damaged."""
-    try:
-        return read_document(path)
-    except (OSError, RunError):
-        return {}
 
 
 def _facts(trained: Trained, section: dict[str, Any]) -> Iterator[tuple[str, Any]]:

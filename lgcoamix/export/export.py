@@ -80,7 +80,8 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
         the ONNX export fails. Nothing is published then.
     """
     trained = read_trained(checkpoint_file(options.checkpoint))
-    return write_model(trained, _stored_images(trained), options.out, onnx=say if options.onnx else None)
+    onnx = say if options.onnx else None
+    return write_model(trained, _stored_images(trained), options.out, onnx=onnx, hub=options.push_to_hub)
 
 
 def write_model(
@@ -89,6 +90,7 @@ def write_model(
     out: Path,
     others: Mapping[str, memoryview] = MappingProxyType({}),
     onnx: Callable[[str], None] | None = None,
+    hub: str | None = None,
 ) -> Summary:
     """Write the folder of an exported model; see :func:`export`.
 
@@ -99,6 +101,7 @@ def write_model(
     out : folder.
     others : contents of further files, by name.
     onnx : shows a line of text before ONNX is written; None writes none.
+    hub : the model repository that the card names; None if the folder goes to none.
     """
     out = out.absolute()
     net = make_network(trained).backbone.net
@@ -113,7 +116,7 @@ def write_model(
             difference = write_onnx(net, size, folder / ONNX)
         for name, content in others.items():
             write_whole(folder / name, content)
-        card = make_card(trained, config, creation_options(config), out.name, difference)
+        card = make_card(trained, config, creation_options(config), out.name, difference, hub)
         write_whole(folder / CARD, card.encode())
         files = tuple(sorted(path.name for path in folder.iterdir()))
     averaged = ", averaged weights" if trained.weights == "model_ema" else ""

@@ -138,6 +138,11 @@ class ExportOptions(Options):
     checkpoint: Path
     out: Path
     onnx: bool = option(False, "Write model.onnx as well, checked against PyTorch.")
+    push_to_hub: str | None = option(
+        None,
+        "Send the folder to this model repository of the Hugging Face hub as well; one that is missing is created.",
+        metavar="USER/NAME",
+    )
 
 
 @dataclass(frozen=True)

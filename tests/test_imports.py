@@ -29,6 +29,12 @@ def test_mathematics_needs_torch_alone_and_models_add_timm_alone(run):
     assert not models & (OFFLINE | {"preprocess"})
 
 
+def test_a_training_step_needs_no_store(run):
+    (found,) = loaded(run, "lgcoamix.training.step, lgcoamix.training.epoch, lgcoamix.data.loader, lgcoamix.models")
+    assert {"torch", "timm"} <= found
+    assert not found & OFFLINE
+
+
 def test_the_offline_stage_needs_no_training_package(run):
     (found,) = loaded(run, "preprocess.build.run, preprocess.cli, preprocess.inspect.verify, preprocess.inspect.sheet")
     assert "h5py" in found

@@ -15,7 +15,6 @@ import torch
 from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset
 
-from lgcoamix.data.dataset import SuperpixelDataset
 from lgcoamix.data.epoch_batches import EpochBatches
 from lgcoamix.data.handover import PIECES
 from lgcoamix.errors import RunError
@@ -80,6 +79,8 @@ def make_loader(
     >>> [batch.images.shape[0] for batch in loader]
     [4, 4, 2]
     """
+    from lgcoamix.data.dataset import SuperpixelDataset  # reads a store; a training step needs none
+
     if isinstance(dataset, SuperpixelDataset):
         dataset.prepare()
     return _Loader(

@@ -22,7 +22,7 @@ MODULES = {
     "ray": ("ray", "ray"),
     "requests": ("requests", "preprocess"),
     "rich": ("rich", "preprocess", "train"),
-    "scipy": ("scipy", "preprocess"),
+    "scipy": ("scipy", "preprocess", "train"),
     "skimage": ("scikit-image", "preprocess"),
     "tenacity": ("tenacity", "preprocess"),
     "tensorboard": ("tensorboard", "train"),

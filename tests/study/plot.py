@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter
 
+from lgcoamix.runs.paired import paired
 from preprocess.inspect.drawing import legend_above, new_figure, rendered, styled
 from tests.study.kept import Kept
-from tests.study.paired import paired
 
 _COLOURS = ("C3", "C0", "C1", "C2")
 

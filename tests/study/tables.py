@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from lgcoamix.runs.compare import Group
+from lgcoamix.runs.paired import Paired, paired
 from tests.study.kept import Cells, Kept
-from tests.study.paired import Paired, paired
 from tests.study.plan import ABLATED, HELD_OUT, RATES, Cell, plan, search
 
 TITLES = {

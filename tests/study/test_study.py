@@ -1,7 +1,6 @@
 """The study: list, driver, statistics, tables. Cells are written by hand, and a stand-in trains."""
 
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,7 +23,6 @@ from tests.conftest import PROOF, ROOT
 from tests.study import driver, kept, tables
 from tests.study.__main__ import main as study
 from tests.study.kept import Cells
-from tests.study.paired import paired
 from tests.study.plan import Cell, plan
 from tests.study.plot import plot_length
 from tests.study.stores import COPIES, STORES
@@ -86,50 +84,6 @@ def make(cells: Cells, tmp_path: Path) -> Callable[..., kept.Kept]:
         return cells.read(cell)
 
     return finished
-
-
-def slow_quantile(share: float, freedom: int) -> float:
-    """Quantile of Student's t: its density, summed by Simpson's rule up to a point that bisection finds."""
-    factor = math.gamma((freedom + 1) / 2) / (math.sqrt(freedom * math.pi) * math.gamma(freedom / 2))
-
-    def density(x: float) -> float:
-        return factor * (1 + x * x / freedom) ** (-(freedom + 1) / 2)
-
-    def below(point: float, parts: int = 2000) -> float:
-        step = point / parts
-        inner = sum((4 if number % 2 else 2) * density(number * step) for number in range(1, parts))
-        return 0.5 + step / 3 * (density(0) + inner + density(point))
-
-    low, high = 0.0, 100.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if below(middle) < share else (low, middle)
-    return low
-
-
-@pytest.mark.parametrize("count", [2, 3, 5, 11])
-def test_the_interval_is_that_of_a_slow_hand_computation(count):
-    values = {seed: 70 + seed**1.5 for seed in range(count)}
-    others = {seed: 69 + 2 * math.sin(seed) for seed in range(count)}
-    differences = [values[seed] - others[seed] for seed in range(count)]
-    mean = sum(differences) / count
-    spread = math.sqrt(sum((each - mean) ** 2 for each in differences) / (count - 1))
-    reach = slow_quantile(0.975, count - 1) * spread / math.sqrt(count)
-    found = paired(values, others)
-    assert found.mean == pytest.approx(mean)
-    assert (found.low, found.high) == pytest.approx((mean - reach, mean + reach), rel=1e-6)
-
-
-def test_three_differences_have_the_interval_of_the_printed_table():
-    found = paired({0: 71.0, 1: 72.0, 2: 73.0}, {0: 70.0, 1: 70.0, 2: 70.0})  # 1, 2, 3: deviation 1; t(2) = 4.303
-    assert found.differences == {0: 1.0, 1: 2.0, 2: 3.0}
-    assert (found.low, found.high) == pytest.approx((2 - 4.303 / math.sqrt(3), 2 + 4.303 / math.sqrt(3)), abs=1e-3)
-
-
-def test_seeds_that_one_group_lacks_are_left_out():
-    assert paired({0: 5.0, 2: 9.0}, {2: 8.0, 1: 3.0}).differences == {2: 1.0}
-    assert paired({2: 9.0}, {2: 8.0}).low is None
-    assert paired({0: 5.0}, {1: 3.0}) is None
 
 
 def everything(cell: Cell) -> float:

@@ -83,7 +83,7 @@ EVALUATION = Kind(
 COMPARISON = Kind(
     "a comparison",
     {"comparison.json": rb".*\"spread\": \"sample standard deviation"},
-    r"comparison\.(csv|json)|compare\.(png|pdf|svg)",
+    r"comparison\.(csv|json)|(compare|curves)\.(csv|png|pdf|svg)|classes\.csv",
 )
 MODEL = Kind(
     "an exported model",

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from lgcoamix.cli.common import CONTEXT, friendly
-from lgcoamix.cli.compare import METRIC, print_comparison
-from lgcoamix.cli.options import PATH, SHARDS
+from lgcoamix.cli.compare import METRIC, print_comparison, write_comparison
+from lgcoamix.cli.options import PATH, PLOTS, SHARDS
 from lgcoamix.errors import RunError
 from lgcoamix.settings.mixers import METHOD_OPTIONS
 from preprocess.outputs import COMPARISON, check_output
@@ -29,6 +29,7 @@ from preprocess.terminal import say
     "--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Runs in parallel; they share the cores."
 )
 @METRIC
+@PLOTS
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- OPTIONS OF TRAIN]")
 @friendly
 def sweep(
@@ -39,12 +40,13 @@ def sweep(
     out: Path,
     jobs: int,
     metric: str,
+    plots: str,
     options: tuple[str, ...],
 ) -> None:
     """Train every method with every seed, then compare them. Options after -- are passed to every training.
 
     Rerun the same command to continue an interrupted sweep; finished runs are left unchanged. With --jobs 2 or more,
-    the output of a run goes to OUT/NAME-sSEED.log. At the end OUT holds comparison.csv, comparison.json, compare.png.
+    the output of a run goes to OUT/NAME-sSEED.log. At the end OUT holds what compare writes.
 
     \b
     Examples:
@@ -53,7 +55,6 @@ def sweep(
           --cell sum="--mixer lgcoamix" --cell pre="--mixer lgcoamix --set mixer.score=pre_norm" -- --epochs 50
     """
     from lgcoamix.runs.compare import compare
-    from lgcoamix.runs.compare_files import write
     from lgcoamix.runs.sweep import (
         check_places,
         check_train_options,
@@ -64,6 +65,8 @@ def sweep(
     )
 
     check_train_options(options)
+    if plots != "png":
+        options = ("--plots", plots, *options)
     todo = make_cells(shards, parse_variants(mixers, cells), parse_seeds(seeds), out, options)
     check_output(out, COMPARISON, None, (shards, shards.with_suffix(".shards")), beside_others=True)
     check_places(todo)
@@ -74,7 +77,7 @@ def sweep(
         # Cells may have different protocols on purpose: show them side by side instead of refusing.
         comparison = compare(finished, metric, across_protocols=True)
         print_comparison(comparison)
-        say("wrote " + ", ".join(map(str, write(comparison, out))))
+        write_comparison(comparison, out, plots)
     if failures:
         lines = "".join(f"\n  {failure}" for failure in failures)
         raise RunError(

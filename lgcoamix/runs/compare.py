@@ -7,12 +7,14 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lgcoamix.errors import RunError
+from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.runs.finished import Run, read_runs
+from lgcoamix.runs.paired import Paired, paired
+from lgcoamix.settings.text import suggest
 from preprocess.text import listed
 
 _ABSENT = "not recorded"  # by an older version of this program
@@ -47,12 +49,17 @@ class Group:
     runs: tuple[Run, ...]
 
     def summary(self, split: str, metric: str) -> Summary | None:
-        """Summarise a metric over seeds; None if the runs were not evaluated on the split."""
-        values = [run.figure(split, metric) for run in self.runs]
-        if None in values:
+        """Summarise a metric over seeds; None if a run has no such figure."""
+        values = list(self.by_seed(split, metric).values())
+        if len(values) < len(self.runs):
             return None
         deviation = statistics.stdev(values) if len(values) > 1 else None
         return Summary(statistics.mean(values), deviation, len(values))
+
+    def by_seed(self, split: str, metric: str) -> dict[int, float]:
+        """Return the figures of the runs that have one, by seed."""
+        figures = {run.seed: run.figure(split, metric) for run in self.runs}
+        return {seed: figure for seed, figure in figures.items() if figure is not None}
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ class Comparison:
     protocols : letter -> protocol.
     differences : settings in which the protocols differ; empty for one protocol.
     warnings : lines of text.
+    references : letter -> the group that the others of this protocol are compared with.
     """
 
     groups: tuple[Group, ...]
@@ -90,6 +98,7 @@ class Comparison:
     protocols: Mapping[str, Mapping[str, Any]]
     differences: tuple[Difference, ...] = ()
     warnings: tuple[str, ...] = ()
+    references: Mapping[str, Group] = field(default_factory=dict)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -98,7 +107,14 @@ class Comparison:
 
     def ranked(self, split: str) -> tuple[Group, ...]:
         """List the groups that were evaluated on a split, best mean first."""
-        return _ranked((group for group in self.groups if group.summary(split, self.metric)), split, self.metric)
+        return _ranked((group for group in self.groups if group.summary(split, "last")), split, self.metric)
+
+    def paired(self, group: Group, split: str) -> Paired | None:
+        """Compare a group with the reference of its protocol; None for itself, and without one or a common seed."""
+        other = self.references.get(group.protocol)
+        if other is None or other is group:
+            return None
+        return paired(group.by_seed(split, self.metric), other.by_seed(split, self.metric))
 
     def legend(self) -> dict[str, str]:
         """Describe each protocol by the settings in which they differ: letter -> text."""
@@ -108,7 +124,9 @@ class Comparison:
         }
 
 
-def compare(paths: Iterable[Path], metric: str = "last", across_protocols: bool = False) -> Comparison:
+def compare(
+    paths: Iterable[Path], metric: str = "last", across_protocols: bool = False, against: str | None = None
+) -> Comparison:
     """Read runs and group them over seeds.
 
     Parameters
@@ -116,10 +134,13 @@ def compare(paths: Iterable[Path], metric: str = "last", across_protocols: bool 
     paths : run folders, or folders of run folders. Files (as in ``runs/*``) are ignored.
     metric : metric to sort groups by.
     across_protocols : accept runs of different protocols, and group them by protocol.
+    against : label of the group that the others of its protocol are compared with, by seed. None takes plain training,
+        if there is one group of it.
 
     Raises
     ------
     RunError : there is no finished run; protocols differ; or two runs of a group have the same seed.
+    SettingsError : no group is called ``against``, or none has the metric.
     """
     runs, warnings = read_runs(paths)
     protocols: list[Mapping[str, Any]] = []
@@ -139,9 +160,11 @@ def compare(paths: Iterable[Path], metric: str = "last", across_protocols: bool 
     groups = _groups(runs, {id(run): letters[protocols.index(run.protocol)] for run in runs})
     warnings += [f"{part}" for part in _differences(runs, lambda run: run.surroundings)]
     warnings += [line for group in groups for line in _maps_differ(group)]
-    split = "test" if any(group.summary("test", metric) for group in groups) else "val"
-    ordered = _ranked(groups, split, metric)
-    return Comparison(ordered, metric, dict(zip(letters, protocols, strict=True)), differences, tuple(warnings))
+    split = "test" if any(group.summary("test", "last") for group in groups) else "val"
+    if not any(group.summary(split, metric) for group in groups):
+        raise SettingsError(f"no run has ten epochs, of which {metric} is the median; choose --metric last or best")
+    ordered, named = _ranked(groups, split, metric), dict(zip(letters, protocols, strict=True))
+    return Comparison(ordered, metric, named, differences, tuple(warnings), _references(ordered, letters, against))
 
 
 def _differences(runs: Sequence[Run], part: Callable[[Run], Mapping[str, Any]]) -> tuple[Difference, ...]:
@@ -206,6 +229,20 @@ def _groups(runs: Sequence[Run], letters: Mapping[int, str]) -> list[Group]:
 def _identity(run: Run) -> dict[str, Any]:
     """Return what defines a group within a recipe and method."""
     return {**run.options, "superpixels": run.superpixels}
+
+
+def _references(groups: Sequence[Group], letters: Iterable[str], against: str | None) -> dict[str, Group]:
+    """Find the group of each protocol that the others are compared with, if any."""
+    if against is not None and against not in {group.label for group in groups}:
+        names = dict.fromkeys(group.label for group in groups)
+        raise SettingsError(f"there is no group {against!r}; {suggest(against, names)}")
+    found = {}
+    for letter in letters:
+        own = [group for group in groups if group.protocol == letter]
+        fit = [group for group in own if (group.method == "none" if against is None else group.label == against)]
+        if len(fit) == 1:
+            found[letter] = fit[0]
+    return found
 
 
 def _refuse_equal_seeds(group: Group) -> None:

@@ -1,57 +1,82 @@
-"""Write a comparison: a table of runs, a JSON file of groups, a plot."""
+"""Write a comparison: a table of runs, a JSON file of groups, plots, tables of curves and of classes."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+from lgcoamix.runs import by_class, compare_table, curves
+from lgcoamix.runs.by_class import ByClass
 from lgcoamix.runs.compare import Comparison, Group
 from lgcoamix.runs.finished import SUMMARIES, Run
 from preprocess.files import write_whole
 from preprocess.outputs import COMPARISON, making
 from preprocess.text import to_csv
 
-FILES = ("comparison.csv", "comparison.json", "compare.png")
 
+def write(
+    comparison: Comparison, out: Path, classes: ByClass | None = None, form: str = "png"
+) -> tuple[list[Path], list[str]]:
+    """Write a folder.
 
-def write(comparison: Comparison, out: Path) -> list[Path]:
-    """Write ``comparison.csv`` (one row per run), ``comparison.json`` (groups) and ``compare.png``.
+    - ``comparison.csv``: one row per run; ``comparison.json``: groups; ``compare``, their plot.
+    - ``curves.csv`` and their plot, of the runs that have ``metrics.csv``.
+    - ``classes.csv``: differences by class, if they are given.
+
+    Parameters
+    ----------
+    form : of the plots: ``png``, ``pdf`` or ``svg``.
 
     Returns
     -------
-    Paths of the files.
+    Paths of the files, and a line for each run without curves.
     """
     from lgcoamix.runs.compare_plot import plot_comparison  # matplotlib takes a second to import
+    from lgcoamix.runs.curves_plot import plot_curves
+    from preprocess.inspect.drawing import rendered
 
+    split = comparison.splits[0]
+    found, missing = curves.read_curves(comparison, split)
     contents = {
-        "comparison.json": (json.dumps(_document(comparison), indent=2, ensure_ascii=False) + "\n").encode(),
+        "comparison.json": (json.dumps(document(comparison), indent=2, ensure_ascii=False) + "\n").encode(),
         "comparison.csv": _table(comparison).encode(),
-        "compare.png": plot_comparison(comparison),
+        f"compare.{form}": rendered(plot_comparison(comparison), form),
     }
+    if any(curve.values["top1"] for curve in found):
+        contents["curves.csv"] = to_csv(curves.records(found, split)).encode()
+        contents[f"curves.{form}"] = rendered(plot_curves(found, split, bool(comparison.differences)), form)
+    if classes is not None:
+        contents["classes.csv"] = to_csv(by_class.records(classes)).encode()
     with making(out, COMPARISON) as aside:
         for name, content in contents.items():
             write_whole(aside / name, content)
-    return [out / name for name in FILES]
+    return [out / name for name in contents], missing
 
 
-def _document(comparison: Comparison) -> dict[str, Any]:
+def document(comparison: Comparison) -> dict[str, Any]:
+    """All figures of a comparison as plain data, unrounded."""
     return {
         "metric": comparison.metric,
         "spread": "sample standard deviation over seeds, null for one seed",
-        "groups": [_describe(group) for group in comparison.groups],
+        "difference": "of the metric, paired by seed; low and high: 95 % interval of Student's t; p: two-sided paired "
+        "t-test, not corrected for the number of groups",
+        "groups": [_describe(comparison, group) for group in comparison.groups],
         "protocols": dict(comparison.protocols),
         "differences": [part.path for part in comparison.differences],
         "warnings": list(comparison.warnings),
     }
 
 
-def _describe(group: Group) -> dict[str, Any]:
+def _describe(comparison: Comparison, group: Group) -> dict[str, Any]:
     figures = {}
     for split in ("test", "val"):
         summaries = {metric: group.summary(split, metric) for metric in SUMMARIES}
-        if all(summaries.values()):
+        if summaries["last"]:
             figures[f"{split}_top1"] = {
-                metric: {"mean": summary.mean, "deviation": summary.deviation} for metric, summary in summaries.items()
+                metric: summary and {"mean": summary.mean, "deviation": summary.deviation}
+                for metric, summary in summaries.items()
             }
+            pair, other = comparison.paired(group, split), comparison.references.get(group.protocol)
+            figures[f"{split}_difference"] = compare_table.describe_pair(pair, other, comparison.metric)
     return {
         "group": group.label,
         "recipe": group.recipe,

@@ -3,31 +3,30 @@
 import textwrap
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lgcoamix.runs.compare import Comparison, Group
-from preprocess.inspect.drawing import new_figure, rendered, styled
+from lgcoamix.runs.finished import MEDIAN
+from preprocess.inspect.drawing import new_figure, styled
 
-_NAMES = {"last": "last epoch", "best": "best epoch", "median_of_last_10": "median of the last 10 epochs"}
+_NAMES = {"last": "last epoch", "best": "best epoch", MEDIAN: "median of the last 10 epochs"}
 _LABEL = 44  # characters per line of a group's name
 _COLOURS = tuple(f"C{number}" for number in range(7))
 
 
 @styled
-def plot_comparison(comparison: Comparison) -> bytes:
-    """Plot the metric of a comparison next to a second one: the median of the last 10 epochs, or the last.
+def plot_comparison(comparison: Comparison) -> Figure:
+    """Plot the metric of a comparison next to a second one: the median of the last 10 epochs, the last or the best.
 
     Parameters
     ----------
     comparison : any number of groups; the figure grows with them.
-
-    Returns
-    -------
-    Content of a PNG file.
     """
     split = comparison.splits[0]
     groups = comparison.ranked(split)
     labels = [_label(group, comparison) for group in groups]
-    metrics = tuple(dict.fromkeys((comparison.metric, "median_of_last_10", "last")))[:2]
+    wanted = dict.fromkeys((comparison.metric, MEDIAN, "last", "best"))
+    metrics = [name for name in wanted if any(group.summary(split, name) for group in groups)][:2]
     lines = sum(label.count("\n") + 1 for label in labels)
     title = "each seed (circle), mean (line) and ± sample standard deviation (bar)"
     figure = new_figure(11.5, 1.4 + 0.26 * len(groups) + 0.19 * lines, title)
@@ -42,7 +41,7 @@ def plot_comparison(comparison: Comparison) -> bytes:
         axis.grid(visible=False, axis="y")
     axes[0].set_yticks(range(len(groups)), labels, parse_math=False)
     axes[0].set_ylim(len(groups) - 0.5, -0.5)  # best on top
-    return rendered(figure)
+    return figure
 
 
 def _label(group: Group, comparison: Comparison) -> str:
@@ -53,6 +52,8 @@ def _label(group: Group, comparison: Comparison) -> str:
 
 def _draw_group(axis: Axes, row: int, group: Group, split: str, metric: str, colour: str) -> None:
     summary = group.summary(split, metric)
+    if summary is None:  # too few epochs for a median of ten
+        return
     if summary.deviation is not None:
         axis.barh(row, 2 * summary.deviation, 0.5, summary.mean - summary.deviation, color=colour, alpha=0.25)
         axis.vlines(summary.mean, row - 0.3, row + 0.3, color=colour, linewidth=2)

@@ -12,7 +12,9 @@ from lgcoamix.errors import RunError
 from lgcoamix.runs.documents import protocol_of, read_config, read_results, short_pipeline, stored_as, with_digests
 from lgcoamix.settings.text import flatten
 
-SUMMARIES = ("last", "best", "median_of_last_10")
+MEDIAN = "median_of_last_10"
+SUMMARIES = ("last", "best", MEDIAN)
+_LAST = 10  # epochs that the median is of
 _SECTIONS = ("data", "model", "optim", "compute")  # of the settings, without those under comparison: method and mixer
 
 
@@ -30,7 +32,7 @@ class Run:
     protocol : settings that must match for a fair comparison, by path.
     surroundings : versions, device type, number of ranks and commit. Differences only cause a warning.
     maps : content keys of the superpixel maps, by split and column.
-    results : ``results.json``, nested keys joined by dots.
+    results : ``results.json``, nested keys joined by dots; of a run of fewer than ten epochs, without their median.
     stored : how the images were stored, in words, under one name; empty if that is not recorded.
     conditions : the protocol in one line of words.
     """
@@ -49,7 +51,7 @@ class Run:
     conditions: str
 
     def figure(self, split: str, metric: str) -> float | None:
-        """Return top-1 in percent, or None if the run was not evaluated on the split."""
+        """Return top-1 in percent; None if the run was not evaluated on the split, or had fewer than ten epochs."""
         return self.results.get(f"{split}_top1.{metric}")
 
 
@@ -117,10 +119,17 @@ def _read(folder: Path) -> Run:
         _protocol(config, settings, results),
         _surroundings(config),
         {name: key for name, key in store["keys"].items() if not name.endswith("/images")},
-        flatten(results),
+        _figures(results, settings),
         {"stored images": stored} if (stored := stored_as(config)) else {},
         protocol_of(config, config.get("test_split") or results["best_chosen_on"], results["best_chosen_on"]),
     )
+
+
+def _figures(results: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten the results; a run of fewer epochs wrote the median of all that it had under the same name."""
+    epochs = results.get("epochs", settings.get("optim", {}).get("epochs", 0))
+    few = not isinstance(epochs, int) or epochs < _LAST
+    return {name: value for name, value in flatten(results).items() if not (few and name.endswith(f".{MEDIAN}"))}
 
 
 def _protocol(config: Mapping[str, Any], settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:

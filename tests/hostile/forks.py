@@ -28,7 +28,8 @@ _IMPORTED = (
     *(f"preprocess.inspect.report.{name}" for name in ("gather", "page", "plots")),
     *(f"lgcoamix.training.{name}" for name in ("run", "plots", "replay", "replay_files")),
     *("lgcoamix.evaluation.evaluate", "lgcoamix.evaluation.plots", "lgcoamix.export.export", "lgcoamix.export.predict"),
-    *("lgcoamix.runs.compare", "lgcoamix.runs.compare_plot", "lgcoamix.data.transforms", "lgcoamix.runs.checks"),
+    *(f"lgcoamix.runs.{name}" for name in ("compare", "compare_plot", "curves_plot", "checks")),
+    "lgcoamix.data.transforms",
     *("skimage.segmentation", "matplotlib.font_manager", "PIL.PngImagePlugin", "PIL.JpegImagePlugin"),
 )
 

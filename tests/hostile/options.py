@@ -114,6 +114,7 @@ PAIRS = {
     "--mixer lgcoamix | --set mixer.alpha=1 --mixer cutmix",
     "evaluate": "--fgsm none --drop 0.5 --drop-grid 33 | --fgsm 1 --fgsm none | --force --force | --split train",
     "export": "--onnx --force",
+    "compare": "--by-class none --against none --format csv | --format csv --format json | --metric median_of_last_10",
     "replay": "--sample train/a/0.png | --step 0 --step 1 --epoch 1",
     "sweep": "--mixers none --cell none=--mixer\\ none | --seeds 0:2 --jobs 9 | --metric best --metric last",
     "doctor": "--json --seconds 0.1 --samples 1 | --workers 0 --device mps",

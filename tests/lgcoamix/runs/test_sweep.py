@@ -487,7 +487,8 @@ def test_a_sweep_trains_compares_and_is_taken_as_finished_the_next_time(flowers_
     first = _sweep(*command, "--epochs", 1)
     assert first.exit_code == 0, first.output
     names = {path.name for path in out.iterdir()}
-    assert names == {"none-s0", "lgcoamix-s0", "comparison.csv", "comparison.json", "compare.png"}
+    curves = {"curves.csv", "curves.png"}
+    assert names == {"none-s0", "lgcoamix-s0", "comparison.csv", "comparison.json", "compare.png"} | curves
     groups = json.loads((out / "comparison.json").read_text())["groups"]
     for group in groups:
         results = json.loads((out / f"{group['method']}-s0" / "results.json").read_text())

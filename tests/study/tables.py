@@ -137,6 +137,8 @@ def _row(name: str, group: Sequence[Kept], base: Sequence[Kept], split: str) -> 
 
 def _figure(group: Group, split: str, metric: str) -> str:
     summary = group.summary(split, metric)
+    if summary is None:  # of a cell that is shorter than ten epochs
+        return ""
     return f"{summary.mean:.1f}" + ("" if summary.deviation is None else f" ± {summary.deviation:.1f}")
 
 

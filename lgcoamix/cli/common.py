@@ -14,6 +14,8 @@ from preprocess import interrupt
 from preprocess.terminal import say
 
 _SMALLER = "there is not enough memory; use smaller batches or images, or fewer workers"
+_COMPILING = ("torch._dynamo", "torch._inductor")  # modules of what torch.compile raises
+_OF_COMPILER = "CppCompileError|InvalidCxxCompiler|[Ff]ailed to find C compiler"
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
@@ -26,7 +28,7 @@ def friendly(command: Callable) -> Callable:
         from preprocess.files import describe
 
         try:
-            with _lack_of_memory():
+            with _compile_failures(), _lack_of_memory():
                 return command(*args, **kwargs)
         except (SettingsError, OutputError) as error:
             raise click.UsageError(str(error)) from None
@@ -60,6 +62,23 @@ def _lack_of_memory() -> Iterator[None]:
         if not (told or isinstance(error, MemoryError)):
             raise
         raise RunError(f"{_SMALLER} ({_message(error)[:300]})") from None
+
+
+@contextmanager
+def _compile_failures() -> Iterator[None]:
+    """Say what ``--compile`` lacks: it compiles in the first steps, and its errors have no common public type."""
+    try:
+        yield
+    except Exception as error:
+        if not any(kind.__module__.startswith(_COMPILING) for kind in type(error).__mro__):
+            raise
+        text = str(error)
+        found = re.search(r"\berror: .*", text) or re.search(r"\S.*", text)
+        needs = "it needs a C++ compiler with OpenMP (g++, or the one in CXX) and Python's headers: install them, or "
+        remedy = (
+            f"{needs if re.search(_OF_COMPILER, f'{type(error).__name__}: {text}') else ''}repeat with --no-compile"
+        )
+        raise RunError(f"--compile: {found[0][:300] if found else type(error).__name__}; {remedy}") from None
 
 
 def _message(error: Exception) -> str:

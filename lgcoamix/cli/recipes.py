@@ -7,9 +7,9 @@ from rich import box
 from rich.table import Table
 
 from lgcoamix.recipes import RECIPES, Recipe, recipe_for
-from lgcoamix.recipes.table import rows_of, text_of
+from lgcoamix.recipes.table import rows_of
 from lgcoamix.settings.sections import SECTIONS, to_plain
-from lgcoamix.settings.text import suggest
+from lgcoamix.settings.text import suggest, text_of
 from preprocess.terminal import say, say_table
 
 _FROM = "from"

@@ -18,7 +18,7 @@ from lgcoamix.models.hub import BackboneError, config_of, hub_name
 from lgcoamix.recipes import RECIPES
 from lgcoamix.runs.documents import protocol_of
 from lgcoamix.runs.load import SECTION, Trained
-from lgcoamix.settings.text import flatten
+from lgcoamix.settings.text import flatten, text_of
 
 
 def make_card(
@@ -73,7 +73,7 @@ def make_card(
         val_fraction=section["val_fraction"],
         source=source,
         facts={label: value for label, value in _facts(trained, section) if value},
-        settings=flatten(settings),
+        settings={name: text_of(value) for name, value in flatten(settings).items()},
         start_licence=_start_licence(trained),
     )
 
@@ -164,7 +164,7 @@ def _facts_of_source(section: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _with_options(method: str, options: Mapping[str, Any]) -> str:
-    given = ", ".join(f"{name}={value}" for name, value in options.items())
+    given = ", ".join(f"{name}={text_of(value)}" for name, value in options.items())
     return f"{method} ({given})" if given else method
 
 

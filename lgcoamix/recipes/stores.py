@@ -6,7 +6,7 @@ from typing import Any
 from lgcoamix.recipes.protocol import stored_text
 from lgcoamix.recipes.recipe import Recipe, StoreSettings
 from lgcoamix.settings.sections import Settings, to_plain
-from lgcoamix.settings.text import flatten
+from lgcoamix.settings.text import flatten, text_of
 
 _NONE = object()
 
@@ -47,11 +47,12 @@ def setting_differences(recipe: Recipe, settings: Settings) -> list[str]:
     """
     idle = {"compute": {}} if settings.method == recipe.settings.method else {"compute": {}, "mixer": {}}
     given, wanted = (flatten({**to_plain(each), **idle}) for each in (settings, recipe.settings))
-    return [
-        f"{name} is {given.get(name, 'not set')}, the recipe has {wanted.get(name, 'no such setting')}"
-        for name in wanted | given
-        if given.get(name, _NONE) != wanted.get(name, _NONE)
-    ]
+    lines = []
+    for name in wanted | given:
+        if given.get(name, _NONE) != wanted.get(name, _NONE):
+            found, asked = text_of(given.get(name, "not set")), text_of(wanted.get(name, "no such setting"))
+            lines.append(f"{name} is {found}, the recipe has {asked}")
+    return lines
 
 
 def has_counts(superpixels: Mapping[str, Any], wanted: StoreSettings) -> bool:

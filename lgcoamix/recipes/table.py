@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from lgcoamix.recipes.recipe import Recipe, values_of
+from lgcoamix.settings.text import text_of
 
 
 class Row(NamedTuple):
@@ -29,13 +30,6 @@ def rows_of(recipe: Recipe) -> list[Row]:
         origin = f"inferred: {recipe.inferred[name]}" if name in recipe.inferred else source
         rows.append(Row(name, published, ours, origin))
     return rows + [Row(part.what, part.published, part.ours, source) for part in departures.values()]
-
-
-def text_of(value: object) -> str:
-    """A value in the form of ``--set``."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def to_markdown(name: str, recipe: Recipe) -> str:

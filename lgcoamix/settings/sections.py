@@ -224,7 +224,7 @@ class Settings:
             if path not in known:
                 raise SettingsError(f"no setting {path!r} (mixer: {settings.method}); {suggest(path, known)}")
             wanted = get_type_hints(type(getattr(settings, section)))[key]
-            settings = settings.with_values(section, **{key: _parse(path, value, wanted)})
+            settings = settings._replaced(section, {key: _parse(path, value, wanted)})
         return settings
 
 
@@ -268,6 +268,8 @@ def with_earlier(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _parse(path: str, text: str, wanted: Any) -> object:
     if isinstance(wanted, UnionType):
+        if text.lower() == "none":
+            return None
         wanted = get_args(wanted)[0]
     try:
         if wanted is bool:

@@ -1,4 +1,4 @@
-"""Suggestions for unknown words, and flat names for nested settings."""
+"""Suggestions for unknown words; names and values of settings as users type them."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -18,3 +18,10 @@ def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in document.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
+
+
+def text_of(value: object) -> str:
+    """A value in the form of ``--set``: ``true``, ``none``, ``0.1,1.0``."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return ",".join(map(text_of, value)) if isinstance(value, tuple | list) else str(value)

@@ -79,6 +79,15 @@ def test_settings_differ_by_name_and_not_in_how_a_step_is_computed():
     assert setting_differences(CUB, other) == ["method is none, the recipe has lgcoamix"]
 
 
+def test_values_are_shown_as_users_type_them():
+    typed = ("optim.nesterov=true", "data.scale=0.5,1.0", "optim.warmup=3")
+    assert setting_differences(CUB, CUB.settings.with_assignments(typed)) == [
+        "data.scale is 0.5,1.0, the recipe has 0.08,1.0",
+        "optim.warmup is 3, the recipe has none",
+        "optim.nesterov is true, the recipe has false",
+    ]
+
+
 def test_a_method_is_found_under_the_protocol_of_a_recipe():
     assert beside("cub-resnet18", "cutmix") == "cub-resnet18-cutmix"
     assert beside("cub-resnet50-snapmix-448", "cutmix") == "cub-resnet50-cutmix-448"

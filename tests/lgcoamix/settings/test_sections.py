@@ -8,7 +8,7 @@ from lgcoamix.errors import SettingsError
 from lgcoamix.recipes import RECIPES
 from lgcoamix.settings.mixers import METHOD_OPTIONS
 from lgcoamix.settings.sections import SECTIONS, Settings, from_plain, to_plain
-from lgcoamix.settings.text import suggest
+from lgcoamix.settings.text import suggest, text_of
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,17 @@ def test_assignments_change_nothing_else_and_the_last_one_counts():
     plain["optim"]["lr"], plain["mixer"]["lam"] = 0.25, "area"
     assert to_plain(after) == plain
     assert before == Settings()
+
+
+def test_what_is_shown_can_be_typed():
+    assert [text_of(value) for value in (None, True, 3, 0.5, (0.5, 1.0), "adamw")] == [
+        *("none", "true", "3", "0.5", "0.5,1.0", "adamw")
+    ]
+    settings = Settings().with_assignments(("optim.warmup=3",))
+    assert settings.optim.warmup == 3
+    assert settings.with_assignments(("optim.warmup=none",)) == Settings()
+    with pytest.raises(SettingsError, match=r"optim.epochs takes an integer, got 'none'"):
+        settings.with_assignments(("optim.epochs=none",))
 
 
 def test_assignments_follow_the_method():

@@ -10,10 +10,10 @@ import click
 
 from lgcoamix.cli.options import SHARDS
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.recipes import DATASETS, RECIPES, beside, recipe_for
+from lgcoamix.recipes import DATASETS, RECIPES, beside, from_scratch, recipe_for
 from lgcoamix.recipes.stores import has_counts, setting_differences, store_differences
 from lgcoamix.settings.launch import launched
-from lgcoamix.settings.mixers import METHOD_OPTIONS
+from lgcoamix.settings.mixers import METHOD_OPTIONS, SnapMixOptions
 from lgcoamix.settings.sections import Settings
 from lgcoamix.settings.text import suggest
 from preprocess.parameters import Choice
@@ -88,7 +88,7 @@ def choose_settings(store: "Store", given: Mapping[str, Any]) -> tuple[str, Sett
     recipe = given["recipe"] or recipe_for(store.dataset)
     if recipe not in RECIPES:
         raise SettingsError(f"no recipe {recipe!r}; {suggest(recipe, RECIPES)}")
-    settings = _with_method(recipe, given["mixer"])
+    settings = _with_method(recipe, given["mixer"], _weights_in(given))
     for section, names in _SHORTCUTS.items():
         settings = settings.with_values(section, **{name: given.get(name) for name in names})
     settings = settings.with_assignments(given["assignments"])
@@ -109,17 +109,30 @@ def _tell_of_start(recipe: str, settings: Settings) -> None:
         )
 
 
-def _with_method(recipe: str, method: str | None) -> Settings:
-    """Switch to a method, with its options under the protocol of the recipe, if there are any."""
+def _weights_in(given: Mapping[str, Any]) -> str | None:
+    """The weights that options ask for, before the settings are made: the last assignment counts."""
+    assigned = [text.partition("=")[2] for text in given["assignments"] if text.startswith("model.weights=")]
+    return assigned[-1] if assigned else given.get("weights")
+
+
+def _with_method(recipe: str, method: str | None, weights: str | None) -> Settings:
+    """Switch to a method, with its options under the protocol of the recipe, if there are any.
+
+    Those of SnapMix depend on the start of the network: without the recipe's weights they are those from scratch.
+    """
     settings = RECIPES[recipe].settings
     if method is None or method == settings.method:
         return settings
     settings, other = settings.with_method(method), beside(recipe, method)
     if other is None:
         return settings
+    mixer, but = RECIPES[other].settings.mixer, ""
+    if isinstance(mixer, SnapMixOptions) and weights == "none" != settings.model.weights:
+        mixer = from_scratch(mixer)
+        but = f", but those from scratch: mixer.beta={mixer.beta:g}, mixer.mix_prob={mixer.mix_prob:g}"
     if launched()[0] == 0:
-        say(f"note: options of {method} as in the recipe {other}", err=True)
-    return replace(settings, mixer=RECIPES[other].settings.mixer)
+        say(f"note: options of {method} as in the recipe {other}{but}", err=True)
+    return replace(settings, mixer=mixer)
 
 
 def check_recipe(store: "Store", name: str, settings: Settings, strict: bool) -> None:

@@ -10,9 +10,9 @@ from lgcoamix.recipes.compared import COMPARED
 from lgcoamix.recipes.lgcoamix import LGCOAMIX
 from lgcoamix.recipes.ours import OURS
 from lgcoamix.recipes.recipe import Departure, Recipe, StoreSettings
-from lgcoamix.recipes.snapmix import SNAPMIX
+from lgcoamix.recipes.snapmix import SNAPMIX, from_scratch
 
-__all__ = ["DATASETS", "RECIPES", "Departure", "Recipe", "StoreSettings", "beside", "recipe_for"]
+__all__ = ["DATASETS", "RECIPES", "Departure", "Recipe", "StoreSettings", "beside", "from_scratch", "recipe_for"]
 
 # If two share a name, the later wins: the Attentive CutMix paper reports figures for the baselines on CIFAR-10.
 RECIPES: dict[str, Recipe] = {**OURS, **LGCOAMIX, **COMPARED, **SNAPMIX, **ATTENTIVE_CUTMIX}

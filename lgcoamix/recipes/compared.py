@@ -17,6 +17,8 @@ from lgcoamix.settings.mixers import (
     SuperpixelGridOptions,
 )
 
+# SnapMix's own options, by the start of the network.
+PRETRAINED_SNAPMIX, SCRATCH_SNAPMIX = SnapMixOptions(beta=5.0, mix_prob=1.0), SnapMixOptions(beta=1.0, mix_prob=0.5)
 _OCCAMIX_SOURCE = "OcCaMix 2023 (Dornaika, Sun, Hammoudi et al., Pattern Recognition)"
 _USUAL = "the usual value; nothing was published for this data set"
 _AS_PAPER = "the paper's value for other data sets"
@@ -35,7 +37,7 @@ _METHODS: dict[str, tuple[str, Any, dict[str, str]]] = {
     ),
     "snapmix": (
         "SnapMix",
-        SnapMixOptions(beta=1.0, mix_prob=0.5),
+        SCRATCH_SNAPMIX,
         because(_AS_PAPER, "mixer.beta", "mixer.mix_prob"),
     ),
     "superpixel_grid": (
@@ -95,7 +97,7 @@ def _under_protocols() -> Iterator[tuple[str, Recipe]]:
         base = LGCOAMIX[protocol]
         for name, (method, mixer, inferred) in _METHODS.items():
             if name == "snapmix" and base.settings.model.weights == TORCHVISION:
-                mixer = SnapMixOptions(beta=5.0, mix_prob=1.0)
+                mixer = PRETRAINED_SNAPMIX
             settings = replace(base.settings, method=name, mixer=mixer)
             counts = _counts(protocol) if settings.mixer.needs_maps else ()
             recipe = Recipe(

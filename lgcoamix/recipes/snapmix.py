@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from lgcoamix.recipes.compared import OF_METHODS
+from lgcoamix.recipes.compared import OF_METHODS, PRETRAINED_SNAPMIX, SCRATCH_SNAPMIX
 from lgcoamix.recipes.lgcoamix import OF_SCRIPTS, TORCHVISION
 from lgcoamix.recipes.recipe import Recipe, StoreSettings, because, in_effect
 from lgcoamix.settings.mixers import CutMixOptions, MixupOptions, PlainOptions, SnapMixOptions
@@ -19,10 +19,9 @@ _SCRATCH = replace(_PRETRAINED, epochs=300, lr=0.01, new_layers=1.0, schedule="s
 _SHORT, _SQUASH = StoreSettings(512, "short", "39:52"), StoreSettings(512, "squash", "39:52")
 
 _BACKBONES = {"resnet18": "ResNet-18", "resnet34": "ResNet-34", "resnet50": "ResNet-50", "resnet101": "ResNet-101"}
-_OWN, _OWN_SCRATCH = SnapMixOptions(beta=5.0, mix_prob=1.0), SnapMixOptions(beta=1.0, mix_prob=0.5)
 _METHODS: dict[str, tuple[str, str, Any]] = {
-    "snapmix": ("SnapMix", "snapmix", _OWN),
-    "snapmix-mid": ("SnapMix with the mid-level branch", "snapmix", replace(_OWN, mid=True)),
+    "snapmix": ("SnapMix", "snapmix", PRETRAINED_SNAPMIX),
+    "snapmix-mid": ("SnapMix with the mid-level branch", "snapmix", replace(PRETRAINED_SNAPMIX, mid=True)),
     "none": ("No mixing", "none", PlainOptions()),
     "mixup": ("Mixup", "mixup", MixupOptions(alpha=1.0, mix_prob=0.5)),
     "cutmix": ("CutMix", "cutmix", CutMixOptions(alpha=3.0, mix_prob=1.0)),
@@ -61,7 +60,7 @@ def _recipe(name: str, dataset: str, backbone: str, variant: str, scratch: bool)
     title, store, listed = _SETS[dataset]
     label, method, mixer = _METHODS[variant]
     if scratch and method == "snapmix":
-        mixer = replace(mixer, beta=_OWN_SCRATCH.beta, mix_prob=_OWN_SCRATCH.mix_prob)
+        mixer = from_scratch(mixer)
     start, optim = ("from scratch", _SCRATCH) if scratch else ("from ImageNet weights", _PRETRAINED)
     model = ModelSettings(backbone, "none", init="torchvision") if scratch else ModelSettings(backbone, TORCHVISION)
     settings = Settings(method=method, mixer=mixer, data=_DATA, model=model, optim=optim)
@@ -80,6 +79,11 @@ def _recipe(name: str, dataset: str, backbone: str, variant: str, scratch: bool)
         departures=(*OF_METHODS.get(method, ()), OF_SCRIPTS[-1]),
         notes=_notes(method, mixer, listed),
     )
+
+
+def from_scratch(mixer: SnapMixOptions) -> SnapMixOptions:
+    """Give the options that the paper has for networks without ImageNet weights."""
+    return replace(mixer, beta=SCRATCH_SNAPMIX.beta, mix_prob=SCRATCH_SNAPMIX.mix_prob)
 
 
 def _notes(method: str, mixer: Any, listed: str | None) -> str | None:

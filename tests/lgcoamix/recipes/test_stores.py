@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lgcoamix.cli import main, train
-from lgcoamix.cli.settings import open_store
+from lgcoamix.cli.settings import choose_settings, open_store
 from lgcoamix.recipes import RECIPES, StoreSettings, beside
 from lgcoamix.recipes.stores import has_counts, setting_differences, store_differences
 from preprocess.store import Store
@@ -95,6 +95,29 @@ def test_a_method_is_found_under_the_protocol_of_a_recipe():
     assert beside("imagenet-resnet18-none", "mixup") == "imagenet-resnet18-mixup"
     assert beside("general", "cutmix") is None
     assert beside("cub-resnet50-snapmix-448", "occamix") is None
+
+
+SCRATCH = ", but those from scratch: mixer.beta=1, mixer.mix_prob=0.5"
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        ({"weights": "none"}, (1.0, 0.5), SCRATCH),
+        ({"assignments": ("model.weights=none",)}, (1.0, 0.5), SCRATCH),
+        ({"weights": "none", "assignments": ("model.weights=tv_in1k",)}, (5.0, 1.0), ""),
+        ({"weights": "none", "assignments": ("mixer.beta=3",)}, (3.0, 0.5), SCRATCH),
+        ({}, (5.0, 1.0), ""),
+        ({"recipe": "cifar100-resnet50", "weights": "none"}, (1.0, 0.5), ""),  # is from scratch
+    ],
+)
+def test_snapmix_without_weights_has_its_options_from_scratch(given, options, said, capsys):
+    blank = dict.fromkeys(("backbone", "weights", "epochs", "batch_size", "image_size", "amp"))
+    wanted = {"recipe": "cub-resnet18", "mixer": "snapmix", "assignments": (), **blank, **given}
+    _, settings = choose_settings(None, wanted)
+    assert (settings.mixer.beta, settings.mixer.mix_prob) == options
+    told = [line for line in capsys.readouterr().err.splitlines() if "options of" in line]
+    assert told == [f"note: options of snapmix as in the recipe {wanted['recipe']}-snapmix{said}"]
 
 
 def _build(*options: object) -> Result:

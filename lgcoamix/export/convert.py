@@ -78,9 +78,12 @@ def convert(options: ConvertOptions, store: Store | None) -> tuple[Summary, list
     state = _read(options.file)
     found = _translate(options, layout, state, backbone)
     settings = _with_branches(settings, found)
-    _check(options, layout, state, found, _wanted(settings, len(options.classes), size))
+    settings = settings.with_values("data", image_size=size)
+    with torch.device("meta"):
+        wanted = LocalGlobalNet.of(settings, len(options.classes)).state_dict()
+    _check(options, layout, state, found, wanted)
     data, images, protocol = _protocol(options, layout, backbone, size, store)
-    settings = settings.with_values("data", image_size=size, test=data.test, normalise=data.normalise)
+    settings = settings.with_values("data", test=data.test, normalise=data.normalise)
     config = _config(options, layout, settings, images, protocol, found.notes)
     content = {"format": FORMAT, "model": found.state, "model_ema": None, "config": config}
     trained = Trained(options.file, config, settings, "converted", "model", found.state, {})
@@ -178,24 +181,6 @@ def _with_branches(settings: Settings, found: _Found) -> Settings:
             "backbone"
         )
     return settings
-
-
-def _wanted(settings: Settings, count: int, size: int) -> dict[str, Tensor]:
-    """Names and shapes of the network's tensors."""
-    model, method = settings.model, settings.method
-    mid = method == "snapmix" and settings.mixer.mid
-    with torch.device("meta"):
-        return LocalGlobalNet(
-            model.backbone,
-            count,
-            "none",
-            size,
-            local=method == "lgcoamix",
-            width=model.width,
-            skip=model.skip,
-            pool_stem=model.pool_stem,
-            mid=mid,
-        ).state_dict()
 
 
 def _check(

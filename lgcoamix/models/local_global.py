@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from lgcoamix.ops.losses import full_precision
 from lgcoamix.ops.output import LocalOutput, Output
 from lgcoamix.ops.pooling import pool_superpixels, region_areas
 from lgcoamix.ops.torch_files import check_weights
+from lgcoamix.settings.sections import Settings
 from lgcoamix.settings.weights import names_file
 
 
@@ -152,6 +154,29 @@ class LocalGlobalNet(nn.Module):
             self.decoder = Decoder(self.backbone.channels, self.backbone.reductions, width, skip)
             self.local_head = LocalHead(width, num_classes, init)
         self.filled = self._fill_branches(Path(weights)) if names_file(weights) else ()
+
+    @classmethod
+    def of(cls, settings: Settings, num_classes: int, weights: str | None = None, local: bool | None = None) -> Self:
+        """Build the network of a run.
+
+        Parameters
+        ----------
+        weights : in the place of those in the settings.
+        local : whether to build the decoder and the local head; None: as the method needs.
+        """
+        model, mixer = settings.model, settings.mixer
+        return cls(
+            model.backbone,
+            num_classes,
+            model.weights if weights is None else weights,
+            settings.data.image_size,
+            local=mixer.needs_local if local is None else local,
+            width=model.width,
+            skip=model.skip,
+            pool_stem=model.pool_stem,
+            mid=mixer.needs_mid,
+            init=model.init,
+        )
 
     def _fill_branches(self, path: Path) -> tuple[str, ...]:
         """Load what a checkpoint of a whole network, of a run or converted, holds besides the backbone."""

@@ -1,6 +1,6 @@
 """Read a checkpoint, and build its network for inference."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from lgcoamix.errors import RunError
-from lgcoamix.mixing import make_mixer
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.models.backbone import create_net, refuse_misfits
 from lgcoamix.runs.checkpoint import load_checkpoint
@@ -92,13 +91,12 @@ def make_network(trained: Trained) -> LocalGlobalNet:
     settings = trained.settings
     N, size = len(trained.classes), settings.data.image_size
     state = {name: value for name, value in trained.state.items() if name.startswith(_PARTS)}
-    mixer = make_mixer(settings.method, **asdict(settings.mixer))
     inner = {name.removeprefix(_BACKBONE): v for name, v in state.items() if name.startswith(_BACKBONE)}
     try:
         with torch.device("meta"):
             wanted = create_net(settings.model.backbone, N, "none", size).state_dict()
         refuse_misfits(inner, wanted)
-        model = LocalGlobalNet(settings.model.backbone, N, "none", size, local=False, mid=mixer.needs_mid)
+        model = LocalGlobalNet.of(settings, N, "none", local=False)
         model.load_state_dict(state)
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]

@@ -163,18 +163,7 @@ def make_step(
     if hub:
         report.say(f"downloading the weights {hub} (skipped if cached)")
     torch.manual_seed(derive_seed("weights", options.seed))
-    network = LocalGlobalNet(
-        model.backbone,
-        len(store.classes),
-        weights,
-        settings.data.image_size,
-        local=mixer.needs_local,
-        width=model.width,
-        skip=model.skip,
-        pool_stem=model.pool_stem,
-        mid=mixer.needs_mid,
-        init=model.init,
-    )
+    network = LocalGlobalNet.of(settings, len(store.classes), weights)
     if network.filled:
         report.say(f"{model.weights} holds a whole network: {', '.join(network.filled)} start from it as well")
     _try_input(network, settings, mixer)

@@ -35,20 +35,9 @@ def test_a_recipe_builds_and_takes_one_step(name, extractor):
     options = asdict(settings.mixer) | ({"mix_prob": 1.0} if hasattr(settings.mixer, "mix_prob") else {})
     mixer = make_mixer(settings.method, **options | (extractor if settings.method == "attentive_cutmix" else {}))
     mixer.prepare()
-    side, model = settings.data.image_size, settings.model
+    side = settings.data.image_size
     torch.manual_seed(0)
-    net = LocalGlobalNet(
-        model.backbone,
-        N,
-        "none",
-        side,
-        local=mixer.needs_local,
-        width=model.width,
-        skip=model.skip,
-        pool_stem=model.pool_stem,
-        mid=mixer.needs_mid,
-        init=model.init,
-    )
+    net = LocalGlobalNet.of(settings, N, "none")
     bands = torch.arange(side) * GRID // side
     maps = (bands[:, None] * GRID + bands).expand(2, side, side)
     images = torch.randint(256, (2, 3, side, side), dtype=torch.uint8)

@@ -1,6 +1,5 @@
 """Checkpoints with random weights, for tests of what happens after a training."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import timm
 import torch
 from torch import Tensor
 
-from lgcoamix.mixing import make_mixer
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.runs.checkpoint import save_checkpoint
 from lgcoamix.settings.sections import Settings, to_plain
@@ -18,13 +16,9 @@ IMAGES = {"size": 64, "resize": "squash", "codec": "raw", "pillow": "11.0.0"}
 
 def random_state(settings: Settings, count: int, seed: int = 0) -> dict[str, Tensor]:
     """State of a run's network. Nothing is zero: fresh networks may give the same logits for all images."""
-    mixer = make_mixer(settings.method, **asdict(settings.mixer))
-    model, size = settings.model, settings.data.image_size
     with torch.random.fork_rng():  # whatever ran before in this process
         torch.manual_seed(seed)
-        net = LocalGlobalNet(
-            model.backbone, count, "none", size, local=mixer.needs_local, width=model.width, mid=mixer.needs_mid
-        )
+        net = LocalGlobalNet.of(settings, count, "none")
     generator = torch.Generator().manual_seed(seed)
 
     def noisy(name: str, value: Tensor) -> Tensor:

@@ -91,6 +91,7 @@ def convert(options: ConvertOptions, store: Store | None) -> tuple[Summary, list
     torch.save(content, buffer)
     summary = write_model(trained, images, options.out, {NETWORK: buffer.getbuffer()})
     notes = [_guess(size, options.backbone)] if options.image_size is None and layout.image_size is None else []
+    notes += [_resized(images["size"], layout)] if store is None and layout.squashed else []
     return summary, notes + found.notes
 
 
@@ -98,6 +99,14 @@ def _guess(size: int, backbone: str) -> str:
     return (
         f"input: {size} pixels, as in timm's {backbone}; the file does not say. If its training had another "
         "(64 for Tiny-ImageNet), repeat with --image-size"
+    )
+
+
+def _resized(stored: int, layout: Layout) -> str:
+    return (
+        f"images: resized to a short side of {stored} pixels, as {layout.source} did for {layout.short}; those of "
+        f"{layout.squashed} it squashed to {stored}x{stored}: for these, repeat with the --shards of a store that was "
+        f"built with --size {stored} --resize squash"
     )
 
 

@@ -52,6 +52,8 @@ class Layout:
     image_size : side of the input; None: that of the backbone.
     margin : what is resized, in sides of the input, before its centre is cut out; 1: the whole image is the input; 0:
         as timm's configuration says.
+    short, squashed : the sets whose images were resized by their short side, and those whose images were squashed;
+        empty if all were treated alike.
     """
 
     source: str
@@ -63,6 +65,8 @@ class Layout:
     normalise: str = "backbone"
     image_size: int | None = None
     margin: float = 1.0
+    short: str = ""
+    squashed: str = ""
 
 
 def _replaced(key: str, prefixes: Mapping[str, str]) -> str:
@@ -113,6 +117,8 @@ LAYOUTS = {
         "snapmix",
         image_size=448,
         margin=8 / 7,
+        short="CUB and NABirds",
+        squashed="Stanford Cars and FGVC-Aircraft",
     ),
     "openmixup": Layout(
         "OpenMixup",

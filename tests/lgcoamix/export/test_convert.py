@@ -574,6 +574,15 @@ def test_an_input_that_nobody_stated_is_said(files, tmp_path):
     assert "input: 64" not in _convert(file, "timm", "narrow_resnet", tmp_path / "stated", *options, "--image-size", 64)
 
 
+def test_snapmix_resized_some_sets_otherwise_and_that_is_said(files, flowers_store, tmp_path):
+    said = _convert(files["snapmix"], "snapmix", "narrow_resnet", tmp_path / "x", "--classes", 5, "--image-size", 64)
+    assert "images: resized to a short side of 73 pixels, as SnapMix (Huang et al., AAAI 2021) did for CUB" in said
+    assert "Stanford Cars and FGVC-Aircraft it squashed to 73x73" in said
+    assert "built with --size 73 --resize squash" in said
+    said = _convert(files["timm"], "timm", "narrow_resnet", tmp_path / "y", "--classes", 5)
+    assert "images: resized" not in said
+
+
 def test_the_card_says_that_the_weights_are_somebody_elses(files, converted):
     card = (converted("lgcoamix, Dogs")[0] / "README.md").read_text()
     text = html.unescape(card).replace("\\", "")

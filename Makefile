@@ -65,7 +65,7 @@ preprocess: $(READY) ## Raw images -> data/NAME.h5: DATASET=cub|dogs|... (make d
 datasets: $(READY) ## List the data sets: counts, defaults, source, licence, and which are here
 	@$(PY) -m preprocess datasets
 
-demo: $(READY) ## Generate a data set, preprocess it, train plain and LGCOAMix on the CPU, show a table
+demo: $(READY) ## Generate a data set, preprocess it, measure what stored maps save, train and predict on the CPU
 	@$(PY) -m lgcoamix demo $(ARGS)
 
 compare: $(READY) ## Every method on flowers17 from scratch, 3 seeds, a table and a plot (an hour or two): ROOT=folder of flowers17

@@ -1,4 +1,4 @@
-"""``make demo``: the complete pipeline on a generated data set, in a few minutes on a CPU."""
+"""The commands of ``make demo``: a store of a generated data set, a short run on it, and the use of what it trained."""
 
 import sys
 from collections.abc import Callable
@@ -6,46 +6,52 @@ from pathlib import Path
 
 from lgcoamix.errors import Interrupted, RunError
 from lgcoamix.runs import children
-from lgcoamix.runs.documents import read_results
 from preprocess import interrupt
 
-METHODS = ("none", "lgcoamix")
+EPOCHS = 4
+Say = Callable[[str], None]
 
 
-def run_demo(data: Path, runs: Path, say: Callable[[str], None]) -> tuple[dict[str, dict], list[Path]]:
-    """Generate and preprocess the data, then train with and without LGCOAMix. Each stage runs the real command.
+def build(data: Path, say: Say) -> tuple[Path, Path]:
+    """Generate the data set and preprocess it; what is there is kept.
 
     Parameters
     ----------
     data : folder for the raw images and the store.
-    runs : folder for the runs. A finished run is left unchanged, an unfinished one is resumed.
     say : shows a line of text.
 
     Returns
     -------
-    Results by method, and paths of the figures.
+    Paths of the store and of a picture of its superpixels.
     """
-    store, sheet = data / "demo.h5", data / "demo-superpixels.png"
-    root = data / "raw" / "demo"
+    store, sheet, root = data / "demo.h5", data / "demo-superpixels.png", data / "raw" / "demo"
     if not root.exists():
         say(f"generating the demo set in {root}")
-    _command("preprocess", "build", "demo", "--root", str(root), "--out", str(store))
-    _command("preprocess", "show", str(store), "--count", "8", "--out", str(sheet), "--force")
-    figures, results = [sheet], {}
-    for method in METHODS:
-        out = runs / f"demo-{method}"
-        if (out / "results.json").exists():
-            say(f"{out} is already finished and left unchanged (remove it to train again)")
-        else:
-            say(f"training {method} -> {out}")
-            options = ("--device", "cpu", "--workers", "0", "--resume", "auto")
-            _command("train", "--shards", str(store), "--mixer", method, "--out", str(out), *options)
-        results[method] = read_results(out)
-        figures += [out / "curves.png", out / "mixed.png"]
-    return results, figures
+    _command(say, "preprocess", "build", "demo", "--root", str(root), "--out", str(store))
+    _command(say, "preprocess", "show", str(store), "--count", "8", "--out", str(sheet), "--force")
+    return store, sheet
 
 
-def _command(*arguments: str) -> None:
+def train(store: Path, run: Path, say: Say) -> None:
+    """Train with LGCOAMix on the CPU. A finished run is left unchanged, an unfinished one is resumed."""
+    if (run / "results.json").exists():
+        say(f"\n{run} is already finished and left unchanged (remove it to train again)")
+        return
+    options = ("--mixer", "lgcoamix", "--epochs", str(EPOCHS), "--device", "cpu", "--workers", "0", "--resume", "auto")
+    _command(say, "train", "--shards", str(store), "--out", str(run), *options)
+
+
+def use(run: Path, model: Path, image: Path, say: Say) -> None:
+    """Export the trained network and classify an image with it."""
+    _command(say, "export", "--checkpoint", str(run), "--out", str(model))
+    table = model.with_name(f"{model.name}-predictions.csv")
+    _command(say, "predict", "--model", str(model), str(image), "--out", str(table))
+
+
+def _command(say: Say, *arguments: str) -> None:
+    """Show a command of ours and run it in a process of its own."""
+    line = f"python -m lgcoamix {' '.join(arguments)}"
+    say(f"\n$ {line}")
     process, stops = children.start([sys.executable, "-m", "lgcoamix", *arguments]), []
 
     def forward(number: int, _: object) -> None:
@@ -58,4 +64,4 @@ def _command(*arguments: str) -> None:
     if stops or code in (130, 143):
         raise Interrupted(interrupt.LINE, stops[0] if stops else code - 128)
     if code:
-        raise RunError(f"python -m lgcoamix {' '.join(arguments)} failed with exit code {code}")
+        raise RunError(f"{line} failed with exit code {code}")

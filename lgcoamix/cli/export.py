@@ -86,3 +86,6 @@ def _push(out: Path, files: tuple[str, ...], repository: str) -> None:
     say(f"{did} {sent.address} ({', '.join(state)})")
     if sent.removed:
         say(f"removed there, as this export has none: {', '.join(sent.removed)}")
+    if sent.licence:
+        before = f"the card that was there named the licence {sent.licence}"
+        say(f"note: {before}, the new one names none: add it there again", err=True)

@@ -45,6 +45,7 @@ class Sent:
     is_private : who sees it.
     is_changed : whether anything was sent; False if the repository held the same files.
     removed : files of earlier exports that the folder no longer has, sorted.
+    licence : what the card named that was there before; None if none.
     """
 
     address: str
@@ -52,6 +53,7 @@ class Sent:
     is_private: bool
     is_changed: bool
     removed: tuple[str, ...]
+    licence: object
 
 
 def check_repository(name: str) -> None:
@@ -126,7 +128,8 @@ def _push(api: HfApi, folder: Path, files: tuple[str, ...], repository: str) -> 
     done = api.create_commit(
         now.id, [*operations, *map(CommitOperationDelete, removed)], commit_message="Export with lgcoamix"
     )
-    return Sent(str(done.repo_url), before is None, bool(now.private), done.oid != now.sha, tuple(removed))
+    licence = now.card_data.get("license") if now.card_data else None
+    return Sent(str(done.repo_url), before is None, bool(now.private), done.oid != now.sha, tuple(removed), licence)
 
 
 def _look_up(api: HfApi, repository: str) -> ModelInfo | None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from huggingface_hub import ModelCard
+
 LARGE = (".safetensors", ".onnx", ".pt")  # as .gitattributes of a new repository has it
 NAME = r"([\w.-]+/[\w.-]+)"
 DROP, HOLD = -1, -2  # answers: close the connection without one; leave it open
@@ -66,7 +68,9 @@ class Hub:
             return 404, {"error": "Repository not found"}
         repository = self.repositories[name]
         siblings = [{"rfilename": path} for path in (".gitattributes", *repository.files)]
-        return 200, {"id": name, "sha": repository.sha, "private": repository.private, "siblings": siblings}
+        card = ModelCard(repository.files.get("README.md", b"").decode()).data.to_dict()
+        found = {"id": name, "sha": repository.sha, "private": repository.private, "siblings": siblings}
+        return 200, found | ({"cardData": card} if card else {})
 
     def validate(self, body: bytes) -> tuple[int, object]:
         assert json.loads(body)["content"].startswith("---\n")

@@ -113,6 +113,15 @@ def test_a_repository_keeps_its_other_files_and_who_sees_it(best, hub, tmp_path)
     assert len(hub.repositories["anna/birds"].messages) == 1
 
 
+def test_a_licence_that_was_chosen_there_is_not_lost_in_silence(best, hub, tmp_path):
+    hub.repositories["anna/birds"] = Repository(files={"README.md": b"---\nlicense: mit\n---\nold"})
+    note = "note: the card that was there named the licence mit, the new one names none: add it there again\n"
+    done = _push(best, tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.endswith(note)
+    assert note not in _push(best, tmp_path / "out").output
+
+
 def test_what_the_hub_remarks_is_passed_on(exported, hub):
     hub.warnings, said = ["no licence\nis given"], []
     push(exported, tuple(FILES), "anna/birds", said.append)

@@ -31,22 +31,33 @@ SEEDS ?= 0
 EPOCHS ?= 30
 BATCH ?= 128
 RATE ?= 0.1
+JOBS ?= 1
 STORE := data/cifar10$(if $(LIMIT),-$(LIMIT)).h5
 CIFAR10_RUNS := runs/$(notdir $(basename $(STORE)))-$(EPOCHS)-epochs
 # Attentive CutMix looks with the plain network of seed 0; at 56 pixels its last map has 7x7 cells.
 CIFAR10_snapmix := --set mixer.beta=1
 CIFAR10_attentive_cutmix := --set mixer.extractor=resnet18_cifar --set mixer.extractor_size=56 \
 	--set mixer.extractor_normalise=none --set mixer.extractor_weights=$(CIFAR10_RUNS)/none-s0/last.pt
-CIFAR10 = $(PY) -m lgcoamix sweep --shards $(STORE) --seeds $(SEEDS) --out $(CIFAR10_RUNS) \
+CIFAR10 = $(PY) -m lgcoamix sweep --shards $(STORE) --seeds $(SEEDS) --jobs $(JOBS) --out $(CIFAR10_RUNS) \
 	$(foreach name,$(1),--cell $(name)='--mixer $(name) $(if $(filter-out none,$(name)),$(GATE)) $(CIFAR10_$(name))')
 CIFAR10_PROTOCOL := --recipe cifar10-resnet18 --epochs $(EPOCHS) --batch-size $(BATCH) --set optim.lr=$(RATE) \
-	--set optim.schedule=cosine --amp bf16 --no-tensorboard
+	--set optim.schedule=cosine --amp bf16 --no-tensorboard $(ARGS)
+
+# make gpu: with the Python of .venv, unless there is none or PYTHON is given.
+DEVICE ?= cuda
+QUICK ?=
+MINUTES ?= 9
+PARTS ?=
+CARRIED ?= data/gpu
+OUT ?= runs/gpu
+GPU_PYTHON ?= 3.12
+GPU_PY = $(if $(filter file,$(origin PYTHON)),$(if $(wildcard $(PY)),$(PY),$(PYTHON)),$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup preprocess datasets compare cifar10 study demo test proof bench lint format clean
+.PHONY: help setup preprocess datasets compare cifar10 study demo test proof bench gpu gpu-wheels lint format clean
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Install everything into .venv (done by every other target)
 
@@ -73,7 +84,7 @@ compare: $(READY) ## Every method on flowers17 from scratch, 3 seeds, a table an
 	@$(SWEEP) -- $(PROTOCOL)
 	@$(SWEEP) --cell attentive_cutmix='--mixer attentive_cutmix $(GATE) $(LOOKER)' -- $(PROTOCOL)
 
-cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of images] [METHODS='none cutmix'] [SEEDS=0:3] [EPOCHS=1 BATCH=32 RATE=0.02] [LIMIT=images of a class]
+cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of images] [METHODS='none cutmix'] [SEEDS=0:3] [EPOCHS=1 BATCH=32 RATE=0.02] [JOBS=2] [LIMIT=images of a class]
 	@test -f $(STORE) || $(PY) -m preprocess build $(if $(ROOT),folder --root '$(ROOT)',cifar10) --out $(STORE) --size 32 \
 		--segments 30:35 --compactness 8 $(if $(LIMIT),--limit-per-class $(LIMIT))
 	@$(if $(filter-out attentive_cutmix,$(METHODS)),$(call CIFAR10,$(filter-out attentive_cutmix,$(METHODS))) -- $(CIFAR10_PROTOCOL))
@@ -82,8 +93,14 @@ cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of
 study: $(READY) ## Draw the tables of tests/study from its finished cells: [RUN=1: train those that are missing] [CELL=name: one anew]
 	@$(PY) -m tests.study $(if $(RUN),--run) $(if $(CELL),--anew '$(CELL)')
 
+gpu: ## What a GPU shows, in 9 minutes, with a bare Python and what gpu-wheels filled: [PYTHON=python3] [OUT=folder] [PARTS='sync cells'] [DEVICE=cpu QUICK=1: the path alone]
+	@$(GPU_PY) -m tests.gpu --device $(DEVICE) --carried '$(CARRIED)' --out '$(OUT)' --minutes $(MINUTES) $(if $(QUICK),--quick) $(PARTS)
+
+gpu-wheels: $(READY) ## Fill data/gpu with what make gpu needs besides torch, and print the sizes: [GPU_PYTHON=3.12] [ROOT=folder of CIFAR-10 as JPEG files]
+	@$(PY) -m tests.gpu.carry --into '$(CARRIED)' --python '$(GPU_PYTHON)' $(if $(ROOT),--root '$(ROOT)')
+
 # Some machines forbid Python to keep bytecode: every process would compile torch and timm again (17 s of a core, not 6).
-test proof bench demo compare cifar10 study: export PYTHONDONTWRITEBYTECODE =
+test proof bench demo compare cifar10 study gpu: export PYTHONDONTWRITEBYTECODE =
 
 test: $(READY) ## The tests, two at a time (under 8 minutes on 2 cores)
 	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -130,7 +130,8 @@ def test_make_help_lists_every_target():
     )
     targets = {line.split()[1] for line in done.stdout.splitlines()}
     data = {"datasets", "preprocess", "compare", "cifar10", "study", "demo"}
-    assert targets == data | {"help", "setup", "test", "proof", "bench", "lint", "format", "clean"}
+    checks = {"test", "proof", "bench", "gpu", "gpu-wheels", "lint"}
+    assert targets == data | checks | {"help", "setup", "format", "clean"}
 
 
 def test_the_examples_of_the_package_readme_run():

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -52,15 +53,16 @@ def median_seconds(work: Callable[[], object], repeats: int = 7) -> float:
     return statistics.median(times)
 
 
-def open_mixer(name: str) -> Mixer:
-    """The method with its defaults and its gate open; an extractor has random weights: they take as long."""
+def open_mixer(name: str, **options: Any) -> Mixer:
+    """The method with its gate open; an extractor has random weights, always the same: they take as long."""
     if name == "none":
         return MIXERS[name]()
     if MIXERS[name] is not AttentiveCutMix:
-        return MIXERS[name](mix_prob=1.0)
-    with tempfile.TemporaryDirectory() as home:
+        return MIXERS[name](mix_prob=1.0, **options)
+    with tempfile.TemporaryDirectory() as home, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         weights = Path(home) / "weights.pt"
-        torch.save(timm.create_model(AttentiveCutMix.extractor).state_dict(), weights)
-        mixer = AttentiveCutMix(mix_prob=1.0, extractor_weights=str(weights))
+        torch.save(timm.create_model(options.get("extractor", AttentiveCutMix.extractor)).state_dict(), weights)
+        mixer = AttentiveCutMix(mix_prob=1.0, extractor_weights=str(weights), **options)
         mixer.prepare()
     return mixer

@@ -3,7 +3,9 @@
 On a GPU: ResNet-50, batch 64 at 224, bf16, channels last, with and without compilation. On a CPU something smaller.
 """
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -21,17 +23,36 @@ from lgcoamix.training.step import Step
 from lgcoamix.training.throughput import Waiting
 from tests.benchmarks.common import median_seconds, open_mixer
 
-_K, _N, _STEPS = 40, 200, 4
+_K, _N = 40, 200
 
 
 @dataclass(frozen=True)
 class Case:
-    """One network and one way to compute it."""
+    """One network and one way to compute it.
+
+    Parameters
+    ----------
+    steps, repeats : how many steps are timed together, and how often.
+    extractor : options of Attentive CutMix.
+    """
 
     backbone: str
     batch: int
     size: int
     compute: ComputeSettings
+    steps: int = 4
+    repeats: int = 7
+    extractor: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of a step; of the first steps, which compile; their mean loss; bytes of the device at most."""
+
+    step: float
+    first: float
+    loss: float
+    peak: int
 
 
 def _cases(device: torch.device) -> list[Case]:
@@ -48,7 +69,8 @@ def measure() -> Table:
     for case in _cases(device):
         plain = 0.0
         for name in MIXERS:
-            seconds, peak = _time(case, name, device)
+            timed = time_step(case, name, device)
+            seconds, peak = timed.step, timed.peak
             plain = plain or seconds
             compiled = ", compiled" if case.compute.compile else ""
             what = f"{case.backbone}, {case.batch} at {case.size}, {case.compute.amp}{compiled}"
@@ -57,25 +79,29 @@ def measure() -> Table:
     return table
 
 
-def _time(case: Case, method: str, device: torch.device) -> tuple[float, int]:
-    """Seconds for one step, and the peak of the device's memory."""
+def time_step(case: Case, method: str, device: torch.device) -> Timed:
+    """Time one step of a method; all batches are mixed. The same case starts with the same weights."""
     torch.compiler.reset()
-    mixer = open_mixer(method)
-    network = LocalGlobalNet(case.backbone, _N, local=mixer.needs_local)
+    torch.manual_seed(0)
+    mixer = open_mixer(method, **(case.extractor if method == "attentive_cutmix" else {}))
+    network = LocalGlobalNet(case.backbone, _N, image_size=case.size, local=mixer.needs_local)
     network.to(device, memory_format=torch.channels_last if case.compute.channels_last else None)
     optimiser = make_optimiser(network, OptimSettings(lr=1e-4))
     step = Step(network, mixer, optimiser, no_normalisation(device), Ranks(device), 0, case.compute)
-    batches = [_batch(case, device)] * _STEPS
-    order = RunBatches(_STEPS * case.batch, case.batch, seed=0)
+    batches = [_batch(case, device)] * case.steps
+    order = RunBatches(case.steps * case.batch, case.batch, seed=0)
 
-    def epoch() -> None:
+    def epoch() -> dict[str, float]:
         progress = Progress(0, 0, Means(), Waiting(device))
-        train_one_epoch(step, batches, order, progress, lambda _: None)  # reads its means: waits for the device
+        return train_one_epoch(step, batches, order, progress, lambda _: None)  # reads its means: waits for the device
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    seconds = median_seconds(epoch) / _STEPS
-    return seconds, torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+    begin = time.perf_counter()
+    loss = epoch()["loss"]
+    first = time.perf_counter() - begin
+    seconds = median_seconds(epoch, case.repeats) / case.steps
+    return Timed(seconds, first, loss, torch.cuda.max_memory_allocated() if device.type == "cuda" else 0)
 
 
 def _batch(case: Case, device: torch.device) -> Batch:

@@ -9,14 +9,15 @@ from lgcoamix.data import RunBatches
 from lgcoamix.errors import RunError
 from lgcoamix.evaluation.loop import evaluate
 from lgcoamix.mixing import MIXERS, Batch
-from lgcoamix.models import LocalGlobalNet
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
 from lgcoamix.ops.normalise import make_statistics, no_normalisation, to_inputs, to_picture
 from lgcoamix.ops.seeding import derive_seed
+from lgcoamix.settings.sections import ComputeSettings
 from lgcoamix.training.epoch import Progress, train_one_epoch
 from lgcoamix.training.step import Step
 from lgcoamix.training.throughput import Waiting
+from tests.gpu.sync import steps_without_waiting
 from tests.lgcoamix.toys import Toy
 
 ALONE = Ranks(torch.device("cpu"))
@@ -133,22 +134,5 @@ def test_seeds_differ_by_every_part_and_never_change():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", MIXERS)
 def test_no_step_waits_for_the_gpu(name, extractor):
-    device, mixer = torch.device("cuda"), MIXERS[name](**(extractor if name == "attentive_cutmix" else {}))
-    network = LocalGlobalNet("resnet10t", 4, local=mixer.needs_local).to(device)
-    statistics = make_statistics((0.5, 0.25, 0.1), (0.5, 0.25, 0.2), device)
-    step = Step(network, mixer, torch.optim.SGD(network.parameters(), 0.1), statistics, Ranks(device))
-    maps = (torch.arange(32) // 8).expand(8, 32, 32)
-    batch = Batch(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), torch.arange(8) % 4, maps, 4).to(device)
-    order = RunBatches(80, 8, seed=0)
-    progress = Progress(0, 0, Means(), Waiting(device))
-    train_one_epoch(step, [batch] * 10, order, progress, lambda _: None)  # warm up: kernels, memory
-
-    def look(_: int) -> None:
-        # From the second step on; the means that are read at the end may wait.
-        torch.cuda.set_sync_debug_mode("error" if progress.number < 10 else "default")
-
-    progress = Progress(0, 0, Means(), Waiting(device))
-    try:
-        train_one_epoch(step, [batch] * 10, order, progress, look)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    mixer = MIXERS[name](**(extractor if name == "attentive_cutmix" else {}))
+    assert steps_without_waiting(mixer, "resnet10t", torch.device("cuda"), ComputeSettings()) == 9

@@ -1,0 +1,100 @@
+"""Cells of ``make cifar10`` on the carried store, as many as fit."""
+
+import csv
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lgcoamix.runs import children
+from preprocess.machine import cores
+from tests.gpu.day import LeftOut, Row
+from tests.gpu.setup import Setup, store_of
+
+FIRST = ("none", "lgcoamix", "cutmix", "superpixel_grid", "snapmix", "mixup", "occamix", "cutout", "attentive_cutmix")
+_AT_ONCE = 3  # a step of this network leaves room on a large GPU
+_MARGIN = 20  # seconds in which cells save and end
+_LEAST = 5  # seconds worth starting for
+_TIMES = ("train_seconds", "test_seconds", "images_per_second", "waiting")
+
+
+def cells(setup: Setup, left: Callable[[], float]) -> Iterator[Row]:
+    """Train until the time is over, several cells at once; give a row for every cell that was started.
+
+    Parameters
+    ----------
+    left : the seconds that are left.
+
+    Raises
+    ------
+    ValueError : the sweep failed.
+    """
+    store = store_of(setup)
+    if left() < _MARGIN + _LEAST:
+        raise LeftOut(f"{left():.0f} s were left")
+    runs = setup.work / "cells"
+    log = setup.work / "cells.log"
+    begin, stopped = time.monotonic(), False
+    with log.open("wb") as output:
+        make = children.start(command(setup, store, runs), output.fileno())  # ends with this process
+        try:
+            make.wait(left() - _MARGIN)
+        except subprocess.TimeoutExpired:
+            stopped = True
+            _stop(make)
+    state = f"cut off after {time.monotonic() - begin:.0f} s" if stopped else "failed"
+    for name in FIRST:
+        if row := read_cell(name, runs / f"{name}-s0", state):
+            yield row
+    if make.returncode and not stopped:
+        raise ValueError(f"make cifar10 ended with {make.returncode}:\n{log.read_text(errors='replace')[-1500:]}")
+
+
+def command(setup: Setup, store: Path, runs: Path) -> tuple[str, ...]:
+    """``make cifar10`` with this Python, on this store."""
+    more = ["--no-pictures", "--keep", "1", "--loader", "resident", "--device", setup.device]
+    size = [f"METHODS={' '.join(FIRST)}", f"JOBS={max(1, min(_AT_ONCE, cores() // 2))}"]
+    if setup.quick:
+        more += ["--backbone", "test_resnet"]
+        size = ["METHODS=none lgcoamix", "EPOCHS=1", "BATCH=4"]
+    python = ["READY=", f"PY={sys.executable}"]  # not that of .venv, nor what it depends on
+    places = [f"STORE={store}", f"CIFAR10_RUNS={runs}"]
+    return ("make", "--no-print-directory", "cifar10", *python, *places, "SEEDS=0", *size, f"ARGS={shlex.join(more)}")
+
+
+def read_cell(name: str, folder: Path, unfinished: str) -> Row | None:
+    """What a cell has written, with ``unfinished`` as its state if it has no results; None if it was not started."""
+    if not (folder / "config.json").exists():
+        return None
+    tops = [float(row["test_top1"]) for row in _table(folder / "metrics.csv")]
+    row: Row = {"method": name, "epochs": len(tops), "top1_by_epoch": tops}
+    row["state"] = "finished" if (folder / "results.json").exists() else unfinished
+    timing = _table(folder / "timing.csv")
+    if not timing:
+        return row
+    trained, tested, rates, waits = ([float(each[key]) for each in timing] for key in _TIMES)
+    images = sum(rate * took for rate, took in zip(rates, trained, strict=True))
+    waited = sum(share * took for share, took in zip(waits, trained, strict=True))
+    row |= {"top1": tops[-1], "seconds": sum(trained) + sum(tested)}
+    return row | {"images": images / sum(trained), "waiting": 100 * waited / sum(trained)}
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _stop(make: subprocess.Popen) -> None:
+    """End the sweep and its cells, which save."""
+    os.killpg(make.pid, signal.SIGTERM)
+    try:
+        make.wait(_MARGIN / 2)
+    except subprocess.TimeoutExpired:
+        children.kill(make)
+        make.wait()

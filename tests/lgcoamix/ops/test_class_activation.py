@@ -20,6 +20,7 @@ def made(name: str, **options: object) -> torch.nn.Module:
         ("resnet10t", 64, (2, 2)),
         ("efficientnet_b0", 64, (2, 2)),
         ("densenet121", 64, (2, 2)),
+        ("dla46_c", 64, (2, 2)),  # classifies by a convolution of 1x1
         ("swin_tiny_patch4_window7_224", 224, (7, 7)),
         ("resmlp_12_224", 224, (14, 14)),
     ],

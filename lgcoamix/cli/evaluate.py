@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @FORCE
 @friendly
 def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None, force: bool, **given: Any) -> None:
-    """Measure a trained network: top-1 and top-5, accuracy per class, calibration, robustness.
+    """Measure a trained network: top-1 and top-5, accuracy per class, calibration, robustness, localisation.
 
     Writes evaluation.json, tables and plots to --out. Input size and test protocol are those of the training. If the
     checkpoint has averaged weights, they are evaluated.
@@ -106,6 +106,8 @@ def _print(document: dict[str, Any]) -> None:
     for name, row in rows:
         table.add_row(name, *(metric.text(row[key]) for key, metric in METRICS.items()))
     say_table(table)
+    if document["localisation"]:
+        _print_localisation(document["localisation"])
     say(f"protocol: {document['protocol']}")
     pairs = zip(document["classes"], figures["per_class"], strict=True)
     known = sorted(((value, name) for name, value in pairs if value is not None), key=lambda pair: pair[0])
@@ -113,3 +115,19 @@ def _print(document: dict[str, Any]) -> None:
     if figures["confusion"] is None:
         say(f"no confusion matrix: {len(document['classes']):,} classes, and it is made for at most {MOST_CONFUSED:,}")
     say(f"worst class: {worst}, {low:.2f} %; best class: {best}, {high:.2f} %")
+
+
+def _print_localisation(found: dict[str, Any]) -> None:
+    """One row; the numbers of images that it leaves out."""
+    by_iou = found["max_box_acc_v2_by_iou"]
+    labels = ("MaxBoxAcc = GT-known", "top-1 localisation", "MaxBoxAccV2", *(f"at IoU {row['iou']}" for row in by_iou))
+    values = (found["max_box_acc"], found["top1"], found["max_box_acc_v2"], *(row["accuracy"] for row in by_iou))
+    table = Table("boxes from", *labels, title=f"localisation of {found['images']} images", title_justify="left")
+    table.add_row(f"{found['method']}, threshold {found['threshold']:.3f}", *(f"{value:.2f} %" for value in values))
+    say_table(table)
+    left_out = ("without_box", "without a box"), ("out_of_view", "whose boxes the crop does not show")
+    for name, what in left_out:
+        if found[name]:
+            say(f"not localised: {found[name]} images {what}")
+    if found["flat_maps"]:
+        say(f"{found['flat_maps']} images have a constant activation map, which shows nothing")

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -18,6 +19,7 @@ from lgcoamix.data.loader import worker_failures
 from lgcoamix.data.pictures import pictures, source_of
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.evaluation import plots
+from lgcoamix.evaluation.localisation import Plan, localise, plan_localisation
 from lgcoamix.evaluation.metrics import Figures, confidences, measure, mistakes, to_plain
 from lgcoamix.evaluation.robustness import ascent, black, drop_patches, perturb
 from lgcoamix.models.statistics import statistics_of
@@ -66,13 +68,14 @@ def evaluate_checkpoint(
     ------
     SettingsError : the device is missing, or the grid is finer than the inputs.
     RunError : the checkpoint is unusable, does not match the store, or returns non-finite logits; the split is empty;
-        the store is incomplete.
+        the store is incomplete; there is nothing to localise.
     """
     path = checkpoint_file(options.checkpoint)
     device = pick_device(options.device)
     trained, digest = read_trained(path), digest_of(path)  # at once: a training that goes on replaces the file
     _check_store(store, options, trained)
     model = make_network(trained).to(device)
+    plan = plan_localisation(model, store, options.split, trained.settings.data) if options.localise else None
     loader = _loader(store, options, trained.settings, device)
     with making(options.out, EVALUATION) as aside:
         advance = start(f"{store.name} {options.split}", len(loader.dataset))
@@ -80,6 +83,9 @@ def evaluate_checkpoint(
             logits, labels = _classify(model, loader, statistics_of(trained.settings, device), options, device, advance)
         figures = {condition: measure(values, labels) for condition, values in logits.items()}
         document = _document(store, options, trained, digest, figures, device)
+        if plan:
+            right = (logits[_CLEAN].argmax(dim=1) == labels)[plan.samples]
+            document["localisation"] = _localise(model, store, options, trained.settings, plan, right, start)
         _write_predictions(aside, store, options, logits[_CLEAN], labels)
         wrong = _mistakes(loader.dataset, logits[_CLEAN], labels)
         drawn = _plots(store.classes, options, figures, wrong, _title(store, options, trained))
@@ -122,9 +128,15 @@ def _check_classes(store: Store, trained: Trained) -> None:
     )
 
 
-def _loader(store: Store, options: EvaluationOptions, settings: Settings, device: torch.device) -> DataLoader:
-    """Load every sample once, in store order, with the test protocol of the training."""
-    dataset = SuperpixelDataset(store, options.split, View(settings.data, train=False), maps=False)
+def _loader(
+    store: Store,
+    options: EvaluationOptions,
+    settings: Settings,
+    device: torch.device,
+    subset: np.ndarray | None = None,
+) -> DataLoader:
+    """Load every sample, or those of a subset, once, in store order, with the test protocol of the training."""
+    dataset = SuperpixelDataset(store, options.split, View(settings.data, train=False), maps=False, subset=subset)
     batches = RunBatches(len(dataset), options.batch_size or settings.optim.batch_size, None)
     return make_loader(dataset, batches, options.workers, device.type == "cuda")
 
@@ -166,6 +178,23 @@ def _classify(
     return {condition: torch.cat(parts).cpu() for condition, parts in kept.items()}, torch.cat(labels).cpu()
 
 
+def _localise(
+    model: nn.Module,
+    store: Store,
+    options: EvaluationOptions,
+    settings: Settings,
+    plan: Plan,
+    right: Tensor,
+    start: Callable[[str, int], Callable[[int], None]],
+) -> dict[str, Any]:
+    """Pass again over the images that have a box, ``right`` where their class was predicted."""
+    device = next(model.parameters()).device
+    loader = _loader(store, options, settings, device, plan.samples)
+    advance = start(f"{store.name} {options.split}, boxes", len(plan.samples))
+    with worker_failures():
+        return localise(model, loader, statistics_of(settings, device), plan, right.numpy(), device, advance)
+
+
 def _document(
     store: Store,
     options: EvaluationOptions,
@@ -194,6 +223,7 @@ def _document(
         "fgsm": table("fgsm", "epsilon_255"),
         "drop": table("drop", "share"),
         "drop_grid": options.drop_grid,
+        "localisation": None,
         "seed": options.seed,
         "device": str(device),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},

@@ -122,6 +122,7 @@ class EvaluationOptions(Options):
     )
     drop_grid: int = option(7, "Patches per side, for --drop.", low=1)
     seed: int = option(0, "Decides which patches are dropped.", low=0, high=LARGEST_SEED)
+    localise: bool = option(False, "Compare boxes around class activation maps with the boxes in the store.")
     plots: str = plots_option()
 
 

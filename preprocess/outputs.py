@@ -78,7 +78,8 @@ PREDICTIONS = Kind("a table of predict", rb"image,class_1,probability_1,")
 EVALUATION = Kind(
     "an evaluation",
     {"evaluation.json": rb".*\"drop_grid\": "},
-    r"evaluation\.json|predictions\.csv|(confusion|mistakes|per_class|reliability|robustness)\.(csv|png|pdf|svg)",
+    r"evaluation\.json|(corruptions|predictions)\.csv|"
+    r"(confusion|mistakes|per_class|reliability|robustness)\.(csv|png|pdf|svg)",
 )
 COMPARISON = Kind(
     "a comparison",

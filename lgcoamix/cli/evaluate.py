@@ -17,6 +17,7 @@ from lgcoamix.settings.text import suggest
 from preprocess.terminal import say, say_table
 
 if TYPE_CHECKING:
+    from lgcoamix.evaluation.metrics import Metric
     from preprocess.store import Store
 
 
@@ -38,6 +39,8 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
     Examples:
       python -m lgcoamix evaluate --checkpoint runs/try --shards data/cub.h5
       python -m lgcoamix evaluate --checkpoint runs/try/last.pt --shards data/cub.h5 --fgsm none --out try-last
+      python -m lgcoamix evaluate --checkpoint runs/mix --shards data/cub.h5 --corruptions \\
+          --reference runs/plain/evaluation-test/evaluation.json
     """
     from preprocess.inputs import confined
     from preprocess.outputs import EVALUATION, check_output
@@ -50,7 +53,8 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
         out = out or confined(folder, f"evaluation-{split}")
     except ValueError as error:
         raise SettingsError(f"the split {split!r} gives no name of a folder: {error}; give --out") from None
-    check_output(out, EVALUATION, force, [file, *store.files], [folder])
+    inputs = [file, *store.files, *([Path(given["reference"])] if given["reference"] else [])]
+    check_output(out, EVALUATION, force, inputs, [folder])
     if not force:
         _refuse_other(out, file, store, split)
 
@@ -88,7 +92,7 @@ def _refuse_other(out: Path, checkpoint: Path, store: "Store", split: str) -> No
 
 
 def _print(document: dict[str, Any]) -> None:
-    """One row for clean images, and one per attack."""
+    """One row for clean images, and one per attack; a table of corruptions."""
     from lgcoamix.evaluation.metrics import METRICS, MOST_CONFUSED
 
     figures, checkpoint = document["figures"], document["checkpoint"]
@@ -102,12 +106,18 @@ def _print(document: dict[str, Any]) -> None:
     rows = [("clean images", figures)]
     rows += [("clean images, without the mid-level branch", document["backbone"])] if document["backbone"] else []
     rows += [(f"FGSM, epsilon {row['epsilon_255']:g}/255", row) for row in document["fgsm"]]
+    rows += [(f"PGD, epsilon {row['epsilon_255']:g}/255", row) for row in document["pgd"]]
     rows += [(f"{row['share']:g} of {grid}x{grid} patches dropped", row) for row in document["drop"]]
     for name, row in rows:
-        table.add_row(name, *(metric.text(row[key]) for key, metric in METRICS.items()))
+        table.add_row(name, *(_figure(row, key, metric) for key, metric in METRICS.items()))
     say_table(table)
     if document["localisation"]:
         _print_localisation(document["localisation"])
+    if document["corruptions"]:
+        _print_corruptions(document["corruptions"])
+    say(f"[...]: {document['interval']}. It says how far other test images might move a figure, not another seed.")
+    if document["tta"] == "flip":
+        say("all figures: probabilities averaged over each image and its mirror image")
     say(f"protocol: {document['protocol']}")
     pairs = zip(document["classes"], figures["per_class"], strict=True)
     known = sorted(((value, name) for name, value in pairs if value is not None), key=lambda pair: pair[0])
@@ -131,3 +141,35 @@ def _print_localisation(found: dict[str, Any]) -> None:
             say(f"not localised: {found[name]} images {what}")
     if found["flat_maps"]:
         say(f"{found['flat_maps']} images have a constant activation map, which shows nothing")
+
+
+def _figure(row: dict[str, Any], key: str, metric: "Metric") -> str:
+    """For example ``61.03 % [55.88, 66.91]``."""
+    ends = row["interval"].get(key)
+    return metric.text(row[key]) + (f" {_interval(ends, metric.form.removesuffix(' %'))}" if ends else "")
+
+
+def _interval(ends: tuple[float, float], form: str = "{:.2f}") -> str:
+    return f"[{form.format(ends[0])}, {form.format(ends[1])}]"
+
+
+def _print_corruptions(found: dict[str, Any]) -> None:
+    """One row per corruption, and one for their mean; errors relative to a reference if there is one."""
+    relative = found["mce"] is not None
+    head = ["corruption", *(f"severity {severity}" for severity in range(1, 6)), "top-1, mean"]
+    table = Table(*head, *(["corruption error"] if relative else []), title_justify="left")
+    table.title = f"top-1 (%) under common corruptions, by {found['library']}"
+    for row in found["by_corruption"]:
+        own = [f"{each['top1']:.2f}" for each in found["rows"] if each["corruption"] == row["corruption"]]
+        error = [f"{row['error']:.2f} {_interval(row['error_interval'])}"] if relative else []
+        table.add_row(row["corruption"], *own, f"{row['top1']:.2f} {_interval(row['interval'])}", *error)
+    mce = [f"{found['mce']:.2f} {_interval(found['mce_interval'])}"] if relative else []
+    table.add_row("mean", *[""] * 5, f"{found['top1']:.2f} {_interval(found['interval'])}", *mce)
+    say_table(table)
+    if relative:
+        say(
+            f"corruption error: errors at all severities in percent of those of {found['reference']['path']}, which "
+            "the intervals take as they are; their mean is mCE"
+        )
+    else:
+        say("no corruption errors: they are relative to a reference, --reference FILE")

@@ -52,7 +52,7 @@ def _option(field: Field, wanted: Any) -> Callable[[Callable], Callable]:
             return click.option(f"--{name}/--no-{name}", show_default=True, **settings)
         return click.option(f"--{name}", is_flag=True, **settings)
     if get_origin(wanted) is tuple:
-        text = ",".join(f"{value:g}" for value in field.default)
+        text = ",".join(f"{value:g}" for value in field.default) or "none"
         settings |= {"default": text, "callback": _numbers(form["high"], form["each"])}
         return click.option(f"--{name}", show_default=True, **settings)
     if "choices" in form:

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lgcoamix.data import ResidentDataset, RunBatches, SuperpixelDataset, View, make_loader, on_device
-from lgcoamix.data.loader import worker_failures
+from lgcoamix.data.loader import end_workers, worker_failures
 from lgcoamix.data.pictures import pictures, source_of
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.evaluation import plots
+from lgcoamix.evaluation import corruption_errors, plots
+from lgcoamix.evaluation.bootstrap import CONFIDENCE, RESAMPLES, intervals
+from lgcoamix.evaluation.flipped import classify
 from lgcoamix.evaluation.localisation import Plan, localise, plan_localisation
-from lgcoamix.evaluation.metrics import Figures, confidences, measure, mistakes, to_plain
+from lgcoamix.evaluation.metrics import Figures, confidences, measure, mistakes, parts_of, to_plain
+from lgcoamix.evaluation.pgd import pgd
 from lgcoamix.evaluation.robustness import ascent, black, drop_patches, perturb
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.device import pick_device
@@ -40,7 +43,8 @@ from preprocess.text import to_csv
 _SHOWN = 24  # mistakes in the figure
 _PACKAGES = ("lgcoamix", "torch", "timm", "numpy")
 
-Condition = tuple[str, float]  # ("clean", 0), ("fgsm", epsilon in 1/255), ("drop", share)
+Condition = tuple[str, float]  # ("clean", 0), ("fgsm" or "pgd", epsilon in 1/255), ("drop", share)
+Intervals = dict[tuple[Condition, str], tuple[float, float]]  # by condition and metric
 _CLEAN: Condition = ("clean", 0.0)
 _BACKBONE: Condition = ("backbone", 0.0)  # clean, without the mid-level branch
 
@@ -66,7 +70,7 @@ def evaluate_checkpoint(
 
     Raises
     ------
-    SettingsError : the device is missing, or the grid is finer than the inputs.
+    SettingsError : the device is missing, the grid is finer than the inputs, or the reference is no match.
     RunError : the checkpoint is unusable, does not match the store, or returns non-finite logits; the split is empty;
         the store is incomplete; there is nothing to localise.
     """
@@ -74,6 +78,7 @@ def evaluate_checkpoint(
     device = pick_device(options.device)
     trained, digest = read_trained(path), digest_of(path)  # at once: a training that goes on replaces the file
     _check_store(store, options, trained)
+    reference = _reference(store, options)
     model = make_network(trained).to(device)
     plan = plan_localisation(model, store, options.split, trained.settings.data) if options.localise else None
     loader = _loader(store, options, trained.settings, device)
@@ -82,10 +87,23 @@ def evaluate_checkpoint(
         with worker_failures():
             logits, labels = _classify(model, loader, statistics_of(trained.settings, device), options, device, advance)
         figures = {condition: measure(values, labels) for condition, values in logits.items()}
-        document = _document(store, options, trained, digest, figures, device)
+        parts = {
+            (condition, name): part
+            for condition, found in figures.items()
+            for name, part in parts_of(logits[condition], labels, found).items()
+        }
+        document = _document(store, options, trained, digest, figures, intervals(parts, options.seed), device)
         if plan:
             right = (logits[_CLEAN].argmax(dim=1) == labels)[plan.samples]
             document["localisation"] = _localise(model, store, options, trained.settings, plan, right, start)
+        if options.corruptions:
+            with worker_failures():
+                right = _corrupted(model, loader, statistics_of(trained.settings, device), options, device, start)
+            document["corruptions"] = corruption_errors.describe(
+                right, trained.settings.data.image_size, _library(), options.seed, reference
+            )
+            rows = corruption_errors.table(document["corruptions"], len(labels))
+            write_whole(aside / "corruptions.csv", to_csv(rows, end="\r\n").encode())
         _write_predictions(aside, store, options, logits[_CLEAN], labels)
         wrong = _mistakes(loader.dataset, logits[_CLEAN], labels)
         drawn = _plots(store.classes, options, figures, wrong, _title(store, options, trained))
@@ -111,6 +129,18 @@ def _check_store(store: Store, options: EvaluationOptions, trained: Trained) -> 
         raise SettingsError(
             f"--drop-grid {options.drop_grid} exceeds the input size of {data.image_size} pixels; use a coarser grid"
         )
+
+
+def _library() -> str:
+    return f"albumentations {version('albumentations')}"
+
+
+def _reference(store: Store, options: EvaluationOptions) -> tuple[dict[str, float], dict[str, Any]] | None:
+    if options.reference is None:
+        return None
+    if not options.corruptions:
+        raise SettingsError("--reference is for corruption errors: give --corruptions as well")
+    return corruption_errors.read_reference(Path(options.reference), options.split, store.content_keys, _library())
 
 
 def _check_classes(store: Store, trained: Trained) -> None:
@@ -154,26 +184,30 @@ def _classify(
     mean, std = statistics
     # One seed for all shares: a larger share drops the patches of a smaller one, and more.
     generators = {share: torch.Generator().manual_seed(derive_seed("drop", options.seed)) for share in options.drop}
+    starts = {epsilon: torch.Generator().manual_seed(derive_seed("pgd", options.seed)) for epsilon in options.pgd}
     kept: dict[Condition, list[Tensor]] = {_CLEAN: []}
     labels = []
 
-    def classify(images: Tensor) -> Tensor:
-        return model(images).prediction.float()
+    def predict(images: Tensor) -> Tensor:
+        return classify(model, images, options.tta == "flip")[0]
 
     for batch in on_device(loader, device):
         images = to_inputs(batch.images, mean, std)
         labels.append(batch.labels)
-        output = model(images)
-        kept[_CLEAN].append(output.prediction.float())
-        if output.mid is not None:
-            kept.setdefault(_BACKBONE, []).append(output.logits.float())
-        direction = ascent(classify, images, batch.labels) if options.fgsm else None
+        whole, backbone = classify(model, images, options.tta == "flip")
+        kept[_CLEAN].append(whole.float())
+        if backbone is not None:
+            kept.setdefault(_BACKBONE, []).append(backbone.float())
+        direction = ascent(predict, images, batch.labels) if options.fgsm else None
         for epsilon in options.fgsm:
             attacked = perturb(images, direction, epsilon / 255, mean, std)
-            kept.setdefault(("fgsm", epsilon), []).append(classify(attacked))
+            kept.setdefault(("fgsm", epsilon), []).append(predict(attacked).float())
+        for epsilon, generator in starts.items():
+            attacked = pgd(predict, images, batch.labels, epsilon / 255, mean, std, generator)
+            kept.setdefault(("pgd", epsilon), []).append(predict(attacked).float())
         for share, generator in generators.items():
             attacked = drop_patches(images, share, options.drop_grid, generator, black(mean, std))
-            kept.setdefault(("drop", share), []).append(classify(attacked))
+            kept.setdefault(("drop", share), []).append(predict(attacked).float())
         advance(len(batch.labels))
     return {condition: torch.cat(parts).cpu() for condition, parts in kept.items()}, torch.cat(labels).cpu()
 
@@ -195,16 +229,51 @@ def _localise(
         return localise(model, loader, statistics_of(settings, device), plan, right.numpy(), device, advance)
 
 
+@torch.no_grad()
+def _corrupted(
+    model: nn.Module,
+    loader: DataLoader,
+    statistics: Statistics,
+    options: EvaluationOptions,
+    device: torch.device,
+    start: Callable[[str, int], Callable[[int], None]],
+) -> np.ndarray:
+    """Whether each image is classified correctly under each corruption: (n, conditions) bool array."""
+    from lgcoamix.evaluation.corruptions import Corrupted
+
+    clean = loader.dataset
+    end_workers(loader)
+    clean.prepare()  # no file may be open when the next ones start
+    dataset = Corrupted(clean, clean.view.size, options.seed)
+    batches = RunBatches(len(dataset), loader.batch_sampler.batch_size, None)
+    advance = start(f"{len(dataset.conditions)} corruptions of {options.split}", len(dataset))
+    corrupted, right = make_loader(dataset, batches, options.workers, device.type == "cuda"), []
+    for batch in on_device(corrupted, device):
+        logits, _ = classify(model, to_inputs(batch.images, *statistics), options.tta == "flip")
+        right.append((logits.argmax(dim=1) == batch.labels).cpu())
+        advance(len(batch.labels))
+    end_workers(corrupted)
+    return torch.cat(right).numpy().reshape(len(dataset.conditions), len(clean)).T
+
+
 def _document(
     store: Store,
     options: EvaluationOptions,
     trained: Trained,
     digest: str,
     figures: dict[Condition, Figures],
+    ranges: Intervals,
     device: torch.device,
 ) -> dict[str, Any]:
-    def table(kind: str, column: str) -> list[dict[str, float | None]]:
-        return [{column: strength, **found.values} for (which, strength), found in figures.items() if which == kind]
+    def interval(condition: Condition) -> dict[str, Any]:
+        return {"interval": {name: list(ends) for (of, name), ends in ranges.items() if of == condition}}
+
+    def table(kind: str, column: str) -> list[dict[str, Any]]:
+        return [
+            {column: condition[1], **found.values, **interval(condition)}
+            for condition, found in figures.items()
+            if condition[0] == kind
+        ]
 
     return {
         "checkpoint": {
@@ -218,12 +287,16 @@ def _document(
         "split": options.split,
         "protocol": _protocol(store, options, trained),
         "classes": list(store.classes),
-        "figures": to_plain(figures[_CLEAN]),
-        "backbone": to_plain(figures[_BACKBONE]) if _BACKBONE in figures else None,
+        "tta": options.tta,
+        "interval": f"{100 * CONFIDENCE:g} %, percentiles of {RESAMPLES} bootstrap resamples of the images",
+        "figures": to_plain(figures[_CLEAN]) | interval(_CLEAN),
+        "backbone": to_plain(figures[_BACKBONE]) | interval(_BACKBONE) if _BACKBONE in figures else None,
         "fgsm": table("fgsm", "epsilon_255"),
+        "pgd": table("pgd", "epsilon_255"),
         "drop": table("drop", "share"),
         "drop_grid": options.drop_grid,
         "localisation": None,
+        "corruptions": None,
         "seed": options.seed,
         "device": str(device),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
@@ -273,7 +346,11 @@ def _plots(
     clean = figures[_CLEAN]
     drawn = {"reliability": plots.reliability_plot(clean, title)} | _clean_plots(classes, clean, wrong, title)
     grid = options.drop_grid
-    kinds = ("fgsm", "FGSM: epsilon, in 1/255"), ("drop", f"share of {grid}x{grid} patches dropped")
+    kinds = (
+        ("fgsm", "FGSM: epsilon, in 1/255"),
+        ("pgd", "PGD: epsilon, in 1/255"),
+        ("drop", f"share of {grid}x{grid} patches dropped"),
+    )
     curves = [
         plots.Curve(kind, label, strengths, tuple(figures[kind, strength] for strength in strengths))
         for kind, label in kinds

@@ -25,12 +25,15 @@ class Metric:
     compute : (n, N) logits and (n,) labels -> the value; None if undefined.
     form : format string of the value.
     is_accuracy : whether it is a percentage to plot against the strength of an attack.
+    parts : (n, N) logits and (n,) labels -> (n, m) float64 tensor, one row per image: the absolute means of its columns
+        add up to the value. It gives a bootstrap interval; None gives none.
     """
 
     label: str
     compute: Callable[[Tensor, Tensor], float | None]
     form: str
     is_accuracy: bool = False
+    parts: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def text(self, value: float | None) -> str:
         """Format the value for a table; None becomes an empty string."""
@@ -67,11 +70,29 @@ def calibration_error(logits: Tensor, labels: Tensor) -> float:
     return sum(part.count * abs(part.confidence - part.accuracy) for part in filled) / len(labels)
 
 
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    return 100 * (logits.argmax(dim=1) == labels).double()[:, None]
+
+
+def _among_five(logits: Tensor, labels: Tensor) -> Tensor:
+    return 100 * (logits.topk(5, dim=1).indices == labels[:, None]).any(dim=1).double()[:, None]
+
+
+def _losses(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits.double(), labels, reduction="none")[:, None]
+
+
+def _gaps(logits: Tensor, labels: Tensor) -> Tensor:
+    """Confidence minus correctness, in the column of the bin."""
+    confidence, right, place = _binned(logits, labels)
+    return F.one_hot(place, BINS) * (confidence.double() - right)[:, None]
+
+
 METRICS = {
-    "top1": Metric("top-1", top1, "{:.2f} %", is_accuracy=True),
-    "top5": Metric("top-5", top5, "{:.2f} %", is_accuracy=True),
-    "loss": Metric("loss", cross_entropy, "{:.4f}"),
-    "calibration_error": Metric("calibration error", calibration_error, "{:.4f}"),
+    "top1": Metric("top-1", top1, "{:.2f} %", is_accuracy=True, parts=_right),
+    "top5": Metric("top-5", top5, "{:.2f} %", is_accuracy=True, parts=_among_five),
+    "loss": Metric("loss", cross_entropy, "{:.4f}", parts=_losses),
+    "calibration_error": Metric("calibration error", calibration_error, "{:.4f}", parts=_gaps),
 }
 
 
@@ -173,6 +194,15 @@ def mistakes(logits: Tensor, labels: Tensor, count: int) -> Tensor:
     return wrong[order[:count]]
 
 
+def parts_of(logits: Tensor, labels: Tensor, figures: Figures) -> dict[str, np.ndarray]:
+    """Return what each metric of a split is made of, image by image: name -> (n, m) float64 array."""
+    return {
+        name: metric.parts(logits, labels).numpy()
+        for name, metric in METRICS.items()
+        if metric.parts is not None and figures[name] is not None
+    }
+
+
 def to_plain(figures: Figures) -> dict[str, Any]:
     """Convert metrics to plain data, for JSON."""
     plain = {"images": figures.images, **figures.values}
@@ -210,10 +240,7 @@ def _check(logits: Tensor, labels: Tensor) -> None:
 
 def reliability(logits: Tensor, labels: Tensor) -> tuple[Bin, ...]:
     """Compute confidence and accuracy in each of ``BINS`` bins of the top-1 confidence."""
-    confidence, predicted = logits.double().softmax(dim=1).float().max(dim=1)
-    right = (predicted == labels).double()
-    edges = torch.linspace(0, 1, BINS + 1)
-    place = (torch.bucketize(confidence, edges, right=True) - 1).clamp(max=BINS - 1)
+    confidence, right, place = _binned(logits, labels)
     counts = torch.bincount(place, minlength=BINS)
     filled = counts.clamp(min=1)
     confidence = torch.bincount(place, confidence.double(), minlength=BINS) / filled
@@ -223,3 +250,11 @@ def reliability(logits: Tensor, labels: Tensor) -> tuple[Bin, ...]:
         Bin(number / BINS, (number + 1) / BINS, count, sure if count else None, share if count else None)
         for number, (count, sure, share) in enumerate(rows)
     )
+
+
+def _binned(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Confidence (float32), correctness (float64) and bin of each image."""
+    confidence, predicted = logits.double().softmax(dim=1).float().max(dim=1)
+    edges = torch.linspace(0, 1, BINS + 1)
+    place = (torch.bucketize(confidence, edges, right=True) - 1).clamp(max=BINS - 1)
+    return confidence, (predicted == labels).double(), place

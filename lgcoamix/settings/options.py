@@ -113,6 +113,13 @@ class EvaluationOptions(Options):
         high=255,
         each="numbers",
     )
+    pgd: tuple[float, ...] = option(
+        (),
+        "The same changes by projected gradient descent in L∞: 20 steps of an eighth of E from a random start.",
+        metavar="E,E|none",
+        high=255,
+        each="numbers",
+    )
     drop: tuple[float, ...] = option(
         (0.25, 0.5, 0.75),
         "Blacken these shares of the patches of every image.",
@@ -121,8 +128,21 @@ class EvaluationOptions(Options):
         each="shares",
     )
     drop_grid: int = option(7, "Patches per side, for --drop.", low=1)
-    seed: int = option(0, "Decides which patches are dropped.", low=0, high=LARGEST_SEED)
     localise: bool = option(False, "Compare boxes around class activation maps with the boxes in the store.")
+    corruptions: bool = option(False, "Measure 13 common corruptions at five severities: 65 passes over all images.")
+    reference: str | None = option(
+        None,
+        "The evaluation.json of a network to measure corruption errors against; with --corruptions.",
+        metavar="FILE",
+    )
+    tta: str = option(
+        "none",
+        "flip: average the probabilities over each image and its mirror image, in all figures.",
+        choices=("none", "flip"),
+    )
+    seed: int = option(
+        0, "Decides dropped patches, corruptions, starts of --pgd, resamples of intervals.", low=0, high=LARGEST_SEED
+    )
     plots: str = plots_option()
 
 

@@ -98,7 +98,7 @@ _ODD_WORDS = {
 WORDS = {text: text for text in _PLAIN_WORDS} | _ODD_WORDS
 _LONG_RANGES = {"range of digits": f"1:{DIGITS}", "many": ",".join(map(str, range(1, 20_000)))}
 LISTS = {text: text for text in _PLAIN_LISTS} | _INTEGERS | _RAW | _LONG_RANGES
-_LISTS = {"segments", "scales", "seeds", "fgsm", "drop"}
+_LISTS = {"segments", "scales", "seeds", "fgsm", "pgd", "drop"}
 # Options that contradict each other or the base, by the command.
 PAIRS = {
     "build": "--resize none | --codec raw --resize short | --update --dry-run | --scheduler x | --algorithm grid "
@@ -112,7 +112,8 @@ PAIRS = {
     "--set optim.lr=1 --set optim.lr=2 | --batch-size 4 --set optim.batch_size=8 --set optim.accumulate=99 | "
     "--mixer snapmix --set mixer.mid=true --backbone vit_tiny_patch16_224 | --set optim.plain_epochs=9 | --mixer none "
     "--mixer lgcoamix | --set mixer.alpha=1 --mixer cutmix",
-    "evaluate": "--fgsm none --drop 0.5 --drop-grid 33 | --fgsm 1 --fgsm none | --force --force | --split train",
+    "evaluate": "--reference ../home/run/config.json --corruptions | --pgd 1 --tta flip | "
+    "--fgsm none --drop 0.5 --drop-grid 33 | --fgsm 1 --fgsm none | --force --force | --split train",
     "export": "--onnx --force",
     "compare": "--by-class none --against none --format csv | --format csv --format json | --metric median_of_last_10",
     "replay": "--sample train/a/0.png | --step 0 --step 1 --epoch 1",

@@ -258,6 +258,14 @@ MISTAKES = {
     "drop: range": (("--drop", "0.5,1.5"), 2, r"--drop.*shares in \(0, 1\].*got '0.5,1.5'"),
     "grid": (("--drop-grid", 33), 2, r"--drop-grid 33 exceeds the input size of 32 pixels"),
     "batches": (("--batch-size", 0), 2, r"--batch-size"),
+    "pgd: too many": (("--pgd", "256"), 2, r"--pgd.*got '256'"),
+    "tta": (("--tta", "flop"), 2, r"--tta.*did you mean 'flip'"),
+    "a reference alone": (
+        ("--reference", "nowhere.json"),
+        2,
+        r"--reference is for corruption errors: give --corruptions",
+    ),
+    "no reference": (("--corruptions", "--reference", "nowhere.json"), 2, r"nowhere.json: No such file"),
 }
 
 
@@ -336,3 +344,80 @@ def test_without_a_test_split_one_must_be_named(trained, painted, tmp_path):
     shutil.rmtree(painted / "test")
     store = build_here(painted, tmp_path / "train-only.h5").path
     _refused(trained, store, tmp_path / "out", r"neither a test nor a val split; choose another with --split")
+
+
+def test_every_figure_has_an_interval(document, spoken):
+    rows = [document["figures"], *document["fgsm"], *document["drop"]]
+    for row in rows:
+        assert row["interval"].keys() == {"top1", "loss", "calibration_error"}  # no top-5 of three classes
+        low, high = row["interval"]["top1"]
+        assert low <= row["top1"] <= high
+    low, high = document["figures"]["interval"]["loss"]
+    assert low < document["figures"]["loss"] < high
+    assert f"{document['figures']['loss']:.4f} [{low:.4f}, {high:.4f}]" in spoken
+    assert "95 %, percentiles of 2000 bootstrap resamples of the images" in " ".join(spoken.split())
+
+
+@pytest.fixture(scope="module")
+def corrupted(trained: Path, flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("corrupted") / "out"
+    _evaluate(trained, flowers_store, out, "--fgsm", "none", "--drop", "none", "--corruptions")
+    return out
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_corruptions_are_measured_and_do_not_depend_on_workers_or_batches(corrupted, trained, flowers_store, tmp_path):
+    reference, out = corrupted / "evaluation.json", tmp_path / "out"
+    given = ("--fgsm", "none", "--drop", "none", "--corruptions", "--reference", reference)
+    here = ("--device", "cpu", "--workers", 2, "--batch-size", 7)
+    done = _invoke("--checkpoint", trained, "--shards", flowers_store, "--out", out, *given, *here)
+    assert done.exit_code == 0, done.output
+    first, second = (json.loads((path / "evaluation.json").read_text())["corruptions"] for path in (corrupted, out))
+    assert [row["top1"] for row in first["rows"]] == [row["top1"] for row in second["rows"]]
+    assert second["interval"] == first["interval"]
+    assert (first["mce"], second["mce"]) == (None, pytest.approx(100))
+    assert second["reference"]["path"] == str(reference)
+    rows = _rows(out / "corruptions.csv")
+    assert [float(row["top1"]) for row in rows] == [row["top1"] for row in first["rows"]]
+    assert {row["images"] for row in rows} == {"18"}
+    assert len(rows) == 65
+    said = " ".join(done.output.split())
+    assert re.search(r"│ mean (│ )+%.2f \[" % first["top1"], said)  # noqa: UP031
+    assert "100.00 [" in said
+    assert "their mean is mCE" in said
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_several_steps_and_the_mirror_image(trained, flowers_store, tmp_path):
+    given = ("--fgsm", 2, "--pgd", 2, "--drop", "none", "--tta", "flip", "--out", tmp_path / "out")
+    done = _invoke("--checkpoint", trained, "--shards", flowers_store, *HERE, *given)
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    (one,), (many,) = found["fgsm"], found["pgd"]
+    assert many["loss"] >= 0.99 * one["loss"] > found["figures"]["loss"]
+    assert found["tta"] == "flip"
+    assert "PGD, epsilon 2/255" in done.output
+    assert "probabilities averaged over each image and its mirror image" in done.output
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_mirror_image_of_a_store_gives_the_same_figures(trained, flowers_store, tmp_path, monkeypatch):
+    import lgcoamix.evaluation.evaluate as module
+
+    given = ("--fgsm", "none", "--drop", "none", "--tta", "flip")
+    found = _evaluate(trained, flowers_store, tmp_path / "first", *given)
+    ours = module.to_inputs
+    monkeypatch.setattr(module, "to_inputs", lambda *given: ours(*given).flip(3))
+    mirrored = _evaluate(trained, flowers_store, tmp_path / "second", *given)
+    assert mirrored["figures"]["loss"] == pytest.approx(found["figures"]["loss"], rel=1e-6)
+    plain = _evaluate(trained, flowers_store, tmp_path / "third", "--fgsm", "none", "--drop", "none")
+    assert plain["figures"]["loss"] != pytest.approx(found["figures"]["loss"], rel=1e-6)
+
+
+def test_the_reference_is_an_input(corrupted, trained, flowers_store):
+    done = _invoke(
+        *("--checkpoint", trained, "--shards", flowers_store, "--out", corrupted, *HERE, "--corruptions"),
+        *("--reference", corrupted / "evaluation.json"),
+    )
+    assert done.exit_code == 2
+    assert _has(done, "holds an input of this command")

@@ -16,7 +16,7 @@ from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset
 
 from lgcoamix.data.epoch_batches import EpochBatches
-from lgcoamix.data.handover import PIECES
+from lgcoamix.data.handover import PIECES, HandOver
 from lgcoamix.errors import RunError
 from lgcoamix.ops.batch import Batch
 
@@ -87,7 +87,7 @@ def make_loader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_handed_over if workers else _unchanged,
+        collate_fn=HandOver() if workers else _unchanged,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         worker_init_fn=_start_worker,
@@ -167,12 +167,8 @@ def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
-def _handed_over(batch: object) -> object:
-    return PIECES.hand_over(batch)
-
-
 def _start_worker(_: int) -> None:
-    PIECES.shared = True
+    PIECES.share()
     _leave_signals_to_the_parent()
     Queue._on_queue_feeder_error = _tell
 

@@ -44,7 +44,7 @@ class LGCOAMix(LGCOAMixOptions, SuperpixelMixer):
             return {"global": classify}
         self.require_class_numbers(mixed.labels_a)
         local = output.local
-        index, kept = top_regions(self._scores(local), local.areas, self.top_ratio)
+        index, kept = top_regions(self.scores(local), local.areas, self.top_ratio)
         logits = _rows(local.logits, index)
         contrasted = logits if self.contrast_on == "logits" else _rows(local.embeddings, index)
         labels = torch.where(index < mixed.count // 2, mixed.labels_a[:, None], mixed.labels_b[:, None])
@@ -62,7 +62,7 @@ class LGCOAMix(LGCOAMixOptions, SuperpixelMixer):
             return super().monitors(output, mixed)
         attention = self.attention(output.local, mixed)
         present = output.local.areas > 0
-        weights = torch.sigmoid(self._scores(output.local).detach())
+        weights = torch.sigmoid(self.scores(output.local).detach())
         mean = torch.where(present, weights, 0).sum() / present.sum().clamp(min=1)
         variance = torch.where(present, (weights - mean) ** 2, 0).sum() / present.sum().clamp(min=1)
         return {
@@ -81,9 +81,10 @@ class LGCOAMix(LGCOAMixOptions, SuperpixelMixer):
 
     def attention(self, local: LocalOutput, mixed: Mixed) -> Tensor:
         """Compute λ by attention: (B,) tensor without gradient."""
-        return attention_weight(self._scores(local), local.areas, mixed.lam)
+        return attention_weight(self.scores(local), local.areas, mixed.lam)
 
-    def _scores(self, local: LocalOutput) -> Tensor:
+    def scores(self, local: LocalOutput) -> Tensor:
+        """Compute the scores t of the regions, whose sigmoid is s: (B, K) tensor."""
         return (local.embeddings if self.score == "sum" else local.pre_norm).sum(dim=2)
 
 

@@ -17,6 +17,7 @@ from lgcoamix.settings.sections import Settings
 SECTION = "lgcoamix"  # of an exported config.json; timm ignores unknown keys
 _BACKBONE = "backbone.net."
 _PARTS = ("backbone.", "mid_branch.")  # parts of the network that inference needs
+_LOCAL = ("decoder.", "local_head.")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Trained:
     def classes(self) -> tuple[str, ...]:
         """Class names; logit i belongs to ``classes[i]``."""
         return tuple(self.config["classes"])
+
+    @property
+    def has_local(self) -> bool:
+        """Whether the weights include the local branch."""
+        return any(name.startswith(_LOCAL) for name in self.state)
 
 
 def exported_config(folder: Path) -> dict[str, Any] | None:
@@ -81,27 +87,32 @@ def read_trained(path: Path) -> Trained:
     return Trained(path, content["config"], settings, _when(content), weights, content[weights], figures)
 
 
-def make_network(trained: Trained) -> LocalGlobalNet:
+def make_network(trained: Trained, local: bool = False) -> LocalGlobalNet:
     """Build the network of a checkpoint on the CPU for inference: backbone and mid-level branch, if any.
+
+    Parameters
+    ----------
+    local : build decoder and local head as well, which inference does not need.
 
     Raises
     ------
     RunError : the weights do not match the network named in the configuration.
     """
-    settings = trained.settings
-    N, size = len(trained.classes), settings.data.image_size
-    state = {name: value for name, value in trained.state.items() if name.startswith(_PARTS)}
+    settings, parts = trained.settings, (*_PARTS, *_LOCAL) if local else _PARTS
+    backbone, N = settings.model.backbone, len(trained.classes)
+    state = {name: value for name, value in trained.state.items() if name.startswith(parts)}
     inner = {name.removeprefix(_BACKBONE): v for name, v in state.items() if name.startswith(_BACKBONE)}
     try:
         with torch.device("meta"):
-            wanted = create_net(settings.model.backbone, N, "none", size).state_dict()
-        refuse_misfits(inner, wanted)
-        model = LocalGlobalNet.of(settings, N, "none", local=False)
+            refuse_misfits(inner, create_net(backbone, N, "none", settings.data.image_size).state_dict())
+            if local:
+                refuse_misfits(state, LocalGlobalNet.of(settings, N, "none", local=True).state_dict())
+        model = LocalGlobalNet.of(settings, N, "none", local=local)
         model.load_state_dict(state)
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise RunError(
-            f"{trained.path} does not match the network {settings.model.backbone} of its configuration: {reason}; it "
+            f"{trained.path} does not match the network {backbone} of its configuration: {reason}; it "
             "may need the timm version named in its config.json"
         ) from None
     return model.eval().requires_grad_(False)

@@ -81,6 +81,11 @@ EVALUATION = Kind(
     r"evaluation\.json|(corruptions|predictions)\.csv|"
     r"(confusion|mistakes|per_class|reliability|robustness)\.(csv|png|pdf|svg)",
 )
+EXPLANATION = Kind(
+    "an explanation",
+    {"images.csv": rb"key,label,predicted,probability,"},
+    r"(images|superpixels)\.csv|page-\d+\.(png|pdf|svg)",
+)
 COMPARISON = Kind(
     "a comparison",
     {"comparison.json": rb".*\"spread\": \"sample standard deviation"},

@@ -13,6 +13,7 @@ from lgcoamix.cli.convert import convert
 from lgcoamix.cli.demo import demo
 from lgcoamix.cli.doctor import doctor
 from lgcoamix.cli.evaluate import evaluate
+from lgcoamix.cli.explain import explain
 from lgcoamix.cli.export import export
 from lgcoamix.cli.predict import predict
 from lgcoamix.cli.preprocess import preprocess
@@ -30,5 +31,5 @@ def main() -> None:
     """Train image classifiers with superpixel mixing."""
 
 
-for command in (preprocess, train, evaluate, export, convert, predict, sweep, compare, replay, doctor, demo):
+for command in (preprocess, train, evaluate, explain, export, convert, predict, sweep, compare, replay, doctor, demo):
     main.add_command(command)

@@ -47,7 +47,7 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
     from preprocess.store import Store
 
     store = Store(shards)
-    split = _choose_split(store, split)
+    split = choose_split(store, split)
     folder, file = checkpoint if checkpoint.is_dir() else checkpoint.parent, checkpoint_file(checkpoint)
     try:
         out = out or confined(folder, f"evaluation-{split}")
@@ -68,7 +68,13 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
     say(f"wrote {out}: {', '.join(written)}")
 
 
-def _choose_split(store: "Store", wanted: str | None) -> str:
+def choose_split(store: "Store", wanted: str | None) -> str:
+    """Return the split to use: the one asked for, or the store's for testing.
+
+    Raises
+    ------
+    SettingsError, RunError : there is none.
+    """
     wanted = store.test_split if wanted is None else wanted
     if wanted is None:
         raise RunError(f"{store.path} has neither a test nor a val split; choose another with --split")

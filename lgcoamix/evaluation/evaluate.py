@@ -77,7 +77,8 @@ def evaluate_checkpoint(
     path = checkpoint_file(options.checkpoint)
     device = pick_device(options.device)
     trained, digest = read_trained(path), digest_of(path)  # at once: a training that goes on replaces the file
-    _check_store(store, options, trained)
+    check_store(store, options.split, trained)
+    _check_grid(options, trained.settings)
     reference = _reference(store, options)
     model = make_network(trained).to(device)
     plan = plan_localisation(model, store, options.split, trained.settings.data) if options.localise else None
@@ -106,17 +107,24 @@ def evaluate_checkpoint(
             write_whole(aside / "corruptions.csv", to_csv(rows, end="\r\n").encode())
         _write_predictions(aside, store, options, logits[_CLEAN], labels)
         wrong = _mistakes(loader.dataset, logits[_CLEAN], labels)
-        drawn = _plots(store.classes, options, figures, wrong, _title(store, options, trained))
+        drawn = _plots(store.classes, options, figures, wrong, title_of(store, options.split, trained))
         write_plots(aside, drawn, options.plots)
         write_whole(aside / "evaluation.json", _to_text(document).encode())
     return document
 
 
-def _check_store(store: Store, options: EvaluationOptions, trained: Trained) -> None:
+def check_store(store: Store, split: str, trained: Trained) -> None:
+    """Check that a checkpoint can classify the images of a split.
+
+    Raises
+    ------
+    RunError : the classes differ, the split is empty, the store is incomplete, or its images are smaller than the
+        centre that the test crops.
+    """
     _check_classes(store, trained)
-    if options.split not in store.splits or not len(store.splits[options.split]):
+    if split not in store.splits or not len(store.splits[split]):
         filled = ", ".join(name for name, split in store.splits.items() if len(split))
-        raise RunError(f"{store.path} has no images in split {options.split!r}; choose one of: {filled}")
+        raise RunError(f"{store.path} has no images in split {split!r}; choose one of: {filled}")
     refuse_incomplete(store)
     data = trained.settings.data
     if data.test == "center" and (store.size is None or data.image_size > store.size):
@@ -125,9 +133,13 @@ def _check_store(store: Store, options: EvaluationOptions, trained: Trained) -> 
             f"{trained.path} tests on a centre crop of {data.image_size} pixels (data.test=center), but {store.path} "
             f"contains {stored}; build a store with a larger --size"
         )
-    if options.drop and options.drop_grid > data.image_size:
+
+
+def _check_grid(options: EvaluationOptions, settings: Settings) -> None:
+    size = settings.data.image_size
+    if options.drop and options.drop_grid > size:
         raise SettingsError(
-            f"--drop-grid {options.drop_grid} exceeds the input size of {data.image_size} pixels; use a coarser grid"
+            f"--drop-grid {options.drop_grid} exceeds the input size of {size} pixels; use a coarser grid"
         )
 
 
@@ -384,9 +396,10 @@ def _clean_plots(classes: tuple[str, ...], figures: Figures, wrong: list[plots.M
     }
 
 
-def _title(store: Store, options: EvaluationOptions, trained: Trained) -> str:
+def title_of(store: Store, split: str, trained: Trained) -> str:
+    """Two lines that say what is shown: the checkpoint, the store and the split."""
     path = trained.path.resolve()
-    return f"{path.parent.name}/{path.name}, {trained.when}\non {store.name}, split {options.split}"
+    return f"{path.parent.name}/{path.name}, {trained.when}\non {store.name}, split {split}"
 
 
 def _to_text(document: dict[str, Any]) -> str:

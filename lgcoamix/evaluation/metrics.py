@@ -176,6 +176,17 @@ def confidences(logits: Tensor) -> Tensor:
     return logits.double().softmax(dim=1).amax(dim=1)
 
 
+def true_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
+    """Probability of the true class: (n, N) logits, (n,) labels -> (n,) float64 tensor in [0, 1].
+
+    Raises
+    ------
+    ValueError, RunError : as :func:`measure`.
+    """
+    _check(logits, labels)
+    return logits.double().softmax(dim=1).gather(1, labels[:, None])[:, 0]
+
+
 def mistakes(logits: Tensor, labels: Tensor, count: int) -> Tensor:
     """Find the most confident misclassified samples.
 

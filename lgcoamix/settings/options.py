@@ -147,6 +147,32 @@ class EvaluationOptions(Options):
 
 
 @dataclass(frozen=True)
+class ExplainOptions(Options):
+    """Which images are explained, and how: each field with a default is an option of ``explain``.
+
+    Parameters
+    ----------
+    checkpoint : checkpoint file, or run folder: then its ``best.pt``.
+    split : name of a split of the store.
+    out : folder for the results.
+    keys : of the images; if there are none, ``worst`` chooses.
+    """
+
+    checkpoint: Path
+    split: str
+    out: Path
+    keys: tuple[str, ...]
+    worst: int | None = option(
+        None, "Show the N images whose true class is least probable.", low=1, high=1000, metavar="N"
+    )
+    device: str = option("auto", choices=DEVICES)
+    batch_size: int | None = option(None, "Of the pass for --worst.  [default: as in training]", low=1)
+    workers: int = option(2, "DataLoader workers of that pass.", low=0, high=MOST_WORKERS)
+    seed: int = option(0, "Chooses the partner of each image, and what is pasted.", low=0, high=LARGEST_SEED)
+    plots: str = plots_option()
+
+
+@dataclass(frozen=True)
 class ExportOptions(Options):
     """What is exported, and where to.
 

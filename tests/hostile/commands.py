@@ -33,10 +33,17 @@ STORES = {
         ),
         ("work/ev",),
     ),
+    "explain": Command(
+        (
+            *("lgcoamix", "explain", "--checkpoint", "{sound}/run/best.pt", "--shards", _STORE, "--out", "seen"),
+            *("--worst", "2", "--device", "cpu", "--workers", "0"),
+        ),
+        ("work/seen",),
+    ),
 }
 # What refuses which content. Every other command may as well.
 ALL = frozenset(STORES) - {"build", "build --update", "verify --repair"}
-INDEX = ALL - {"evaluate"}
+INDEX = ALL - {"evaluate", "explain"}
 IMAGES = frozenset({"verify", "export", "duplicates", "train"})
 MAPS = frozenset({"verify", "export", "train"})
 ANYWHERE = frozenset({"verify", "export", "pack", "train"})
@@ -57,6 +64,13 @@ _SHARDS = ("--shards", "{sound}/raw/x.h5")
 RUNS = {
     "evaluate": Command(
         ("lgcoamix", "evaluate", "--checkpoint", "{given}/best.pt", *_SHARDS, "--out", "ev", *_HERE), ("work/ev",)
+    ),
+    "explain": Command(
+        (
+            *("lgcoamix", "explain", "--checkpoint", "{given}/best.pt", *_SHARDS, "--worst", "2", "--out", "seen"),
+            *_HERE,
+        ),
+        ("work/seen",),
     ),
     "evaluate beside": Command(("lgcoamix", "evaluate", "--checkpoint", "{given}", *_SHARDS, *_HERE), ("given",)),
     "export": Command(

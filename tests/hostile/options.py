@@ -51,6 +51,10 @@ BASES: dict[tuple[str, str], tuple[str, ...]] = {
         *("--checkpoint", "../home/run", "--shards", "../home/s.h5", "--device", "cpu", "--workers", "0"),
         *("--fgsm", "none", "--drop", "none", "--out", "x"),
     ),
+    ("lgcoamix", "explain"): (
+        *("--checkpoint", "../home/run", "--shards", "../home/s.h5", "--device", "cpu", "--workers", "0"),
+        *("--worst", "1", "--out", "x"),
+    ),
     ("lgcoamix", "export"): ("--checkpoint", "../home/run", "--out", "x"),
     ("lgcoamix", "convert"): (
         *("../home/model/model.safetensors", "--from", "timm", "--backbone", "test_resnet", "--classes", "2"),
@@ -114,6 +118,7 @@ PAIRS = {
     "--mixer lgcoamix | --set mixer.alpha=1 --mixer cutmix",
     "evaluate": "--reference ../home/run/config.json --corruptions | --pgd 1 --tta flip | "
     "--fgsm none --drop 0.5 --drop-grid 33 | --fgsm 1 --fgsm none | --force --force | --split train",
+    "explain": "--keys test/a/0.png | --split train | --force --force",
     "export": "--onnx --force",
     "compare": "--by-class none --against none --format csv | --format csv --format json | --metric median_of_last_10",
     "replay": "--sample train/a/0.png | --step 0 --step 1 --epoch 1",
@@ -140,6 +145,7 @@ _TEXTS = {
     "weights": "pretrained | none | NONE | ../home/run/last.pt | ../home/s.h5 | fifo | sock | dev | folder | empty",
     "resume": "auto | AUTO | ../home/run/last.pt | fifo | sock | dev | folder | empty | loop | ../home/run",
     "scheduler": "127.0.0.1:9 | tcp://127.0.0.1:9 | ray://127.0.0.1:9 | file:///etc/passwd | 127.0.0.1:99999 | : | x:y",
+    "keys": "test/a/0.png | a/0.png | train/a/0.png | test/a/0.png,test/b/0.png | test/a/0.png,test/a/0.png | , | x,,x",
     "sample": "train/a/0.png | a/0.png | test/a/0.png | train/a/9.png | train//a/0.png",
     "show_recipe": "cub-lgcoamix-resnet18 | CUB",
     "assignments": " | = | . | .= | optim. | optim.=1 | optim.lr | optim.lr= | optim..lr=1 | nope.lr=1 | "

@@ -118,6 +118,9 @@ def commands(made: Made) -> dict[str, Command]:
         "build with dask": Command((*build, "--backend", "dask"), "new.h5"),
         "train, no workers": Command((*ours, "train", *train, "--workers", "0"), "run/results.json"),
         "evaluate": Command((*ours, "evaluate", *of_run, "--shards", store, "--out", "HOME/figures"), "figures"),
+        "explain": Command(
+            (*ours, "explain", *of_run, "--shards", store, "--worst", "2", "--out", "HOME/seen"), "seen/images.csv"
+        ),
         "export": Command((*ours, "export", *of_run, "--out", "HOME/model"), "model"),
         "predict": Command(
             (*ours, "predict", "--model", str(made.model), str(made.root), "--out", "HOME/p.csv"), "p.csv"

@@ -298,6 +298,7 @@ def test_a_header_of_weights_that_lies_is_refused(length, exported, tmp_path):
 COMMANDS = {
     "compare": ("compare", "HOME"),
     "evaluate": ("evaluate", "--checkpoint", "HOME", "--shards", "STORE", "--device", "cpu"),
+    "explain": ("explain", "--checkpoint", "HOME", "--shards", "STORE", "--worst", "1", "--out", "OUT"),
     "export": ("export", "--checkpoint", "HOME", "--out", "OUT"),
     "predict": ("predict", "--model", "HOME", "STORE", "--out", "OUT.csv"),
     "replay": ("replay", "--run", "HOME", "--epoch", "0", "--step", "0"),

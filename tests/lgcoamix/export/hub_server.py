@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from huggingface_hub import ModelCard
+import yaml
 
 LARGE = (".safetensors", ".onnx", ".pt")  # as .gitattributes of a new repository has it
 NAME = r"([\w.-]+/[\w.-]+)"
@@ -68,9 +68,9 @@ class Hub:
             return 404, {"error": "Repository not found"}
         repository = self.repositories[name]
         siblings = [{"rfilename": path} for path in (".gitattributes", *repository.files)]
-        card = ModelCard(repository.files.get("README.md", b"").decode()).data.to_dict()
+        head = re.match(r"---\n(.*?)\n---\n", repository.files.get("README.md", b"").decode(), re.DOTALL)
         found = {"id": name, "sha": repository.sha, "private": repository.private, "siblings": siblings}
-        return 200, found | ({"cardData": card} if card else {})
+        return 200, found | ({"cardData": yaml.safe_load(head[1])} if head else {})
 
     def validate(self, body: bytes) -> tuple[int, object]:
         assert json.loads(body)["content"].startswith("---\n")

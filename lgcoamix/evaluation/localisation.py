@@ -18,6 +18,7 @@ from torch import nn
 from lgcoamix.data import on_device
 from lgcoamix.data.windows import Windows, fixed_windows
 from lgcoamix.errors import RunError
+from lgcoamix.evaluation.bootstrap import intervals
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.grad_cam import METHODS, choose_method
 from lgcoamix.ops.normalise import Statistics, to_inputs
@@ -128,6 +129,7 @@ def localise(
     statistics: Statistics,
     plan: Plan,
     right: np.ndarray,
+    seed: int,
     device: torch.device,
     advance: Callable[[int], None],
 ) -> dict[str, Any]:
@@ -137,6 +139,7 @@ def localise(
     ----------
     loader : the images ``plan.samples``, in this order.
     right : (n,) bool array: whether each of them is classified correctly.
+    seed : of the intervals.
     advance : counts finished images.
 
     Returns
@@ -160,11 +163,11 @@ def localise(
         "without_box": plan.without_box,
         "out_of_view": plan.out_of_view,
         "flat_maps": flat,
-        **figures(np.array(main), np.array(best), right),
+        **figures(np.array(main), np.array(best), right, seed),
     }
 
 
-def figures(main: np.ndarray, best: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+def figures(main: np.ndarray, best: np.ndarray, right: np.ndarray, seed: int) -> dict[str, Any]:
     """Compute the accuracies of n images, in percent.
 
     Parameters
@@ -172,6 +175,7 @@ def figures(main: np.ndarray, best: np.ndarray, right: np.ndarray) -> dict[str, 
     main : (n, 255) bool array: whether the box of the largest contour has IoU >= 0.5 with a true box, by level of grey.
     best : (n, 3, 255) bool array: whether a box of any contour reaches each of ``IOUS``.
     right : (n,) bool array: whether the image is classified correctly.
+    seed : of the intervals.
 
     Returns
     -------
@@ -182,17 +186,23 @@ def figures(main: np.ndarray, best: np.ndarray, right: np.ndarray) -> dict[str, 
         that of the true class.
     max_box_acc_v2 : mean of the accuracies in ``max_box_acc_v2_by_iou``.
     max_box_acc_v2_by_iou : for each of ``IOUS``, the share in ``best`` at the threshold where it is largest.
+    interval : for each of these accuracies, the ends of its bootstrap interval; thresholds stay as they are.
     """
-    threshold, accuracy = _at_best(main)
-    by_iou = [(iou, *_at_best(best[:, place])) for place, iou in enumerate(IOUS)]
+    place, hits = _at_best(main)
+    by_iou = [_at_best(best[:, number]) for number in range(len(IOUS))]
+    rows = [{"iou": iou, "threshold": THRESHOLDS[place].item()} for iou, (place, _) in zip(IOUS, by_iou, strict=True)]
+    three = np.stack([found for _, found in by_iou], axis=1)
+    parts = {"max_box_acc": hits, "gt_known": hits, "top1": hits & right, "max_box_acc_v2": three / len(IOUS)}
+    columns = {name: 100.0 * found.reshape(len(main), -1) for name, found in parts.items()}
+    columns |= {row["iou"]: 100.0 * three[:, [number]] for number, row in enumerate(rows)}
+    ends = intervals(columns, seed)
     return {
-        "max_box_acc": accuracy,
-        "gt_known": accuracy,
-        "threshold": THRESHOLDS[threshold].item(),
-        "top1": _percent(main[:, _LEVEL_OF[threshold]] & right).item(),
-        "max_box_acc_v2": sum(found for _, _, found in by_iou) / len(IOUS),
+        "threshold": THRESHOLDS[place].item(),
+        **{name: _percent(found) for name, found in parts.items()},
+        "interval": {name: list(ends[name]) for name in parts},
         "max_box_acc_v2_by_iou": [
-            {"iou": iou, "accuracy": found, "threshold": THRESHOLDS[place].item()} for iou, place, found in by_iou
+            row | {"accuracy": _percent(found), "interval": list(ends[row["iou"]])}
+            for row, (_, found) in zip(rows, by_iou, strict=True)
         ],
     }
 
@@ -283,15 +293,14 @@ def intersection_over_union(boxes: np.ndarray, others: np.ndarray) -> np.ndarray
     return common / (sum(areas) - common)
 
 
-def _at_best(found: np.ndarray) -> tuple[int, float]:
-    """Place of the lowest threshold with the largest share, and that share in percent."""
-    shares = _percent(found)[_LEVEL_OF]
-    place = int(shares.argmax())
-    return place, shares[place].item()
+def _at_best(found: np.ndarray) -> tuple[int, np.ndarray]:
+    """Place of the lowest threshold at which most of (n, 255) are true, and the (n,) values there."""
+    place = int(found.sum(axis=0)[_LEVEL_OF].argmax())
+    return place, found[:, _LEVEL_OF[place]]
 
 
-def _percent(found: np.ndarray) -> np.ndarray:
-    return 100 * found.sum(axis=0) / len(found)
+def _percent(found: np.ndarray) -> float:
+    return 100 * found.sum().item() / len(found)
 
 
 def _without_boxes(store: Store, split: str) -> str:

@@ -107,9 +107,10 @@ def test_validation_images_of_tiny_imagenet(tiny):
     check(found, in_loops(checkpoint, pixels, tiny.labels("val").tolist(), TINY))
     counts = ("method", "images", "without_box", "out_of_view", "flat_maps")
     assert [found[name] for name in counts] == ["CAM", 4, 0, 0, 0]
-    assert f"CAM, threshold {found['threshold']:.3f}" in said
+    assert "localisation of 4 images, boxes from CAM" in said
     for name in ("max_box_acc", "top1", "max_box_acc_v2"):
-        assert f"{found[name]:.2f} %" in said
+        low, high = found["interval"][name]
+        assert f"{found[name]:.2f} % [{low:.2f}, {high:.2f}]" in said
     assert "not localised" not in said
 
 
@@ -176,7 +177,7 @@ def test_batches_and_workers_change_nothing(tiny):
 def test_a_transformer_is_localised_by_grad_cam(tiny):
     found, said = localised(run_on(tiny, "test_vit"), tiny)
     assert (found["method"], found["images"]) == ("Grad-CAM", 4)
-    assert "Grad-CAM, threshold" in said
+    assert "boxes from Grad-CAM" in said
 
 
 def refused(checkpoint: Path, store: Store, message: str, *options: object) -> None:

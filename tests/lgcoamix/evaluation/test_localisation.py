@@ -17,6 +17,7 @@ from lgcoamix.evaluation.localisation import (
     overlaps,
     score_map,
 )
+from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.settings.sections import DataSettings
 from tests.oracles import slow_localisation as slow
 
@@ -129,7 +130,8 @@ def test_the_protocol_in_plain_loops():
     found = [overlaps(scores, truth) for scores, truth in zip(maps, truths, strict=True)]
     main = np.array([of_main >= 0.5 for of_main, _ in found])
     best = np.array([[of_best >= iou for iou in IOUS] for _, of_best in found])
-    got = figures(main, best, right)
+    got = figures(main, best, right, seed=0)
+    del got["interval"]
     expected = slow.accuracies(maps, [list(map(tuple, truth.tolist())) for truth in truths], right.tolist())
     assert 100 > expected["max_box_acc"] > expected["top1"] > 0
     by_iou = {f"at {row['iou']}": row["accuracy"] for row in got.pop("max_box_acc_v2_by_iou")}
@@ -143,16 +145,39 @@ def test_accuracies_by_hand():
     best[:, 0] = True
     best[:3, 1, 7] = True
     best[3, 2, 254] = True
-    found = figures(main, best, np.array([True, True, False, True]))
+    found = figures(main, best, np.array([True, True, False, True]), seed=0)
     assert found["max_box_acc"] == found["gt_known"] == 75
     assert found["threshold"] == 0.197  # 255 · 0.197 = 50.2; 255 · 0.196 is below 50
     assert found["top1"] == 50
     assert found["max_box_acc_v2"] == pytest.approx((100 + 75 + 25) / 3)
-    assert found["max_box_acc_v2_by_iou"] == [
-        {"iou": 0.3, "accuracy": 100, "threshold": 0},
-        {"iou": 0.5, "accuracy": 75, "threshold": 0.028},  # 255 · 0.028 = 7.1
-        {"iou": 0.7, "accuracy": 25, "threshold": 0.997},  # 255 · 0.997 = 254.2
-    ]
+    by_iou = [(row["iou"], row["accuracy"], row["threshold"]) for row in found["max_box_acc_v2_by_iou"]]
+    # 255 · 0.028 = 7.1; 255 · 0.997 = 254.2
+    assert by_iou == [(0.3, 100, 0), (0.5, 75, 0.028), (0.7, 25, 0.997)]
+
+
+def test_intervals_resample_the_images_at_the_chosen_thresholds():
+    random, n = np.random.default_rng(3), 40
+    main, best = np.zeros((n, LEVELS), bool), np.zeros((n, 3, LEVELS), bool)
+    hits, right, three = random.random(n) < 0.6, random.random(n) < 0.7, random.random((n, 3)) < (0.9, 0.6, 0.2)
+    main[:, 100], best[:, :, 30] = hits, three
+    found = figures(main, best, right, seed=5)
+    draws = np.random.default_rng(derive_seed("bootstrap", 5)).integers(0, n, (2000, n))
+
+    def middle(values: np.ndarray) -> list[float]:
+        """Ends of the middle 95 % of the resampled means, in percent."""
+        means = sorted(sum(values[row].tolist()) / n * 100 for row in draws)
+        ends = []
+        for place in (0.025 * 1999, 0.975 * 1999):
+            low, share = int(place), place % 1
+            ends.append(means[low] * (1 - share) + means[low + 1] * share)
+        return ends
+
+    assert found["interval"]["max_box_acc"] == pytest.approx(middle(hits))
+    assert found["interval"]["gt_known"] == pytest.approx(middle(hits))
+    assert found["interval"]["top1"] == pytest.approx(middle(hits & right))
+    assert found["interval"]["max_box_acc_v2"] == pytest.approx(middle(three.mean(axis=1)))
+    for number, row in enumerate(found["max_box_acc_v2_by_iou"]):
+        assert row["interval"] == pytest.approx(middle(three[:, number]))
 
 
 def test_a_score_map_runs_from_0_to_1_and_keeps_its_orientation():

@@ -65,7 +65,7 @@ def _run(given: argparse.Namespace, wheels: list[str], scratch: Path, begin: flo
         sys.exit(f"Error: {'; '.join(told.values())}")
     report: dict[str, Any] = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"make gpu DEVICE={given.device}{' QUICK=1' * given.quick} MINUTES={given.minutes:g}",
+        "command": _command(given),
         "commit": _commit(),
         "machine": here.rows[0],
         "wheels": wheels,
@@ -92,6 +92,12 @@ def _run(given: argparse.Namespace, wheels: list[str], scratch: Path, begin: flo
     run_parts(chosen, 60 * given.minutes - (time.monotonic() - begin), done, time.monotonic)
     say(f"wrote {given.out / 'gpu.json'} and {given.out / 'gpu.md'} after {report['seconds']:.0f} s")
     return 1 if report["failed"] else 0
+
+
+def _command(given: argparse.Namespace) -> str:
+    chosen = [f"PARTS='{' '.join(given.parts)}'"] if given.parts else []
+    quick = ["QUICK=1"] if given.quick else []
+    return " ".join(["make gpu", f"DEVICE={given.device}", *quick, f"MINUTES={given.minutes:g}", *chosen])
 
 
 def _tiny(scratch: Path) -> Path | None:

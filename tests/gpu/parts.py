@@ -58,7 +58,8 @@ def make_parts(setup: Setup) -> dict[str, Part]:
             "Pooling and contrast alone",
             0.6,
             _fixed(_isolated(setup)),
-            {"what": "{what}", "shape": "{shape}", "ms": "{milliseconds:.3f}", "GB/s": "{rate:.0f}"},
+            {"what": "{what}", "shape": "{shape}", "ms": "{milliseconds:.3f}", "GB/s": "{rate:.0f}"}
+            | {"of the copy": "{of_copy:.2f}"},
             "GB/s: the least number of bytes that must move (tests/gpu/isolation.py), by the time.",
         ),
         "waiting": Part(
@@ -167,14 +168,22 @@ def _traced_only() -> Iterator[None]:
 
 
 def _isolated(setup: Setup) -> dict[str, Item]:
-    items: dict[str, Item] = {"copy": partial(copying, setup)}
+    """A copy, and the others with their rate beside that of the copy."""
+    copied: list[float] = []
+
+    def compared(item: Callable[[], Row]) -> Row:
+        row = item()
+        copied.append(row["rate"])
+        return row | {"of_copy": row["rate"] / copied[0]}
+
+    items = {"copy": partial(copying, setup)}
     for backward in (False, True):
         mark = ", backward" * backward
         for dtype in (torch.float32, torch.bfloat16):
             items[f"pooling {dtype}{mark}"] = partial(pooling, setup, dtype, backward)
         for rows in (64,) if setup.quick else (3584, 8064):  # batch 64 of 40 superpixels; batch 128 of 45: 0.7 are kept
             items[f"contrast {rows}{mark}"] = partial(contrast, setup, rows, backward)
-    return items
+    return {name: partial(compared, item) for name, item in items.items()}
 
 
 def _loading(setup: Setup) -> dict[str, Item]:

@@ -290,6 +290,7 @@ def test_everything_runs_where_packages_are_missing(run: Run, tiny, tmp_path):
     assert [row["method"] for row in parts["methods"]["rows"]] == list(METHODS)
     assert [row["method"] for row in parts["compile"]["rows"]] == ["none"]
     assert [row["what"].split(",")[0] for row in parts["isolation"]["rows"]].count("pooling") == 4
+    assert parts["isolation"]["rows"][0]["of_copy"] == 1
     left = {name: set(outcome["left_out"]) for name, outcome in parts.items() if outcome["left_out"]}
     assert left == {  # they read a store with h5py, or need pytest
         "agreement": {"pytest"}, "sync": {"resident loader"}, "cells": {"make cifar10"},
@@ -298,7 +299,7 @@ def test_everything_runs_where_packages_are_missing(run: Run, tiny, tmp_path):
     assert parts["cells"]["left_out"]["make cifar10"].startswith("h5py, which reads the store, is missing")
     text = (tmp_path / "out" / "gpu.md").read_text()
     assert text.count("| lgcoamix |") == 3
-    assert "torch" in text.splitlines()[0]
+    assert text.startswith("`make gpu DEVICE=cpu QUICK=1 MINUTES=9`: CPU, ")
 
 
 UNTOUCHED = """

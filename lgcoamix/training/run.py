@@ -237,7 +237,7 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """Commit of the source tree, with "+" if it was changed; None for an installed package."""
-    home = Path(__file__).resolve().parent.parent
+    home = Path(__file__).resolve().parents[2]
     if not (home / ".git").exists():
         return None
     command = ["git", "-C", str(home), "describe", "--always", "--abbrev=12", "--dirty=+"]

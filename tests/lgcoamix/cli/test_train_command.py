@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from lgcoamix.cli import train
 from lgcoamix.settings.sections import from_plain
 from preprocess.store import Store
+from tests.conftest import ROOT
 from tests.lgcoamix.nursery import Nursery
 
 # Small, and on one thread, as in this process: the order of floating-point sums depends on their number.
@@ -76,6 +78,13 @@ def test_the_run_folder_holds_what_is_promised_and_nothing_else(folder):
         *("mixed.csv", "lambda.csv", "confusion.csv", "per_class.csv", "mistakes.csv", "results.json", "tensorboard"),
     }
     _check_pictures(folder)
+
+
+def test_the_configuration_names_the_commit_of_the_source(folder):
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    head = subprocess.run(command, capture_output=True, text=True).stdout.strip() if (ROOT / ".git").exists() else None
+    found = json.loads((folder / "config.json").read_text())["commit"]
+    assert found is head or head.startswith(found.removesuffix("+"))
 
 
 def test_metrics_have_one_row_an_epoch_and_no_time(folder):

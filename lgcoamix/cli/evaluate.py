@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -174,7 +175,10 @@ def _print_corruptions(found: dict[str, Any]) -> None:
         error = [f"{row['error']:.2f} {_interval(row['error_interval'])}"] if relative else []
         table.add_row(row["corruption"], *own, f"{row['top1']:.2f} {_interval(row['interval'])}", *error)
     mce = [f"{found['mce']:.2f} {_interval(found['mce_interval'])}"] if relative else []
-    table.add_row("mean", *[""] * 5, f"{found['top1']:.2f} {_interval(found['interval'])}", *mce)
+    means = (mean(row["top1"] for row in found["rows"] if row["severity"] == severity) for severity in range(1, 6))
+    table.add_row(
+        "mean", *(f"{each:.2f}" for each in means), f"{found['top1']:.2f} {_interval(found['interval'])}", *mce
+    )
     say_table(table)
     if relative:
         say(

@@ -41,6 +41,7 @@ class _Evaluation(TypedDict, total=False):
     split: Required[Name]
     classes: Required[Classes]
     figures: Required[_Figures]
+    tta: Name  # since there is test-time augmentation
 
 
 _FORM = Form(Annotated[_Evaluation, lambda document: _check_lengths(document)])
@@ -109,7 +110,7 @@ def by_class(comparison: Comparison, label: str) -> ByClass:
     if not {run.seed for run in group.runs} & {run.seed for run in other.runs}:
         raise RunError(f"{group.label} and {other.label} have no seed in common; train them with the same seeds")
     documents = {run.folder: _read(run) for run in (*group.runs, *other.runs)}
-    names = {documents[folder]["checkpoint"]["name"]: folder for folder in documents}
+    names = {_what(document): folder for folder, document in documents.items()}
     if len(names) > 1:
         found = " and ".join(f"{name} ({folder})" for name, folder in names.items())
         raise RunError(f"expected evaluations of one kind of checkpoint, got {found}; evaluate the same of all")
@@ -174,6 +175,11 @@ def _notes(found: ByClass) -> Iterator[str]:
         yield "A class without an interval has equal differences for all seeds."
     if pair.left_out:
         yield f"left out of the differences, as only one group has them: seeds {listed(pair.left_out, 6)}"
+
+
+def _what(document: dict[str, Any]) -> str:
+    tta = document.get("tta", "none")
+    return document["checkpoint"]["name"] + (f" with --tta {tta}" if tta != "none" else "")
 
 
 def _read(run: Run) -> dict[str, Any]:

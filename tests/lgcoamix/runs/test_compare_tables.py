@@ -299,6 +299,7 @@ def test_differences_by_class_are_paired_by_seed(evaluated, tmp_path):
         (lambda run: (run / "evaluation-test" / "evaluation.json").unlink(), "evaluate --checkpoint {run} --shards"),
         (lambda run: (run / "best.pt").write_bytes(b"other"), "is of another best.pt than the run has now"),
         (lambda run: write_evaluation(run, [1, 2, None], "last.pt"), "one kind of checkpoint, got best.pt ("),
+        (lambda run: write_evaluation(run, [1, 2, None], tta="flip"), "got best.pt ("),
         (lambda run: write_evaluation(run, [1, 2, None], store={"keys": {}}), "is of other images or classes"),
         (lambda run: write_evaluation(run, [1, 2, None], classes=["a", "b", "c"]), "is of other images or classes"),
         (lambda run: write_evaluation(run, [1, 2]), "expected an accuracy and a number of images for every class"),

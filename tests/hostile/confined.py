@@ -40,7 +40,7 @@ class Watch:
             self.changed(given[:1] if isinstance(given[2], int) and given[2] & _WRITES else ())
         elif event in _CHANGES and not (event == "os.mkdir" and Path(given[0]).is_dir()):
             self.changed(given[:2])
-        elif event in _STARTS:
+        elif event in _STARTS and given[:1] != ("git",):  # a run notes its commit
             self.start((event, *given[:2]))
         elif event in _NETWORK and getattr(given[0], "family", None) != socket.AF_UNIX and given[1:] != _ANY_PORT:
             self.tell("network", (event, *given))

@@ -82,9 +82,9 @@ def test_settings_differ_by_name_and_not_in_how_a_step_is_computed():
 def test_values_are_shown_as_users_type_them():
     typed = ("optim.nesterov=true", "data.scale=0.5,1.0", "optim.warmup=3")
     assert setting_differences(CUB, CUB.settings.with_assignments(typed)) == [
-        "data.scale is 0.5,1.0, the recipe has 0.08,1.0",
-        "optim.warmup is 3, the recipe has none",
+        "data.scale is 0.5,1.0, the recipe has 0.35,1.0",
         "optim.nesterov is true, the recipe has false",
+        "optim.warmup is 3, the recipe has none",
     ]
 
 

@@ -10,7 +10,12 @@ from lgcoamix.runs.paired import paired
 from preprocess.inspect.drawing import legend_above, new_figure, rendered, styled
 from tests.study.kept import Kept
 
-_COLOURS = ("C3", "C0", "C1", "C2")
+_LOOKS = (
+    {"color": "C3", "linestyle": "-"},
+    {"color": "C0", "linestyle": "--"},
+    {"color": "C1", "linestyle": "-."},
+    {"color": "C2", "linestyle": ":"},
+)
 
 
 @styled
@@ -33,10 +38,10 @@ def plot_length(own: Sequence[Kept]) -> bytes:
         lengths = values.setdefault(kept.cell.mixer, {})
         lengths.setdefault(kept.cell.settings.optim.epochs, {})[kept.cell.seed] = kept.top1
     for number, (method, lengths) in enumerate(values.items()):
-        colour, aside = _COLOURS[number], 1.03 ** (number - (len(values) - 1) / 2)
-        _draw_accuracy(left, method, lengths, colour, aside)
+        look, aside = _LOOKS[number], 1.03 ** (number - (len(values) - 1) / 2)
+        _draw_accuracy(left, method, lengths, look, aside)
         if method != "none":
-            _draw_difference(right, method, lengths, values.get("none", {}), colour, aside)
+            _draw_difference(right, method, lengths, values.get("none", {}), look, aside)
     left.set_ylabel("top-1 (%): seeds, mean ± standard deviation")
     right.set_ylabel("difference to none, paired by seed, 95 % interval")
     right.axhline(0, color="black", linewidth=0.8)
@@ -50,14 +55,18 @@ def plot_length(own: Sequence[Kept]) -> bytes:
     return rendered(figure)
 
 
-def _draw_accuracy(axis: Axes, method: str, lengths: dict[int, dict[int, float]], colour: str, aside: float) -> None:
+def _draw_accuracy(
+    axis: Axes, method: str, lengths: dict[int, dict[int, float]], look: dict[str, str], aside: float
+) -> None:
     every = sorted(lengths)
     means = [statistics.mean(lengths[epochs].values()) for epochs in every]
     spreads = [statistics.stdev(lengths[epochs].values()) if len(lengths[epochs]) > 1 else 0.0 for epochs in every]
     at = [epochs * aside for epochs in every]
-    axis.errorbar(at, means, spreads, color=colour, label=method, linewidth=1.5, capsize=3)
+    axis.errorbar(at, means, spreads, **look, label=method, linewidth=1.5, capsize=3)
     for epochs, place in zip(every, at, strict=True):
-        axis.plot([place] * len(lengths[epochs]), list(lengths[epochs].values()), "o", color=colour, markersize=3)
+        axis.plot(
+            [place] * len(lengths[epochs]), list(lengths[epochs].values()), "o", color=look["color"], markersize=3
+        )
 
 
 def _draw_difference(
@@ -65,11 +74,11 @@ def _draw_difference(
     method: str,
     lengths: dict[int, dict[int, float]],
     none: dict[int, dict[int, float]],
-    colour: str,
+    look: dict[str, str],
     aside: float,
 ) -> None:
     found = {epochs: paired(seeds, none.get(epochs, {})) for epochs, seeds in sorted(lengths.items())}
     found = {epochs: difference for epochs, difference in found.items() if difference is not None}
     reach = [0.0 if each.low is None else each.high - each.mean for each in found.values()]
     at = [epochs * aside for epochs in found]
-    axis.errorbar(at, [each.mean for each in found.values()], reach, color=colour, marker="o", markersize=4, capsize=3)
+    axis.errorbar(at, [each.mean for each in found.values()], reach, **look, marker="o", markersize=4, capsize=3)

@@ -40,10 +40,8 @@ from preprocess.store import Store
 from preprocess.text import listed, near, to_csv
 
 _ROWS = 6  # images on a page
-_SHARP, _LARGEST = (
-    384,
-    640,
-)  # pixels of the longest side: smaller images are enlarged for thin lines, larger ones reduced
+_SHARP = 384  # pixels of the longest side: smaller images are enlarged, for thin lines
+_LARGEST = 640  # and larger ones reduced
 _ROUNDING = 1e-5  # relative to the largest activation: smaller ranges are rounding errors
 _NAMED, _COMPARED = 2, 10_000  # similar keys in an error message; keys that are compared for it
 _LIVE = ", live"  # suffix of the superpixel name, if the run segmented every crop

@@ -94,7 +94,7 @@ BIRDS = (
     "data.test=resize",
 )
 BIRD_MAPS = "slic-c10-41:54x4"  # 30 to 40 in a crop, times (112/96)²
-RATES, EPOCHS = (0.003, 0.01, 0.03), (12, 24)
+RATES, EPOCHS = (0.003, 0.01, 0.03), (10, 20)  # every rate for the first, the best rate for the second
 GATES, GAMMAS = (0.25, 0.5, 1.0), (0.0, 0.02, 0.1)
 GAMMA = 0.05  # the default, with which the gate is searched
 HELD_OUT = 0.2  # of the training images, for the search
@@ -129,12 +129,12 @@ def plan(top1: Top1) -> list[Cell]:
     """
     searched, tuned = search(top1)
     length = [list(_length("length", seed, METHODS)) for seed in SEEDS]
-    cells = [*length[0], *searched, *length[1], *length[2]]
-    cells += [_flower("length", method, LONGEST, 0) for method in ("none", "lgcoamix")]
+    cells = [*length[0], *length[1], *length[2], *searched]
     if tuned:
         cells += [_bird(method, seed, *tuned) for seed in SEEDS for method in FIRST]
         cells += [_bird(method, seed, *tuned) for seed in SEEDS for method in LATER]
     cells += [_part(name, seed) for seed in SEEDS for name in PARTS]
+    cells += [_flower("length", method, LONGEST, 0) for method in ("none", "lgcoamix")]
     best = _two_best(length, top1)
     if best:
         cells += [cell for seed in SEEDS for cell in _length("length-64", seed, ("none", *best))]
@@ -148,11 +148,12 @@ def search(top1: Top1) -> tuple[list[Cell], tuple[Cell, Cell] | None]:
     ----------
     top1 : as for :func:`plan`.
     """
-    plain = [
-        _searched(f"none-{rate}-{epochs}", "none", (f"optim.lr={rate}", f"optim.epochs={epochs}"))
-        for epochs in EPOCHS
-        for rate in RATES
-    ]
+    plain = [_plain(rate, EPOCHS[0]) for rate in RATES]
+    for epochs in EPOCHS[1:]:
+        best = _best(plain, top1)
+        if best is None:
+            return plain, None
+        plain.append(_plain(best.settings.optim.lr, epochs))
     best = _best(plain, top1)
     if best is None:
         return plain, None
@@ -204,6 +205,10 @@ def _best(cells: list[Cell], top1: Top1) -> Cell | None:
 
 def _searched(variant: str, mixer: str, changes: tuple[str, ...]) -> Cell:
     return Cell(f"search/{variant}", 0, "cub100-train", BIRD_MAPS, mixer, (*BIRDS, *changes), val_fraction=HELD_OUT)
+
+
+def _plain(rate: float, epochs: int) -> Cell:
+    return _searched(f"none-{rate}-{epochs}", "none", (f"optim.lr={rate}", f"optim.epochs={epochs}"))
 
 
 def _local(plain: Cell, gate: float, gamma: float) -> Cell:

@@ -87,7 +87,7 @@ def make(cells: Cells, tmp_path: Path) -> Callable[..., kept.Kept]:
 
 
 def everything(cell: Cell) -> float:
-    """An accuracy for every cell: the lowest rate, longer, and LGCOAMix with the first gate and γ = 0.02 are the best."""
+    """An accuracy for every cell; best are the lowest rate for longer, and the first gate of LGCOAMix with γ = 0.02."""
     order = ("search/none-0.003-10", "search/none-0.003-20", "search/lgcoamix-0.25-0.05", "search/lgcoamix-0.25-0.02")
     return 50.0 + (order.index(cell.group) + 1 if cell.group in order else 0)
 

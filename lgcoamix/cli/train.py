@@ -12,6 +12,7 @@ from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.recipes import list_recipes, show_recipe
 from lgcoamix.cli.settings import check_recipe, choose_settings, network_failures, open_store, settings_options
 from lgcoamix.errors import SettingsError
+from lgcoamix.runs.finished import LAST, MEDIAN
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
 from preprocess.inputs import confined
@@ -121,7 +122,7 @@ def _print_results(results: dict[str, dict]) -> None:
                 f"{top['last']:.2f} %",
                 f"{top['best']:.2f} %",
                 f"{result['best_epoch'] + 1}, {result['best_chosen_on']}",
-                f"{top['median_of_last_10']:.2f} %",
+                f"{top[MEDIAN]:.2f} %" if result["epochs"] >= LAST else "–",
                 f"{result['images_per_second']:.0f}",
                 f"{100 * result['waiting']:.0f} %",
             )

@@ -9,20 +9,15 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
-from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
-from preprocess.inspect.drawing import styled
+from preprocess.inspect.drawing import PAGE, SMALL, fitted, styled
 from preprocess.inspect.sheet import boundaries
 
-_PANEL, _GAP = 1.3, 0.08  # inches, of a panel and between two
-_HEAD, _TEXT, _FOOT = 0.26, 0.25, 0.45  # inches: names of the columns, two lines above a row, scales below all
+_LARGEST, _GAP = 1.3, 0.06  # inches, of a panel and between two
+_HEAD, _TEXT, _FOOT = 0.36, 0.27, 0.47  # inches: names of the columns, two lines above a row, scales below all
 _LEAST_WIDTH = 5.2  # inches, for the title and the scales
-_SIZE = 6.5  # points, of the text above a panel
-_ROOM = 0.95 * _PANEL  # inches, for it: on a screen, letters are up to 5 % wider
-_MOST = 60  # characters of it, before its width is measured
 _COLOURS = colormaps["viridis"]  # rises in brightness as well: it survives greyscale
 _LINE, _BORDER = (1.0, 1.0, 1.0), (1.0, 0.55, 0.0)  # between superpixels; around what is pasted
 _LINE_SCALE = 250  # pixels of the longest side in which lines between regions are two pixels wide
@@ -121,23 +116,24 @@ def explained_figure(examples: Sequence[Example], title: str = "") -> Figure:
     has_scores = any(name in _SCORED for name, _ in columns)
     has_activation = any(example.activation is not None for example in examples)
     note = _note(examples, has_scores)
+    side = min(_LARGEST, (PAGE - _GAP) / len(columns) - _GAP)
     below = 0.17 if note else 0.0
     foot = below + (_FOOT if has_scores or has_activation else _GAP)
     above = 0.08 + 0.17 * (title.count("\n") + 1) if title else 0.0
-    across = len(columns) * (_PANEL + _GAP) + _GAP
-    width, height = max(across, _LEAST_WIDTH), above + _HEAD + len(examples) * (_PANEL + _TEXT + _GAP) + foot
+    across, down = len(columns) * (side + _GAP) + _GAP, side + _TEXT + _GAP
+    width, height = max(across, _LEAST_WIDTH), above + _HEAD + len(examples) * down + foot
     figure = Figure(figsize=(width, height))
     _write(figure, title, width / 2, height - 0.06, size=9, va="top")
     left = (width - across) / 2 + _GAP
     for place, (name, panels) in enumerate(columns):
-        x = left + place * (_PANEL + _GAP)
-        head = f"{examples[0].cam}, {name}" if name in _CLASSES else name
-        _write(figure, head, x + _PANEL / 2, height - above - _HEAD + 0.06, size=8, weight="bold")
+        x = left + place * (side + _GAP)
+        head = f"{examples[0].cam},\n{name}" if name in _CLASSES else name.replace(" ", "\n", 1)
+        _write(figure, head, x + side / 2, height - above - _HEAD + 0.06, size=8, weight="bold", linespacing=1.0)
         for row, (panel, example) in enumerate(zip(panels, examples, strict=True)):
-            y = height - above - _HEAD - (row + 1) * (_PANEL + _TEXT + _GAP) + _GAP
+            y = height - above - _HEAD - (row + 1) * down + _GAP
             if panel is not None:
-                _show(figure, panel, (x, y), example if name == _STORED else None)
-    _write(figure, note, width / 2, 0.07, size=_SIZE, color="0.3")
+                _show(figure, panel, (x, y, side), example if name == _STORED else None)
+    _write(figure, note, width / 2, 0.07, size=SMALL, color="0.3")
     bars = [(scores, "attention score s")] if has_scores else []
     bars += [(Normalize(0, 1), f"{examples[0].cam}, from its lowest to its highest")] if has_activation else []
     for place, (norm, label) in enumerate(bars):
@@ -153,11 +149,11 @@ def _note(examples: Sequence[Example], has_scores: bool) -> str:
     return text + ("; of the scores, regions that are not kept are pale" if has_scores else "")
 
 
-def _show(figure: Figure, panel: Panel, corner: tuple[float, float], framed: Example | None) -> None:
-    """Show a picture in its place, in inches; around the window of ``framed``, if it is smaller than the image."""
+def _show(figure: Figure, panel: Panel, place: tuple[float, float, float], framed: Example | None) -> None:
+    """Show a picture in a place: left, bottom and side in inches. A frame is the window of ``framed``, if smaller."""
     picture, first, second = panel
-    (x, y), (width, height) = corner, figure.get_size_inches()
-    axis = figure.add_axes((x / width, y / height, _PANEL / width, _PANEL / height))
+    (x, y, side), (width, height) = place, figure.get_size_inches()
+    axis = figure.add_axes((x / width, y / height, side / width, side / height))
     H, W = picture.shape[:2]
     if framed is not None:  # in stored pixels
         H, W = framed.image.shape[:2]
@@ -168,9 +164,9 @@ def _show(figure: Figure, panel: Panel, corner: tuple[float, float], framed: Exa
     axis.imshow(picture, extent=(0, W, H, 0))
     axis.set_anchor("S")
     axis.set_axis_off()
-    up = y + _PANEL * min(1, H / W) + 0.04
-    _write(figure, second, x + _PANEL / 2, up, size=_SIZE, color="0.3")
-    _write(figure, first, x + _PANEL / 2, up + 0.11, size=_SIZE)
+    up = y + side * min(1, H / W) + 0.04
+    _write(figure, fitted(second, side, from_end=True), x + side / 2, up, size=SMALL, color="0.3")
+    _write(figure, fitted(first, side), x + side / 2, up + 0.12, size=SMALL)
 
 
 def _write(figure: Figure, text: str, x: float, y: float, size: float, **more: Any) -> None:
@@ -185,8 +181,8 @@ def _scale(figure: Figure, norm: Normalize, label: str, middle: tuple[float, flo
     long = min(2.2, 0.4 * width)
     axis = figure.add_axes(((x - long / 2) / width, y / height, long / width, 0.09 / height))
     bar = figure.colorbar(ScalarMappable(norm, _COLOURS), cax=axis, orientation="horizontal")
-    bar.ax.tick_params(labelsize=_SIZE, length=2, pad=1)
-    bar.ax.set_xlabel(label, fontsize=7, labelpad=1)
+    bar.ax.tick_params(labelsize=SMALL, length=2, pad=1)
+    bar.ax.set_xlabel(label, fontsize=SMALL, labelpad=1)
     bar.locator = MaxNLocator(4)
     bar.update_ticks()
 
@@ -206,7 +202,7 @@ def _score_range(examples: Sequence[Example]) -> Normalize:
 
 
 def _stored(example: Example, _: Normalize) -> Panel:
-    return example.image, _short(example.label), _short(example.key, from_end=True)
+    return example.image, example.label, example.key
 
 
 def _scores(example: Example, norm: Normalize) -> Panel | None:
@@ -231,10 +227,10 @@ def _partner(example: Example, _: Normalize) -> Panel | None:
         return None
     image = mixture.partner / 255
     if mixture.selected is None:
-        return image, _short(mixture.label), _short(mixture.key, from_end=True)
+        return image, mixture.label, mixture.key
     image = np.where(mixture.selected[..., None], image, 0.3 * _grey(image) + 0.65)
     picture = _bordered(image, mixture.selected)
-    return picture, _short(mixture.label), _short(mixture.key, from_end=True)
+    return picture, mixture.label, mixture.key
 
 
 def _mixed(example: Example, _: Normalize) -> Panel | None:
@@ -253,7 +249,7 @@ def _mixed_scores(example: Example, norm: Normalize) -> Panel | None:
         return None
     image = example.mixture.image
     picture = _in_colours(image, norm, regions, regions.kept, (0, 0, *image.shape[:2]))
-    first = f"{int(regions.kept.sum())} of {_number(regions.areas > 0, 'region')} kept"
+    first = f"{int(regions.kept.sum())} of {int((regions.areas > 0).sum())} kept"
     return _bordered(picture, example.mixture.selected), first, _range(regions.scores[regions.areas > 0])
 
 
@@ -273,12 +269,12 @@ def _activation(example: Example, which: int, name: str, probability: float) -> 
     top, left, height, width = example.window
     values = np.full(example.image.shape[:2], np.nan)
     values[top : top + height, left : left + width] = example.activation[which]
-    return _blend(example.image / 255, values, Normalize(0, 1)), _short(name), f"probability {probability:.3f}"
+    return _blend(example.image / 255, values, Normalize(0, 1)), name, f"probability {probability:.3f}"
 
 
 _WORDS = {
-    "lambda_area": "λ by area",
-    "lambda_attention": "λ by attention",
+    "lambda_area": "λ area",
+    "lambda_attention": "λ attention",
     "weight_a": "weight of a",
     "weight_b": "weight of b",
 }
@@ -347,20 +343,4 @@ def _number(which: np.ndarray, name: str) -> str:
 
 
 def _range(scores: np.ndarray) -> str:
-    return f"s from {scores.min():.3f} to {scores.max():.3f}"
-
-
-def _short(name: str, from_end: bool = False) -> str:
-    """Shorten a text to the width of a panel; ``from_end`` keeps its end."""
-    text, left = name, min(len(name), _MOST)
-    while left < len(name) or _width(text) > _ROOM:
-        left -= 1
-        text = "…" + name[len(name) - left :] if from_end else name[:left] + "…"
-        if _width(text) <= _ROOM:
-            break
-    return text
-
-
-def _width(text: str) -> float:
-    """Width of a text above a panel, in inches."""
-    return text_to_path.get_text_width_height_descent(text, FontProperties(size=_SIZE), ismath=False)[0] / 72
+    return f"s: {scores.min():.3f} to {scores.max():.3f}"

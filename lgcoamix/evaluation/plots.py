@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lgcoamix.evaluation.metrics import METRICS, Figures
 from lgcoamix.runs.drawing import Plot, tiled_figure
-from preprocess.inspect.drawing import GREY, legend_above, new_figure, styled
+from preprocess.inspect.drawing import GREY, PAGE, SMALL, new_figure, styled
 
 _MOST_NAMES = 30  # with more classes, names along an axis become unreadable
 _MOST_NUMBERS = 12  # with more classes, numbers in the cells of a confusion matrix become unreadable
@@ -102,8 +102,8 @@ def confusion_plot(figures: Figures, classes: Sequence[str], title: str = "") ->
     """
     N = len(classes)
     shares = 100 * figures.confusion / np.maximum(figures.confusion.sum(axis=1, keepdims=True), 1)
-    side = 3.6 + 0.2 * min(N, _MOST_NAMES)
-    figure = new_figure(side + 1.2, side)
+    side = min(PAGE - 1.1, 3.6 + 0.2 * N)
+    figure = new_figure(side + 1.1, side)
     axis = figure.subplots()
     # Square root: confusions are rare, and invisible on a linear scale.
     image = axis.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
@@ -145,7 +145,7 @@ def per_class_plot(figures: Figures, classes: Sequence[str], title: str = "") ->
     values = [figures.per_class[label] for label in order]
     names = [f"{_short(classes[label])} ({figures.counts[label]})" for label in order]
     few = len(order) <= _MOST_NAMES
-    figure = new_figure(6.4, 1.8 + 0.24 * len(order)) if few else new_figure(9.6, 4.2)
+    figure = new_figure(6.4, 1.8 + 0.24 * len(order)) if few else new_figure(PAGE, 3.6)
     axis = figure.subplots()
     title = f"{title}\nline: top-1 of all images, {figures['top1']:.1f} %".strip()
     axis.set_title(title, parse_math=False)
@@ -154,20 +154,20 @@ def per_class_plot(figures: Figures, classes: Sequence[str], title: str = "") ->
         axis.barh(places, values, color="C4", height=0.8)
         axis.set_yticks(places, names, parse_math=False)
         axis.set_ylim(len(order) - 0.4, -0.6)
-        axis.axvline(figures["top1"], color="C2", linewidth=1)
+        axis.axvline(figures["top1"], color="black", linewidth=1)
         axis.set_xlim(0, 101)
         axis.set_xlabel("accuracy (%)")
         axis.set_ylabel("class (its images)")
     else:
         axis.stairs(values, fill=True, color="C4")  # one shape: bars of 70,000 classes take minutes
-        axis.axhline(figures["top1"], color="C2", linewidth=1)
+        axis.axhline(figures["top1"], color="black", linewidth=1)
         axis.set_xlim(0, len(order))
         axis.set_ylim(0, 100)
         axis.set_ylabel("accuracy (%)")
         axis.set_xlabel("classes, worst first")
         worst = [f"{value:5.1f} %  {name}" for value, name in zip(values, names, strict=True)][:_NAMED]
         text = "\n".join([f"the {len(worst)} worst (their images)", "", *worst])
-        axis.text(1.02, 1, text, transform=axis.transAxes, va="top", parse_math=False)
+        axis.text(1.02, 1, text, transform=axis.transAxes, va="top", fontsize=SMALL, parse_math=False)
     return Plot(figure, per_class_rows(figures, classes))
 
 
@@ -191,7 +191,7 @@ def mistakes_plot(shown: Sequence[Mistake], title: str = "") -> Plot:
     """
     if shown:
         images, texts = [mistake.image for mistake in shown], [_describe(mistake) for mistake in shown]
-        figure = tiled_figure(images, texts, min(_COLUMNS, len(shown)), title)
+        figure = tiled_figure(images, texts, _COLUMNS, title)
     else:
         figure = new_figure(5, 2, title)
         figure.text(0.5, 0.45, "no mistakes: every image is classified correctly", ha="center", va="center")
@@ -209,8 +209,9 @@ def robustness_plot(clean: Figures, curves: Sequence[Curve], title: str = "") ->
     curves : at least one; each gets a panel.
     title : title of the figure.
     """
-    figure, rows = new_figure(4.4 * len(curves), 3.8, title), []
-    for axis, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
+    figure, rows = new_figure(min(PAGE, 4.4 * len(curves)), 3.2, title), []
+    axes = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
+    for axis, curve in zip(axes, curves, strict=True):
         points = (clean, *curve.figures)
         strengths = (0, *curve.strengths)
         rows += [
@@ -225,8 +226,8 @@ def robustness_plot(clean: Figures, curves: Sequence[Curve], title: str = "") ->
         axis.axhline(chance, color=GREY, linestyle=":", linewidth=1, label=f"chance, {chance:.1f} %")
         axis.set_ylim(0, 101)
         axis.set_xlabel(curve.label)
-        axis.set_ylabel("accuracy (%)")
-        legend_above(axis)
+    axes[0].set_ylabel("accuracy (%)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return Plot(figure, rows)
 
 
@@ -236,4 +237,4 @@ def _short(name: str) -> str:
 
 def _describe(mistake: Mistake) -> str:
     confidence = f"{100 * mistake.confidence:.1f} %"
-    return f"{_short(mistake.label)}\npredicted with {confidence}:\n{_short(mistake.predicted)}"
+    return f"{mistake.label}\npredicted, {confidence}:\n{mistake.predicted}"

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 
 from lgcoamix.runs.compare import Comparison, Group
 from lgcoamix.runs.finished import MEDIAN
-from preprocess.inspect.drawing import new_figure, styled
+from preprocess.inspect.drawing import PAGE, new_figure, styled
 
 _NAMES = {"last": "last epoch", "best": "best epoch", MEDIAN: "median of the last 10 epochs"}
-_LABEL = 44  # characters per line of a group's name
+_LABEL = 30  # characters per line of a group's name
 _COLOURS = tuple(f"C{number}" for number in range(7))
 
 
@@ -29,14 +29,14 @@ def plot_comparison(comparison: Comparison) -> Figure:
     metrics = [name for name in wanted if any(group.summary(split, name) for group in groups)][:2]
     lines = sum(label.count("\n") + 1 for label in labels)
     title = "each seed (circle), mean (line) and ± sample standard deviation (bar)"
-    figure = new_figure(11.5, 1.4 + 0.26 * len(groups) + 0.19 * lines, title)
+    figure = new_figure(PAGE, 1.4 + 0.26 * len(groups) + 0.19 * lines, title)
     axes = figure.subplots(1, len(metrics), sharex=True, sharey=True)
     methods = list(dict.fromkeys(sorted(group.method for group in groups)))
     colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(methods)}
     for axis, metric in zip(axes, metrics, strict=True):
         for row, group in enumerate(groups):
             _draw_group(axis, row, group, split, metric, colours[group.method])
-        axis.set_xlabel(f"top-1 (%) on the split {split}, {_NAMES[metric]}", parse_math=False)
+        axis.set_xlabel(f"top-1 (%) on the split {split},\n{_NAMES[metric]}", parse_math=False)
         axis.use_sticky_edges = False  # margin to the left of the lowest bar
         axis.grid(visible=False, axis="y")
     axes[0].set_yticks(range(len(groups)), labels, parse_math=False)

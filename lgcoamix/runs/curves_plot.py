@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lgcoamix.runs.curves import PANELS, Curve, mean_curve
-from preprocess.inspect.drawing import new_figure, styled
+from preprocess.inspect.drawing import PAGE, new_figure, styled
 
-_WIDTH = 5.2  # inches of a panel
+_WIDTH = 4.6  # inches of a panel, if it is the only one
 _LETTERS = 15  # of the legend in an inch
 
 
@@ -29,10 +29,11 @@ def plot_curves(curves: list[Curve], split: str, several_protocols: bool) -> Fig
         groups.setdefault(id(curve.group), []).append(curve)
     panels = [name for name in PANELS if any(curve.values[name] for curve in curves)]
     longest = max(len(_label(own, several_protocols)) for own in groups.values())
-    columns = max(1, min(len(groups), int(_WIDTH * len(panels) * _LETTERS) // (longest + 8)))
+    width = min(PAGE, _WIDTH * len(panels))
+    columns = max(1, min(len(groups), int(width * _LETTERS) // (longest + 8)))
     lines = -(-len(groups) // columns)
     title = f"on the split {split}: mean over seeds (line), lowest to highest (band)"
-    figure = new_figure(_WIDTH * len(panels), 3.9 + 0.2 * lines, title)
+    figure = new_figure(width, 3.2 + 0.2 * lines, title)
     for axis, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for own, look in zip(groups.values(), cycle(rcParams["axes.prop_cycle"])):
             measured = [curve for curve in own if curve.values[name]]

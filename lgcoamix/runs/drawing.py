@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from preprocess.files import write_whole
-from preprocess.inspect.drawing import rendered, styled
+from preprocess.inspect.drawing import PAGE, SMALL, fitted, rendered, styled
 from preprocess.text import to_csv
 
 _MARGIN = 0.1  # inches, above and below
+_LEAST_WIDTH = 5.2  # inches, for the title
 
 
 @dataclass(frozen=True)
@@ -43,34 +44,33 @@ def write_plots(folder: Path, plots: Mapping[str, Plot], form: str) -> None:
 
 
 @styled
-def tiled_figure(
-    images: Sequence[np.ndarray], texts: Sequence[str], columns: int, title: str = "", width: float = 1.9
-) -> Figure:
-    """Show images in rows, with a text above each.
+def tiled_figure(images: Sequence[np.ndarray], texts: Sequence[str], columns: int, title: str = "") -> Figure:
+    """Show images in rows as wide as a page, with a text above each.
 
     Parameters
     ----------
     images : (H, W, 3) or (H, W) arrays, uint8 or floats in [0, 1]. Smaller ones are enlarged by an integer factor.
-    texts : one per image.
+    texts : one per image; a line that is wider than it is shortened.
     columns : images per row.
     title : title of the figure.
-    width : of a tile, in inches.
     """
     # One Axes for all: an Axes per image takes three times as long to lay out.
     H, W = max(image.shape[:2] for image in images)
-    pixel = width / (1.05 * W)  # inches
-    room = 0.09 + 0.14 * (1 + max(text.count("\n") for text in texts))  # inches, for the texts of a row
+    width = PAGE / columns  # inches
+    pixel = width / (1.05 * W)
+    room = 0.08 + 0.12 * (1 + max(text.count("\n") for text in texts))  # inches, for the texts of a row
     step_y, step_x = H + round(room / pixel), round(width / pixel)
-    sheet = np.full((-(-len(images) // columns) * step_y, columns * step_x, 3), 255, np.uint8)
+    sheet = np.full((-(-len(images) // columns) * step_y, min(columns, len(images)) * step_x, 3), 255, np.uint8)
     height, total = sheet.shape[0] * pixel + _MARGIN, sheet.shape[1] * pixel
     above = _MARGIN + 0.17 * (title.count("\n") + 1) if title else 0
-    figure = Figure(figsize=(max(total, 5.2), height + above))
+    figure = Figure(figsize=(max(total, _LEAST_WIDTH), height + above))
     axis, left = figure.add_axes((0, 0, 1, 1)), (figure.get_figwidth() - total) / 2
     for number, (image, text) in enumerate(zip(images, texts, strict=True)):
         bottom, start = (number // columns + 1) * step_y, number % columns * step_x + (step_x - W) // 2
         sheet[bottom - H : bottom, start : start + W] = _enlarged(image, W)
         x, y = left + (start + W / 2) * pixel, height - (bottom - H) * pixel + 0.04
-        axis.text(x, y, text, ha="center", va="bottom", fontsize=8, parse_math=False)
+        lines = "\n".join(fitted(line, width) for line in text.split("\n"))
+        axis.text(x, y, lines, ha="center", va="bottom", fontsize=SMALL, parse_math=False)
     axis.imshow(sheet, interpolation="nearest", extent=(left, left + total, _MARGIN, height), aspect="auto")
     axis.text(left + total / 2, height + above - 0.07, title, ha="center", va="top", fontsize=10, parse_math=False)
     axis.set(xlim=(0, figure.get_figwidth()), ylim=(0, height + above))

@@ -14,7 +14,7 @@ from lgcoamix.settings.text import flatten
 
 MEDIAN = "median_of_last_10"
 SUMMARIES = ("last", "best", MEDIAN)
-_LAST = 10  # epochs that the median is of
+LAST = 10  # epochs that the median is of
 _SECTIONS = ("data", "model", "optim", "compute")  # of the settings, without those under comparison: method and mixer
 
 
@@ -128,7 +128,7 @@ def _read(folder: Path) -> Run:
 def _figures(results: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten the results; a run of fewer epochs wrote the median of all that it had under the same name."""
     epochs = results.get("epochs", settings.get("optim", {}).get("epochs", 0))
-    few = not isinstance(epochs, int) or epochs < _LAST
+    few = not isinstance(epochs, int) or epochs < LAST
     return {name: value for name, value in flatten(results).items() if not (few and name.endswith(f".{MEDIAN}"))}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -17,7 +18,7 @@ from lgcoamix.ops.output import Output
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.runs.drawing import Plot, tiled_figure
 from lgcoamix.training.step import Step
-from preprocess.inspect.drawing import GREY, legend_above, new_figure, styled
+from preprocess.inspect.drawing import GREY, PAGE, legend_above, new_figure, styled
 from preprocess.inspect.sheet import outlined
 
 _ROW = 6  # unmixed images per row
@@ -51,17 +52,22 @@ def curves_plot(rows: list[dict[str, float]], title: str) -> Plot:
     title : title of the figure.
     """
     found = {name for row in rows for name in row}
+    if all(row.get("global") == row.get("loss") for row in rows):  # one line would hide the other
+        found.discard("global")
     panels = {label: found & names.keys() for label, names in _PANELS.items()}
     panels = {label: names for label, names in panels.items() if names}
-    figure = new_figure(4.0 * len(panels), 3.6, title)
+    figure = new_figure(PAGE, 3.2, title)
+    looks = dict(zip(_PANELS["loss"].values(), rcParams["axes.prop_cycle"], strict=False))
     for axis, (label, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for name in (name for name in _PANELS[label] if name in names):
+        for number, name in enumerate(name for name in _PANELS[label] if name in names):
             points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
-            axis.plot(*zip(*points, strict=True), label=_PANELS[label][name], marker="." if len(rows) < 30 else None)
+            called, marker = _PANELS[label][name], "." if len(rows) < 30 else None
+            look = looks.get(called, list(looks.values())[number])
+            axis.plot(*zip(*points, strict=True), **look, label=called, marker=marker)
         axis.set_xlabel("epoch")
         axis.set_ylabel(label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        legend_above(axis)
+        legend_above(axis, 2 if len(panels) > 2 else 3)
     return Plot(figure)
 
 
@@ -125,7 +131,7 @@ def pairs_plot(
         texts += [*(f"{letter}: {name}" for letter, name in names.items()), "pasted from b"]
         texts.append(", ".join(f"{name} {value:.2f}" for name, value in lams.items()))
         rows.append(names | lams)
-    return Plot(tiled_figure(images, texts, 4, title, width=2.3), rows)
+    return Plot(tiled_figure(images, texts, 4, title), rows)
 
 
 def _blends(batch: Batch, plan: Plan, mixed: Mixed, shown: np.ndarray, pasted: Tensor, count: int) -> np.ndarray:
@@ -151,7 +157,7 @@ def _fitted(values: np.ndarray, side: int) -> np.ndarray:
 def unmixed_plot(batch: Batch, shown: np.ndarray, classes: tuple[str, ...], title: str) -> Plot:
     """Show images of a batch: (B, H, W, 3) uint8 array."""
     names = [classes[label] for label in batch.labels.tolist()[: len(shown)]]
-    return Plot(tiled_figure(shown, names, _ROW, title, width=1.53), [{"label": name} for name in names])
+    return Plot(tiled_figure(shown, names, _ROW, title), [{"label": name} for name in names])
 
 
 @styled
@@ -171,7 +177,7 @@ def sample_figure(
     title : title of the figure.
     """
     top, left, height, width, flip = window
-    figure = new_figure(7.2, 4.2, title)
+    figure = new_figure(PAGE, 4.1, title)
     before, after = figure.subplots(1, 2)
     (height_stored, width_stored), size = stored[0].shape[:2], len(shown[0])
     images = [image if ids is None else outlined(image, ids) for image, ids in (stored, shown)]

@@ -3,12 +3,14 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from preprocess.inspect.drawing import rendered, styled
+from preprocess.inspect.drawing import PAGE, SMALL, fitted, rendered, styled
 from preprocess.store import Store
 
 _LINE_SCALE = 384  # pixels: small images are enlarged to this side before boundaries are drawn
 _YELLOW = (1.0, 1.0, 0.0)
 _MOST_PIXELS = 640  # of a side: boundaries of a large image would take gigabytes
+_PANELS = 1.35, 2.2  # inches, of the smallest and of the largest panel
+_TITLE = 0.15  # inches
 _WRITER = "python -m preprocess show"
 FORMATS = {  # where each holds the name of its writer
     ".png": {"metadata": {"Software": _WRITER}},
@@ -47,12 +49,13 @@ def spread(total: int, count: int) -> list[int]:
 def draw_sheet(rows: list[list[Panel]]) -> Figure:
     """Draw rows of panels; all rows have the same length."""
     columns = len(rows[0])
-    figure = Figure(figsize=(2.2 * columns, 2.35 * len(rows)), layout="constrained")
+    side = max(_PANELS[0], min(_PANELS[1], PAGE / columns))
+    figure = Figure(figsize=(side * columns, (side + _TITLE) * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, panels in zip(axes, rows, strict=True):
         for axis, (title, image) in zip(row, panels, strict=True):
             axis.set_axis_off()
-            axis.set_title(title, fontsize=8, parse_math=False)  # a class may be named "$x"
+            axis.set_title(fitted(title, side), fontsize=SMALL, parse_math=False)  # a class may be named "$x"
             if image is not None:
                 axis.imshow(image)
     return figure

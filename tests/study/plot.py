@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter
 
 from lgcoamix.runs.paired import paired
-from preprocess.inspect.drawing import legend_above, new_figure, rendered, styled
+from preprocess.inspect.drawing import PAGE, legend_above, new_figure, rendered, styled
 from tests.study.kept import Kept
 
 _LOOKS = (
@@ -31,7 +31,7 @@ def plot_length(own: Sequence[Kept]) -> bytes:
     Content of a PNG file: every seed, mean and sample standard deviation on the left; on the right the mean paired
     difference to plain training with its interval.
     """
-    figure = new_figure(11.5, 4.6, "flowers17 without near copies, resnet10t from scratch at 32 pixels, last epoch")
+    figure = new_figure(PAGE, 3.6, "flowers17 without near copies, resnet10t from scratch at 32 pixels, last epoch")
     left, right = figure.subplots(1, 2)
     values: dict[str, dict[int, dict[int, float]]] = {}
     for kept in own:

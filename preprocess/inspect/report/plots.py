@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from preprocess.inspect.drawing import new_figure, rendered, styled
 from preprocess.inspect.sheet import Panel, draw_sheet
 
-_FILL, _ASKED = "C4", "C2"
+_FILL, _ASKED = "C4", "black"
 _WIDTH = 3.6  # inches; 100 CSS pixels each: a plot fits a phone, with its text as large as it was meant
 _BINS = 40
 _MOST_BARS = 20  # classes drawn as bars with names; more classes are drawn as a curve
@@ -20,7 +20,7 @@ _TAIL = 0.005  # fraction of the values that a histogram may cut off
 @styled
 def sheet_address(rows: list[list[Panel]]) -> str:
     """A contact sheet."""
-    return _address(draw_sheet(rows), "jpg", dpi=120, pil_kwargs={"quality": 85})
+    return _address(draw_sheet(rows), "jpg", dpi=160, pil_kwargs={"quality": 85})
 
 
 @styled

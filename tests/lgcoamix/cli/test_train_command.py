@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lgcoamix.cli import train
+from lgcoamix.cli.train import _print_results
 from lgcoamix.settings.sections import from_plain
 from preprocess.store import Store
 from tests.conftest import ROOT
@@ -146,6 +147,15 @@ def test_results_name_last_best_and_what_it_was_chosen_on(folder):
     assert best["epoch"] == results["best_epoch"]
     assert best["chosen_on"] == "test"
     assert json.loads(json.dumps(best["config"])) == json.loads((folder / "config.json").read_text())
+
+
+@pytest.mark.parametrize(("epochs", "shown"), [(9, "–"), (10, "37.50 %")])
+def test_a_median_of_ten_epochs_is_shown_where_there_are_ten(epochs, shown, capsys):
+    top = {"last": 61.0, "best": 62.0, "median_of_last_10": 37.5}
+    about = {"epochs": epochs, "best_epoch": 3, "best_chosen_on": "test", "images_per_second": 8.0, "waiting": 0.0}
+    _print_results({"try": {"test_top1": top, **about}})
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "try" in line)
+    assert row.split("│")[6].strip() == shown
 
 
 def test_workers_change_neither_metrics_nor_weights(folder, flowers_store, tmp_path):

@@ -47,13 +47,13 @@ def _shade(score: float) -> list[float]:
 def test_every_column_says_what_it_shows():
     texts = _texts(explained_figure([_example()], "run/best.pt"))
     heads = [
-        "stored image a", "attention scores", "partner b", "mixed image", "scores when mixed", "CAM, true class",
-        "CAM, predicted",
+        "stored\nimage a", "attention\nscores", "partner\nb", "mixed\nimage", "scores\nwhen mixed", "CAM,\ntrue class",
+        "CAM,\npredicted",
     ]  # fmt: skip
     assert [text for text in texts if text in heads] == heads
     assert {"a", "test/a/0.png", "b", "test/b/1.png", "c", "run/best.pt"} <= set(texts)
-    assert {"2 superpixels", "s from 0.200 to 0.600", "1 of 2 regions kept", "s from 0.500 to 1.000"} <= set(texts)
-    assert {"λ by area 0.500", "λ by attention 0.333", "probability 0.250", "probability 0.500"} <= set(texts)
+    assert {"2 superpixels", "s: 0.200 to 0.600", "1 of 2 kept", "s: 0.500 to 1.000"} <= set(texts)
+    assert {"λ area 0.500", "λ attention 0.333", "probability 0.250", "probability 0.500"} <= set(texts)
 
 
 def test_regions_have_the_colour_of_their_score_and_those_not_kept_are_pale():
@@ -85,8 +85,8 @@ def test_only_the_window_is_coloured_and_a_frame_shows_it():
 
 def test_columns_that_no_image_has_are_left_out():
     right = replace(_example(), predicted="a")
-    assert "CAM, predicted" not in _texts(explained_figure([right]))
-    assert "CAM, predicted" in _texts(explained_figure([right, _example()]))
+    assert "CAM,\npredicted" not in _texts(explained_figure([right]))
+    assert "CAM,\npredicted" in _texts(explained_figure([right, _example()]))
     plain = replace(right, regions=None, mixture=None)
     assert len(_panels(explained_figure([plain]))) == 2
     assert len(_panels(explained_figure([replace(plain, activation=None)]))) == 1
@@ -112,4 +112,4 @@ def test_a_long_name_is_shortened_to_its_panel(name):
     assert {text.get_text()[0] for text in shown} == {name[0], "…"}
     assert any(text.get_text().endswith("/0.png") for text in shown)
     for text in shown:
-        assert text.get_window_extent(renderer).width <= 1.36 * figure.dpi
+        assert text.get_window_extent(renderer).width <= 0.96 * figure.dpi

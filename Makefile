@@ -54,7 +54,7 @@ GPU_PYTHON ?= 3.12
 GPU_PY = $(if $(filter file,$(origin PYTHON)),$(if $(wildcard $(PY)),$(PY),$(PYTHON)),$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup preprocess datasets compare cifar10 study demo test proof bench gpu gpu-wheels lint format clean
+.PHONY: help setup preprocess datasets compare cifar10 study pictures demo test proof bench gpu gpu-wheels lint format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of
 study: $(READY) ## Draw the tables of tests/study from its finished cells: [RUN=1: train those that are missing] [CELL=name: one anew]
 	@$(PY) -m tests.study $(if $(RUN),--run) $(if $(CELL),--anew '$(CELL)')
 
+pictures: $(READY) ## Every picture that the product draws, of short runs on real images, on one page: runs/pictures/index.html
+	@$(PY) -m tests.pictures
+
 gpu: ## What a GPU shows, in 9 minutes, with a bare Python and what gpu-wheels filled: [PYTHON=python3] [OUT=folder] [PARTS='sync cells'] [DEVICE=cpu QUICK=1: the path alone]
 	@$(GPU_PY) -m tests.gpu --device $(DEVICE) --carried '$(CARRIED)' --out '$(OUT)' --minutes $(MINUTES) $(if $(QUICK),--quick) $(PARTS)
 
@@ -100,7 +103,7 @@ gpu-wheels: $(READY) ## Fill data/gpu with what make gpu needs besides torch, an
 	@$(PY) -m tests.gpu.carry --into '$(CARRIED)' --python '$(GPU_PYTHON)' $(if $(ROOT),--root '$(ROOT)')
 
 # Some machines forbid Python to keep bytecode: every process would compile torch and timm again (17 s of a core, not 6).
-test proof bench demo compare cifar10 study gpu: export PYTHONDONTWRITEBYTECODE =
+test proof bench demo compare cifar10 study pictures gpu: export PYTHONDONTWRITEBYTECODE =
 
 test: $(READY) ## The tests, two at a time (under 8 minutes on 2 cores)
 	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -129,7 +129,7 @@ def test_make_help_lists_every_target():
         ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     targets = {line.split()[1] for line in done.stdout.splitlines()}
-    data = {"datasets", "preprocess", "compare", "cifar10", "study", "demo"}
+    data = {"datasets", "preprocess", "compare", "cifar10", "study", "pictures", "demo"}
     checks = {"test", "proof", "bench", "gpu", "gpu-wheels", "lint"}
     assert targets == data | checks | {"help", "setup", "format", "clean"}
 

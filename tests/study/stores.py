@@ -60,7 +60,7 @@ def make_store(name: str, say: Callable[[str], None]) -> Path:
     RunError : an archive is missing, or the build failed.
     """
     recipe, store = STORES[name], HOME / f"{name}.h5"
-    root = _unpacked(recipe.archive, say)
+    root = unpacked(recipe.archive, say)
     for maps, options in recipe.maps.items():
         words = ("build", "folder", "--root", root, "--out", store, *recipe.options, *options, "--jobs", "1")
         command = [sys.executable, "-m", "preprocess", *map(str, words)]
@@ -77,7 +77,13 @@ def make_weights() -> None:
         shutil.copyfile(_archive(target.name), target)
 
 
-def _unpacked(name: str, say: Callable[[str], None]) -> Path:
+def unpacked(name: str, say: Callable[[str], None]) -> Path:
+    """Unpack an archive beside the stores, once, and return its folder.
+
+    Raises
+    ------
+    RunError : it is missing.
+    """
     raw = HOME / "raw"
     if not (raw / name).exists():
         archive, aside = _archive(f"{name}.tar"), raw / f"{name}.part"

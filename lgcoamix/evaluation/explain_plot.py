@@ -128,14 +128,16 @@ def explained_figure(examples: Sequence[Example], title: str = "") -> Figure:
     for place, (name, panels) in enumerate(columns):
         x = left + place * (side + _GAP)
         head = f"{examples[0].cam},\n{name}" if name in _CLASSES else name.replace(" ", "\n", 1)
-        _write(figure, head, x + side / 2, height - above - _HEAD + 0.06, size=8, weight="bold", linespacing=1.0)
+        for line, words in enumerate(reversed(head.split("\n"))):  # texts of two lines would not have one base
+            _write(figure, words, x + side / 2, height - above - _HEAD + 0.06 + 0.13 * line, size=8, weight="bold")
         for row, (panel, example) in enumerate(zip(panels, examples, strict=True)):
             y = height - above - _HEAD - (row + 1) * down + _GAP
             if panel is not None:
                 _show(figure, panel, (x, y, side), example if name == _STORED else None)
     _write(figure, note, width / 2, 0.07, size=SMALL, color="0.3")
     bars = [(scores, "attention score s")] if has_scores else []
-    bars += [(Normalize(0, 1), f"{examples[0].cam}, from its lowest to its highest")] if has_activation else []
+    alike = "; pale: the same everywhere" if any(_has_flat(example) for example in examples) else ""
+    bars += [(Normalize(0, 1), f"{examples[0].cam}, from its lowest to its highest{alike}")] if has_activation else []
     for place, (norm, label) in enumerate(bars):
         _scale(figure, norm, label, ((place + 0.5) / len(bars) * width, below + 0.29))
     return figure
@@ -261,6 +263,12 @@ def _predicted_class(example: Example, _: Normalize) -> Panel | None:
     if example.predicted == example.label:
         return None
     return _activation(example, 1, example.predicted, example.predicted_probability)
+
+
+def _has_flat(example: Example) -> bool:
+    """Whether a map that is shown is the same everywhere."""
+    shown = 1 if example.predicted == example.label else 2
+    return example.activation is not None and bool(np.isnan(example.activation[:shown]).all(axis=(1, 2)).any())
 
 
 def _activation(example: Example, which: int, name: str, probability: float) -> Panel | None:

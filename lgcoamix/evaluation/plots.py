@@ -73,7 +73,7 @@ def reliability_plot(figures: Figures, title: str = "") -> Plot:
     upper.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1, label="perfect")
     upper.plot(
         *([part.confidence for part in bins], [part.accuracy for part in bins]),
-        color="C2",
+        color="black",
         marker="o",
         linestyle="",
         label="at the bin's mean confidence",
@@ -224,7 +224,7 @@ def robustness_plot(clean: Figures, curves: Sequence[Curve], title: str = "") ->
                 axis.plot(strengths, values, marker="o", label=metric.label)
         chance = 100 / len(clean.counts)
         axis.axhline(chance, color=GREY, linestyle=":", linewidth=1, label=f"chance, {chance:.1f} %")
-        axis.set_ylim(0, 101)
+        axis.set_ylim(0, 104)
         axis.set_xlabel(curve.label)
     axes[0].set_ylabel("accuracy (%)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

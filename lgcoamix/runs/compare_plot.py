@@ -31,7 +31,7 @@ def plot_comparison(comparison: Comparison) -> Figure:
     title = "each seed (circle), mean (line) and ± sample standard deviation (bar)"
     figure = new_figure(PAGE, 1.4 + 0.26 * len(groups) + 0.19 * lines, title)
     axes = figure.subplots(1, len(metrics), sharex=True, sharey=True)
-    methods = list(dict.fromkeys(sorted(group.method for group in groups)))
+    methods = list(dict.fromkeys(group.method for group in comparison.groups))  # as in the curves
     colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(methods)}
     for axis, metric in zip(axes, metrics, strict=True):
         for row, group in enumerate(groups):

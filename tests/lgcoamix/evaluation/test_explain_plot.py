@@ -39,6 +39,11 @@ def _texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.texts]
 
 
+def _bold(figure: Figure) -> list[str]:
+    """The names of the columns, the lower line of each first."""
+    return [text.get_text() for text in figure.texts if text.get_weight() == "bold"]
+
+
 def _shade(score: float) -> list[float]:
     """The colour of a score on black, on a scale from 0.2 to 1."""
     return pytest.approx(0.65 * np.array(colormaps["viridis"]((score - 0.2) / 0.8)[:3]))
@@ -47,10 +52,10 @@ def _shade(score: float) -> list[float]:
 def test_every_column_says_what_it_shows():
     texts = _texts(explained_figure([_example()], "run/best.pt"))
     heads = [
-        "stored\nimage a", "attention\nscores", "partner\nb", "mixed\nimage", "scores\nwhen mixed", "CAM,\ntrue class",
-        "CAM,\npredicted",
+        "image a", "stored", "scores", "attention", "b", "partner", "image", "mixed", "when mixed", "scores",
+        "true class", "CAM,", "predicted", "CAM,",
     ]  # fmt: skip
-    assert [text for text in texts if text in heads] == heads
+    assert _bold(explained_figure([_example()])) == heads
     assert {"a", "test/a/0.png", "b", "test/b/1.png", "c", "run/best.pt"} <= set(texts)
     assert {"2 superpixels", "s: 0.200 to 0.600", "1 of 2 kept", "s: 0.500 to 1.000"} <= set(texts)
     assert {"λ area 0.500", "λ attention 0.333", "probability 0.250", "probability 0.500"} <= set(texts)
@@ -85,19 +90,25 @@ def test_only_the_window_is_coloured_and_a_frame_shows_it():
 
 def test_columns_that_no_image_has_are_left_out():
     right = replace(_example(), predicted="a")
-    assert "CAM,\npredicted" not in _texts(explained_figure([right]))
-    assert "CAM,\npredicted" in _texts(explained_figure([right, _example()]))
+    assert "predicted" not in _bold(explained_figure([right]))
+    assert "predicted" in _bold(explained_figure([right, _example()]))
     plain = replace(right, regions=None, mixture=None)
     assert len(_panels(explained_figure([plain]))) == 2
     assert len(_panels(explained_figure([replace(plain, activation=None)]))) == 1
     bare = replace(right, regions=replace(right.regions, scores=None), mixture=None)
-    assert "superpixels" in _texts(explained_figure([bare]))
+    assert "superpixels" in _bold(explained_figure([bare]))
 
 
 def test_equal_scores_and_a_flat_map_are_drawn():
     flat = Regions(HALVES, np.array([0.5, 0.5]), np.array([0.5, 0.5]))
     example = replace(_example(), regions=flat, mixture=None, activation=np.full((2, 100, 100), np.nan))
-    panels = _panels(explained_figure([example]))
+    figure = explained_figure([example])
+    panels, label = _panels(figure), "CAM, from its lowest to its highest"
+    assert [axis.get_xlabel() for axis in figure.axes[-2:]] == [
+        "attention score s",
+        f"{label}; pale: the same everywhere",
+    ]
+    assert explained_figure([_example()]).axes[-1].get_xlabel() == label
     middle = 0.65 * np.array(colormaps["viridis"](0.5)[:3])
     assert panels[1][50, 20] == pytest.approx(middle, abs=0.01)
     assert panels[2][50, 20] == pytest.approx([0.65] * 3)

@@ -56,10 +56,11 @@ def tiled_figure(images: Sequence[np.ndarray], texts: Sequence[str], columns: in
     """
     # One Axes for all: an Axes per image takes three times as long to lay out.
     H, W = max(image.shape[:2] for image in images)
+    step_x = round(1.05 * W)  # pixels
     width = PAGE / columns  # inches
-    pixel = width / (1.05 * W)
+    pixel = width / step_x
     room = 0.08 + 0.12 * (1 + max(text.count("\n") for text in texts))  # inches, for the texts of a row
-    step_y, step_x = H + round(room / pixel), round(width / pixel)
+    step_y = H + round(room / pixel)
     sheet = np.full((-(-len(images) // columns) * step_y, min(columns, len(images)) * step_x, 3), 255, np.uint8)
     height, total = sheet.shape[0] * pixel + _MARGIN, sheet.shape[1] * pixel
     above = _MARGIN + 0.17 * (title.count("\n") + 1) if title else 0

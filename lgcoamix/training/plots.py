@@ -182,7 +182,9 @@ def sample_figure(
     (height_stored, width_stored), size = stored[0].shape[:2], len(shown[0])
     images = [image if ids is None else outlined(image, ids) for image, ids in (stored, shown)]
     _show(before, images[0], f"stored, {width_stored}x{height_stored}; the window", (height_stored, width_stored))
-    before.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, color="red", linewidth=2))
+    for colour, thickness in (("black", 3.5), ("white", 1.5)):  # shows on every image, in grey as well
+        frame = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, color=colour, linewidth=thickness)
+        before.add_patch(frame)
     _show(after, images[1], f"shown, {size}x{size}" + (", mirrored" if flip else ""))
     return figure
 

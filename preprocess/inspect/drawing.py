@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, wraps
 from math import inf
 from pathlib import Path
@@ -51,9 +52,7 @@ def rendered(figure: Figure, form: str = "png", dpi: int | None = None, **option
     if form == "png":  # half as long as with level 6, for files 3 % larger
         options["pil_kwargs"] = {"compress_level": 4, **options.get("pil_kwargs", {})}
     options["metadata"] = {**_UNDATED.get(form, {}), **options.get("metadata", {})} or None
-    with warnings.catch_warnings():
-        # Names of classes may need glyphs that the font does not have. The tables have the names.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+    with _quiet():
         figure.savefig(data, format=form, **({} if dpi is None else {"dpi": dpi}), **options)
     return data.getvalue()
 
@@ -87,7 +86,16 @@ def _width(text: str) -> float:
     """In inches; on a screen, letters are up to 5 % wider."""
     if len(text) > _MOST + 1:
         return inf
-    return 1.05 * text_to_path.get_text_width_height_descent(text, FontProperties(size=SMALL), ismath=False)[0] / 72
+    with _quiet():
+        return 1.05 * text_to_path.get_text_width_height_descent(text, FontProperties(size=SMALL), ismath=False)[0] / 72
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Names of classes may need glyphs that the font does not have. The tables have the names."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
 
 
 @cache

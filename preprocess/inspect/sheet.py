@@ -10,7 +10,7 @@ _LINE_SCALE = 384  # pixels: small images are enlarged to this side before bound
 _YELLOW = (1.0, 1.0, 0.0)
 _MOST_PIXELS = 640  # of a side: boundaries of a large image would take gigabytes
 _PANELS = 1.35, 2.2  # inches, of the smallest and of the largest panel
-_TITLE = 0.15  # inches
+_TITLE, _GAP = 0.17, 0.05  # inches, above a panel and between two
 _WRITER = "python -m preprocess show"
 FORMATS = {  # where each holds the name of its writer
     ".png": {"metadata": {"Software": _WRITER}},
@@ -48,17 +48,28 @@ def spread(total: int, count: int) -> list[int]:
 @styled
 def draw_sheet(rows: list[list[Panel]]) -> Figure:
     """Draw rows of panels; all rows have the same length."""
+    # One Axes for all: an Axes per panel takes four times as long.
     columns = len(rows[0])
     side = max(_PANELS[0], min(_PANELS[1], PAGE / columns))
-    figure = Figure(figsize=(side * columns, (side + _TITLE) * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for row, panels in zip(axes, rows, strict=True):
-        for axis, (title, image) in zip(row, panels, strict=True):
-            axis.set_axis_off()
-            axis.set_title(fitted(title, side), fontsize=SMALL, parse_math=False)  # a class may be named "$x"
+    shapes = [[(0, 0) if image is None else _scaled(image, side - _GAP) for _, image in panels] for panels in rows]
+    tops = np.cumsum([_TITLE + max(height for height, _ in row) + _GAP for row in shapes])
+    figure = Figure(figsize=(side * columns, tops[-1]))
+    axis = figure.add_axes((0, 0, 1, 1))
+    for panels, row, top in zip(rows, shapes, (0, *tops), strict=False):
+        for place, ((title, image), (height, width)) in enumerate(zip(panels, row, strict=True)):
+            x, y = (place + 0.5) * side, tops[-1] - top - _TITLE
+            axis.text(x, y + 0.04, fitted(title, side), ha="center", fontsize=SMALL, parse_math=False)  # as "$x"
             if image is not None:
-                axis.imshow(image)
+                axis.imshow(image, extent=(x - width / 2, x + width / 2, y - height, y), aspect="auto")
+    axis.set(xlim=(0, side * columns), ylim=(0, tops[-1]))
+    axis.set_axis_off()
     return figure
+
+
+def _scaled(image: np.ndarray, side: float) -> tuple[float, float]:
+    """Height and width of an image whose longest side has a length."""
+    height, width = image.shape[:2]
+    return side * height / max(height, width), side * width / max(height, width)
 
 
 def found_title(segments: int, ids: np.ndarray) -> str:

@@ -77,7 +77,7 @@ _COMPARISON = {
 }
 _EXPLANATION = {"page-": Look("explained_figure", "Heads over their columns; no text touches its neighbour.")}
 _REPLAY = {
-    "batch": Look("pairs_plot", "The first images of the step; what is white in the mask comes from b."),
+    "batch": Look("pairs_plot", "All images of the step; what is white in the mask comes from b."),
     "sample": Look("sample_figure", "The frame left is what is shown right."),
 }
 _SHEET = {"sheet": Look("draw_sheet", "A row per image, a column per scale; yellow lines follow edges.")}
@@ -109,26 +109,28 @@ _KINDS = {
 }
 _COMMANDS = """
 build-flowers: preprocess build folder --root data/study/raw/flowers17 --out {home}/flowers.h5 --size 192 \
-    --segments 30:40 --limit-per-class 16 --jobs 1
+    --segments 30:40 --limit-per-class 6 --jobs 1
 build-few: preprocess build folder --root {home}/raw/few --out {home}/few.h5 --size 128 --resize short --codec jpeg \
     --segments 24,36 --jobs 1
 build-birds: preprocess build folder --root data/study/raw/cub100 --out {home}/birds.h5 --size 112 --segments 30 \
-    --limit-per-class 3 --jobs 1
-build-demo: lgcoamix preprocess build demo --root {home}/raw/demo --out {home}/demo.h5 --jobs 1
+    --limit-per-class 2 --jobs 1
+build-demo: lgcoamix preprocess build demo --root {home}/raw/demo --out {home}/demo.h5 \
+    --limit-per-class 8 --jobs 1
 train-flowers: lgcoamix train --shards {home}/flowers.h5 --mixer lgcoamix --backbone resnet10t --image-size 128 \
-    --epochs 3 --set optim.lr=0.02 [train] --resume auto --out {out}
+    --epochs 2 --set optim.lr=0.02 [train] --resume auto --out {out}
 train-birds: lgcoamix train --shards {home}/birds.h5 --mixer superpixel_grid --backbone test_vit --image-size 96 \
     --epochs 2 --set optim.lr=0.01 [train] --resume auto --out {out}
 plain-few: lgcoamix train --shards {home}/few.h5 --mixer none [few] --resume auto --out {out}
 sweep: lgcoamix sweep --shards {home}/few.h5 --mixers none,lgcoamix --seeds 0:2 --out {out} -- --no-pictures [few]
 compare: lgcoamix compare {home}/sweep --metric best --out {out}
-evaluate: lgcoamix evaluate --checkpoint {home}/plain-few --shards {home}/few.h5 --pgd 2,8 --workers 0 --out {out}
+evaluate: lgcoamix evaluate --checkpoint {home}/plain-few --shards {home}/few.h5 --fgsm 2,8 --pgd 2,8 --drop 0.5 \
+    --workers 0 --out {out}
 explain-flowers: lgcoamix explain --checkpoint {home}/train-flowers --shards {home}/flowers.h5 --worst 3 --workers 0 \
     --out {out}
 explain-birds: lgcoamix explain --checkpoint {home}/train-birds --shards {home}/birds.h5 --worst 3 --workers 0 \
     --out {out}
 explain-few: lgcoamix explain --checkpoint {home}/plain-few --shards {home}/few.h5 --worst 2 --workers 0 --out {out}
-replay-step: lgcoamix replay --run {home}/train-flowers --epoch 1 --step 3 --out {out}
+replay-step: lgcoamix replay --run {home}/train-flowers --epoch 1 --step 2 --out {out}
 replay-sample: lgcoamix replay --run {home}/train-flowers --epoch 1 --sample train/daffodil/image_0001.jpg --out {out}
 report-few: preprocess report {home}/few.h5 --out {out}/report.html
 report-birds: preprocess report {home}/birds.h5 --out {out}/report.html

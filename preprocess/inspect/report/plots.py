@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from preprocess.inspect.drawing import new_figure, rendered, styled
 from preprocess.inspect.sheet import Panel, draw_sheet
@@ -32,6 +33,7 @@ def balance_address(counts: np.ndarray, classes: tuple[str, ...]) -> str:
         axis = figure.subplots()
         axis.fill_between(np.arange(len(counts) + 1), np.append(counts[order], 0), step="post", color=_FILL, lw=0)
         axis.set(xlim=(0, len(counts)), ylim=0, xlabel="classes, from the largest to the smallest", ylabel="images")
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         figure = new_figure(_WIDTH, 0.6 + 0.21 * len(counts))
         axis = figure.subplots()
@@ -42,6 +44,7 @@ def balance_address(counts: np.ndarray, classes: tuple[str, ...]) -> str:
         axis.set_yticks(np.arange(len(counts)), labels, parse_math=False)
         axis.set(ylim=(len(counts) - 0.4, -0.6), xlim=(0, 1.1 * max(1, counts.max(initial=0))), xlabel="images")
         axis.tick_params(axis="y", length=0)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _address(figure)
 
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from preprocess.inspect.drawing import SCREEN, legend_above, new_figure, rendered, styled
+from preprocess.inspect.drawing import SCREEN, fitted, legend_above, new_figure, rendered, styled
 
 
 @styled
@@ -65,3 +65,11 @@ def test_a_program_that_draws_keeps_its_own_style():
     before = dict(mpl.rcParams)
     rendered(_figure())
     assert dict(mpl.rcParams) == before
+
+
+def test_a_text_is_shortened_at_the_end_that_matters_less():
+    name = "test/violet/" + "x" * 300 + "/7.jpg"
+    assert fitted("7.jpg", 1) == "7.jpg"
+    assert re.fullmatch(r"test/violet/x+…", fitted(name, 1))
+    assert re.fullmatch(r"…x+/7\.jpg", fitted(name, 1, from_end=True))
+    assert fitted("W" * 50, 0.01) == "…"

@@ -42,8 +42,11 @@ def main() -> None:
 def make(stage: Stage, source: str) -> None:
     """Run a command, unless it was done with the same source; a finished run only draws again."""
     done, mark = HOME / "done" / stage.name, f"{' '.join(stage.words)}\n{source}\n"
-    if done.is_file() and done.read_text() == mark:
+    before = done.read_text() if done.is_file() else ""
+    if before == mark:
         return
+    if before.splitlines()[:1] not in ([], mark.splitlines()[:1]):  # another command
+        shutil.rmtree(stage.out, ignore_errors=True)
     for path in (*pictures(stage.out), stage.out / "results.json"):
         path.unlink(missing_ok=True)
     if stage.kind and not stage.kind.is_folder and stage.kind is not RUN:
@@ -54,7 +57,8 @@ def make(stage: Stage, source: str) -> None:
     with log.open("w") as file:
         code = subprocess.run([sys.executable, "-m", *stage.words], stdout=file, stderr=file, check=False).returncode
     if code:
-        raise RunError(f"it ended with {code}:\n{log.read_text()[-1000:]}")
+        told = log.read_text(encoding="utf-8")[-1000:]
+        raise RunError(f"it ended with {code}; if plan.py builds another store now, remove {HOME}:\n{told}")
     if (stage.out / "report.html").exists():
         take_embedded(stage.out / "report.html")
     done.write_text(mark)

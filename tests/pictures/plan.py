@@ -121,9 +121,10 @@ train-flowers: lgcoamix train --shards {home}/flowers.h5 --mixer lgcoamix --back
 train-birds: lgcoamix train --shards {home}/birds.h5 --mixer superpixel_grid --backbone test_vit --image-size 96 \
     --epochs 2 --set optim.lr=0.01 [train] --resume auto --out {out}
 plain-few: lgcoamix train --shards {home}/few.h5 --mixer none [few] --resume auto --out {out}
-sweep: lgcoamix sweep --shards {home}/few.h5 --mixers none,lgcoamix --seeds 0:2 --out {out} -- --no-pictures [few]
+sweep: lgcoamix sweep --shards {home}/few.h5 --mixers none,lgcoamix --seeds 0:2 --out {out} -- [few] \
+    --image-size 32 --no-pictures
 compare: lgcoamix compare {home}/sweep --metric best --out {out}
-evaluate: lgcoamix evaluate --checkpoint {home}/plain-few --shards {home}/few.h5 --fgsm 2,8 --pgd 2,8 --drop 0.5 \
+evaluate: lgcoamix evaluate --checkpoint {home}/plain-few --shards {home}/few.h5 --fgsm 2,8 --pgd 4 --drop 0.5 \
     --workers 0 --out {out}
 explain-flowers: lgcoamix explain --checkpoint {home}/train-flowers --shards {home}/flowers.h5 --worst 3 --workers 0 \
     --out {out}

@@ -28,11 +28,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from lgcoamix.data.dataset import SuperpixelDataset
 from lgcoamix.data.pipelines import load_library, seed_pipeline
 from lgcoamix.errors import RunError
+from lgcoamix.evaluation.subject import Start, Subject
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.seeding import derive_seed
 
@@ -191,3 +193,15 @@ def build(name: str, severity: int, side: int) -> "Compose":
     """Build a corruption for images of a side."""
     library, corruption = load_library(), CORRUPTIONS[name]
     return library.Compose([getattr(library, corruption.transform)(**corruption.at(severity, side), p=1.0)])
+
+
+@torch.no_grad()
+def right_under_each(subject: Subject, start: Start) -> np.ndarray:
+    """Whether each image is classified correctly under each condition: (n, conditions) bool array."""
+    clean, right = subject.dataset(), []
+    dataset = Corrupted(clean, clean.view.size, subject.options.seed)
+    clean.prepare()  # no file may be open when workers start
+    what = f"{len(dataset.conditions)} corruptions of {subject.options.split}"
+    for images, labels in subject.batches(dataset, what, start):
+        right.append((subject.classify(images)[0].argmax(dim=1) == labels).cpu())
+    return torch.cat(right).numpy().reshape(len(dataset.conditions), len(clean)).T

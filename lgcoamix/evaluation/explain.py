@@ -1,6 +1,6 @@
 """Explain single images by their superpixels, how they are mixed, and class activation; write a folder of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,10 +14,10 @@ from lgcoamix.data.dataset import Draws
 from lgcoamix.data.loader import worker_failures
 from lgcoamix.data.windows import DRAWS
 from lgcoamix.errors import SettingsError
-from lgcoamix.evaluation.evaluate import check_store, title_of
 from lgcoamix.evaluation.explain_plot import Example, Mixture, Regions, explained_figure
 from lgcoamix.evaluation.loop import predictions
 from lgcoamix.evaluation.metrics import true_probabilities
+from lgcoamix.evaluation.subject import Start, check_store, title_of
 from lgcoamix.mixing import AttentiveCutMix, Mixed, Mixer, make_mixer
 from lgcoamix.mixing.lgcoamix import LGCOAMix, top_regions
 from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels
@@ -46,7 +46,6 @@ _ROUNDING = 1e-5  # relative to the largest activation: smaller ranges are round
 _NAMED, _COMPARED = 2, 10_000  # similar keys in an error message; keys that are compared for it
 _LIVE = ", live"  # suffix of the superpixel name, if the run segmented every crop
 
-Start = Callable[[str, int], Callable[[int], None]]
 Row = dict[str, object]
 
 

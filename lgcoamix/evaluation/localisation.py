@@ -6,23 +6,19 @@ Choe, Oh, Lee, Chun, Akata, Shim: Evaluating Weakly Supervised Object Localizati
 arXiv 2001.07437; MaxBoxAccV2 in its extension, arXiv 2007.04178.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from lgcoamix.data import on_device
 from lgcoamix.data.windows import Windows, fixed_windows
 from lgcoamix.errors import RunError
 from lgcoamix.evaluation.bootstrap import intervals
-from lgcoamix.ops.batch import Batch
+from lgcoamix.evaluation.subject import Start, Subject
 from lgcoamix.ops.grad_cam import METHODS, choose_method
-from lgcoamix.ops.normalise import Statistics, to_inputs
-from lgcoamix.settings.sections import DataSettings
 from preprocess.extras import required
 from preprocess.store import Store
 
@@ -53,13 +49,8 @@ class Plan:
     out_of_view: int
 
 
-def plan_localisation(model: nn.Module, store: Store, split: str, settings: DataSettings) -> Plan:
+def plan_localisation(subject: Subject) -> Plan:
     """Read the boxes of a split as the test shows them, and choose how activation maps are computed.
-
-    Parameters
-    ----------
-    model : network on its device.
-    settings : input size and window of the test.
 
     Raises
     ------
@@ -68,6 +59,7 @@ def plan_localisation(model: nn.Module, store: Store, split: str, settings: Data
     """
     with required("--localise", "train"):
         import cv2  # noqa: F401 - before a pass over all images
+    store, split, settings = subject.store, subject.options.split, subject.trained.settings.data
     boxes, size = store.boxes(split), settings.image_size
     has_box = ~np.isnan(boxes).any(axis=2).all(axis=1)
     if not has_box.any():
@@ -81,10 +73,10 @@ def plan_localisation(model: nn.Module, store: Store, split: str, settings: Data
             "store with a smaller --size"
         )
     noise = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    noise = noise.to(next(model.parameters()).device)
+    noise = noise.to(subject.device)
     with _maps_wanted():
-        method = choose_method(model, noise)
-        maps = METHODS[method](model, noise, torch.zeros(2, dtype=torch.int64, device=noise.device))
+        method = choose_method(subject.model, noise)
+        maps = METHODS[method](subject.model, noise, torch.zeros(2, dtype=torch.int64, device=noise.device))
     if maps[0].numel() == 1:
         raise RunError(
             f"--localise: the last map of this network has one position for inputs of {size} pixels, which shows no "
@@ -123,47 +115,36 @@ def boxes_in_view(boxes: np.ndarray, sizes: np.ndarray, windows: Windows, size: 
     return [own[seen].astype(np.int64) for own, seen in zip(edges, visible, strict=True)]
 
 
-def localise(
-    model: nn.Module,
-    loader: Iterable[Batch],
-    statistics: Statistics,
-    plan: Plan,
-    right: np.ndarray,
-    seed: int,
-    device: torch.device,
-    advance: Callable[[int], None],
-) -> dict[str, Any]:
+def localise(subject: Subject, plan: Plan, right: np.ndarray, start: Start) -> dict[str, Any]:
     """Localise the true class of every image that has a box in view.
 
     Parameters
     ----------
-    loader : the images ``plan.samples``, in this order.
-    right : (n,) bool array: whether each of them is classified correctly.
-    seed : of the intervals.
-    advance : counts finished images.
+    plan : for this subject.
+    right : (n,) bool array: whether each of ``plan.samples`` is classified correctly.
 
     Returns
     -------
     Plain data for JSON: the method, the numbers of images, and what :func:`figures` returns.
     """
     truths, main, best, flat = iter(plan.boxes), [], [], 0
-    for batch in on_device(loader, device):
+    what = f"{subject.store.name} {subject.options.split}, boxes"
+    for images, labels in subject.batches(subject.dataset(plan.samples), what, start):
         with _maps_wanted():
-            maps = METHODS[plan.method](model, to_inputs(batch.images, *statistics), batch.labels)
+            maps = METHODS[plan.method](subject.model, images, labels)
         for activation in maps.cpu().double().numpy():  # MPS has no float64
-            scores = score_map(activation, batch.images.shape[-1])
+            scores = score_map(activation, images.shape[-1])
             flat += not scores.any()
             of_main, of_best = overlaps(scores, next(truths))
             main.append(of_main >= 0.5)
             best.append([of_best >= iou for iou in IOUS])
-        advance(len(batch.labels))
     return {
         "method": plan.method,
         "images": len(main),
         "without_box": plan.without_box,
         "out_of_view": plan.out_of_view,
         "flat_maps": flat,
-        **figures(np.array(main), np.array(best), right, seed),
+        **figures(np.array(main), np.array(best), right, subject.options.seed),
     }
 
 

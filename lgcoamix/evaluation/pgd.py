@@ -23,8 +23,8 @@ def pgd(
 
     Parameters
     ----------
-    model, images, labels, mean, std : as for :func:`lgcoamix.evaluation.robustness.fgsm`.
-    epsilon : largest change of a pixel value, in [0, 1] before normalisation.
+    model, images, labels : as for :func:`lgcoamix.evaluation.robustness.ascent`.
+    epsilon, mean, std : as for :func:`lgcoamix.evaluation.robustness.perturb`.
     generator : CPU generator that draws the start of each image uniformly within epsilon. Images draw in order, so the
         batch size does not matter.
     steps : number of steps; each moves a pixel by α = 2.5 · epsilon / steps.

@@ -9,38 +9,23 @@ from torch import Tensor
 Classifier = Callable[[Tensor], Tensor]
 
 
-def fgsm(model: Classifier, images: Tensor, labels: Tensor, epsilon: float, mean: Tensor, std: Tensor) -> Tensor:
-    """Attack images with the fast gradient sign method: x' = clamp(x + epsilon * sign(dL/dx), 0, 1).
+def ascent(model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    """Compute the direction of the fast gradient sign method for any epsilon: sign(dL/dx) of the cross-entropy L.
 
     Parameters
     ----------
     model : images -> (B, N) logits, in evaluation mode.
     images : (B, 3, H, W) floating tensor, normalised.
     labels : (B,) int64 tensor of true classes.
-    epsilon : largest change of a pixel value x, in [0, 1] before normalisation.
-    mean, std : (1, 3, 1, 1) tensors of the normalisation.
 
     Returns
     -------
-    (B, 3, H, W) tensor, normalised like ``images``, which are unchanged. Model parameters receive no gradients.
+    (B, 3, H, W) tensor of -1, 0 and 1. It also holds for pixel values, since standard deviations are positive. Model
+    parameters receive no gradients.
 
     References
     ----------
     Goodfellow, Shlens, Szegedy: Explaining and Harnessing Adversarial Examples. ICLR 2015, arXiv 1412.6572.
-    """
-    return perturb(images, ascent(model, images, labels), epsilon, mean, std)
-
-
-def ascent(model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
-    """Compute the direction that increases the cross-entropy of each image: sign(dL/dx), for any epsilon.
-
-    Parameters
-    ----------
-    model, images, labels : as for :func:`fgsm`.
-
-    Returns
-    -------
-    (B, 3, H, W) tensor of -1, 0 and 1. It also holds for pixel values, since standard deviations are positive.
     """
     with torch.enable_grad():
         probe = images.detach().clone().requires_grad_()
@@ -54,13 +39,18 @@ def ascent(model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def perturb(images: Tensor, direction: Tensor, epsilon: float, mean: Tensor, std: Tensor) -> Tensor:
-    """Move pixel values by ``epsilon`` along ``direction``, within [0, 1].
+    """Move pixel values x along a direction: clamp(x + epsilon * direction, 0, 1).
 
     Parameters
     ----------
     images : (B, 3, H, W) floating tensor, normalised.
     direction : (B, 3, H, W) tensor of -1, 0 and 1.
-    epsilon, mean, std : as for :func:`fgsm`.
+    epsilon : largest change of a pixel value, in [0, 1] before normalisation.
+    mean, std : (1, 3, 1, 1) tensors of the normalisation.
+
+    Returns
+    -------
+    (B, 3, H, W) tensor, normalised like ``images``, which are unchanged.
     """
     if not epsilon >= 0:
         raise ValueError(f"epsilon must not be negative, got {epsilon}; pixel values lie in [0, 1]")

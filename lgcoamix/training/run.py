@@ -107,7 +107,8 @@ def _import_late(options: RunOptions) -> None:
 
 def _draw(trainer: Trainer, store: Store) -> None:
     """Plot learning curves, a mixed batch, λ, and the final predictions on the test split (or the validation share)."""
-    from lgcoamix.evaluation.evaluate import prediction_plots
+    from lgcoamix.evaluation.metrics import measure
+    from lgcoamix.evaluation.predictions import confident_mistakes, prediction_plots
     from lgcoamix.runs.drawing import write_plots
     from lgcoamix.training.plots import curves_plot, lambda_plot, mixed_plot
     from preprocess.inspect.drawing import SCREEN, rendered
@@ -132,7 +133,8 @@ def _draw(trainer: Trainer, store: Store) -> None:
     found = predictions(step.evaluated, loader, step.statistics, step.device, step.autocast)
     with worker_failures("rerun with --resume auto and --workers 0"):
         logits, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-    write_plots(options.out, prediction_plots(dataset, logits, labels, f"{title}, {name}"), options.plots)
+    figures, wrong = measure(logits, labels), confident_mistakes(dataset, logits, labels)
+    write_plots(options.out, prediction_plots(store.classes, figures, wrong, f"{title}, {name}"), options.plots)
 
 
 def make_step(

@@ -52,19 +52,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def trained(flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of one epoch."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    options = (
-        "--shards",
-        flowers_store,
-        *SMALL,
-        *HERE,
-        "--mixer",
-        "lgcoamix",
-        "--no-tensorboard",
-        "--no-pictures",
-        "--out",
-        out,
-    )
-    done = CliRunner().invoke(main, ["train", *map(str, options)])
+    options = ("--shards", flowers_store, *SMALL, *HERE, "--mixer", "lgcoamix", "--no-tensorboard", "--no-pictures")
+    done = CliRunner().invoke(main, ["train", *map(str, options), "--out", str(out)])
     assert done.exit_code == 0, done.output
     return out
 
@@ -194,7 +183,6 @@ def _always(trained: Path, label: int) -> dict[str, torch.Tensor]:
     return state
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.usefixtures("undrawn")
 def test_the_digest_is_that_of_the_weights_that_were_evaluated(trained, flowers_store, tmp_path):
     path = Path(shutil.copy(trained / "best.pt", tmp_path))
@@ -405,7 +393,7 @@ def test_several_steps_and_the_mirror_image(trained, flowers_store, tmp_path):
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_mirror_image_of_a_store_gives_the_same_figures(trained, flowers_store, tmp_path, monkeypatch):
-    import lgcoamix.evaluation.evaluate as module
+    import lgcoamix.evaluation.subject as module
 
     given = ("--fgsm", "none", "--drop", "none", "--tta", "flip")
     found = _evaluate(trained, flowers_store, tmp_path / "first", *given)

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from lgcoamix.evaluation.pgd import pgd
-from lgcoamix.evaluation.robustness import fgsm
-from tests.lgcoamix.evaluation.test_robustness import NORMAL, PLAIN, Linear, pixel
+from tests.lgcoamix.evaluation.test_robustness import NORMAL, PLAIN, Linear, fgsm, pixel
 
 
 def draws(seed: int = 0) -> torch.Generator:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lgcoamix.evaluation.robustness import black, drop_patches, fgsm
+from lgcoamix.evaluation.robustness import ascent, black, drop_patches, perturb
 from lgcoamix.ops.normalise import make_statistics
 
 PLAIN = make_statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -27,6 +27,10 @@ class Linear(nn.Module):
 
 def pixel(*values: float) -> torch.Tensor:
     return torch.tensor(values).view(1, 3, 1, 1)
+
+
+def fgsm(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, epsilon: float, *norm: torch.Tensor):
+    return perturb(images, ascent(model, images, labels), epsilon, *norm)
 
 
 def test_every_value_moves_by_epsilon_against_the_true_class():

@@ -67,7 +67,10 @@ class Backbone(nn.Module):
         self.pool_stem = pool_stem
         if pool_stem:
             if self.reductions[0] != 2:
-                raise BackboneError(f"pool_stem needs a stem of stride 2; that of {name} has {self.reductions[0]}")
+                raise BackboneError(
+                    f"pool_stem needs a stem of stride 2; that of {name} has {self.reductions[0]}: "
+                    "--set model.pool_stem=false does without"
+                )
             self.reductions[0] *= 2
 
     def forward(self, images: Tensor) -> Tensor:

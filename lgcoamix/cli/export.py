@@ -1,5 +1,6 @@
 """``python -m lgcoamix export``."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import click
 
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import CHECKPOINT, FORCE, PATH, options_of
+from lgcoamix.errors import SettingsError
 from lgcoamix.runs.documents import checkpoint_file
 from lgcoamix.settings.options import ExportOptions
 from preprocess import interrupt
@@ -34,7 +36,12 @@ def export(checkpoint: Path, out: Path, force: bool, **given: Any) -> None:
       python -m lgcoamix export --checkpoint runs/try/last.pt --out models/try-last --onnx
       python -m lgcoamix export --checkpoint runs/try --out models/try --push-to-hub anna/birds
     """
-    repository = given["push_to_hub"]
+    repository, licence = given["push_to_hub"], given["license"]
+    if licence is not None and not re.fullmatch(r"[a-z0-9]+([.-][a-z0-9]+)*", licence):
+        raise SettingsError(
+            f"--license: expected an identifier of the hub, such as mit, apache-2.0 or cc-by-nc-4.0, got {licence!r}; "
+            "give other if the hub lists none for yours"
+        )
     if repository is not None:
         _check_repository(repository)
     if given["onnx"]:
@@ -58,7 +65,7 @@ def export(checkpoint: Path, out: Path, force: bool, **given: Any) -> None:
         say(f"model.onnx differs from PyTorch by at most {summary.onnx_difference:.1e}")
     say(f"wrote {out}: {', '.join(summary.files)}")
     if repository is not None:
-        _push(out, summary.files, repository)
+        _push(out, summary.files, repository, licence)
 
 
 def _check_repository(name: str) -> None:
@@ -73,7 +80,7 @@ def _check_token() -> None:
     check_token()
 
 
-def _push(out: Path, files: tuple[str, ...], repository: str) -> None:
+def _push(out: Path, files: tuple[str, ...], repository: str, licence: str | None) -> None:
     from lgcoamix.export.push import push
 
     interrupt.explain(
@@ -86,6 +93,6 @@ def _push(out: Path, files: tuple[str, ...], repository: str) -> None:
     say(f"{did} {sent.address} ({', '.join(state)})")
     if sent.removed:
         say(f"removed there, as this export has none: {', '.join(sent.removed)}")
-    if sent.licence:
-        before = f"the card that was there named the licence {sent.licence}"
-        say(f"note: {before}, the new one names none: add it there again", err=True)
+    if sent.licence and sent.licence != licence:
+        now = licence or "names none: pass --license to keep it"
+        say(f"note: the card that was there named the licence {sent.licence}, the new one {now}", err=True)

@@ -28,6 +28,7 @@ def make_card(
     name: str,
     onnx_difference: float | None,
     hub: str | None = None,
+    licence: str | None = None,
 ) -> str:
     """Write ``README.md``.
 
@@ -39,6 +40,7 @@ def make_card(
     name : name of the folder.
     onnx_difference : largest absolute difference between ONNX and PyTorch logits; None without ONNX.
     hub : the model repository, ``USER/NAME``, to which the folder is sent; None if it is not.
+    licence : its identifier on the hub; None if none is chosen yet.
     """
     section = config[SECTION]
     settings, source = section["settings"], section.get("source")
@@ -51,7 +53,8 @@ def make_card(
     }
     template = environment.from_string((files("lgcoamix.export") / "card.md").read_text("utf-8"))
     return template.render(
-        head=head_of(hub.rpartition("/")[2] if hub else name, method, section["store"]["dataset"], results),
+        head=head_of(hub.rpartition("/")[2] if hub else name, method, section["store"]["dataset"], results, licence),
+        licence=licence,
         name=name,
         hub=hub,
         architecture=config["architecture"],

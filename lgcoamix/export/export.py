@@ -81,7 +81,9 @@ def export(options: ExportOptions, say: Callable[[str], None]) -> Summary:
     """
     trained = read_trained(checkpoint_file(options.checkpoint))
     onnx = say if options.onnx else None
-    return write_model(trained, _stored_images(trained), options.out, onnx=onnx, hub=options.push_to_hub)
+    return write_model(
+        trained, _stored_images(trained), options.out, onnx=onnx, hub=options.push_to_hub, licence=options.license
+    )
 
 
 def write_model(
@@ -91,6 +93,7 @@ def write_model(
     others: Mapping[str, memoryview] = MappingProxyType({}),
     onnx: Callable[[str], None] | None = None,
     hub: str | None = None,
+    licence: str | None = None,
 ) -> Summary:
     """Write the folder of an exported model; see :func:`export`.
 
@@ -102,6 +105,7 @@ def write_model(
     others : contents of further files, by name.
     onnx : shows a line of text before ONNX is written; None writes none.
     hub : the model repository that the card names; None if the folder goes to none.
+    licence : identifier that the card names; None if none is chosen yet.
     """
     out = out.absolute()
     net = make_network(trained).backbone.net
@@ -116,7 +120,7 @@ def write_model(
             difference = write_onnx(net, size, folder / ONNX)
         for name, content in others.items():
             write_whole(folder / name, content)
-        card = make_card(trained, config, creation_options(config), out.name, difference, hub)
+        card = make_card(trained, config, creation_options(config), out.name, difference, hub, licence)
         write_whole(folder / CARD, card.encode())
         files = tuple(sorted(path.name for path in folder.iterdir()))
     averaged = ", averaged weights" if trained.weights == "model_ema" else ""

@@ -15,7 +15,9 @@ _METRICS = {"top1": ("accuracy", "Top-1 accuracy"), "top5": ("top_5_accuracy", "
 _DIGITS = 6  # of an accuracy in [0, 1]: exact for up to 500,000 images
 
 
-def head_of(name: str, method: str | None, dataset: str | None, results: Iterable[Measured]) -> str:
+def head_of(
+    name: str, method: str | None, dataset: str | None, results: Iterable[Measured], licence: str | None = None
+) -> str:
     """Write the lines of YAML.
 
     Parameters
@@ -24,6 +26,7 @@ def head_of(name: str, method: str | None, dataset: str | None, results: Iterabl
     method : mixing method of the training; None if that was not ours.
     dataset : how the training's images were listed; None if not known.
     results : those of the exported network are taken, of each split the last.
+    licence : its identifier on the hub; None leaves it out.
 
     References
     ----------
@@ -31,7 +34,8 @@ def head_of(name: str, method: str | None, dataset: str | None, results: Iterabl
     """
     measured = {result.data: result.values for result in results if result.data is not None}
     tags = [_TASK, "timm", "lgcoamix", *([method] if method not in (None, "none", "lgcoamix") else [])]
-    head: dict[str, Any] = {"library_name": "timm", "pipeline_tag": _TASK, "tags": tags}
+    head: dict[str, Any] = {"license": licence} if licence else {}
+    head |= {"library_name": "timm", "pipeline_tag": _TASK, "tags": tags}
     if _is_published(dataset):
         head["datasets"] = [dataset]
     if measured:

@@ -185,6 +185,9 @@ class ExportOptions(Options):
     checkpoint: Path
     out: Path
     onnx: bool = option(False, "Write model.onnx as well, checked against PyTorch.")
+    license: str | None = option(
+        None, "Name the licence in the model card, by its identifier on the hub, such as mit.", metavar="ID"
+    )
     push_to_hub: str | None = option(
         None,
         "Send the folder to this model repository of the Hugging Face hub as well; one that is missing is created.",

@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 from click.testing import CliRunner, Result
+from huggingface_hub import ModelCard
 
 from lgcoamix.cli import main
 from lgcoamix.errors import RunError
@@ -115,11 +116,29 @@ def test_a_repository_keeps_its_other_files_and_who_sees_it(best, hub, tmp_path)
 
 def test_a_licence_that_was_chosen_there_is_not_lost_in_silence(best, hub, tmp_path):
     hub.repositories["anna/birds"] = Repository(files={"README.md": b"---\nlicense: mit\n---\nold"})
-    note = "note: the card that was there named the licence mit, the new one names none: add it there again\n"
+    note = "note: the card that was there named the licence mit, the new one names none: pass --license to keep it\n"
     done = _push(best, tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert done.stderr.endswith(note)
     assert note not in _push(best, tmp_path / "out").output
+
+
+def test_a_licence_that_is_chosen_here_is_kept(best, hub, tmp_path):
+    hub.repositories["anna/birds"] = Repository(files={"README.md": b"---\nlicense: mit\n---\nold"})
+    done = _push(best, tmp_path / "out", "--license", "apache-2.0")
+    assert done.stderr.endswith("note: the card that was there named the licence mit, the new one apache-2.0\n")
+    done = _push(best, tmp_path / "out", "--license", "apache-2.0")
+    assert (done.exit_code, "named the licence" in done.output) == (0, False)
+    assert ModelCard.load(tmp_path / "out" / "README.md").data.license == "apache-2.0"
+
+
+@pytest.mark.parametrize("name", ["MIT", "my licence", "", "mit\nx", "-mit"])
+def test_what_is_no_identifier_of_a_licence_is_refused(name, best, tmp_path):
+    done = CliRunner().invoke(
+        main, ["export", "--checkpoint", str(best), "--out", str(tmp_path / "o"), "--license", name]
+    )
+    assert (done.exit_code, (tmp_path / "o").exists()) == (2, False)
+    assert "--license: expected an identifier of the hub, such as mit" in " ".join(done.output.split())
 
 
 def test_what_the_hub_remarks_is_passed_on(exported, hub):

@@ -126,12 +126,12 @@ def _print(document: dict[str, Any]) -> None:
     if document["tta"] == "flip":
         say("all figures: probabilities averaged over each image and its mirror image")
     say(f"protocol: {document['protocol']}")
-    pairs = zip(document["classes"], figures["per_class"], strict=True)
-    known = sorted(((value, name) for name, value in pairs if value is not None), key=lambda pair: pair[0])
-    (low, worst), (high, best) = known[0], known[-1]
+    rows = zip(document["classes"], figures["per_class"], figures["per_class_interval"], strict=True)
+    known = sorted((row for row in rows if row[1] is not None), key=lambda row: row[1])
+    worst, best = (f"{name}, {value:.2f} % {_interval(ends)}" for name, value, ends in (known[0], known[-1]))
     if figures["confusion"] is None:
         say(f"no confusion matrix: {len(document['classes']):,} classes, and it is made for at most {MOST_CONFUSED:,}")
-    say(f"worst class: {worst}, {low:.2f} %; best class: {best}, {high:.2f} %")
+    say(f"worst class: {worst}; best class: {best}")
 
 
 def _print_localisation(found: dict[str, Any]) -> None:

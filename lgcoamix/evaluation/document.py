@@ -51,7 +51,8 @@ def describe(
         "protocol": _protocol(subject),
         "classes": list(store.classes),
         "tta": options.tta,
-        "interval": f"{100 * CONFIDENCE:g} %, percentiles of {RESAMPLES} bootstrap resamples of the images",
+        "interval": f"{100 * CONFIDENCE:g} %, percentiles of {RESAMPLES} bootstrap resamples of the images; of a "
+        "class, Wilson's score interval",
         "figures": to_plain(figures[CLEAN]) | {"interval": ranges[CLEAN]},
         "backbone": to_plain(figures[BACKBONE]) | {"interval": ranges[BACKBONE]} if BACKBONE in figures else None,
         **tables,

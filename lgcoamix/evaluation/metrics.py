@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lgcoamix.errors import RunError
+from lgcoamix.evaluation.wilson import score_intervals
 
 BINS = 15  # for the calibration error, as in Guo et al. 2017
 MOST_CONFUSED = 4096  # classes of a confusion matrix: 128 MB; of 70,000 classes it would be 39 GB
@@ -140,6 +141,14 @@ class Figures:
     def __getitem__(self, name: str) -> float | None:
         return self.values[name]
 
+    @property
+    def per_class_interval(self) -> tuple[tuple[float, float] | None, ...]:
+        """Ends of the interval of each recall, in percent; None for a class without samples."""
+        shares = np.array([0 if recall is None else recall / 100 for recall in self.per_class])
+        counts = np.array(self.counts)
+        ends = 100 * score_intervals(shares, counts.clip(min=1))
+        return tuple((low, high) if count else None for (low, high), count in zip(ends.tolist(), counts, strict=True))
+
 
 def measure(logits: Tensor, labels: Tensor) -> Figures:
     """Compute all metrics of a split.
@@ -217,7 +226,7 @@ def parts_of(logits: Tensor, labels: Tensor, figures: Figures) -> dict[str, np.n
 def to_plain(figures: Figures) -> dict[str, Any]:
     """Convert metrics to plain data, for JSON."""
     plain = {"images": figures.images, **figures.values}
-    plain |= {"per_class": figures.per_class, "counts": figures.counts}
+    plain |= {name: getattr(figures, name) for name in ("per_class", "per_class_interval", "counts")}
     plain["reliability"] = {
         name: [getattr(part, name) for part in figures.reliability]
         for name in ("low", "high", "count", "confidence", "accuracy")

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
+from lgcoamix.evaluation.bootstrap import CONFIDENCE
 from lgcoamix.evaluation.metrics import METRICS, Figures
 from lgcoamix.runs.drawing import Plot, tiled_figure
 from preprocess.inspect.drawing import GREY, PAGE, SMALL, new_figure, styled
@@ -132,7 +133,7 @@ def confusion_plot(figures: Figures, classes: Sequence[str], title: str = "") ->
 
 @styled
 def per_class_plot(figures: Figures, classes: Sequence[str], title: str = "") -> Plot:
-    """Plot the accuracy of every class that has samples, worst first.
+    """Plot the accuracy of every class that has samples, worst first; for up to 30, with its interval.
 
     Parameters
     ----------
@@ -151,12 +152,14 @@ def per_class_plot(figures: Figures, classes: Sequence[str], title: str = "") ->
     axis.set_title(title, parse_math=False)
     places = range(len(order))
     if few:
-        axis.barh(places, values, color="C4", height=0.8)
+        ends = np.array([figures.per_class_interval[label] for label in order])
+        reach = np.abs(ends.T - values)
+        axis.barh(places, values, xerr=reach, color="C4", height=0.8, ecolor=GREY, error_kw={"elinewidth": 1})
         axis.set_yticks(places, names, parse_math=False)
         axis.set_ylim(len(order) - 0.4, -0.6)
         axis.axvline(figures["top1"], color="black", linewidth=1)
         axis.set_xlim(0, 101)
-        axis.set_xlabel("accuracy (%)")
+        axis.set_xlabel(f"accuracy (%), with its {100 * CONFIDENCE:g} % interval")
         axis.set_ylabel("class (its images)")
     else:
         axis.stairs(values, fill=True, color="C4")  # one shape: bars of 70,000 classes take minutes
@@ -173,10 +176,13 @@ def per_class_plot(figures: Figures, classes: Sequence[str], title: str = "") ->
 
 def per_class_rows(figures: Figures, classes: Sequence[str]) -> list[dict[str, object]]:
     """The accuracy of every class, in the order of the labels; empty for a class without samples."""
-    accuracies = ("" if value is None else f"{value:.2f}" for value in figures.per_class)
+    pairs = zip(figures.per_class, figures.per_class_interval, strict=True)
+    shown = (
+        ["", "", ""] if ends is None else [f"{value:.2f}" for value in (accuracy, *ends)] for accuracy, ends in pairs
+    )
     return [
-        {"class": name, "images": count, "accuracy": accuracy}
-        for name, count, accuracy in zip(classes, figures.counts, accuracies, strict=True)
+        {"class": name, "images": count, "accuracy": accuracy, "low": low, "high": high}
+        for name, count, (accuracy, low, high) in zip(classes, figures.counts, shown, strict=True)
     ]
 
 

@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner, Result
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.stats import binomtest
 
 from lgcoamix.cli import main
 from lgcoamix.evaluation.evaluate import evaluate_checkpoint
@@ -126,7 +127,11 @@ def test_tables_and_document_agree(folder, document, flowers_store):
     assert document["figures"]["top1"] == pytest.approx(100 * sum(pairs[name, name] for name in classes) / 18)
     for row, name in zip(_rows(folder / "per_class.csv"), classes, strict=True):
         assert (row["class"], row["images"]) == (name, "6")
-        assert float(row["accuracy"]) == pytest.approx(100 * pairs[name, name] / 6, abs=0.01)
+        accuracy, ends = 100 * pairs[name, name] / 6, binomtest(pairs[name, name], 6).proportion_ci(method="wilson")
+        expected = pytest.approx([accuracy, 100 * ends.low, 100 * ends.high], abs=0.01)
+        assert [float(row[column]) for column in ("accuracy", "low", "high")] == expected
+        label, figures = classes.index(name), document["figures"]
+        assert [figures["per_class"][label], *figures["per_class_interval"][label]] == expected
 
 
 def test_the_command_shows_its_figures(spoken, document):
@@ -343,6 +348,10 @@ def test_every_figure_has_an_interval(document, spoken):
     low, high = document["figures"]["interval"]["loss"]
     assert low < document["figures"]["loss"] < high
     assert f"{document['figures']['loss']:.4f} [{low:.4f}, {high:.4f}]" in spoken
+    worst = min(range(3), key=document["figures"]["per_class"].__getitem__)
+    low, high = document["figures"]["per_class_interval"][worst]
+    said = f"{document['classes'][worst]}, {document['figures']['per_class'][worst]:.2f} % [{low:.2f}, {high:.2f}]"
+    assert f"worst class: {said}" in " ".join(spoken.split())
     assert "95 %, percentiles of 2000 bootstrap resamples of the images" in " ".join(spoken.split())
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.special import softmax
+from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, recall_score, top_k_accuracy_score
 
 from lgcoamix.errors import RunError
@@ -20,6 +21,7 @@ from lgcoamix.evaluation.plots import (
     confusion_plot,
     mistakes_plot,
     per_class_plot,
+    per_class_rows,
     reliability_plot,
     robustness_plot,
 )
@@ -62,6 +64,15 @@ def test_a_class_without_samples_has_no_accuracy():
     figures = measure(of((0.8, 0.1, 0.1), (0.2, 0.1, 0.7), (0.1, 0.2, 0.7)), torch.tensor([0, 0, 2]))
     assert figures.per_class == (50.0, None, 100.0)
     assert figures.counts == (2, 0, 1)
+    half, nothing, one = figures.per_class_interval
+    assert nothing is None
+    assert half == pytest.approx(tuple(100 * end for end in binomtest(1, 2).proportion_ci(method="wilson")))
+    assert one == pytest.approx(tuple(100 * end for end in binomtest(1, 1).proportion_ci(method="wilson")))
+    assert per_class_rows(figures, "abc") == [
+        {"class": "a", "images": 2, "accuracy": "50.00", "low": "9.45", "high": "90.55"},
+        {"class": "b", "images": 0, "accuracy": "", "low": "", "high": ""},
+        {"class": "c", "images": 1, "accuracy": "100.00", "low": "20.65", "high": "100.00"},
+    ]
     assert figures.confusion.tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
 
 
@@ -158,7 +169,7 @@ def test_mistakes_that_are_sure_to_the_last_digit_of_float32_are_still_put_in_or
 
 def test_figures_fit_into_json():
     plain = json.loads(json.dumps(to_plain(measure(*draw_logits(6, 30))), allow_nan=False))
-    assert plain.keys() == set(Figures.__dataclass_fields__) - {"values"} | METRICS.keys()
+    assert plain.keys() == set(Figures.__dataclass_fields__) - {"values"} | METRICS.keys() | {"per_class_interval"}
     assert [len(column) for column in plain["reliability"].values()] == [15] * 5
     assert np.array(plain["confusion"]).sum() == 30
 

@@ -147,8 +147,8 @@ def _note(examples: Sequence[Example], has_scores: bool) -> str:
     """Say what the lines and the pale parts mean."""
     if not any(example.mixture is not None and example.mixture.selected is not None for example in examples):
         return ""
-    text = "orange line: around what is pasted of b, whose other superpixels are pale"
-    return text + ("; of the scores, regions that are not kept are pale" if has_scores else "")
+    text = "orange line: around what is pasted of b, whose share is λ and whose other superpixels are pale"
+    return text + ("; so are scores that are not kept" if has_scores else "")
 
 
 def _show(figure: Figure, panel: Panel, place: tuple[float, float, float], framed: Example | None) -> None:

@@ -129,7 +129,8 @@ def pairs_plot(
         names = {letter: classes[int(batch.labels[place])] for letter, place in (("a", row), ("b", partner))}
         lams = {name: float(weight[row]) for name, weight in weights.items()}
         texts += [*(f"{letter}: {name}" for letter, name in names.items()), "pasted from b"]
-        texts.append(", ".join(f"{name} {value:.2f}" for name, value in lams.items()))
+        shares = ", ".join(f"{name.removeprefix('λ ')} {value:.2f}" for name, value in lams.items())
+        texts.append(f"λ of b: {shares}" if "λ area" in lams else shares)
         rows.append(names | lams)
     return Plot(tiled_figure(images, texts, 4, title), rows)
 

@@ -25,10 +25,14 @@ def test_the_sheet_of_a_mixed_batch_shows_every_source(name, tmp_path, extractor
     step = Step(model, mixer, torch.optim.SGD(model.parameters(), 0.1), no_normalisation(), Ranks(torch.device("cpu")))
     batch = Batch(images, torch.arange(3), maps if mixer.needs_maps else None, 4 if mixer.needs_maps else 0)
     shown = images.permute(0, 2, 3, 1).numpy().repeat(2, axis=1).repeat(2, axis=2)  # pictures are larger than inputs
-    mixed_plot(step, batch, shown, ("red", "green", "blue")).figure.savefig(tmp_path / "mixed.png", dpi=110)
+    figure = mixed_plot(step, batch, shown, ("red", "green", "blue")).figure
+    figure.savefig(tmp_path / "mixed.png", dpi=110)
     sheet = np.asarray(Image.open(tmp_path / "mixed.png").convert("RGB")).astype(int)
     for colour in COLOURS:
         assert (np.abs(sheet - colour).max(axis=2) <= 2).sum() > 1000
+    lams = [text.get_text() for text in figure.axes[0].texts if text.get_text().startswith("λ of b: area 0.")]
+    assert len(lams) == (0 if name == "none" else 3)
+    assert all(("attention 0." in text) == (name == "lgcoamix") for text in lams)
 
 
 @pytest.mark.parametrize("training", [True, False])

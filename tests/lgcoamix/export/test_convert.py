@@ -598,7 +598,7 @@ def test_the_card_says_that_the_weights_are_somebody_elses(files, converted):
         "licence of their source",
     ):
         assert said in text, said
-    for wrong in ("None |", "seed", "trained from scratch", "All settings", str(files["timm"].parent)):
+    for wrong in ("None |", "seed", "trained from scratch", "All settings", "--license", str(files["timm"].parent)):
         assert wrong not in card, wrong
 
 

@@ -85,6 +85,15 @@ def flowers_store(flowers: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return out
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of figures alone: no picture is painted, which takes most of the time. In make proof they are."""
+    if not PROOF:
+        from matplotlib.figure import Figure
+
+        monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
+
+
 def paint(path: Path, seed: int, size: tuple[int, int] = (40, 30)) -> None:
     """Save a PNG of three coloured blocks."""
     random = np.random.default_rng(seed)

@@ -40,6 +40,7 @@ def words(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_earlier_output_is_replaced_and_something_else_only_by_force(command, own_store, tmp_path):
     out = tmp_path / "out" / COMMANDS[command][1]

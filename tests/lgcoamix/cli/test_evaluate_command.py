@@ -21,9 +21,10 @@ from lgcoamix.evaluation.evaluate import evaluate_checkpoint
 from lgcoamix.settings.options import EvaluationOptions
 from preprocess.files import digest_of
 from preprocess.store import Store
+from tests.conftest import PROOF
 from tests.preprocess.conftest import build_here
 
-SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", 32, "--batch-size", 12, "--epochs", 1)
+SMALL = ("--backbone", "test_resnet", "--weights", "none", "--image-size", 32, "--batch-size", 12, "--epochs", 1)
 HERE = ("--device", "cpu", "--workers", 0)
 PICTURES = {"reliability.png", "confusion.png", "per_class.png", "mistakes.png", "robustness.png"}
 TABLES = {"evaluation.json", "predictions.csv"} | {name.replace(".png", ".csv") for name in PICTURES}
@@ -57,12 +58,6 @@ def trained(flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     done = CliRunner().invoke(main, ["train", *map(str, options), "--out", str(out)])
     assert done.exit_code == 0, done.output
     return out
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of figures alone: no picture is painted, which takes most of the time."""
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +159,7 @@ def test_the_size_of_batches_changes_nothing(document, folder, trained, flowers_
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_folder_means_its_best_checkpoint_and_none_leaves_out_the_attacks(trained, flowers_store, tmp_path):
     out = tmp_path / "out"
     found = _evaluate(trained, flowers_store, out, "--fgsm", "none", "--drop", "none", "--split", "train")
@@ -201,6 +197,7 @@ def test_the_digest_is_that_of_the_weights_that_were_evaluated(trained, flowers_
     assert document["checkpoint"]["sha256"] == digest_of(trained / "best.pt")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_averaged_weights_are_evaluated_where_there_are_some(trained, flowers_store, tmp_path):
     path = _changed(trained, tmp_path / "ema.pt", model_ema=_always(trained, 2))
     found = _evaluate(path, flowers_store, tmp_path / "out", "--fgsm", "none", "--drop", "none")
@@ -216,6 +213,7 @@ def test_a_checkpoint_from_the_middle_of_an_epoch_says_so(trained, flowers_store
     assert found["checkpoint"]["trained"] == "step 2 of epoch 2"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_only_force_replaces_another_evaluation_or_writes_beside_other_files(trained, flowers_store, tmp_path):
     out, last = tmp_path / "out", trained / "last.pt"
     _evaluate(last, flowers_store, out)
@@ -358,7 +356,10 @@ def test_every_figure_has_an_interval(document, spoken):
 @pytest.fixture(scope="module")
 def corrupted(trained: Path, flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("corrupted") / "out"
-    _evaluate(trained, flowers_store, out, "--fgsm", "none", "--drop", "none", "--corruptions")
+    with pytest.MonkeyPatch.context() as patch:
+        if not PROOF:
+            patch.setattr(Figure, "savefig", lambda *_, **__: None)
+        _evaluate(trained, flowers_store, out, "--fgsm", "none", "--drop", "none", "--corruptions")
     return out
 
 
@@ -389,14 +390,14 @@ def test_corruptions_are_measured_and_do_not_depend_on_workers_or_batches(corrup
 
 @pytest.mark.usefixtures("undrawn")
 def test_several_steps_and_the_mirror_image(trained, flowers_store, tmp_path):
-    given = ("--fgsm", 2, "--pgd", 2, "--drop", "none", "--tta", "flip", "--out", tmp_path / "out")
+    given = ("--fgsm", 8, "--pgd", 8, "--drop", "none", "--tta", "flip", "--out", tmp_path / "out")
     done = _invoke("--checkpoint", trained, "--shards", flowers_store, *HERE, *given)
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     (one,), (many,) = found["fgsm"], found["pgd"]
     assert many["loss"] >= 0.99 * one["loss"] > found["figures"]["loss"]
     assert found["tta"] == "flip"
-    assert "PGD, epsilon 2/255" in done.output
+    assert "PGD, epsilon 8/255" in done.output
     assert "probabilities averaged over each image and its mirror image" in done.output
 
 

@@ -62,7 +62,7 @@ def _changed(content: dict, path: Path, method: str | None = None, **mixer: obje
 def content(flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """A checkpoint of one epoch, whose LayerNorm has random weights: at its start, every score is 0.5."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    options = ("--shards", flowers_store, "--backbone", "resnet10t", "--weights", "none", "--image-size", SIDE)
+    options = ("--shards", flowers_store, "--backbone", "test_resnet", "--weights", "none", "--image-size", SIDE)
     more = ("--batch-size", 12, "--epochs", 1, "--mixer", "lgcoamix", "--no-tensorboard", "--no-pictures", *HERE)
     done = _invoke("train", *options, *more, "--out", out)
     assert done.exit_code == 0, done.output
@@ -89,14 +89,9 @@ def worst(said: str, checkpoint: Path) -> Path:
     return checkpoint.parent / "worst"
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
-
-
 @pytest.fixture(scope="module")
 def network(content: dict) -> LocalGlobalNet:
-    network = LocalGlobalNet("resnet10t", 3, image_size=SIDE)
+    network = LocalGlobalNet("test_resnet", 3, image_size=SIDE)
     network.load_state_dict(content["model"])
     return network.eval()
 
@@ -303,7 +298,7 @@ def test_weights_without_a_local_branch_and_a_map_of_one_cell_say_so(content, fl
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize(("backbone", "method"), [("test_convnext", "Grad-CAM"), ("resnet10t", "CAM")])
+@pytest.mark.parametrize(("backbone", "method"), [("test_convnext", "Grad-CAM"), ("test_resnet", "CAM")])
 def test_where_a_class_is_seen_is_computed_as_the_network_allows(backbone, method, content, flowers_store, tmp_path):
     network = LocalGlobalNet(backbone, 3, image_size=SIDE, local=False)
     config, model = content["config"], {**content["config"]["settings"]["model"], "backbone": backbone}

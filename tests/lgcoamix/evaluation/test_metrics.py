@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from lgcoamix.evaluation.plots import (
     robustness_plot,
 )
 from lgcoamix.runs.drawing import write_plots
+from preprocess.inspect.drawing import SCREEN, rendered
 from tests.conftest import PROOF
 
 
@@ -202,7 +204,9 @@ def _coloured(path: Path) -> float:
 
 
 @pytest.mark.parametrize("N", [2, 3, 30, 31, 102] if PROOF else [3, 30, 31])
-def test_every_picture_shows_something_for_few_and_many_classes(N, tmp_path):
+def test_every_picture_shows_something_for_few_and_many_classes(N, tmp_path, monkeypatch):
+    if not PROOF:  # as for a screen: most of the time is for the pixels of a print
+        monkeypatch.setattr("lgcoamix.runs.drawing.rendered", partial(rendered, dpi=SCREEN))
     logits, labels = draw_logits(N, 6 * N)
     if N == 3:
         labels[labels == 1] = 0  # a class without samples

@@ -12,7 +12,8 @@ from lgcoamix.cli import main
 from preprocess.store import Store
 from tests.preprocess.conftest import Built, all_files, build_command, flip, here, open_plain
 
-TRAIN = ("--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "4", "--epochs", "1")
+TRAIN = ("--backbone", "test_resnet", "--weights", "none", "--image-size", "16", "--batch-size", "4", "--epochs", "1")
+TRAIN += ("--no-pictures", "--no-tensorboard")
 KINDS = {
     "raw": (),
     "jpeg": ("--codec", "jpeg"),

@@ -130,7 +130,8 @@ def _torchrun(world: int, home: Path, script: Path, *options: object) -> Iterato
             process.wait()
 
 
-# train.py whose launcher is told to stop after the first checkpoint, however fast or slow the machine is.
+# train.py that is told to stop after the first checkpoint, however fast or slow the machine is: by the file TOLD, or
+# by its launcher.
 STOPS = f"""
 import os, runpy, signal, time
 from lgcoamix.training.trainer import Trainer
@@ -138,7 +139,10 @@ save = Trainer._save
 def save_and_stop(self):
     save(self)
     if self.folder is not None and self.stop.signal is None:
-        os.kill(os.getppid(), signal.SIGTERM)  # torchrun passes it on
+        if told := os.environ.get("TOLD"):
+            open(told, "w").close()
+        else:
+            os.kill(os.getppid(), signal.SIGTERM)  # torchrun passes it on
         while self.stop.signal is None:
             time.sleep(0.001)
 Trainer._save = save_and_stop
@@ -160,9 +164,19 @@ def test_several_ranks_stop_and_go_on_as_if_nothing_had_been(world, method, nurs
 
     parts, resume, script = tmp_path / "parts", (*options, "--resume", "auto"), tmp_path / "stops.py"
     script.write_text(STOPS)
+    given = _options(flowers_store, parts, *resume)
     for _ in range(2 if PROOF else 1):
-        with _torchrun(world, tmp_path, script, *_options(flowers_store, parts, *resume)) as process:
-            stderr = process.communicate(timeout=200)[1]
+        if PROOF:  # the launcher is torch's, and imports it once more for each rank
+            with _torchrun(world, tmp_path, script, *given) as process:
+                stderr = process.communicate(timeout=200)[1]
+        else:
+            told = tmp_path / "told"
+            ranks = nursery.start_ranks(world, *given, script=script, TOLD=str(told))
+            ranks[0].until(told.exists)
+            for training in ranks:
+                training.strike(signal.SIGTERM)
+            assert [training.wait() for training in ranks] == [143] * world
+            stderr = "".join(training.told() for training in ranks)
         assert stderr.count("interrupted; saved after step") == 1, stderr
     assert not (parts / "results.json").exists(), stderr
     _train(nursery, flowers_store, parts, world, *resume)

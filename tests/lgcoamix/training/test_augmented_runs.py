@@ -26,8 +26,15 @@ LGCOAMIX = ("--mixer", "lgcoamix", "--augment", "strong")
 
 @pytest.fixture(scope="module")
 def hooked(flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Hooked:
-    """LGCOAMix with ``strong``, loaded by two processes; treat its files as read-only."""
-    return train_hooked(flowers_store, tmp_path_factory.mktemp("runs") / "strong", *LGCOAMIX, "--workers", "2")
+    """LGCOAMix with ``strong``, loaded by two processes, and all its checkpoints; treat its files as read-only."""
+    more = ("--workers", "2", "--checkpoint-every", "2", "--keep", "9")
+    return train_hooked(flowers_store, tmp_path_factory.mktemp("runs") / "strong", *LGCOAMIX, *more)
+
+
+@pytest.fixture(scope="module")
+def plain(flowers_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Hooked:
+    """The same without augmentation or processes; read-only."""
+    return train_hooked(flowers_store, tmp_path_factory.mktemp("runs") / "plain", "--mixer", "lgcoamix")
 
 
 CASES = {
@@ -38,9 +45,9 @@ CASES = {
 
 
 def assert_replays(hooked: Hooked, *places: tuple[int, int]) -> None:
-    steps = len(hooked.seen) // 2
+    steps, replay = len(hooked.seen) // 2, Replay(hooked.folder, None, "cpu", silent())
     for epoch, step in places:
-        (part,) = replayed(hooked.folder, epoch, step)
+        (part,) = replay.parts(epoch, step)
         assert_same(part.mixed, hooked.seen[epoch * steps + step])
 
 
@@ -54,8 +61,7 @@ def test_replay_equals_what_the_run_saw(case, flowers_store, tmp_path):
     assert_replays(train_hooked(flowers_store, tmp_path / "run", *CASES[case]), (0, 0), (1, 2))
 
 
-def test_the_augmentation_reaches_the_network_and_windows_stay(hooked, flowers_store, tmp_path):
-    plain = train_hooked(flowers_store, tmp_path / "plain", "--mixer", "lgcoamix", "--epochs", "1")
+def test_the_augmentation_reaches_the_network_and_windows_stay(hooked, plain):
     (augmented,), (without,) = replayed(hooked.folder, 0, 0), replayed(plain.folder, 0, 0)
     assert torch.equal(augmented.batch.samples, without.batch.samples)
     different = (augmented.batch.images != without.batch.images).flatten(1).any(1)
@@ -71,6 +77,7 @@ def test_no_worker_gives_the_same_run(hooked, flowers_store, tmp_path):
         assert_same(one, other)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_sample_is_replayed_as_the_network_got_it(hooked, flowers_store, tmp_path):
     part = replayed(hooked.folder, 1, 0)[0]
     replay = Replay(hooked.folder, None, "cpu", silent())
@@ -104,11 +111,11 @@ def test_the_configuration_holds_the_pipeline_so_that_the_file_may_go(flowers_st
         assert len(done.output) < 600
 
 
-def test_a_run_without_it_records_nothing_and_runs_of_earlier_versions_go_on(flowers_store, tmp_path):
-    run = train_hooked(flowers_store, tmp_path / "run", "--mixer", "cutmix")
-    config = json.loads((run.folder / "config.json").read_text())
+def test_a_run_without_it_records_nothing_and_runs_of_earlier_versions_go_on(plain, flowers_store):
+    config = json.loads((plain.folder / "config.json").read_text())
     assert "augment" not in config
-    options = ("--shards", flowers_store, "--out", run.folder, "--mixer", "cutmix", "--resume", "auto", *SMALL, *QUIET)
+    same = ("--mixer", "lgcoamix", "--resume", "auto", *SMALL, *QUIET)
+    options = ("--shards", flowers_store, "--out", plain.folder, *same)
     done = invoke("train", *options)
     assert done.exit_code == 0, done.output
     done = invoke("train", *options, "--augment", "light")
@@ -129,13 +136,18 @@ def test_a_pipeline_in_a_configuration_of_somebody_else_is_checked(hooked, tmp_p
             Replay(folder, None, "cpu", silent())
 
 
-def test_compare_takes_it_for_a_part_of_the_protocol(hooked, flowers_store, tmp_path):
-    plain = train_hooked(flowers_store, tmp_path / "plain", "--mixer", "lgcoamix", "--seed", "1")
+def with_seed(run: Hooked, seed: int, folder: Path) -> Path:
+    """The folder of a run as if its seed had been another."""
+    config = json.loads((shutil.copytree(run.folder, folder) / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"seed": seed}))
+    return folder
+
+
+def test_compare_takes_it_for_a_part_of_the_protocol(hooked, plain, tmp_path):
     with pytest.raises(RunError, match=r"augment: RandomOrder, Erasing \([0-9a-f]{8}\) .*null") as caught:
-        compare([hooked.folder, plain.folder])
+        compare([hooked.folder, with_seed(plain, 1, tmp_path / "plain")])
     assert len(str(caught.value).splitlines()) == 3
-    other = train_hooked(flowers_store, tmp_path / "other", *LGCOAMIX, "--seed", "1")
-    assert len(compare([hooked.folder, other.folder]).groups) == 1
+    assert len(compare([hooked.folder, with_seed(hooked, 1, tmp_path / "other")]).groups) == 1
 
 
 def test_the_resident_loader_and_mistakes_are_refused_before_anything_is_written(flowers_store, tmp_path):
@@ -156,6 +168,21 @@ def test_the_resident_loader_and_mistakes_are_refused_before_anything_is_written
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("later", [1, 4])  # checkpoints: after steps 2, 4, 5 of each epoch
+def test_a_run_ends_the_same_from_each_checkpoint(later, hooked, flowers_store, tmp_path):
+    out = shutil.copytree(hooked.folder, tmp_path / "run")
+    (out / "results.json").unlink()
+    (out / f"last-{later}.pt").replace(out / "last.pt")  # as if it had been killed after it
+    for number in range(1, 6):
+        (out / f"last-{number}.pt").unlink(missing_ok=True)
+    options = ("--shards", flowers_store, "--out", out, *SMALL, *QUIET, *LGCOAMIX, "--workers", "2", "--resume", "auto")
+    done = invoke("train", *options)
+    assert done.exit_code == 0, done.output
+    assert f"resuming after step 4 of epoch {2 if later == 1 else 1}" in done.output
+    assert_same_end(out, hooked.folder)
+
+
+@pytest.mark.skipif(not PROOF, reason="set LGCOAMIX_PROOF=1; the run above goes on from what a kill leaves")
 def test_a_killed_run_ends_as_an_undisturbed_one(nursery: Nursery, flowers_store, tmp_path):
     options = ("--workers", 2, "--mixer", "cutmix", "--augment", "strong")
     nursery.finish(*command_of(flowers_store, tmp_path / "whole", *options))

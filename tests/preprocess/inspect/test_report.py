@@ -23,6 +23,7 @@ from preprocess.inspect.report.plots import spread_address
 from preprocess.store import Store
 from preprocess.store.shard import Shard
 from preprocess.superpixels import ALGORITHMS
+from tests.conftest import PROOF
 from tests.preprocess.conftest import SMALL, build_command, build_here, flip, here, open_plain, shard_files
 
 GRID = replace(SMALL, algorithm="grid", compactness=None)
@@ -175,7 +176,7 @@ def test_of_many_classes_the_ten_at_either_end_are_named(tmp_path):
     for label in range(25):
         for index in range(2 if label == 7 else 1):
             grey(tmp_path / "raw" / "train" / f"c{label:02d}" / f"{index}.png", 9 * label)
-    page, _ = report(build_here(tmp_path / "raw", tmp_path / "x.h5", GRID), tmp_path / "report.html", drawn=True)
+    page, _ = report(build_here(tmp_path / "raw", tmp_path / "x.h5", GRID), tmp_path / "report.html", drawn=PROOF)
     named = [row for row in page.rows if len(row) == 2 and re.fullmatch(r"c\d\d", row[0])]
     assert named[0] == ["c07", "2"]
     assert [row[0] for row in named[1:]] == [f"c{label:02d}" for label in (*range(7), 8, 9, *range(15, 25))]

@@ -34,6 +34,7 @@ QUIET = ("--workers", "0", "--no-tensorboard", "--no-pictures", "--epochs", "2",
 # A last map of 2x2 cells: of a single cell, nothing that a network sees would decide anything.
 SNAPMIX = ("--mixer", "snapmix", "--image-size", "64")
 OCCAMIX = ("--mixer", "occamix", "--image-size", "64", "--set", "mixer.top_cells=1", "--set", "mixer.mix_prob=0.9")
+GRID = ("--algorithm", "grid", "--jobs", "1")  # where any regions do, in this process
 EXACT = ("images", "labels_a", "labels_b", "weight_a", "weight_b", "regions")
 
 
@@ -127,8 +128,9 @@ CASES = {
 def test_every_step_is_what_the_streaming_loader_and_the_mixer_gave(streaming):
     assert len(streaming.seen) == 10
     assert len({mixed.regions is None for mixed in streaming.seen}) == 2, "mixed and unmixed steps"
+    replay = Replay(streaming.folder, None, "cpu", silent())
     for number, wanted in enumerate(streaming.seen):
-        (part,) = replayed(streaming.folder, number // 5, number % 5)
+        (part,) = replay.parts(number // 5, number % 5)
         assert_same(part.mixed, wanted)
 
 
@@ -166,6 +168,7 @@ def test_an_extractor_of_other_bytes_is_refused(flowers_store, tmp_path, extract
     assert re.search(r"mixer.extractor_weights is sha256 \w{64} here, sha256 \w{64} in the run", done.output)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_images_of_their_own_sizes(flowers, tmp_path):
     for split in ("train", "test"):
         for name in ("daisy", "iris"):
@@ -174,7 +177,7 @@ def test_images_of_their_own_sizes(flowers, tmp_path):
             for path in sorted((flowers / split / name).iterdir())[:8]:
                 shutil.copy(path, folder)
     store = tmp_path / "own.h5"
-    options = ["--size", "64", "--resize", "short", "--segments", "12,30", "--out", str(store)]
+    options = ["--size", "64", "--resize", "short", "--segments", "12,30", "--out", str(store), *GRID]
     done = CliRunner().invoke(preprocess, ["build", "folder", "--root", str(tmp_path / "raw"), *options])
     assert done.exit_code == 0, done.output
     hooked = train_hooked(store, tmp_path / "run", "--mixer", "lgcoamix", "--set", "mixer.mix_prob=1")
@@ -259,12 +262,13 @@ def test_a_replay_computes_with_the_threads_of_the_run_and_leaves_others_alone(s
     assert (seen, torch.get_num_threads()) == ([2], 1)
 
 
-def test_a_step_that_an_unfinished_run_has_not_come_to_is_told(flowers_store, tmp_path):
-    hooked = train_hooked(flowers_store, tmp_path / "run", "--mixer", "cutmix")
-    (hooked.folder / "results.json").unlink()
-    (hooked.folder / "last-1.pt").replace(hooked.folder / "last.pt")  # as if it had ended after its first epoch
+@pytest.mark.usefixtures("undrawn")
+def test_a_step_that_an_unfinished_run_has_not_come_to_is_told(streaming, tmp_path):
+    run = shutil.copytree(streaming.folder, tmp_path / "run")
+    (run / "results.json").unlink()
+    (run / "last-1.pt").replace(run / "last.pt")  # as if it had ended after its first epoch
     for epoch, told in ((0, False), (1, True)):
-        done = invoke("replay", "--run", hooked.folder, "--epoch", epoch, "--step", 2, "--out", tmp_path / "out")
+        done = invoke("replay", "--run", run, "--epoch", epoch, "--step", 2, "--out", tmp_path / "out")
         assert (done.exit_code, "newest checkpoint is before step 0 of epoch 1" in done.output) == (0, told)
 
 
@@ -274,10 +278,11 @@ def test_a_class_whose_name_looks_like_a_formula(tmp_path, flowers_store):
             for place in range(4):
                 paint(tmp_path / "raw" / split / name / f"{place}.png", 10 * number + place)
     store = tmp_path / "f.h5"
-    options = ["--size", "64", "--segments", "9", "--out", str(store)]
+    options = ["--size", "64", "--segments", "9", "--out", str(store), *GRID]
     done = CliRunner().invoke(preprocess, ["build", "folder", "--root", str(tmp_path / "raw"), *options])
     assert done.exit_code == 0, done.output
-    hooked = train_hooked(store, tmp_path / "run", "--mixer", "superpixel_grid", "--set", "mixer.mix_prob=1")
+    mixed = ("--mixer", "superpixel_grid", "--set", "mixer.mix_prob=1", "--epochs", "1")
+    hooked = train_hooked(store, tmp_path / "run", *mixed)
     key = next(key for key in Store(store).keys("train") if "frac" in key)
     for which in (("--step", 0), ("--sample", key)):
         done = invoke("replay", "--run", hooked.folder, "--epoch", 0, *which)
@@ -304,6 +309,7 @@ finally:
 """
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_two_processes_that_share_a_batch(nursery, flowers_store, tmp_path):
     (tmp_path / "hooked.py").write_text(RANKS)
     options = ("--shards", flowers_store, "--out", tmp_path / "run", "--mixer", "lgcoamix")
@@ -370,6 +376,7 @@ def unnormalised(source: np.ndarray) -> np.ndarray:
     return source * np.asarray(cfg.std) + 255 * np.asarray(cfg.mean)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_unmixed_step_is_shown_as_it_is(streaming, tmp_path):
     step = next(number for number in range(5) if streaming.seen[number].regions is None)
     done = invoke("replay", "--run", streaming.folder, "--epoch", 0, "--step", step, "--out", tmp_path)
@@ -413,7 +420,7 @@ def test_another_store_is_refused_and_a_moved_one_is_named(streaming, flowers_st
     done = invoke("replay", "--run", run, "--epoch", 0, "--step", 0)
     assert (done.exit_code, "pass its new location with --shards" in done.output) == (1, True)
     done = CliRunner().invoke(
-        preprocess, ["build", "folder", "--root", str(painted), "--size", "64", "--out", str(tmp_path / "o.h5")]
+        preprocess, ["build", "folder", "--root", str(painted), "--size", "64", "--out", str(tmp_path / "o.h5"), *GRID]
     )
     assert done.exit_code == 0, done.output
     done = invoke("replay", "--run", run, "--epoch", 0, "--step", 0, "--shards", tmp_path / "o.h5")
@@ -451,7 +458,8 @@ def test_a_folder_without_a_run(tmp_path):
 def test_a_held_out_sample_is_not_trained_on(flowers_store, tmp_path):
     hooked = train_hooked(flowers_store, tmp_path / "run", "--mixer", "none", "--val-fraction", "0.25", "--epochs", "1")
     keys = Store(flowers_store).keys("train")
-    trained = {int(sample) for part in range(4) for sample in replayed(hooked.folder, 0, part)[0].batch.samples}
+    replay = Replay(hooked.folder, None, "cpu", silent())
+    trained = {int(sample) for step in range(4) for part in replay.parts(0, step) for sample in part.batch.samples}
     assert len(trained) == 27
     held = next(key for number, key in enumerate(keys) if number not in trained)
     done = invoke("replay", "--run", hooked.folder, "--epoch", 0, "--sample", held)
@@ -459,8 +467,10 @@ def test_a_held_out_sample_is_not_trained_on(flowers_store, tmp_path):
     assert "validation" in done.output
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_sample_of_a_run_with_live_maps_shows_no_stored_map(flowers_store, tmp_path):
-    hooked = train_hooked(flowers_store, tmp_path / "run", "--mixer", "lgcoamix", "--maps", "live")
+    live = ("--mixer", "lgcoamix", "--maps", "live", "--epochs", "1")
+    hooked = train_hooked(flowers_store, tmp_path / "run", *live)
     key = Store(flowers_store).keys("train")[3]
     done = invoke("replay", "--run", hooked.folder, "--epoch", 0, "--sample", key, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output

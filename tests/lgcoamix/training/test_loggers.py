@@ -26,7 +26,7 @@ SMALL = (
     "--device",
     "cpu",
 )
-COMMON = (*SMALL, "--device", "cpu", "--epochs", 3, "--workers", 0, "--mixer", "lgcoamix", "--set", "mixer.mix_prob=1")
+COMMON = (*SMALL, "--device", "cpu", "--epochs", 2, "--workers", 0, "--mixer", "lgcoamix", "--set", "mixer.mix_prob=1")
 
 
 # The run stops after its first epoch by the very exception that an interrupted one raises.
@@ -64,13 +64,13 @@ def test_tensorboard_has_every_figure_of_every_epoch_once(folder):
         found = [(event.step, event.value) for event in events.Scalars(name)]
         expected = [(int(row["epoch"]), pytest.approx(float(row[name]), rel=1e-6, abs=1e-6)) for row in rows]
         assert found == expected, name
-    assert [event.step for event in events.Scalars("images_per_second")] == [0, 1, 2]
+    assert [event.step for event in events.Scalars("images_per_second")] == [0, 1]
 
 
 def test_tensorboard_shows_mixed_batches_and_the_curves(folder):
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0}).Reload()
     assert set(events.Tags()["images"]) == {"mixed", "curves", "lambda"}
-    assert {image.step for image in events.Images("mixed")} == {0, 1, 2}
+    assert {image.step for image in events.Images("mixed")} == {0, 1}
     assert all(image.width > 300 for image in events.Images("mixed"))
     (curves,) = events.Images("curves")
     with Image.open(io.BytesIO(curves.encoded_image_string)) as small, Image.open(folder / "curves.png") as large:

@@ -25,7 +25,7 @@ def test_mix_and_loss_compile_without_a_break(name, soft, extractor):
     if soft:
         batch = replace(batch, labels=torch.rand(3, N, generator=draw))
     mixer = MIXERS[name](**(extractor if name == "attentive_cutmix" else {}))
-    network = timm.create_model("resnet10t", num_classes=N) if mixer.needs_model else None
+    network = timm.create_model("test_resnet", num_classes=N) if mixer.needs_model else None
     plan = mixer.draw(batch, torch.tensor([1, 2, 0]), draw, network)
     mixed = torch.compile(mixer.mix, fullgraph=True, backend="eager")(batch, plan)
     plain = mixer.mix(batch, plan)
@@ -49,7 +49,7 @@ def test_the_network_compiles_without_a_break(branch):
     torch.compiler.reset()
     torch.manual_seed(0)
     network = LocalGlobalNet(
-        "resnet10t", N, image_size=32, local=branch == "local", width=8, mid=branch == "mid"
+        "test_resnet", N, image_size=32, local=branch == "local", width=8, mid=branch == "mid"
     ).eval()
     draw = torch.Generator().manual_seed(1)
     images = torch.rand(2, 3, 32, 32, generator=draw)

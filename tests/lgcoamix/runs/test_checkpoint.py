@@ -175,6 +175,7 @@ def test_every_checkpoint_leads_to_the_same_end(place, left, plain, flowers_stor
     assert_same_end(out, plain)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_was_killed_while_it_drew_its_pictures_only_draws_them(left, plain, flowers_store):
     out = left(PLACES[-1])
     before = (out / "last.pt").read_bytes()
@@ -554,8 +555,11 @@ def test_workers_loader_device_and_checkpoints_may_change(left, plain, flowers_s
     assert_same_end(out, plain)
 
 
-@pytest.mark.parametrize("every", [1, 500])
-@pytest.mark.parametrize("rate", ["1e12", "1e30", "3e38"])
+# The loss, or a weight, ceases to be finite at another step for each rate.
+DIVERGED = [("1e12", 1), ("1e30", 500), ("3e38", 1), *([("1e12", 500), ("1e30", 1), ("3e38", 500)] if PROOF else [])]
+
+
+@pytest.mark.parametrize(("rate", "every"), DIVERGED)
 def test_a_loss_that_is_not_finite_ends_the_run_with_a_remedy_and_leaves_finite_checkpoints(
     rate, every, flowers_store, tmp_path
 ):

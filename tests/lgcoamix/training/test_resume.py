@@ -30,7 +30,8 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ne
 KILLS = 20 if PROOF else 3
 EPOCHS = 26 if PROOF else 4  # of 9 steps: enough that every kill falls into training
 SMALL = ("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "4", "--device", "cpu")
-LONG = ("--epochs", EPOCHS, "--set", "optim.lr=0.002")  # a rate at which nothing becomes infinite
+# A narrow decoder, and a rate at which nothing becomes infinite.
+LONG = ("--epochs", EPOCHS, "--set", "model.width=8", "--set", "optim.lr=0.002")
 SGD: tuple[str, ...] = ()
 ADAMW = ("--set", "optim.optimiser=adamw", "--set", "optim.ema=0.9")
 SHARED = ("--val-fraction", "0.25", "--set", "optim.accumulate=2", "--set", "mixer.mix_prob=0.8")

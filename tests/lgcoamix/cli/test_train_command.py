@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.lgcoamix.nursery import Nursery
 
 # Small, and on one thread, as in this process: the order of floating-point sums depends on their number.
-SMALL = ("--backbone", "resnet10t", "--weights", "none", "--image-size", "32", "--batch-size", "12", "--device", "cpu")
+SMALL = ("--backbone", "test_resnet", "--weights", "none", "--image-size", 32, "--batch-size", 12, "--device", "cpu")
 EPOCHS = 2
 
 
@@ -38,13 +38,13 @@ def home(nursery: Nursery, flowers_store: Path, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def folder(home: Path) -> Path:
-    return home / "runs" / "flowers-lgcoamix-resnet10t-s0"
+    return home / "runs" / "flowers-lgcoamix-test_resnet-s0"
 
 
 def _here(store: Path, out: Path, *options: str) -> Path:
     """Run the command in this process: the same code without another import of torch."""
     plain = ("--workers", "0", "--no-tensorboard", "--no-pictures", "--out", str(out))
-    done = CliRunner().invoke(train, ["--shards", str(store), *SMALL, *plain, *options])
+    done = CliRunner().invoke(train, ["--shards", str(store), *map(str, SMALL), *plain, *options])
     assert done.exit_code == 0, done.output
     return out
 
@@ -116,11 +116,11 @@ def test_the_configuration_names_settings_store_and_versions(folder, flowers_sto
     assert config["classes"] == ["daisy", "iris", "tulip"]
     settings = from_plain(config["settings"])
     assert settings.mixer.mix_prob == 0.8
-    assert (settings.model.backbone, settings.data.image_size, settings.optim.epochs) == ("resnet10t", 32, EPOCHS)
+    assert (settings.model.backbone, settings.data.image_size, settings.optim.epochs) == ("test_resnet", 32, EPOCHS)
 
 
 def test_the_last_checkpoint_gives_the_last_test_accuracy_in_a_loop_of_our_own(folder, flowers_store):
-    net = timm.create_model("resnet10t", num_classes=3).eval()
+    net = timm.create_model("test_resnet", num_classes=3).eval()
     prefix = "backbone.net."
     state = {key.removeprefix(prefix): value for key, value in _weights(folder).items() if key.startswith(prefix)}
     net.load_state_dict(state)

@@ -1,5 +1,6 @@
 """Shared fixtures: real photographs, small image folders, small stores. Everything is made by the real commands."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from preprocess.cli import main as preprocess
 
 if TYPE_CHECKING:
     from tests.lgcoamix.nursery import Nursery
+    from tests.warm import Warm
 
 ROOT = Path(__file__).resolve().parent.parent
 PROOF = bool(os.environ.get("LGCOAMIX_PROOF"))  # make proof: full counts
@@ -24,11 +26,13 @@ PROOF = bool(os.environ.get("LGCOAMIX_PROOF"))  # make proof: full counts
 Run = Callable[..., subprocess.CompletedProcess]
 
 
-def run_command(*command: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
+def run_command(
+    *command: str | Path, cwd: Path | None = None, python: str | Path = sys.executable, **environment: str
+) -> subprocess.CompletedProcess:
     """Run ``python ...`` from the source tree and capture its text; never raises on failure."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment}
     return subprocess.run(
-        [sys.executable, *map(str, command)],
+        [python, *map(str, command)],
         cwd=cwd or ROOT,
         env=environment,
         capture_output=True,
@@ -53,6 +57,24 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Nursery"]:
     nursery = Nursery(tmp_path_factory.mktemp("told"))
     yield nursery
     nursery.close()
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Warm"]:
+    """Starts Python in processes that have imported torch and its like, and nothing of ours."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("needs Linux")
+    from tests.warm import Warm
+
+    warm = Warm(tmp_path_factory.mktemp("warm"))
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(scope="session")
+def run_warm(warm: "Warm") -> Run:
+    """The same as ``run``, without another import of torch; for questions that are not about imports."""
+    return functools.partial(run_command, python=warm.python)
 
 
 @pytest.fixture(scope="session")

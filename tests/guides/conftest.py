@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.warm import Warm
 
 
 @pytest.fixture
-def clone(tmp_path: Path, flowers_store: Path) -> Path:
-    """A copy of the tree, with this environment as its ``.venv``, and with what was compiled for ``flowers_store``."""
+def clone(tmp_path: Path, flowers_store: Path, warm: Warm) -> Path:
+    """A copy of the tree, with this environment as its ``.venv``, and with what was compiled for ``flowers_store``.
+
+    Its ``python`` and ``torchrun`` are forks of a process that has imported torch.
+    """
     home = tmp_path / "clone"
     names = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -30,6 +34,16 @@ def clone(tmp_path: Path, flowers_store: Path) -> Path:
         if entry.name != ".ready":
             (home / ".venv" / entry.name).symlink_to(entry)
     (home / ".venv" / ".ready").touch()
+    programs = home / ".venv" / "bin"
+    programs.unlink()
+    programs.mkdir()
+    for entry in (Path(sys.prefix) / "bin").iterdir():
+        if entry.name not in ("python", "torchrun"):
+            (programs / entry.name).symlink_to(entry)
+    warm.write_client(programs / "python", programs / "python3")
+    text = (Path(sys.prefix) / "bin" / "torchrun").read_text().partition("\n")[2]
+    (programs / "torchrun").write_text(f"#!{programs / 'python'}\n{text}")
+    (programs / "torchrun").chmod(0o755)
     return home
 
 

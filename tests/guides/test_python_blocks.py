@@ -1,7 +1,6 @@
 """The lines of Python in the READMEs for images of one's own work as they are written."""
 
 import re
-import subprocess
 import sys
 
 from preprocess.store import Store
@@ -15,14 +14,8 @@ def block(readme: str, heading: str) -> str:
     return re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
 
 
-def test_the_lines_for_a_data_set_of_torchvision(reader):
-    done = subprocess.run(
-        [sys.executable, "-c", block("README.md", "## The main job")],
-        cwd=reader,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_the_lines_for_a_data_set_of_torchvision(reader, run_warm):
+    done = run_warm("-c", block("README.md", "## The main job"), cwd=reader)
     assert done.returncode == 0, done.stderr
     store = Store(reader / "data" / "flowers17.h5")
     assert store.classes == ("daisy", "iris", "tulip")

@@ -1,6 +1,7 @@
-"""Which modules an import or a command pulls in. Each question is asked in a process of its own."""
+"""Which modules an import or a command pulls in."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,32 +12,64 @@ from tests.preprocess.conftest import build_here
 OFFLINE = {"cv2", "albumentations", "numba", "skimage", "h5py"}
 TRAINING = {"torch", "timm", "lgcoamix"}
 
-LOADED = "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+# Imported in turn, in one process: each may load what those before it must not.
+STEPS = {
+    "mathematics": "lgcoamix.ops.pooling, lgcoamix.ops.losses, lgcoamix.mixing",
+    "models": "lgcoamix.models",
+    "training": "lgcoamix.training.step, lgcoamix.training.epoch, lgcoamix.data.loader",
+    "data": "lgcoamix.data, lgcoamix.data.transforms",
+}
+BEGIN = """
+import json, os, socket, sys
+os.environ.pop("NO_ALBUMENTATIONS_UPDATE", None)  # without it albumentations asks for its newest version
+tried = []
+
+def refuse(*args, **kwargs):
+    tried.append(repr(args))
+    raise OSError("no network in this test")
+
+socket.getaddrinfo = socket.create_connection = socket.socket.connect = socket.socket.connect_ex = refuse
+"""
+LOADED = "print(json.dumps([sorted({name.split('.')[0] for name in sys.modules}), tried]))"
 
 
-def loaded(run: Run, *imports: str) -> list[set[str]]:
-    """Top-level packages in memory after each of several imports in one process."""
-    done = run("-c", "\n".join(["import json, sys", *(f"import {names}\n{LOADED}" for names in imports)]))
+def loaded(run: Run, *imports: str) -> Iterator[tuple[set[str], list[str]]]:
+    """Top-level packages in memory after each of several imports in one process, and what it asked of the network."""
+    done = run("-c", "\n".join([BEGIN, *(f"import {names}\n{LOADED}" for names in imports)]))
     assert done.returncode == 0, done.stderr
-    return [set(json.loads(line)) for line in done.stdout.splitlines()]
+    for line in done.stdout.splitlines():
+        found, tried = json.loads(line)
+        yield set(found), tried
 
 
-def test_mathematics_needs_torch_alone_and_models_add_timm_alone(run):
-    mathematics, models = loaded(run, "lgcoamix.ops.pooling, lgcoamix.ops.losses, lgcoamix.mixing", "lgcoamix.models")
+@pytest.fixture(scope="module")
+def memory(run: Run) -> dict[str, tuple[set[str], list[str]]]:
+    return dict(zip(STEPS, loaded(run, *STEPS.values()), strict=True))
+
+
+def test_mathematics_needs_torch_alone_and_models_add_timm_alone(memory):
+    (mathematics, _), (models, _) = memory["mathematics"], memory["models"]
     assert "torch" in mathematics
     assert not mathematics & (OFFLINE | {"timm", "preprocess"})
     assert "timm" in models
     assert not models & (OFFLINE | {"preprocess"})
 
 
-def test_a_training_step_needs_no_store(run):
-    (found,) = loaded(run, "lgcoamix.training.step, lgcoamix.training.epoch, lgcoamix.data.loader, lgcoamix.models")
+def test_a_training_step_needs_no_store(memory):
+    found, _ = memory["training"]
     assert {"torch", "timm"} <= found
     assert not found & OFFLINE
 
 
+def test_importing_the_data_pipeline_loads_no_albumentations_and_reaches_for_no_network(memory):
+    found, tried = memory["data"]
+    assert "albumentations" not in found
+    assert tried == []
+
+
 def test_the_offline_stage_needs_no_training_package(run):
-    (found,) = loaded(run, "preprocess.build.run, preprocess.cli, preprocess.inspect.verify, preprocess.inspect.sheet")
+    modules = "preprocess.build.run, preprocess.cli, preprocess.inspect.verify, preprocess.inspect.sheet"
+    ((found, _),) = loaded(run, modules)
     assert "h5py" in found
     assert not found & TRAINING
 
@@ -167,24 +200,3 @@ def test_the_script_answers_a_mistake_without_torch_and_without_a_traceback(run,
 def test_torch_is_really_refused_there(run, without_torch):
     done = run("-c", "import torch", PYTHONPATH=without_torch)
     assert "torch was asked for" in done.stderr
-
-
-NETWORK = """
-import os, socket, sys
-os.environ.pop("NO_ALBUMENTATIONS_UPDATE", None)  # without it albumentations asks for its newest version
-tried = []
-
-def refuse(*args, **kwargs):
-    tried.append(repr(args))
-    raise OSError("no network in this test")
-
-socket.getaddrinfo = socket.create_connection = socket.socket.connect = socket.socket.connect_ex = refuse
-import lgcoamix.data, lgcoamix.data.transforms
-print(tried, "albumentations" in sys.modules)
-"""
-
-
-def test_importing_the_data_pipeline_loads_no_albumentations_and_reaches_for_no_network(run):
-    done = run("-c", NETWORK)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "[] False\n"

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import NoReturn
 
 MODULES = (
-    *("torch.distributed.run", "torch.utils.tensorboard", "timm", "h5py", "cv2", "pytest", "rich.progress"),
-    *("matplotlib.figure", "matplotlib.backends.backend_agg"),
+    *("torch.distributed.run", "timm", "tensorboard.summary.writer.event_file_writer", "matplotlib.figure"),
+    *("matplotlib.backends.backend_agg", "h5py", "cv2", "rich.progress", "pytest"),
 )
 CLIENT = """#!{python} -SE
 import json, os, signal, socket, sys
@@ -159,6 +159,8 @@ def _become(
 
 def _run(first: str, *rest: str) -> None:
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(":"))
+    with contextlib.suppress(ImportError):
+        importlib.import_module("sitecustomize")  # such a file may hide what the server has imported
     space = sys.modules["__main__"] = types.ModuleType("__main__")
     if first == "-c":
         sys.argv, sys.path[:0] = ["-c", *rest[1:]], [""]

@@ -78,7 +78,7 @@ def test_the_wheel_says_what_it_is(wheel):
     assert not {"Author", "Author-email", "Maintainer", "Maintainer-email"} & set(metadata)  # nobody gave a name
 
 
-def test_the_unpacked_wheel_trains_from_its_console_command(wheel, tmp_path, flowers_store):
+def test_the_unpacked_wheel_trains_from_its_console_command(wheel, tmp_path, flowers_store, run_warm):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
         (entry,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
@@ -86,13 +86,8 @@ def test_the_unpacked_wheel_trains_from_its_console_command(wheel, tmp_path, flo
     code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from lgcoamix.cli import main; main()"
     options = ["--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--epochs", "1"]
     options += ["--workers", "0", "--no-tensorboard", "--no-pictures"]
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code, "train", "--shards", str(flowers_store), "--out", "run", *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    given = ("train", "--shards", flowers_store, "--out", "run", *options)
+    done = run_warm("-c", code, *given, cwd=tmp_path, PYTHONPATH="")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "best.pt").is_file()
 

@@ -61,8 +61,8 @@ def test_a_type_checker_sees_each_name_from_where_it_is_loaded(package):
     assert set(module.__all__) == module._HOME.keys() | assigned
 
 
-def test_the_file_of_a_user_has_every_name_and_runs(run, examples):
+def test_the_file_of_a_user_has_every_name_and_runs(run_warm, examples):
     names = {(package, name) for name, package in imported(USER).items() if package in PACKAGES}
     assert names == set(NAMES) - {("lgcoamix", "__version__")}  # which it reads from the package
-    done = run(USER, cwd=examples)
+    done = run_warm(USER, cwd=examples)
     assert done.returncode == 0, done.stderr

@@ -276,10 +276,10 @@ def test_the_share_of_waiting_is_measured_on_the_store(quick):
     assert loader_without_waiting(quick)["steps"] == 3
 
 
-def test_everything_runs_where_packages_are_missing(run: Run, tiny, tmp_path):
+def test_everything_runs_where_packages_are_missing(run_warm: Run, tiny, tmp_path):
     path = without(tmp_path, *MISSING, *OTHERS)
     options = ("--device", "cpu", "--quick", "--store", tiny, "--carried", tmp_path, "--out", tmp_path / "out")
-    done = run("-m", "tests.gpu", *options, PYTHONPATH=path, OMP_NUM_THREADS="1")  # other tests run beside it
+    done = run_warm("-m", "tests.gpu", *options, PYTHONPATH=path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["gpu.json", "gpu.md"]
     report = json.loads((tmp_path / "out" / "gpu.json").read_text())

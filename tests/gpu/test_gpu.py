@@ -251,7 +251,8 @@ def test_a_cell_is_read_from_its_tables(tmp_path):
     }  # fmt: skip
 
 
-def test_cells_are_those_of_make_cifar10(tmp_path):
+def test_cells_are_those_of_make_cifar10(tmp_path, monkeypatch):
+    monkeypatch.delenv("MAKEFLAGS", raising=False)  # of ``make test ARGS=...``
     given = command(Setup("cuda", False, tmp_path / "x.h5", tmp_path), tmp_path / "x.h5", tmp_path / "runs")
     (tmp_path / "x.h5").touch()
     asked = [subprocess.run([*line, "-n"], cwd=ROOT, capture_output=True, text=True, check=True).stdout for line in (

@@ -45,6 +45,16 @@ def test_a_flipped_bit_beside_the_image_is_refused_with_it(own_store, dataset):
         own_store.images("train", [2])
 
 
+def test_a_map_is_compared_with_its_checksum(own_store):
+    shard = shard_files(own_store, "train", "slic-c10-9")[1]
+    expected = own_store.maps("train", 9, [7])
+    own_store.close()
+    flip(shard, place_of(shard, "checksums", 2)[0])
+    with pytest.raises(StoreError, match=r"sample 2 of .* does not match its checksum"):
+        own_store.maps("train", 9, [6])
+    np.testing.assert_array_equal(own_store.maps("train", 9, [7]), expected)
+
+
 def test_a_flipped_bit_in_a_jpeg_is_refused(noisy, tmp_path):
     store = build_here(noisy, tmp_path / "coded.h5", replace(SMALL, codec="jpeg"))
     shard = shard_files(store, "test", "images")[0]

@@ -12,7 +12,6 @@ import timm
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner, Result
-from matplotlib.figure import Figure
 
 from lgcoamix.cli import main
 from lgcoamix.evaluation import localisation
@@ -29,14 +28,9 @@ from tests.lgcoamix.runs.checkpoints import write_checkpoint
 from tests.oracles import slow_localisation as slow
 from tests.preprocess.datasets.official import make_cub, make_tiny_imagenet
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 CLEAN = ("--device", "cpu", "--workers", 0, "--fgsm", "none", "--drop", "none")
 MEAN, STD = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-
-
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No picture is painted, which would take most of the time."""
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 def store_of(name: str, make: Callable[[Path], Path], home: Path, size: int) -> Store:

@@ -100,7 +100,7 @@ def print_comparison(comparison: "Comparison") -> None:
 
 
 def write_comparison(
-    comparison: "Comparison", out: Path, plots: str, found: "ByClass | None" = None, quietly: bool = False
+    comparison: "Comparison", out: Path, plots: str | None, found: "ByClass | None" = None, quietly: bool = False
 ) -> None:
     """Write the files of a comparison, and say which; on standard error if ``quietly``."""
     from lgcoamix.runs.compare_files import write

@@ -46,7 +46,8 @@ def sweep(
     """Train every method with every seed, then compare them. Options after -- are passed to every training.
 
     Rerun the same command to continue an interrupted sweep; finished runs are left unchanged. With --jobs 2 or more,
-    the output of a run goes to OUT/NAME-sSEED.log. At the end OUT holds what compare writes.
+    the output of a run goes to OUT/NAME-sSEED.log. At the end OUT holds what compare writes, without plots after
+    -- --no-pictures.
 
     \b
     Examples:
@@ -77,7 +78,7 @@ def sweep(
         # Cells may have different protocols on purpose: show them side by side instead of refusing.
         comparison = compare(finished, metric, across_protocols=True)
         print_comparison(comparison)
-        write_comparison(comparison, out, plots)
+        write_comparison(comparison, out, None if "--no-pictures" in options else plots)
     if failures:
         lines = "".join(f"\n  {failure}" for failure in failures)
         raise RunError(

@@ -14,7 +14,7 @@ from preprocess.text import to_csv
 
 
 def write(
-    comparison: Comparison, out: Path, classes: ByClass | None = None, form: str = "png"
+    comparison: Comparison, out: Path, classes: ByClass | None = None, form: str | None = "png"
 ) -> tuple[list[Path], list[str]]:
     """Write a folder.
 
@@ -24,32 +24,41 @@ def write(
 
     Parameters
     ----------
-    form : of the plots: ``png``, ``pdf`` or ``svg``.
+    form : of the plots: ``png``, ``pdf`` or ``svg``; None draws none, and needs no matplotlib.
 
     Returns
     -------
     Paths of the files, and a line for each run without curves.
     """
-    from lgcoamix.runs.compare_plot import plot_comparison  # matplotlib takes a second to import
-    from lgcoamix.runs.curves_plot import plot_curves
-    from preprocess.inspect.drawing import rendered
-
     split = comparison.splits[0]
     found, missing = curves.read_curves(comparison, split)
     contents = {
         "comparison.json": (json.dumps(document(comparison), indent=2, ensure_ascii=False) + "\n").encode(),
         "comparison.csv": _table(comparison).encode(),
-        f"compare.{form}": rendered(plot_comparison(comparison), form),
     }
-    if any(curve.values["top1"] for curve in found):
-        contents["curves.csv"] = to_csv(curves.records(found, split)).encode()
-        contents[f"curves.{form}"] = rendered(plot_curves(found, split, bool(comparison.differences)), form)
+    drawn = found if any(curve.values["top1"] for curve in found) else []
+    if drawn:
+        contents["curves.csv"] = to_csv(curves.records(drawn, split)).encode()
+    if form:
+        contents |= _plots(comparison, drawn, form)
     if classes is not None:
         contents["classes.csv"] = to_csv(by_class.records(classes)).encode()
     with making(out, COMPARISON) as aside:
         for name, content in contents.items():
             write_whole(aside / name, content)
     return [out / name for name in contents], missing
+
+
+def _plots(comparison: Comparison, drawn: list[curves.Curve], form: str) -> dict[str, bytes]:
+    from lgcoamix.runs.compare_plot import plot_comparison  # matplotlib takes a second to import
+    from lgcoamix.runs.curves_plot import plot_curves
+    from preprocess.inspect.drawing import rendered
+
+    plots = {f"compare.{form}": rendered(plot_comparison(comparison), form)}
+    if drawn:
+        figure = plot_curves(drawn, comparison.splits[0], bool(comparison.differences))
+        plots[f"curves.{form}"] = rendered(figure, form)
+    return plots
 
 
 def document(comparison: Comparison) -> dict[str, Any]:

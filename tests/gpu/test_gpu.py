@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -346,10 +347,13 @@ def test_without_timm_the_remedy_is_named(run: Run, tmp_path):
 
 
 @pytest.mark.skipif(not PROOF, reason="trains cells in processes of their own: LGCOAMIX_PROOF=1")
-def test_make_gpu_runs_on_a_cpu(tmp_path):
+def test_make_gpu_runs_on_a_cpu_with_what_is_carried(tiny, tmp_path):
     out = tmp_path / "out"
-    line = ("make", "--no-print-directory", "gpu", "DEVICE=cpu", "QUICK=1", f"OUT={out}", f"PYTHON={sys.executable}")
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    path = without(tmp_path, *{*MISSING, *OTHERS} - {"h5py", "pytest"})
+    shutil.copy(tiny, tmp_path / "tiny.h5")
+    places = (f"CARRIED={tmp_path}", f"OUT={out}", f"PYTHON={sys.executable}")
+    line = ("make", "--no-print-directory", "gpu", "DEVICE=cpu", "QUICK=1", *places)
+    done = subprocess.run(line, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((out / "gpu.json").read_text())
     assert not any(outcome["left_out"] or outcome["failed"] for outcome in report["parts"].values())

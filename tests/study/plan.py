@@ -81,6 +81,7 @@ class Cell:
 FLOWERS = ("model.backbone=resnet10t", "model.weights=none", "data.image_size=32", "optim.lr=0.02")
 METHODS = ("none", "cutmix", "superpixel_grid", "lgcoamix")
 LENGTHS = (14, 28, 56, 112)
+LONG = LENGTHS[2:]
 LONGEST = 224
 GATE = 0.5  # share of mixed batches, for every method that mixes
 MAPS = "slic-c10-30:40x4"
@@ -95,7 +96,7 @@ BIRDS = (
 )
 BIRD_MAPS = "slic-c10-41:54x4"  # 30 to 40 in a crop, times (112/96)²
 RATES, EPOCHS = (0.003, 0.01, 0.03), (10, 20)  # every rate for the first, the best rate for the second
-GATES, GAMMAS = (0.25, 0.5, 1.0), (0.0, 0.02, 0.1)
+GATES, GAMMAS = (0.25, 0.5, 1.0), (0.0, 0.1)
 GAMMA = 0.05  # the default, with which the gate is searched
 HELD_OUT = 0.2  # of the training images, for the search
 FIRST = ("none", "cutmix", "superpixel_grid", "snapmix", "lgcoamix")
@@ -132,8 +133,9 @@ def plan(top1: Top1) -> list[Cell]:
     cells = [*length[0], *length[1], *length[2], *searched]
     if tuned:
         cells += [_bird(method, seed, *tuned) for seed in SEEDS for method in FIRST]
-        cells += [_bird(method, seed, *tuned) for seed in SEEDS for method in LATER]
     cells += [_part(name, seed) for seed in SEEDS for name in PARTS]
+    if tuned:
+        cells += [_bird(method, seed, *tuned) for seed in SEEDS for method in LATER]
     cells += [_flower("length", method, LONGEST, 0) for method in ("none", "lgcoamix")]
     best = _two_best(length, top1)
     if best:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from lgcoamix.runs.compare import Group
 from lgcoamix.runs.paired import Paired, paired
 from tests.study.kept import Cells, Kept
-from tests.study.plan import ABLATED, HELD_OUT, RATES, Cell, plan, search
+from tests.study.plan import ABLATED, HELD_OUT, LENGTHS, LONG, RATES, Cell, plan, search
 
 TITLES = {
     "length": "From which length on does mixing pay? Flowers from scratch at 32 pixels",
@@ -48,6 +48,7 @@ def document(cells: Cells) -> str:
         own = [kept for kept in found.values() if kept.cell.study == study]
         if own:
             parts += [f"## {TITLES[study]}", _ABOUT[study], table(own, found)]
+            parts += [over_lengths(own)] if study.startswith("length") else []
             parts += ["![Accuracy by epochs](length.png)"] if study == "length" else []
             parts += [_chosen(cells)] if study == "search" else []
             parts += [conditions(own), *differing(own, found)]
@@ -72,6 +73,41 @@ def table(own: Sequence[Kept], found: Mapping[str, Kept]) -> str:
         base = [kept for kept in found.values() if inside and kept.cell.group == group[0].cell.against]
         lines.append(" | ".join(_row(name.partition("/")[2] if inside else name, group, base, split)))
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def over_lengths(own: Sequence[Kept]) -> str:
+    """One row for each method that mixes: its differences to plain training over several lengths.
+
+    Parameters
+    ----------
+    own : finished cells of a study of lengths. A pair is a length and a seed.
+    """
+    title = (
+        "Over lengths, where every pair of a length and a seed counts as one (trainings of a seed share their first "
+    )
+    title += "weights, but neither the rate of a step nor what follows from it):"
+    lines = [
+        title,
+        "",
+        f"| method | {LENGTHS[0]} to {LENGTHS[-1]} epochs | {LONG[0]} and more |",
+        "| --- | --- | --- |",
+    ]
+    for method in dict.fromkeys(kept.cell.mixer for kept in own if kept.cell.against):
+        found = (_over(own, method, lengths) for lengths in (LENGTHS, LONG))
+        lines.append(f"| {method} | {' | '.join(found)} |")
+    return "\n".join(lines)
+
+
+def _over(own: Sequence[Kept], method: str, lengths: Sequence[int]) -> str:
+    places = {(kept.cell.settings.optim.epochs, kept.cell.seed) for kept in own}
+    number = {place: index for index, place in enumerate(sorted(places)) if place[0] in lengths}
+    values: dict[str, dict[int, float]] = {"none": {}, method: {}}
+    for kept in own:
+        place = (kept.cell.settings.optim.epochs, kept.cell.seed)
+        if kept.cell.mixer in values and place in number:
+            values[kept.cell.mixer][number[place]] = kept.top1
+    difference = paired(values[method], values["none"])
+    return "" if difference is None else f"{_interval(difference)}, n = {len(difference.differences)}"
 
 
 def conditions(own: Sequence[Kept]) -> str:

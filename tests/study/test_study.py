@@ -87,8 +87,8 @@ def make(cells: Cells, tmp_path: Path) -> Callable[..., kept.Kept]:
 
 
 def everything(cell: Cell) -> float:
-    """An accuracy for every cell; best are the lowest rate for longer, and the first gate of LGCOAMix with γ = 0.02."""
-    order = ("search/none-0.003-10", "search/none-0.003-20", "search/lgcoamix-0.25-0.05", "search/lgcoamix-0.25-0.02")
+    """An accuracy for every cell; best are the lowest rate for longer, and the first gate of LGCOAMix with γ = 0.1."""
+    order = ("search/none-0.003-10", "search/none-0.003-20", "search/lgcoamix-0.25-0.05", "search/lgcoamix-0.25-0.1")
     return 50.0 + (order.index(cell.group) + 1 if cell.group in order else 0)
 
 
@@ -109,6 +109,8 @@ def test_whole_seeds_of_the_cheap_study_come_first():
         ("ablation", 2),
     ]
     assert names[-2:] == ["length/none-224-s0", "length/lgcoamix-224-s0"]
+    whole = [cell.group for cell in plan(everything)]
+    assert whole.index("birds/lgcoamix") < whole.index("ablation/grid") < whole.index("birds/occamix")
 
 
 def test_later_cells_take_what_the_search_found():
@@ -124,7 +126,7 @@ def test_later_cells_take_what_the_search_found():
     birds = {cell.group: cell.settings for cell in plan(everything) if cell.study == "birds"}
     assert {(each.optim.lr, each.optim.epochs) for each in birds.values()} == {(0.003, 20)}
     assert {each.mixer.mix_prob for name, each in birds.items() if name != "birds/none"} == {0.25}
-    assert (birds["birds/lgcoamix"].mixer.gamma_ce, birds["birds/lgcoamix"].mixer.gamma_con) == (0.02, 0.02)
+    assert (birds["birds/lgcoamix"].mixer.gamma_ce, birds["birds/lgcoamix"].mixer.gamma_con) == (0.1, 0.1)
     assert birds["birds/snapmix"].mixer.beta == 5  # that of the published recipe for pretrained networks
 
 
@@ -265,6 +267,22 @@ def test_a_row_has_mean_spread_and_paired_difference(make):
         "| none-2 | 71.0 ± 1.0 |  | 70.0, 71.0, 72.0 |  |  | 33 |",
         # differences 1, 2, 3: 2 ± 4.303 / √3
         "| mix-2 | 73.0 ± 2.0 |  | 71.0, 73.0, 75.0 | +2.0 [-0.5, +4.5] | +1.0, +2.0, +3.0 | 33 |",
+    ]
+
+
+def test_differences_over_lengths_take_each_length_and_seed_as_a_pair(make):
+    def made(mixer: str, epochs: int, seed: int, last: float) -> kept.Kept:
+        against = "" if mixer == "none" else f"length/none-{epochs}"
+        changes = (f"optim.epochs={epochs}",)
+        return make(Cell(f"length/{mixer}-{epochs}", seed, "s", "m", mixer, changes, against=against), last)
+
+    plain = [made("none", epochs, seed, 70.0 + seed) for epochs in (14, 56, 112) for seed in (0, 1)]
+    mixed = [made("cutmix", *which) for which in ((14, 0, 64.0), (56, 0, 71.0), (56, 1, 73.0), (112, 0, 73.0))]
+    assert tables.over_lengths([*plain, *mixed]).splitlines()[-3:] == [
+        "| method | 14 to 112 epochs | 56 and more |",
+        "| --- | --- | --- |",
+        # -6, 1, 2, 3: 0 ± 3.18245 · √(50 / 3) / √4; and 1, 2, 3: 2 ± 4.303 / √3
+        "| cutmix | +0.0 [-6.5, +6.5], n = 4 | +2.0 [-0.5, +4.5], n = 3 |",
     ]
 
 

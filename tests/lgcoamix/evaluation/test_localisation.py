@@ -7,16 +7,15 @@ import torch.nn.functional as F
 
 from lgcoamix.data.windows import fixed_windows
 from lgcoamix.errors import RunError
-from lgcoamix.evaluation.localisation import (
-    IOUS,
+from lgcoamix.evaluation.boxes import (
     LEVELS,
     boxes_in_view,
     contour_boxes,
-    figures,
     intersection_over_union,
     overlaps,
     score_map,
 )
+from lgcoamix.evaluation.localisation import IOUS, figures
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.settings.sections import DataSettings
 from tests.oracles import slow_localisation as slow

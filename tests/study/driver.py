@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.study.stores import HOME, make_store, make_weights
 
 RUNS = Path("runs/study")
 _TRAIN = "train.py"
+_PAUSE = 10  # seconds, before the cells of other drivers are looked at again
 _CHEAP = ("--device", "cpu", "--workers", "0", "--no-tensorboard", "--no-pictures", "--keep", "1")
 
 Say = Callable[[str], None]
@@ -40,9 +42,17 @@ def run_missing(cells: Cells, say: Say) -> list[str]:
     """
     failed: dict[str, str] = {}
     taken: set[str] = set()
+    waits_for: set[str] = set()
     while True:
         listed = plan(cells.top1)
         todo = [cell for cell in listed if not cells.stands(cell) and cell.name not in failed.keys() | taken]
+        if not todo and taken:
+            if taken != waits_for:
+                waits_for = taken
+                say(f"waiting for another driver, which trains {', '.join(sorted(taken))}")
+            time.sleep(_PAUSE)
+            taken = set()
+            continue
         if not todo:
             return list(failed.values())
         cell = todo[0]

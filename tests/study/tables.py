@@ -89,7 +89,7 @@ def over_lengths(own: Sequence[Kept]) -> str:
     lines = [
         title,
         "",
-        f"| method | {LENGTHS[0]} to {LENGTHS[-1]} epochs | {LONG[0]} and more |",
+        f"| method | {LENGTHS[0]} to {LENGTHS[-1]} epochs | {LONG[0]} to {LONG[-1]} |",
         "| --- | --- | --- |",
     ]
     for method in dict.fromkeys(kept.cell.mixer for kept in own if kept.cell.against):

@@ -207,12 +207,23 @@ def test_the_driver_trains_what_is_missing_and_nothing_that_stands(cells, make, 
     assert not (driver.RUNS / "length/none-2-s2").exists()
 
 
-def test_a_driver_leaves_a_cell_to_another_that_trains_it(cells, listed):
+def test_a_driver_leaves_a_cell_to_another_and_takes_it_when_that_ends(cells, listed, monkeypatch):
     folder = driver.RUNS / "drivers" / listed[0].name
     folder.mkdir(parents=True)
-    with lock_folder(folder):
-        driver.run_missing(cells, str)
-    assert [cells.stands(each) for each in listed] == [False, True, True]
+    other = lock_folder(folder)
+    said, naps = [], []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        assert [cells.stands(each) for each in listed] == [False, True, True]
+        if len(naps) == 2:
+            other.close()
+
+    monkeypatch.setattr(driver.time, "sleep", sleep)
+    assert driver.run_missing(cells, said.append) == []
+    assert len(naps) == 2
+    assert said.count("waiting for another driver, which trains length/none-2-s0") == 1
+    assert all(map(cells.stands, listed))
 
 
 def test_the_seconds_are_those_of_the_core_in_all_parts_of_a_training(cells, listed, monkeypatch):
@@ -279,7 +290,7 @@ def test_differences_over_lengths_take_each_length_and_seed_as_a_pair(make):
     plain = [made("none", epochs, seed, 70.0 + seed) for epochs in (14, 56, 112) for seed in (0, 1)]
     mixed = [made("cutmix", *which) for which in ((14, 0, 64.0), (56, 0, 71.0), (56, 1, 73.0), (112, 0, 73.0))]
     assert tables.over_lengths([*plain, *mixed]).splitlines()[-3:] == [
-        "| method | 14 to 112 epochs | 56 and more |",
+        "| method | 14 to 112 epochs | 56 to 112 |",
         "| --- | --- | --- |",
         # -6, 1, 2, 3: 0 ± 3.18245 · √(50 / 3) / √4; and 1, 2, 3: 2 ± 4.303 / √3
         "| cutmix | +0.0 [-6.5, +6.5], n = 4 | +2.0 [-0.5, +4.5], n = 3 |",

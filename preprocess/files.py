@@ -341,5 +341,7 @@ def _link(aside: Path, path: Path) -> bool:
     except FileNotFoundError:
         raise
     except OSError:
+        if os.path.lexists(path):
+            raise NameTakenError from None
         return False
     return True

@@ -335,6 +335,8 @@ def _decode(data: bytes, formats: Sequence[str], size: tuple[int, int] | None = 
         raise ImageError(_unknown(data)) from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"too many pixels: {error}") from None
+    except MemoryError:
+        raise ImageError("there is not enough memory to decode it") from None
     except Exception as error:  # decoders of damaged files raise OSError, struct.error, TypeError, RuntimeError, ...
         odd = type(error) is ValueError and formats is FORMATS and format_of(data[:HEAD]) == "PNG"
         raise (_OddTextError if odd else ImageError)(f"damaged: {shown_name(str(error))}") from None

@@ -9,10 +9,11 @@
 """
 
 import contextlib
+import csv
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -36,14 +37,16 @@ class Kind:
     ----------
     what : in words.
     mark : regular expression that the bytes of a file start with; or for a folder, one for some of its files.
-    files : for a folder, regular expression of the paths of all its files.
+    files : for a folder, regular expression of the paths of all its files; its group "key" must be one of ``keys``.
     streams : whether a FIFO or a device can take it.
+    keys : reads the keys of an earlier one from its folder.
     """
 
     what: str
     mark: bytes | Mapping[str, bytes]
     files: str = ""
     streams: bool = True
+    keys: Callable[[Path], Collection[str]] | None = None
 
     @property
     def is_folder(self) -> bool:
@@ -60,10 +63,31 @@ class Kind:
         if not self.recognises(folder):
             yield from sorted(path.name for path in folder.iterdir())
             return
+        is_ours = self.telling(folder)
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
-            if path.is_symlink() or not (path.is_dir() or re.fullmatch(self.files, name)):
+            if path.is_symlink() or not (path.is_dir() or is_ours(name)):
                 yield name
+
+    def telling(self, folder: Path) -> Callable[[str], bool]:
+        """Return what tells whether a path in a folder, relative to it, is that of a file of this kind."""
+        keys = self.keys(folder) if self.keys else ()
+
+        def is_ours(name: str) -> bool:
+            found = re.fullmatch(self.files, name)
+            return found is not None and (found.groupdict().get("key") is None or found["key"] in keys)
+
+        return is_ours
+
+
+def _exported_keys(folder: Path) -> set[str]:
+    """Keys of the images of an earlier export; none if its table cannot be read."""
+    try:
+        with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+            keys = {row["key"] for row in csv.DictReader(file) if row["key"]}
+    except (OSError, ValueError, KeyError, csv.Error):
+        return set()
+    return keys | {key[1:] for key in keys if key[0] == "'"}  # before what a spreadsheet would run as a formula
 
 
 SHEET = Kind("a sheet of show", rb".*python -m preprocess show")
@@ -72,7 +96,10 @@ COPIES = Kind("a list of duplicates", rb"# python -m preprocess duplicates")
 PACK = Kind("a packed store", rb"LGCOAMix store pack\n", streams=False)
 STORE = Kind("a store", rb"LGCOAMix store (index|pack)\n", streams=False)
 PLAIN_FILES = Kind(
-    "an export of a store", {"labels.csv": rb"split,key,label,class\r?\n"}, r"(labels|boxes)\.csv|[^/]+/.+\.png"
+    "an export of a store",
+    {"labels.csv": rb"split,key,label,class\r?\n"},
+    r"(labels|boxes)\.csv|(images|[^/]+-\d+)/(?P<key>.+)\.png",
+    keys=_exported_keys,
 )
 PREDICTIONS = Kind("a table of predict", rb"image,class_1,probability_1,")
 EVALUATION = Kind(
@@ -291,14 +318,10 @@ def _merge(aside: Path, folder: Path, kind: Kind) -> None:
         if target.exists() and not target.is_file():
             raise OutputError(f"{target} is in the way: expected a file that can be replaced; move it, or {_ANOTHER}")
     if kind.recognises(folder):
-        for path in folder.rglob("*"):
+        is_ours = kind.telling(folder)
+        for path in list(folder.rglob("*")):
             name = path.relative_to(folder)
-            if (
-                name not in new
-                and name.parts[0] != aside.name
-                and path.is_file()
-                and re.fullmatch(kind.files, name.as_posix())
-            ):
+            if name not in new and name.parts[0] != aside.name and path.is_file() and is_ours(name.as_posix()):
                 path.unlink()
     for name in new:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

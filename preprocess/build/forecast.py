@@ -44,6 +44,8 @@ def forecast(plan: Plan) -> Forecast:
     """
     settings = plan.settings
     everything = [sample for samples in plan.listing.splits.values() for sample in samples]
+    if not everything:
+        raise BuildError("no image is left to measure; exclude fewer")
     places = sorted({round(place) for place in np.linspace(0, len(everything) - 1, _MEASURED)})
     chosen = tuple(everything[place] for place in places)
     task = Task("measured", 0, chosen, "measured", settings.columns)

@@ -92,7 +92,10 @@ def build_store(
     if out.suffix != ".h5" or not is_word(name):
         raise BuildError(f"expected a file name ending in .h5 and the name of a data set, got {out} and {name!r}")
     check_output(out, STORE, True, [])
-    rule = parse_rule(split) if split else ""
+    try:
+        rule = parse_rule(split) if split else ""
+    except ValueError as error:
+        raise SettingError("split", str(error)) from None
     asked = {
         "size": size, "resize": resize, "segments": segments and str(segments), "scales": str(scales),
         "compactness": compactness, "algorithm": algorithm, "codec": codec, "quality": quality,
@@ -114,9 +117,17 @@ def build_store(
         if why:
             _tell(why)
         workers = Workers(jobs or cores(), backend, scheduler)
-        for note in Builder(out, listing, settings, workers, skip_bad, update, _tell).run().notes:
-            _tell(note)
-    return Store(out)
+        built = Builder(out, listing, settings, workers, skip_bad, update, _tell).run()
+    for note in built.notes:
+        _tell(note)
+    name = settings.superpixel_set()["name"]
+    store = Store(out, name)
+    if built.added_to is not None:
+        _tell(f"{out} has the superpixels {name} now, which this store reads; the default is still {built.added_to}")
+    if failed := [failure for split in listing.splits for failure in store.document["splits"][split]["failed"]]:
+        first = failed[0]
+        _tell(f"{out} is without {len(failed)} unusable images, such as {first['key']}: {first['reason']}")
+    return store
 
 
 def _refuse_impossible(asked: Mapping[str, object]) -> None:

@@ -83,7 +83,7 @@ def _store_images(
             f"{home / path} is missing or damaged; rebuild its images with build --update or verify --repair"
         )
     begin = time.time_ns()
-    shard, failed, warned = _read_sources(task.samples, settings)
+    shard, failed, warned = read_sources(task.samples, settings)
     if known is None and (failed or changed):
         # The content differs from what the planned key stands for, so this shard needs another key.
         without = [failure["key"] for failure in failed]
@@ -103,7 +103,7 @@ def _store_images(
     return published, warned
 
 
-def _read_sources(
+def read_sources(
     samples: Sequence[Sample], settings: BuildSettings
 ) -> tuple[ImageShard, list[dict[str, str]], dict[str, tuple[int, str]]]:
     """Decode the images of a range; return the shard of usable ones, the failures, and the warnings of decoders."""

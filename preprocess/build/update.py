@@ -24,6 +24,7 @@ from preprocess.build.plan import (
 )
 from preprocess.build.settings import BuildSettings
 from preprocess.build.sources import source_of, stored_images
+from preprocess.build.task import read_sources
 from preprocess.datasets import Listing, Sample
 from preprocess.files import bytes_of
 from preprocess.store.format import IMAGES, key_of
@@ -73,7 +74,7 @@ def _update_split(
         image = stored.get(sample.key)
         if image is not None and (sample.label, digest) == (image.label, image.source):
             kept[place] = image
-        elif sample.key in bad and bad[sample.key]["source"] == digest.hex():
+        elif sample.key in bad and bad[sample.key]["source"] == digest.hex() and _fails(sample, settings):
             failed[place] = bad[sample.key]
         else:
             changed.append(place)
@@ -99,6 +100,12 @@ def _update_split(
     rows = tuple(layout.rows[shard] for shard in shards) + (-1,) * len(new)
     done = Layout(fingerprint(split, samples), size, known, rows, tuple(failed.values()), homes)
     return (replace(done, homes=None) if _in_ranges(done) else done), tasks
+
+
+def _fails(sample: Sample, settings: BuildSettings) -> bool:
+    """Whether an image is still unusable: a plugin may have been installed, or memory was short."""
+    _, failed, _ = read_sources((sample,), settings)
+    return bool(failed)
 
 
 def _digests(samples: tuple[Sample, ...], jobs: int, advance: Callable[[int], None]) -> list[bytes]:

@@ -94,7 +94,7 @@ _GB = 1_000_000_000
 )
 @click.option("--skip-bad", is_flag=True, help="Publish the store without unusable images.")
 @click.option("--update", is_flag=True, help="Apply changes of the source images to a finished store.")
-@click.option("--dry-run", is_flag=True, help="Estimate time, space and memory from 32 images; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Estimate time, space and memory from 32 images; write no store.")
 @friendly
 def build(
     dataset: str,
@@ -208,4 +208,4 @@ def _forecast(plan: "Plan", jobs: int) -> None:
     say_table(tables.forecast(found, jobs))
     home = next(folder for folder in (plan.home, *plan.home.absolute().parents) if folder.is_dir())
     say(f"recommended: {advise(found, shutil.disk_usage(home).free, memory())}")
-    say("nothing was written")
+    say("no store was written")

@@ -42,7 +42,7 @@ def duplicates(store: Path, exact: bool, threshold: float | None, out: Path | No
         with progress_bars("images") as add_bar:
             found = find_duplicates(opened, threshold or THRESHOLD, not exact, jobs, add_bar)
         if file is not None:
-            file.write("".join(f"{line}\n" for line in exclude_lines(found.groups)).encode())
+            file.write("".join(f"{line}\n" for line in exclude_lines(opened, found.groups)).encode())
     _print_copies(opened, found, out)
     if out is not None:
         say(f"wrote {out}; leave out the copies with build --exclude {out}")

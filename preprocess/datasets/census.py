@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from preprocess.datasets.tree import Level, format_at, suffix_of, walk
@@ -19,7 +20,7 @@ def count_left_out(root: Path, taken: Collection[str]) -> LeftOut:
     """Count the files and folders under a root that are not in ``taken``, the paths of files as text.
 
     Hidden files and folders, and those that systems make, count as one each. Images that are not taken are told from
-    other files by their names.
+    other files by their names. The root, as "." or through a link, and ``taken`` may spell one folder differently.
 
     Raises
     ------
@@ -32,13 +33,16 @@ def count_left_out(root: Path, taken: Collection[str]) -> LeftOut:
         found[reason] = count + 1, example or shown_name(os.path.relpath(f"{level.path}{os.sep}{name}", root))
 
     labels: dict[str, str] = {}
+    real = cache(os.path.realpath)
+    known = {real(folder or ".") + os.sep + name for folder, name in map(os.path.split, taken)}
     for level in walk(root):
+        here = real(level.path) + os.sep
         for name in level.hidden:
             add("hidden", level, name)
         if not (level.files or level.folders or level.hidden) and level.path != os.fspath(root):
             add("empty folders", level, "")
         for name in level.files:
-            if f"{level.path}{os.sep}{name}" not in taken:
+            if here + name not in known:
                 suffix = suffix_of(name)
                 if suffix not in labels:
                     labels[suffix] = _label(level, name, suffix)

@@ -15,6 +15,7 @@ from preprocess.text import listed, shown_name
 
 PATHS = ("file_name", "image", "image_path", "img_path", "path", "filepath", "file", "filename", "img")
 SHOWN = 8  # names of columns in a message
+BOXES = ("objects", "bbox", "bboxes", "boxes")
 _IMAGES = ("image", "img", "images", "picture", "photo", "jpg", "png", "pixel_values")
 _NOWHERE = (None, None)
 
@@ -56,7 +57,7 @@ def choose_hf_columns(
     image, others = _choose_image(path, table, kinds, features, request.image)
     label, more = _choose_label(path, table, image, features, request.label)
     classes = _names(path, features.get(label), label)
-    boxes = next((name for name in ("objects", "bbox", "bboxes", "boxes") if name in names), "")
+    boxes = next((name for name in BOXES if name in names), "")
     edges = ("width", "height") if {"width", "height"} <= set(names) else ()
     also = f"; {', '.join(more)} may be meant (--label)" if more else ""
     divide_by = _choose_splits(path, table, (image, label), features, request)

@@ -9,7 +9,7 @@ from typing import Any
 
 from preprocess.datasets.arrow import open_table, plain, told
 from preprocess.datasets.base import SPLITS, Listing, Request, split_name
-from preprocess.datasets.hf_columns import PATHS, SHOWN
+from preprocess.datasets.hf_columns import BOXES, PATHS, SHOWN
 from preprocess.datasets.hf_rows import LONGEST, Entry, Rows
 from preprocess.datasets.metadata import read_bytes
 from preprocess.datasets.shards import LABELS, refuse_unknown_splits
@@ -35,10 +35,12 @@ def find_metadata(root: Path, request: Request) -> Listing | None:
         return None
     entries: dict[str, list[Entry]] = {}
     notes: dict[str, None] = {}
+    boxes = BOXES[0]
     for table in tables:
         rows = _rows(table)
         names = dict.fromkeys(name for row in rows for name in row)
         image, label = _named_columns(table, names, request)
+        boxes = next((name for name in BOXES if name in names), boxes)
         notes[f"images: {image}; labels: {label}, of {table.name}"] = None
         divide_by = [name for name in names if name not in (image, label) and may_divide(name, request)]
         for number, row in enumerate(rows, start=1):
@@ -52,7 +54,7 @@ def find_metadata(root: Path, request: Request) -> Listing | None:
             split = next((split_name(part) for part in path.parts[:-1] if split_name(part) in SPLITS), "")
             edges = (row.get("width"), row.get("height"))
             words = tuple((name, word(row.get(name))) for name in divide_by)
-            mine = Entry(path.as_posix(), None if value == "" else value, row.get("objects"), edges, words=words)
+            mine = Entry(path.as_posix(), None if value == "" else value, row.get(boxes), edges, words=words)
             entries.setdefault(split, []).append(mine)
     others = entries.pop("", [])
     if entries and is_to_divide(root, entries, request):
@@ -67,7 +69,7 @@ def find_metadata(root: Path, request: Request) -> Listing | None:
         refuse_unknown_splits(root, entries, request)
     kept = {name: entries[name] for name in SPLITS if name in entries} or {"train": others}
     homes, said = dict.fromkeys(kept, (root,)), tuple(map(shown_name, notes))
-    return Rows(root, homes, request, undivided, "objects", None, said, tuple(tables)).divided_listing(kept)
+    return Rows(root, homes, request, undivided, boxes, None, said, tuple(tables)).divided_listing(kept)
 
 
 def _rows(table: Path) -> list[dict[str, Any]]:

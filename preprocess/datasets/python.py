@@ -18,7 +18,6 @@ from preprocess.errors import DatasetError, ImageError
 from preprocess.files import named, scratch
 from preprocess.images import to_rgb
 
-_DEEP = ("I", "I;16", "F")  # modes of more than 8 bits
 _MOST_NUMBERS = 1_000_000  # of classes without names
 _EXPECTED = "a path, an image of Pillow, or an (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 array"
 Pairs = Iterable[tuple[Any, Any]]
@@ -195,7 +194,7 @@ def _pixels(where: str, image: Any) -> tuple[bytes, memoryview]:
             raise DatasetError(f"{where}: an array without pixels, {array.shape}")
         image = Image.fromarray(np.squeeze(array, 2) if array.shape[2:] == (1,) else array)
     try:
-        if image.mode in _DEEP:  # how they become 8 bits is said about files
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # how they become 8 bits is said about files
             return b"", _tiff(image)
         pixels = np.ascontiguousarray(to_rgb(image))
         return f"P6\n{pixels.shape[1]} {pixels.shape[0]}\n255\n".encode(), pixels.data

@@ -204,13 +204,16 @@ def likely_pairs(features: np.ndarray, odd: np.ndarray, least: float, advance: C
     return np.concatenate(found)
 
 
-def exclude_lines(groups: Iterable[Group]) -> list[str]:
+def exclude_lines(store: Store, groups: Iterable[Group]) -> list[str]:
     """Exclude list for ``build --exclude``: one key per line, below a comment that names the kept image.
+
+    The split and a tab stand before a key that is in several splits.
 
     Returns
     -------
     Lines without line ends, by split, copies in the training split first.
     """
+    count = Counter(key for split in store.splits for key in store.keys(split))
     copies = sorted(_copies(groups), key=lambda pair: -_rank(pair[1].image.split))
     lines = ["# python -m preprocess duplicates: copies to leave out, for build --exclude"]
     for split, members in groupby(copies, key=lambda pair: pair[1].image.split):
@@ -218,7 +221,8 @@ def exclude_lines(groups: Iterable[Group]) -> list[str]:
         lines.append(f"# {split}: {len(members)} copies")
         for kept, copy in members:
             differs = "" if kept.label == copy.image.label else ", with a different label"
-            lines += [f"# {_describe(copy)} copy of {kept.key}{differs}", copy.image.key]
+            where = f"{split}\t" if count[copy.image.key] > 1 else ""
+            lines += [f"# {_describe(copy)} copy of {kept.key}{differs}", f"{where}{copy.image.key}"]
     return lines
 
 

@@ -1,5 +1,6 @@
 """Check a listing against the official counts, and select the images to store."""
 
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -8,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from preprocess.datasets import Adapter, Listing, Sample
+from preprocess.datasets.base import Box
 from preprocess.errors import DatasetError
 from preprocess.inputs import check_relative, read_regular
 from preprocess.raw.division import parts_of
@@ -67,7 +69,8 @@ def check_names(listing: Listing) -> None:
     Raises
     ------
     DatasetError : a class name is empty, not printable or there twice; a split has a name that is no word; a label is
-        the number of no class; a key is there twice in a split, or is not a printable path inside the data set folder.
+        the number of no class; a key is there twice in a split, or is not a printable path inside the data set folder;
+        a box is not one.
     """
     for name in listing.classes:
         if not name.strip() or shown_name(name) != name:
@@ -86,14 +89,27 @@ def check_names(listing: Listing) -> None:
                 )
             if sample.key in seen:
                 raise DatasetError(f"{split}: the image {sample.key} is listed twice")
-            try:
-                check_relative(sample.key)
-            except ValueError as error:
-                raise DatasetError(
-                    f"{split}: the key {sample.key[:_LONGEST_SHOWN]!r} is not a path inside the data set folder: "
-                    f"{error}; rename the file"
-                ) from None
+            _check_key_and_boxes(split, sample)
             seen.add(sample.key)
+
+
+def _check_key_and_boxes(split: str, sample: Sample) -> None:
+    try:
+        check_relative(sample.key)
+    except ValueError as error:
+        raise DatasetError(
+            f"{split}: the key {sample.key[:_LONGEST_SHOWN]!r} is not a path inside the data set folder: "
+            f"{error}; rename the file"
+        ) from None
+    if odd := next((box for box in sample.boxes if not _is_box(box)), None):
+        raise DatasetError(
+            f"{split}: expected boxes of four numbers x0, y0, x1, y1 in pixels, x0 <= x1 and y0 <= y1, for "
+            f"{sample.key}, got {odd}"
+        )
+
+
+def _is_box(box: Box) -> bool:
+    return len(box) == 4 and all(map(math.isfinite, box)) and box[0] <= box[2] and box[1] <= box[3]
 
 
 def look_alikes(listing: Listing) -> Iterator[str]:
@@ -130,7 +146,7 @@ def _bare(name: str) -> str:
 
 
 def read_exclude_list(path: Path) -> tuple[str, ...]:
-    """Read one key per line; skip empty lines and lines that start with ``#``."""
+    """Read one key per line, or SPLIT, a tab and a key; skip empty lines and lines that start with ``#``."""
     data = read_regular(path, _LARGEST_LIST)
     try:
         lines = data.decode("utf-8-sig").splitlines()
@@ -141,9 +157,23 @@ def read_exclude_list(path: Path) -> tuple[str, ...]:
 
 
 def refuse_unknown_keys(listing: Listing, keys: Iterable[str]) -> None:
-    """Raise a DatasetError for keys that are in no split."""
+    """Raise a DatasetError for lines of an exclude list that name no image, or images of several splits."""
     known = [sample.key for samples in listing.splits.values() for sample in samples]
-    unknown = sorted(set(keys) - set(known))
+    splits: dict[str, list[str]] = {}
+    for split, samples in listing.splits.items():
+        for sample in samples:
+            splits.setdefault(sample.key, []).append(split)
+    unknown = []
+    for line in sorted(set(keys)):
+        split, tab, key = line.partition("\t")
+        found = splits.get(key if tab else line, [])
+        if not tab and len(found) > 1:
+            raise DatasetError(
+                f"the key {line[:_LONGEST_SHOWN]} is in {listed(found)}; in the exclude list write the split, a tab "
+                "and the key"
+            )
+        if not found or (tab and split not in found):
+            unknown.append(line)
     if unknown:
         unknown = [key[:_LONGEST_SHOWN] for key in unknown]
         near = get_close_matches(unknown[0], known[:_MOST_COMPARED], n=1)
@@ -152,12 +182,18 @@ def refuse_unknown_keys(listing: Listing, keys: Iterable[str]) -> None:
 
 
 def select(listing: Listing, excluded: Iterable[str], limit: int | None) -> Listing:
-    """Leave out images by key, and all but the first ``limit`` of each class and split; None keeps all."""
-    excluded = set(excluded)
+    """Leave out images, and all but the first ``limit`` of each class and split; None keeps all.
+
+    Parameters
+    ----------
+    excluded : lines of an exclude list.
+    """
+    lines = set(excluded)
     splits, left_out = {}, {}
     for split, samples in listing.splits.items():
-        splits[split] = tuple(_first_of_each_class((each for each in samples if each.key not in excluded), limit))
-        if gone := tuple(sorted(excluded.intersection(sample.key for sample in samples))):
+        here = {line.removeprefix(f"{split}\t") for line in lines}
+        splits[split] = tuple(_first_of_each_class((each for each in samples if each.key not in here), limit))
+        if gone := tuple(sorted(here.intersection(sample.key for sample in samples))):
             left_out[split] = gone
     return replace(listing, splits=splits, excluded=left_out, limit=limit)
 

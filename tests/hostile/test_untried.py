@@ -179,7 +179,7 @@ def test_sources_from_the_future_are_read_again_and_accepted(root, tmp_path):
 @pytest.mark.parametrize("grows", [False, True])
 def test_a_source_that_changes_while_its_shard_is_built_is_seen_by_the_next_run(grows, root, tmp_path, monkeypatch):
     out, edited = tmp_path / "x.h5", root / "train" / "a" / "1.ppm"
-    read = building._read_sources
+    read = building.read_sources
 
     def read_then_change(samples: tuple[Sample, ...], settings: BuildSettings) -> tuple:
         found = read(samples, settings)
@@ -187,7 +187,7 @@ def test_a_source_that_changes_while_its_shard_is_built_is_seen_by_the_next_run(
             paint(edited, 77, side=24) if grows else flip(edited, 100)
         return found
 
-    monkeypatch.setattr(building, "_read_sources", read_then_change)
+    monkeypatch.setattr(building, "read_sources", read_then_change)
     succeed(*command_of(root, out))
     monkeypatch.undo()
     done = here(*command_of(root, out))
@@ -198,14 +198,14 @@ def test_a_source_that_changes_while_its_shard_is_built_is_seen_by_the_next_run(
 
 
 def test_a_folder_that_vanishes_in_mid_build_is_named_and_its_return_completes_the_store(root, tmp_path, monkeypatch):
-    out, read = tmp_path / "x.h5", building._read_sources
+    out, read = tmp_path / "x.h5", building.read_sources
 
     def hide_then_read(samples: tuple[Sample, ...], settings: BuildSettings) -> tuple:
         with contextlib.suppress(OSError):
             (root / "train" / "b").rename(tmp_path / "hidden")
         return read(samples, settings)
 
-    monkeypatch.setattr(building, "_read_sources", hide_then_read)
+    monkeypatch.setattr(building, "read_sources", hide_then_read)
     done = here(*command_of(root, out))
     monkeypatch.undo()
     assert done.exit_code == 1

@@ -61,15 +61,31 @@ def test_an_earlier_output_is_replaced_and_something_else_only_by_force(command,
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
-def test_files_of_others_stay_in_a_folder_that_force_writes_into(own_store, tmp_path):
+@pytest.mark.parametrize("name", ["images/notes.txt", "mine/by-hand.png", "images/train/by-hand.png"])
+def test_files_of_others_stay_in_a_folder_that_force_writes_into(name, own_store, tmp_path):
     out = tmp_path / "plain"
     assert write("export", own_store.path, out).exit_code == 0
-    notes = out / "images" / "notes.txt"
+    exported = all_files(out)
+    notes = out / name
+    notes.parent.mkdir(exist_ok=True)
     notes.write_text("mine")
     done = write("export", own_store.path, out)
-    assert (done.exit_code, "holds images/notes.txt" in words(done.output)) == (2, True)
+    assert (done.exit_code, f"holds {name}" in words(done.output)) == (2, True)
     assert write("export", own_store.path, out, "--force").exit_code == 0
     assert notes.read_text() == "mine"
+    notes.unlink()
+    assert all_files(out).keys() == exported.keys()
+
+
+def test_an_image_of_an_earlier_export_goes_even_beside_files_of_others(own_store, tmp_path):
+    out = tmp_path / "plain"
+    assert write("export", own_store.path, out).exit_code == 0
+    (out / "notes.txt").write_text("mine")
+    with (out / "labels.csv").open("a") as table:
+        table.write("train,earlier,0,tulip\n")
+    (out / "images" / "earlier.png").touch()
+    assert write("export", own_store.path, out, "--force").exit_code == 0
+    assert not (out / "images" / "earlier.png").exists()
 
 
 @pytest.mark.parametrize("command", ["duplicates", "pack", "export"])

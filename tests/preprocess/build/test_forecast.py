@@ -38,7 +38,7 @@ def test_the_forecast_holds_and_nothing_is_written(many, tmp_path, run, codec):
     assert told.returncode == 0, told.stderr
     assert "120, 32 measured, 0 of them unusable" in told.stdout
     assert "recommended: --codec raw" in told.stdout
-    assert "nothing was written" in told.stdout
+    assert "no store was written" in told.stdout
     assert list(tmp_path.iterdir()) == []
     done = run(*command, "--shard-size", "32")
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """Stores from the samples of a Python program, and from listings by an adapter of one's own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -114,13 +115,15 @@ def test_a_rotated_photo_stands_upright_as_its_file_does(tmp_path):
     assert np.array_equal(first, second)
 
 
-def test_sixteen_bits_are_read_as_those_of_a_file(tmp_path):
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_sixteen_bits_are_read_as_those_of_a_file(mode, tmp_path):
     values = np.linspace(0, 65535, 30).astype(np.uint16).reshape(5, 6)
-    Image.fromarray(values).save(tmp_path / "deep.png")
-    with Image.open(tmp_path / "deep.png") as image:
-        store = built(
-            [(image, 0), (tmp_path / "deep.png", 0)], tmp_path / "x.h5", resize="none", codec="png", size=None
-        )
+    raw = values.astype(">u2" if mode == "I;16B" else "<u2").tobytes()
+    Image.frombytes(mode, (6, 5), raw).save(tmp_path / "deep.tiff")
+    with Image.open(tmp_path / "deep.tiff") as image:
+        assert image.mode == mode
+        pairs = [(image, 0), (tmp_path / "deep.tiff", 0)]
+        store = built(pairs, tmp_path / "x.h5", resize="none", codec="png", size=None)
     assert np.array_equal(*store.images("train", [0, 1]))
     assert (store.images("train", [0])[0][..., 0] == values >> 8).all()
 
@@ -176,6 +179,7 @@ def test_labels_are_numbers_or_names(tmp_path):
         ([(noise(1, 4, 4, 3), 0)], {"codec": "gif"}, "codec: expected auto, raw, jpeg, png, got 'gif'"),
         ([(noise(1, 4, 4, 3), 0)], {"algorithm": "slick"}, "algorithm: expected .*slic, .*, got 'slick'"),
         ([(noise(1, 4, 4, 3), 0)], {"backend": "processes"}, "backend: expected loky, threading, dask, ray, got"),
+        ([(noise(1, 4, 4, 3), 0)], {"split": "val=2"}, "split: expected train, or shares between 0 and 1"),
         ([(noise(1, 4, 4, 3), 0)], {"scheduler": "127.0.0.1:1"}, "scheduler: requires the backend dask or ray"),
     ],
 )
@@ -268,6 +272,19 @@ def test_a_second_call_does_nothing_and_update_takes_what_changed(tmp_path, capf
     assert here("diff", tmp_path / "x.h5", tmp_path / "fresh.h5").exit_code == 0
 
 
+def test_unusable_images_and_superpixels_beside_others_are_told(tmp_path, capfd):
+    paint(tmp_path / "0.png", 0, size=(9, 9))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    pairs = [(tmp_path / "0.png", 0), (tmp_path / "bad.png", 0)]
+    built(pairs, tmp_path / "x.h5", skip_bad=True)
+    assert re.search(r"x.h5 is without 1 unusable images, such as \S*bad.png: no", capfd.readouterr().err)
+    store = built(pairs, tmp_path / "x.h5", skip_bad=True, algorithm="grid", segments=4)
+    assert store.superpixels.name == "grid-4"
+    told = " ".join(capfd.readouterr().err.split())
+    assert "has the superpixels grid-4 now, which this store reads; the default is still watershed" in told
+    assert "is without 1 unusable images" in told
+
+
 def test_update_rebuilds_a_damaged_shard(tmp_path):
     pictures = [(noise(seed, 6, 6, 3), seed % 2) for seed in range(9)]
     store = built(pictures, tmp_path / "x.h5")
@@ -340,6 +357,10 @@ text = lambda root: Listing(("a",), {"train": [Sample("a1.png", 0, str(root / "a
 names = lambda root: Listing(("a",), {"train": [Sample("a1.png", "a", root / "a1.png")]})
 none = lambda root: Listing(("a",), {"train": []})
 several = lambda root: Listing(("a",), [Sample("a1.png", 0, root / "a1.png")])
+corners = lambda root: Listing(("a",), {"train": [Sample("a1.png", 0, root / "a1.png", ((5.0, 5.0, 2.0, 6.0),))]})
+infinite = lambda root: Listing(
+    ("a",), {"train": [Sample("a1.png", 0, root / "a1.png", ((1.0, 2.0, float("inf"), 4.0),))]}
+)
 beyond = lambda root: Listing(("a",), {"train": [Sample("a1.png", 1, root / "a1.png")]})
 '''
 
@@ -387,6 +408,8 @@ def test_an_adapter_of_ones_own_lists_images_and_repairs(birds, name):
         ("birds_of_test:none", 1, "lists no images in raw"),
         ("birds_of_test:several", 1, "expected a dictionary of splits, got list"),
         ("birds_of_test:beyond", 1, "expected the number of a class, 0 to 0, for a1.png, got 1"),
+        ("birds_of_test:corners", 1, "expected boxes of four numbers x0, y0, x1, y1 in pixels, x0 <= x1"),
+        ("birds_of_test:infinite", 1, "for a1.png, got (1.0, 2.0, inf, 4.0)"),
         ("birds_of_test.py", 1, "expected an adapter such as birds:find_birds"),
         ("", 1, "expected an adapter such as birds:find_birds"),
     ],

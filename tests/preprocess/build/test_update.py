@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from preprocess import images
 from preprocess.store import Store
 from tests.preprocess.conftest import QUICK, Built, all_files, build_command, here, open_plain
 
@@ -352,6 +353,28 @@ def test_an_image_that_is_still_bad_is_listed_once(without_one, run):
     assert done.returncode == 0, done.stderr
     assert failed_in(home) == ["train/a/2.ppm"]
     assert len(Store(home.out).keys("train")) == 9
+
+
+def test_an_image_that_failed_for_want_of_something_is_tried_again(home, run, tmp_path, monkeypatch):
+    """Its file is unchanged: there was too little memory, or a plugin was missing."""
+    shutil.rmtree(home.out.parent)
+    file = (home.root / "train/a/2.ppm").read_bytes()
+
+    def check(_: Image.Image, data: bytes) -> None:
+        if data == file:
+            raise MemoryError
+
+    monkeypatch.setattr(images, "_refuse_bombs", check)
+    done = here(*home.command[2:], "--backend", "threading", "--skip-bad")
+    assert done.exit_code == 0, done.output
+    assert failed_in(home) == ["train/a/2.ppm"]
+    assert {failure["reason"] for failure in Store(home.out).document["splits"]["train"]["failed"]} == {
+        "there is not enough memory to decode it"
+    }
+    monkeypatch.undo()
+    update(home, run, {"train/a/2.ppm"})
+    assert failed_in(home) == []
+    assert_like_a_fresh_build(home, tmp_path)
 
 
 def test_a_repeated_update_without_a_bad_image_does_nothing(without_one, run):

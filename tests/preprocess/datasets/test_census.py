@@ -31,6 +31,16 @@ def counts(root: Path) -> dict[str, int]:
     return {reason: count for reason, (count, _) in found.items()}
 
 
+def test_a_root_counts_the_same_however_it_is_spelled(tmp_path, monkeypatch):
+    root = tree(tmp_path / "raw", "train/a/0.png", "train/b/0.png", "train/lost.png")
+    (tmp_path / "link").symlink_to(root)
+    monkeypatch.chdir(root)
+    for spelling in (root, Path(), Path("../raw"), tmp_path / "link"):
+        assert counts(spelling) == {".png that are not listed": 1}
+    taken = [str(sample.path.resolve()) for sample in find(tmp_path / "link").splits["train"]]
+    assert count_left_out(Path(), taken) == {".png that are not listed": (1, "train/lost.png")}
+
+
 @pytest.mark.parametrize(
     ("folder", "split"),
     [("validation", "val"), ("valid", "val"), ("VAL", "val"), ("dev", "val"), ("Test", "test"), ("testing", "test"),

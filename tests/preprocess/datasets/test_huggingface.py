@@ -528,9 +528,10 @@ def test_boxes_are_read_as_nothing_contradicts(tmp_path, boxes, expected, note):
     assert note in listing.notes[1]
 
 
-def test_boxes_in_metadata_are_kept(tmp_path):
+@pytest.mark.parametrize("boxes", [{"objects": {"bbox": [[3, 2, 1, 2]], "categories": [0]}}, {"bbox": [[3, 2, 1, 2]]}])
+def test_boxes_in_metadata_are_kept(boxes, tmp_path):
     (tmp_path / "0.png").write_bytes(png())
-    line = {"file_name": "0.png", "label": "x", "objects": {"bbox": [[3, 2, 1, 2]], "categories": [0]}}
+    line = {"file_name": "0.png", "label": "x", **boxes}
     (tmp_path / "metadata.jsonl").write_text(json.dumps(line))
     (sample,) = find_hf(tmp_path).splits["train"]
     assert sample.boxes == ((3, 2, 4, 4),)

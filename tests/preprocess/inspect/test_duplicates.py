@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -196,6 +197,14 @@ def test_same_pixels_in_another_shape_are_no_exact_copy(store_of):
     assert find_duplicates(store_of(pictures, size=None, resize="none"), near=False).groups == []
 
 
+def test_a_key_that_is_in_several_splits_is_listed_with_its_own(store_of):
+    """As of WebDatasets, whose keys begin again in each split."""
+    groups = find_duplicates(store_of({"train/a/0": noise(0), "test/a/0": noise(0)})).groups
+    of_both = SimpleNamespace(splits=("train", "test"), keys=lambda _: ["train/a/0.png"])
+    lines = exclude_lines(of_both, groups)
+    assert lines[1:] == ["# train: 1 copies", "# exact copy of test/a/0.png", "train\ttrain/a/0.png"]
+
+
 def test_one_image_has_no_copies(store_of):
     duplicates = find_duplicates(store_of({"train/a/0": noise(0)}))
     assert (duplicates.groups, duplicates.shared) == ([], {})
@@ -244,7 +253,7 @@ def test_the_exclude_file_lists_the_copies_below_comments(store_of):
         }
     )
     duplicates = find_duplicates(store)
-    lines = exclude_lines(duplicates.groups)
+    lines = exclude_lines(store, duplicates.groups)
     assert lines[0].startswith("# python -m preprocess duplicates")  # by which the next run knows its own list
     assert lines[1:] == [
         "# train: 3 copies",

@@ -77,6 +77,18 @@ def test_an_unknown_key_is_refused_with_the_one_that_is_near():
         refuse_unknown_keys(listing(train="ab"), ("train1b", "train0z"))
 
 
+def test_a_line_may_name_the_split_and_must_where_a_key_is_in_several():
+    found = Listing(("a",), {split: tuple(Sample(key, 0, Path(key)) for key in "012") for split in ("train", "test")})
+    refuse_unknown_keys(found, ("train\t0", "test\t2"))
+    left = select(found, ("train\t0", "test\t2"), None)
+    assert keys(left) == {"train": ["1", "2"], "test": ["0", "1"]}
+    assert left.excluded == {"train": ("0",), "test": ("2",)}
+    with pytest.raises(DatasetError, match="the key 0 is in train, test; in the exclude list write the split, a tab"):
+        refuse_unknown_keys(found, ("0",))
+    with pytest.raises(DatasetError, match="no image has the key"):
+        refuse_unknown_keys(found, ("val\t0",))
+
+
 OFFICIAL = replace(DATASETS["folder"], counts={"train": 3, "test": 2}, classes=2)
 
 

@@ -88,7 +88,7 @@ cifar10: $(READY) ## The same on CIFAR-10, ResNet-18, 30 epochs: [ROOT=folder of
 	@test -f $(STORE) || $(PY) -m preprocess build $(if $(ROOT),folder --root '$(ROOT)',cifar10) --out $(STORE) --size 32 \
 		--segments 30:35 --compactness 8 $(if $(LIMIT),--limit-per-class $(LIMIT))
 	@$(if $(filter-out attentive_cutmix,$(METHODS)),$(call CIFAR10,$(filter-out attentive_cutmix,$(METHODS))) -- $(CIFAR10_PROTOCOL))
-	@$(if $(filter attentive_cutmix,$(METHODS)),$(call CIFAR10,attentive_cutmix) -- $(CIFAR10_PROTOCOL))
+	@$(if $(filter attentive_cutmix,$(METHODS)),$(call CIFAR10,$(METHODS)) -- $(CIFAR10_PROTOCOL))
 
 study: $(READY) ## Draw the tables of tests/study from its finished cells: [RUN=1: train those that are missing] [CELL=name: one anew]
 	@$(PY) -m tests.study $(if $(RUN),--run) $(if $(CELL),--anew '$(CELL)')

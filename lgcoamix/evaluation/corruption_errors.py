@@ -40,13 +40,16 @@ class _Reference(TypedDict, total=False):
     checkpoint: Required[_Checkpoint]
     store: Required[_Store]
     split: Required[Name]
+    tta: Name
     corruptions: _Corruptions | None
 
 
 _FORM = Form(_Reference)
 
 
-def read_reference(path: Path, split: str, keys: Mapping[str, str], library: str) -> tuple[Errors, dict[str, Any]]:
+def read_reference(
+    path: Path, split: str, keys: Mapping[str, str], library: str, tta: str
+) -> tuple[Errors, dict[str, Any]]:
     """Read the errors of a reference from its ``evaluation.json``.
 
     Parameters
@@ -55,6 +58,7 @@ def read_reference(path: Path, split: str, keys: Mapping[str, str], library: str
     split : that is evaluated.
     keys : content keys of the store, by split and column.
     library : name and version of what corrupts.
+    tta : augmentation of the test images.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def read_reference(path: Path, split: str, keys: Mapping[str, str], library: str
     Raises
     ------
     RunError : it is damaged.
-    SettingsError : there is none, it has no corruptions, or they are of other images or of another version.
+    SettingsError : there is none, it has no corruptions, or they are of other images, augmentation or version.
     """
     try:
         document = read_document(path, _FORM)
@@ -75,6 +79,8 @@ def read_reference(path: Path, split: str, keys: Mapping[str, str], library: str
     image_key = f"{split}/images"
     if document["split"] != split or document["store"]["keys"].get(image_key) != keys.get(image_key):
         raise SettingsError(f"--reference {path} is of other images; evaluate it on the same store and split")
+    if (theirs := document.get("tta", "none")) != tta:
+        raise SettingsError(f"--reference {path} has --tta {theirs}, this evaluation {tta}; evaluate both alike")
     found = {(row["corruption"], row["severity"]): 100 - row["top1"] for row in corruptions["rows"]}
     wanted = {(name, severity) for name in CORRUPTIONS for severity in SEVERITIES}
     if found.keys() != wanted or len(corruptions["rows"]) != len(wanted) or corruptions["library"] != library:

@@ -100,4 +100,5 @@ def _reference(store: Store, options: EvaluationOptions) -> tuple[dict[str, floa
         return None
     if not options.corruptions:
         raise SettingsError("--reference is for corruption errors: give --corruptions as well")
-    return corruption_errors.read_reference(Path(options.reference), options.split, store.content_keys, _library())
+    path = Path(options.reference)
+    return corruption_errors.read_reference(path, options.split, store.content_keys, _library(), options.tta)

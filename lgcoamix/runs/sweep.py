@@ -264,9 +264,11 @@ class _Running:
     stopped_by: int = 0
 
     def note(self, number: int, _: FrameType | None) -> None:
-        """Stop soon; at a second signal, now."""
+        """Stop soon; at a second Ctrl-C, now. SIGTERM may come twice: to a process group, and from make in it."""
         if self.stopped_by:
-            interrupt.leave(number)
+            if number == signal.SIGINT:
+                interrupt.leave(number)
+            return
         self.stopped_by = signal.SIGTERM if number == _HANG_UP else number
 
     def start(self) -> None:

@@ -116,13 +116,15 @@ def existing_tests(setup: Setup) -> Row:
     """
     if find_spec("pytest") is None:
         raise LeftOut("pytest is missing: `make gpu-wheels` brings it")
-    files = [file for file, needs in _TESTS.items() if all(find_spec(name) for name in needs)]
+    lacking = {file: [name for name in needs if find_spec(name) is None] for file, needs in _TESTS.items()}
+    files = [file for file, names in lacking.items() if not names]
+    left = (f"; left out without {' '.join(names)}: {Path(file).name}" for file, names in lacking.items() if names)
     command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "gpu or cuda", *files)
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["nothing"])[-1]
     if done.returncode:
         raise ValueError(f"pytest ended with {done.returncode}: {last}\n{done.stdout[-2000:]}\n{done.stderr[-500:]}")
-    return {"method": f"pytest, {', '.join(Path(file).name for file in files)}: {last}"}
+    return {"method": f"pytest, {', '.join(Path(file).name for file in files)}: {last}{''.join(left)}"}
 
 
 def _exact() -> AbstractContextManager:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -19,6 +20,7 @@ FIRST = ("none", "lgcoamix", "cutmix", "superpixel_grid", "snapmix", "mixup", "o
 _AT_ONCE = 3  # a step of this network leaves room on a large GPU
 _MARGIN = 20  # seconds in which cells save and end
 _LEAST = 5  # seconds worth starting for
+_SAID = 3000  # last characters of a log
 _TIMES = ("train_seconds", "test_seconds", "images_per_second", "waiting")
 
 
@@ -38,19 +40,22 @@ def cells(setup: Setup, left: Callable[[], float]) -> Iterator[Row]:
         raise LeftOut(f"{left():.0f} s were left")
     runs = setup.work / "cells"
     log = setup.work / "cells.log"
-    begin, stopped = time.monotonic(), False
+    begin, stopped = time.monotonic(), ""
     with log.open("wb") as output:
         make = children.start(command(setup, store, runs), output.fileno())  # ends with this process
         try:
             make.wait(left() - _MARGIN)
         except subprocess.TimeoutExpired:
-            stopped = True
+            stopped = f"cut off after {time.monotonic() - begin:.0f} s"
             _stop(make)
-    state = f"cut off after {time.monotonic() - begin:.0f} s" if stopped else "failed"
+    said = log.read_text(errors="replace")
+    failed = re.findall(r"^(\S+)-s0: failed", said, re.MULTILINE)  # others go on
     for name in methods(setup):
-        yield read_cell(name, runs / f"{name}-s0", state)
-    if make.returncode and not stopped:
-        raise ValueError(f"make cifar10 ended with {make.returncode}:\n{log.read_text(errors='replace')[-1500:]}")
+        yield read_cell(name, runs / f"{name}-s0", "failed" if name in failed else stopped or "failed")
+    if failed or (make.returncode and not stopped):
+        own = runs / f"{failed[0]}-s0.log" if failed else log  # of a sweep that runs several at once
+        text = own.read_text(errors="replace") if own.exists() else said
+        raise ValueError(why(f"{failed[0]}: " if failed else "", text))
 
 
 def command(setup: Setup, store: Path, runs: Path) -> tuple[str, ...]:
@@ -70,10 +75,16 @@ def methods(setup: Setup) -> tuple[str, ...]:
     return FIRST[:2] if setup.quick else FIRST
 
 
+def why(where: str, text: str) -> str:
+    """What a log says of a failure: its last line of its own first, then its end."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("make")]
+    return f"{where}{lines[-1].strip() if lines else 'nothing was said'}\n{text[-_SAID:]}"
+
+
 def read_cell(name: str, folder: Path, unfinished: str) -> Row:
     """What a cell has written, with ``unfinished`` as its state if it has no results."""
     if not (folder / "config.json").exists():
-        return {"method": name, "state": "not started"}
+        return {"method": name, "state": "failed" if unfinished == "failed" else "not started"}
     tops = [float(row["test_top1"]) for row in _table(folder / "metrics.csv")]
     row: Row = {"method": name, "epochs": len(tops), "top1_by_epoch": tops}
     row["state"] = "finished" if (folder / "results.json").exists() else unfinished

@@ -171,10 +171,11 @@ def _isolated(setup: Setup) -> dict[str, Item]:
     """A copy, and the others with their rate beside that of the copy."""
     copied: list[float] = []
 
-    def compared(item: Callable[[], Row]) -> Row:
+    def compared(name: str, item: Callable[[], Row]) -> Row:
         row = item()
-        copied.append(row["rate"])
-        return row | {"of_copy": row["rate"] / copied[0]}
+        if name == "copy":
+            copied.append(row["rate"])
+        return row | ({"of_copy": row["rate"] / copied[0]} if copied else {})
 
     items = {"copy": partial(copying, setup)}
     for backward in (False, True):
@@ -183,7 +184,7 @@ def _isolated(setup: Setup) -> dict[str, Item]:
             items[f"pooling {dtype}{mark}"] = partial(pooling, setup, dtype, backward)
         for rows in (64,) if setup.quick else (3584, 8064):  # batch 64 of 40 superpixels; batch 128 of 45: 0.7 are kept
             items[f"contrast {rows}{mark}"] = partial(contrast, setup, rows, backward)
-    return {name: partial(compared, item) for name, item in items.items()}
+    return {name: partial(compared, name, item) for name, item in items.items()}
 
 
 def _loading(setup: Setup) -> dict[str, Item]:

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from tests.conftest import PROOF, ROOT, Run
-from tests.gpu import PARTS, agreement, day
+from tests.gpu import PARTS, agreement, day, parts
+from tests.gpu import cells as training
 from tests.gpu.carried import fits, sizes, take_store, take_wheels
 from tests.gpu.carry import compress, tiny_store
 from tests.gpu.cells import command, read_cell
@@ -237,7 +238,8 @@ def test_the_size_of_what_is_carried_counts_wheels_and_stores(tmp_path):
 
 
 def test_a_cell_is_read_from_its_tables(tmp_path):
-    assert read_cell("none", tmp_path, "failed") == {"method": "none", "state": "not started"}
+    assert read_cell("none", tmp_path, "cut off") == {"method": "none", "state": "not started"}
+    assert read_cell("none", tmp_path, "failed") == {"method": "none", "state": "failed"}
     (tmp_path / "config.json").write_text("{}")
     started = {"method": "none", "epochs": 0, "top1_by_epoch": [], "state": "cut off"}
     assert read_cell("none", tmp_path, "cut off") == started
@@ -266,9 +268,43 @@ def test_cells_are_those_of_make_cifar10(tmp_path, monkeypatch):
         assert line.endswith(end)
         assert line.removesuffix(end).split(" -- ")[1] == other.strip().split(" -- ")[1].rstrip()
         assert f"--shards {tmp_path / 'x.h5'} --seeds 0" in line
-    names = [word.split("=")[0] for line in ours for word in line.split() if "='--mixer" in word]
-    assert names[:2] == ["none", "lgcoamix"]
-    assert sorted(names) == sorted(METHODS)
+    names = [[word.split("=")[0] for word in line.split() if "='--mixer" in word] for line in ours]
+    assert names[0][:2] == ["none", "lgcoamix"]
+    assert sorted([*names[0], "attentive_cutmix"]) == sorted(METHODS)
+    assert sorted(names[1]) == sorted(METHODS)  # whose comparison at the end is of all
+
+
+SWEEP = """
+import time
+from pathlib import Path
+runs = Path({runs!r})
+runs.mkdir()
+(runs / "lgcoamix-s0.log").write_text("epoch 1/30\\nError: CUDA out of memory\\n")
+print("none-s0: training\\nlgcoamix-s0: failed, exit code 1", flush=True)
+time.sleep({seconds})
+"""
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_a_cell_that_failed_is_said_to_have_also_when_the_others_are_cut_off(seconds, quick, monkeypatch):
+    text = SWEEP.format(runs=str(quick.work / "cells"), seconds=seconds)
+    monkeypatch.setattr(training, "command", lambda *_: (sys.executable, "-c", text))
+    rows = []
+    with pytest.raises(ValueError, match=r"^lgcoamix: Error: CUDA out of memory\nepoch 1/30\n"):
+        rows.extend(training.cells(quick, lambda: 26))  # pyrefly: ignore
+    left = "not started" if seconds else "failed"
+    assert rows == [{"method": "none", "state": left}, {"method": "lgcoamix", "state": "failed"}]
+
+
+def test_without_a_copy_nothing_is_compared_with_it(quick, monkeypatch):
+    def no(_: Setup) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(parts, "copying", no)
+    done = run_part(parts.make_parts(quick)["isolation"], 60)
+    assert list(done.failed) == ["copy"]
+    assert done.rows
+    assert not any("of_copy" in row for row in done.rows)
 
 
 def test_the_share_of_waiting_is_measured_on_the_store(quick):

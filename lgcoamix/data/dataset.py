@@ -233,8 +233,15 @@ def _check_view(view: object, store: Store) -> None:
         )
     if view is None and not store.uniform:
         raise ValueError(f"the images of {store.path} have different sizes; pass a view, which crops them to one")
-    if view and store.uniform and not view.resizes and view.size > store.size + 2 * view.border:
-        remedy = "crop='resized'" if view.train else "test='resize'"
+    if view is None or view.resizes:
+        return
+    remedy = "crop='resized'" if view.train else "test='resize'"
+    if store.size is None:
+        raise ValueError(
+            f"the images of {store.path} have various sizes, and a window without resizing may not lie in them; take "
+            f"DataSettings({remedy})"
+        )
+    if view.size > store.size + 2 * view.border:
         raise ValueError(
             f"image_size {view.size} is larger than the {store.size} pixels of the images of {store.path}; "
             f"take a smaller one, DataSettings({remedy}), or a store of larger images"

@@ -35,9 +35,10 @@ class EpochBatches(BatchSampler):
     Parameters
     ----------
     length : number of samples.
-    batch_size : B of all processes together. A last batch is smaller; one that has no sample for every process joins
-        the batch before it.
-    seed : seed of the order; None keeps every sample in order, for evaluation: each process takes every ``world``-th.
+    batch_size : B of all processes together. A last batch is smaller; one that has not two samples for every process
+        joins the batch before it: BatchNorm may not take one.
+    seed : seed of the order; None keeps every sample in order, for evaluation: each process takes every ``world``-th,
+        in batches of ``batch_size``.
     rank, world : this process and the number of processes. Each epoch, every sample comes once, in one of them.
     sampler : left to frameworks that place their own sampler here: ``rank`` and ``num_replicas`` of a
         DistributedSampler replace ``rank`` and ``world``. Lightning does so by itself.
@@ -161,7 +162,7 @@ class EpochBatches(BatchSampler):
 
     def _count(self) -> int:
         full, rest = divmod(self.length, self.batch_size)
-        return max(full + (rest >= self.world), min(1, self.length))
+        return max(full + (rest >= 2 * self.world), min(1, self.length))
 
     def _cut(self, number: int) -> slice:
         begin, end = number * self.batch_size, (number + 1) * self.batch_size

@@ -215,6 +215,7 @@ class Mixer(MixerOptions, ABC):
         count: int | None = None,
         model: nn.Module | None = None,
         statistics: tuple | None = None,
+        is_open: bool | None = None,
     ) -> Mixed:
         """Plan and mix in one call, for your own training loop.
 
@@ -226,8 +227,11 @@ class Mixer(MixerOptions, ABC):
         generator : a CPU generator.
         count : K_half; None uses the largest id in ``maps`` plus one, ignoring the highest value of an unsigned type.
         model : the network in training, for methods with an attention pass.
-        statistics : mean and standard deviation per channel, with which floating images are normalised. None: the
-            network takes images in [0, 1].
+        statistics : mean and standard deviation per channel of the network's inputs. Bytes: an attention pass
+            normalises with them, and Cutout's zero is the mean. Floating images: they are normalised so already, which
+            the extractor of Attentive CutMix undoes. None: the network takes images in [0, 1].
+        is_open : whether to mix; None draws it here. Several processes share one draw, as ``mixer.gate(shared)`` of
+            a generator with the same seed in all of them.
 
         Raises
         ------
@@ -239,7 +243,7 @@ class Mixer(MixerOptions, ABC):
         batch = make_batch(images, labels, maps, count, statistics)
         if self.needs_local:
             self.require_class_numbers(batch.labels)
-        plan = self.plan(batch, generator, model)
+        plan = self.plan(batch, generator, model, is_open)
         return unmixed(batch) if plan is None else self.mix(batch, plan)
 
     def as_timm(

@@ -37,7 +37,18 @@ class LGCOAMix(LGCOAMixOptions, SuperpixelMixer):
         return replace(mixed, regions=regions, count=2 * batch.count)
 
     def loss(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
-        """Compute the global cross-entropy with weight λ, and the local terms over the top regions."""
+        """Compute the global cross-entropy with weight λ, and the local terms over the top regions.
+
+        Raises
+        ------
+        ValueError : the images were mixed, and the network was not given their regions and count.
+        """
+        if mixed.regions is not None and (output.local is None or output.local.areas.shape[1] != mixed.count):
+            found = "no regions" if output.local is None else f"{output.local.areas.shape[1]} regions"
+            raise ValueError(
+                f"LGCOAMix needs the network's output for {mixed.count} regions, got that for {found}; call "
+                "model(mixed.images, mixed.regions, mixed.count)"
+            )
         lam = self.pasted_weight(output, mixed)
         classify = mixed_cross_entropy(output.logits, mixed.labels_a, mixed.labels_b, 1 - lam, lam)
         if output.local is None:

@@ -54,7 +54,8 @@ def best_cells(features: Tensor, weight: Tensor, most: int) -> Tensor:
     score of a cell is the maximum over classes of ReLU(W_c·F).
     """
     features = full_precision(features)
-    activation = torch.einsum("nc,bchw->bnhw", weight.to(features), features).relu()
+    with torch.autocast(features.device.type, enabled=False):
+        activation = torch.einsum("nc,bchw->bnhw", weight.to(features), features).relu()
     scores = activation.amax(dim=1).flatten(1)
     return scores.sort(dim=1, descending=True, stable=True).indices[:, :most]
 

@@ -103,7 +103,8 @@ def semantic_percent(features: Tensor, weight: Tensor, labels: Tensor, size: tup
     minimum, divided by its sum. NaN in an image whose activation is constant up to rounding.
     """
     features = full_precision(features)  # half precision overflows in the sum over pixels
-    own = torch.einsum("bc,bchw->bhw", weight.to(features)[labels], features.relu())
+    with torch.autocast(features.device.type, enabled=False):
+        own = torch.einsum("bc,bchw->bhw", weight.to(features)[labels], features.relu())
     own = F.interpolate(own[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
     least, most = own.amin(dim=(1, 2), keepdim=True), own.amax(dim=(1, 2), keepdim=True)
     flat = most - least <= _ROUNDING * torch.maximum(most.abs(), least.abs())

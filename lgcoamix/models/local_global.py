@@ -11,7 +11,6 @@ from lgcoamix.models.backbone import Backbone, WeightsError, misfits, read_state
 from lgcoamix.models.decoder import Decoder
 from lgcoamix.models.hub import BackboneError
 from lgcoamix.models.initial import start_attention
-from lgcoamix.ops.losses import full_precision
 from lgcoamix.ops.output import LocalOutput, Output
 from lgcoamix.ops.pooling import pool_superpixels, region_areas
 from lgcoamix.ops.torch_files import check_weights
@@ -62,7 +61,7 @@ class LocalHead(nn.Module):
         """
         with torch.autocast(features.device.type, enabled=False):
             areas = region_areas(regions, count)
-            pooled = pool_superpixels(full_precision(features), regions, count)
+            pooled = pool_superpixels(features, regions, count).to(self.query.weight.dtype)  # of a half network
             present = areas > 0
             affinity = self.query(pooled) @ self.key(pooled).transpose(1, 2) / math.sqrt(pooled.shape[2])
             # The lowest finite number, not -inf: an image without regions must give zero rows, not NaN.
@@ -215,7 +214,13 @@ class LocalGlobalNet(nn.Module):
         images : (B, 3, H, W) floating tensor.
         regions : (B, H, W) integer tensor or None; ids outside [0, count) belong to no region.
         count : K, static bound on region ids.
+
+        Raises
+        ------
+        ValueError : there are regions and no count; or the network has no branch for regions.
         """
+        if regions is not None and count < 1:
+            raise ValueError(f"call model(mixed.images, mixed.regions, mixed.count); got regions and count={count}")
         if regions is None and self.mid_branch is None:
             return Output(self.backbone(images))
         if regions is not None and self.decoder is None:

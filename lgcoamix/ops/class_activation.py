@@ -22,7 +22,7 @@ def last_map(model: nn.Module, images: Tensor, in_eval: bool = True) -> Tensor:
     model : a timm classifier or :class:`lgcoamix.models.LocalGlobalNet`.
     images : (B, 3, H, W) floating tensor, normalised as the network takes it; any floating dtype.
     in_eval : run in eval mode: BatchNorm statistics and the mode of every module do not change. False runs in the mode
-        that the network is in: in training mode, running statistics move.
+        that the network is in: in training mode, running statistics move. A surrounding autocast does not apply.
 
     Returns
     -------
@@ -34,7 +34,8 @@ def last_map(model: nn.Module, images: Tensor, in_eval: bool = True) -> Tensor:
         last map.
     """
     net = timm_net(model)
-    with evaluating(net) if in_eval else nullcontext():
+    whole = torch.autocast(images.device.type, enabled=False)
+    with whole, evaluating(net) if in_eval else nullcontext():
         features = net.forward_features(as_inputs(net, images))
     return as_map(net, features, images.shape[-2:])
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lgcoamix.ops.losses import full_precision
+
 
 def pool_superpixels(features: Tensor, regions: Tensor, count: int) -> Tensor:
     """Average the features inside every region.
@@ -15,7 +17,7 @@ def pool_superpixels(features: Tensor, regions: Tensor, count: int) -> Tensor:
 
     Returns
     -------
-    (B, K, D) tensor. The row of a region that is absent from an image is zero, never NaN.
+    (B, K, D) tensor, float32 for half precision. The row of a region that is absent from an image is zero, never NaN.
 
     Examples
     --------
@@ -30,6 +32,7 @@ def pool_superpixels(features: Tensor, regions: Tensor, count: int) -> Tensor:
             f"regions must be (B, H, W) to match features {tuple(features.shape)}, got {tuple(regions.shape)}; "
             "crop image and map in one call (lgcoamix/data/transforms.py)"
         )
+    features = full_precision(features)  # sums over pixels overflow or stagnate in half precision
     B, D = features.shape[:2]
     slots = _slots(regions, count)
     # A spare slot collects the pixels of no region. Both branches read the features in place, without a copy.

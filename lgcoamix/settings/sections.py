@@ -214,17 +214,20 @@ class Settings:
         ------
         SettingsError : malformed, unknown (with a suggestion), or of the wrong type.
         """
-        settings = self
+        given: dict[str, dict[str, Any]] = {}
         for text in assignments:
             path, equals, value = text.partition("=")
             section, dot, key = path.partition(".")
             if not equals or not dot:
                 raise SettingsError(f"expected section.key=value, got {text!r}; for example mixer.select_prob=0.4")
-            known = [f"{part}.{name.name}" for part in SECTIONS for name in fields(getattr(settings, part))]
+            known = [f"{part}.{name.name}" for part in SECTIONS for name in fields(getattr(self, part))]
             if path not in known:
-                raise SettingsError(f"no setting {path!r} (mixer: {settings.method}); {suggest(path, known)}")
-            wanted = get_type_hints(type(getattr(settings, section)))[key]
-            settings = settings._replaced(section, {key: _parse(path, value, wanted)})
+                raise SettingsError(f"no setting {path!r} (mixer: {self.method}); {suggest(path, known)}")
+            wanted = get_type_hints(type(getattr(self, section)))[key]
+            given.setdefault(section, {})[key] = _parse(path, value, wanted)
+        settings = self
+        for section, values in given.items():  # settings of a section may depend on each other
+            settings = settings._replaced(section, values)
         return settings
 
 

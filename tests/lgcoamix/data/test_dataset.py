@@ -13,6 +13,7 @@ from lgcoamix.data import EpochBatches, LiveDataset, RunBatches, SuperpixelDatas
 from lgcoamix.data.transforms import show_map, show_window
 from lgcoamix.mixing import Batch
 from lgcoamix.settings.sections import DataSettings
+from preprocess import build_store
 from preprocess.extras import explain
 from preprocess.store import Store
 from tests.conftest import PROOF
@@ -224,6 +225,26 @@ def test_a_subset_is_a_list_of_sample_numbers(store, subset, message):
 def test_arguments_of_another_kind_are_refused(store, kind, options, message):
     with pytest.raises(ValueError, match=message):
         kind(store, "train", **options)
+
+
+@pytest.mark.parametrize(
+    ("resize", "side", "message"),
+    [("short", 24, None), ("short", 25, "25 is larger than the 24 pixels"), ("none", 20, "have various sizes")],
+)
+@pytest.mark.parametrize("train", [True, False])
+def test_a_crop_may_not_lie_beyond_images_of_various_sizes(train, resize, side, message, tmp_path):
+    pictures = [(np.full(shape, 200, np.uint8), 0) for shape in ((40, 60, 3), (90, 120, 3))]
+    size = 24 if resize == "short" else None
+    options = {"algorithm": "grid", "segments": 4, "jobs": 1, "resize": resize, "size": size, "codec": "png"}
+    store = build_store({"train": pictures}, tmp_path / "x.h5", **options)
+    view = View(DataSettings(image_size=side, crop="random", test="center"), train)
+    if message is None:
+        assert all((image == 200).all() for image, _, _ in SuperpixelDataset(store, "train", view))
+        return
+    with pytest.raises(ValueError, match=message):
+        SuperpixelDataset(store, "train", view)
+    resized = View(DataSettings(image_size=side, crop="resized", test="resize"), train)
+    assert all((image == 200).all() for image, _, _ in SuperpixelDataset(store, "train", resized))
 
 
 @pytest.mark.parametrize(

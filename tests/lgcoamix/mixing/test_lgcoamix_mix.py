@@ -5,7 +5,7 @@ import torch
 
 from lgcoamix.mixing import Batch, LGCOAMix, Mixed, SuperpixelGrid
 from lgcoamix.mixing.superpixels import SuperpixelPlan
-from lgcoamix.models import LocalOutput, Output
+from lgcoamix.models import LocalGlobalNet, LocalOutput, Output
 from tests.conftest import PROOF
 
 S = 255  # no superpixel
@@ -110,3 +110,26 @@ def test_superpixel_grid_selects_with_its_chance(chance):
     batch = Batch(torch.rand(50, 3, 4, 4), torch.arange(50), torch.zeros(50, 4, 4, dtype=torch.uint8), 100)
     plan = SuperpixelGrid(mix_prob=1.0, select_prob=chance).plan(batch, torch.Generator().manual_seed(0))
     assert abs(plan.selected.float().mean() - chance) <= 4 * (chance * (1 - chance) / 5000) ** 0.5
+
+
+def test_a_network_that_was_not_given_all_regions_is_refused():
+    mixer, images = LGCOAMix(mix_prob=1.0), torch.rand(2, 3, 16, 16)
+    maps = (torch.arange(16) // 4).expand(2, 16, 16)
+    mixed = mixer(images, torch.arange(2), maps, generator=torch.Generator().manual_seed(0))
+    network = LocalGlobalNet("resnet10t", 2, width=4)
+    with pytest.raises(ValueError, match="for 8 regions, got that for no regions; call model"):
+        mixer.loss(network(mixed.images), mixed)
+    with pytest.raises(ValueError, match="for 8 regions, got that for 4 regions; call model"):
+        mixer.loss(network(mixed.images, mixed.regions, 4), mixed)
+    with pytest.raises(ValueError, match="got regions and count=0"):
+        network(mixed.images, mixed.regions)
+    assert len(mixer.loss(network(mixed.images, mixed.regions, mixed.count), mixed)) == 3
+
+
+def test_a_gate_that_is_drawn_elsewhere_decides():
+    mixer, batch = LGCOAMix(mix_prob=0.5), _batch()
+    for is_open in (False, True):
+        for seed in range(4):
+            draw = torch.Generator().manual_seed(seed)
+            mixed = mixer(batch.images, batch.labels, batch.maps, generator=draw, is_open=is_open)
+            assert (mixed.regions is not None) == is_open

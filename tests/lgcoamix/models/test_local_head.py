@@ -89,3 +89,11 @@ def test_gradients_pass_the_numerical_check_with_absent_and_single_regions(part)
         return getattr(torch.func.functional_call(head, replaced, (values, REGIONS, COUNT)), part)
 
     assert torch.autograd.gradcheck(run, (features, *parameters.values()), fast_mode=True)
+
+
+def test_a_network_in_bfloat16_has_regions_too():
+    torch.manual_seed(0)
+    head, features = LocalHead(4, 3), _features().float()
+    output, half = head(features, REGIONS, COUNT), head.bfloat16()(features.bfloat16(), REGIONS, COUNT)
+    assert half.logits.dtype == torch.bfloat16
+    torch.testing.assert_close(half.logits.float(), output.logits, rtol=0.05, atol=0.05)

@@ -4,6 +4,8 @@ import pytest
 import timm
 import torch
 
+from lgcoamix.mixing.occamix import best_cells
+from lgcoamix.mixing.snapmix import semantic_percent
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.ops.class_activation import classifier_weight, last_map
 
@@ -88,3 +90,20 @@ def test_what_is_no_classifier_of_timm_is_refused_and_a_wrapped_one_taken():
     net = timm.create_model("resnet10t", num_classes=3)
     images = torch.rand(1, 3, 32, 32)
     assert torch.equal(last_map(torch.nn.DataParallel(net), images), last_map(net, images))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_attention_is_the_same_within_the_autocast_of_a_training_loop(dtype):
+    """In float16 the sum over pixels of an activation map overflows, and the map becomes 0."""
+    model, images, labels = made("resnet10t"), torch.rand(2, 3, 64, 64), torch.tensor([0, 3])
+    draw = torch.Generator().manual_seed(0)
+    features, weight = 4 * torch.rand(2, 512, 7, 7, generator=draw), torch.randn(5, 512, generator=draw)
+
+    def found() -> list[torch.Tensor]:
+        percent = semantic_percent(features, weight, labels, (224, 224))
+        return [last_map(model, images), percent, best_cells(features, weight, 6)]
+
+    expected = found()
+    with torch.autocast("cpu", dtype):
+        for one, other in zip(found(), expected, strict=True):
+            assert torch.equal(one, other)

@@ -112,3 +112,12 @@ def test_pooling_compiles_without_a_break_in_both_memory_orders(memory_format):
     regions = torch.randint(-1, 5, (2, 5, 4), generator=torch.Generator().manual_seed(1))
     compiled = torch.compile(pool_superpixels, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(features, regions, 4), pool_superpixels(features, regions, 4))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_float32(dtype, layout):
+    features = torch.full((1, 2, 224, 224), 3.0, dtype=dtype).contiguous(memory_format=layout)
+    pooled = pool_superpixels(features, torch.zeros(1, 224, 224, dtype=torch.int64), 1)  # a sum of 150,528
+    assert pooled.dtype == torch.float32
+    assert pooled.tolist() == [[[3.0, 3.0]]]

@@ -53,6 +53,14 @@ def test_assignments_change_nothing_else_and_the_last_one_counts():
     assert before == Settings()
 
 
+def test_assignments_that_depend_on_each_other_have_no_order():
+    start = Settings().with_assignments(("optim.nesterov=true",))
+    for given in (("optim.nesterov=false", "optim.momentum=0"), ("optim.momentum=0", "optim.nesterov=false")):
+        assert start.with_assignments(given).optim.momentum == 0
+    with pytest.raises(SettingsError, match="nesterov requires a momentum above 0"):
+        start.with_assignments(("optim.momentum=0",))
+
+
 def test_what_is_shown_can_be_typed():
     assert [text_of(value) for value in (None, True, 3, 0.5, (0.5, 1.0), "adamw")] == [
         *("none", "true", "3", "0.5", "0.5,1.0", "adamw")

@@ -129,3 +129,16 @@ def test_a_file_that_is_too_large_for_us_gets_no_advice_for_the_system(tmp_path)
     with pytest.raises(OSError, match="too large") as caught:
         read_regular(tmp_path / "x", 9)
     assert describe(caught.value) == f"{tmp_path / 'x'}: too large: expected at most 9 bytes"
+
+
+def test_without_hard_links_a_name_that_is_taken_is_not_taken_again(tmp_path, monkeypatch):
+    """As on exFAT and on many network file systems."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    assert publish(tmp_path / "x.h5", b"first", b"", new=True)
+    assert not publish(tmp_path / "x.h5", b"second", b"", new=True)
+    assert (tmp_path / "x.h5").read_bytes() == b"first"
+    assert asides(tmp_path) == []

@@ -11,7 +11,7 @@ from preprocess.datasets import DATASETS
 from preprocess.errors import BuildError
 from preprocess.superpixels import Scale
 from tests.conftest import paint
-from tests.preprocess.conftest import build_command
+from tests.preprocess.conftest import build_command, here
 
 GB = 10**9
 
@@ -49,6 +49,14 @@ def test_the_forecast_holds_and_nothing_is_written(many, tmp_path, run, codec):
     maps, everything = columns["slic-c10-9"] + columns["slic-c10-16"], sum(columns.values())
     assert _bytes(told.stdout, "of which maps") == pytest.approx(maps, rel=0.15)
     assert _bytes(told.stdout, f"disk, --codec {codec}") == pytest.approx(everything, rel=0.15)
+
+
+def test_no_image_to_measure_is_told(noisy, tmp_path):
+    (tmp_path / "all.txt").write_text("\n".join(str(path.relative_to(noisy)) for path in noisy.rglob("*.png")))
+    options = ("--root", noisy, "--out", tmp_path / "x.h5", "--exclude", tmp_path / "all.txt", "--dry-run")
+    done = here("build", "folder", *options, "--size", 8, "--segments", 4)
+    assert done.exit_code == 1
+    assert "no image is left to measure" in done.output
 
 
 def test_bad_images_are_counted(many, tmp_path, run):

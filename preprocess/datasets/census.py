@@ -34,15 +34,17 @@ def count_left_out(root: Path, taken: Collection[str]) -> LeftOut:
 
     labels: dict[str, str] = {}
     real = cache(os.path.realpath)
-    known = {real(folder or ".") + os.sep + name for folder, name in map(os.path.split, taken)}
+    spellings: dict[str, list[str]] = {}  # of each folder that holds what is taken
+    for folder in {os.path.dirname(path) for path in taken}:  # noqa: PTH120 - text, as in walk
+        spellings.setdefault(real(folder or "."), []).append(folder)
     for level in walk(root):
-        here = real(level.path) + os.sep
+        here = spellings.get(real(level.path), ())
         for name in level.hidden:
             add("hidden", level, name)
         if not (level.files or level.folders or level.hidden) and level.path != os.fspath(root):
             add("empty folders", level, "")
         for name in level.files:
-            if here + name not in known:
+            if not any(os.path.join(folder, name) in taken for folder in here):  # noqa: PTH118
                 suffix = suffix_of(name)
                 if suffix not in labels:
                     labels[suffix] = _label(level, name, suffix)

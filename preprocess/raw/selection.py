@@ -158,15 +158,15 @@ def read_exclude_list(path: Path) -> tuple[str, ...]:
 
 def refuse_unknown_keys(listing: Listing, keys: Iterable[str]) -> None:
     """Raise a DatasetError for lines of an exclude list that name no image, or images of several splits."""
-    known = [sample.key for samples in listing.splits.values() for sample in samples]
-    splits: dict[str, list[str]] = {}
+    lines = sorted(set(keys))
+    splits: dict[str, list[str]] = {line.rpartition("\t")[2]: [] for line in lines}  # by key
     for split, samples in listing.splits.items():
-        for sample in samples:
-            splits.setdefault(sample.key, []).append(split)
+        for key in splits.keys() & {sample.key for sample in samples} if splits else ():
+            splits[key].append(split)
     unknown = []
-    for line in sorted(set(keys)):
-        split, tab, key = line.partition("\t")
-        found = splits.get(key if tab else line, [])
+    for line in lines:
+        split, tab, key = line.rpartition("\t")
+        found = splits[key]
         if not tab and len(found) > 1:
             raise DatasetError(
                 f"the key {line[:_LONGEST_SHOWN]} is in {listed(found)}; in the exclude list write the split, a tab "
@@ -176,6 +176,7 @@ def refuse_unknown_keys(listing: Listing, keys: Iterable[str]) -> None:
             unknown.append(line)
     if unknown:
         unknown = [key[:_LONGEST_SHOWN] for key in unknown]
+        known = [sample.key for samples in listing.splits.values() for sample in samples]
         near = get_close_matches(unknown[0], known[:_MOST_COMPARED], n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; keys look like {known[0]}" if known else ""
         raise DatasetError(f"no image has the key {listed(unknown, _SHOWN)}{hint}")

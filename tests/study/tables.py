@@ -29,6 +29,10 @@ _ABOUT = {
     "ImageNet holds some of the test images, for all methods alike.",
     "ablation": f"`length/lgcoamix-{ABLATED}` with one part changed, against the whole.",
 }
+_OVER = (
+    "Over lengths, where every pair of a length and a seed counts as one (trainings of a seed share their first "
+    "weights, but neither the rate of a step nor what follows from it):"
+)
 _HEAD = """# Does the method help?
 
 Made by `make study` from the finished cells in `tests/study/cells`; do not edit. Top-1 in percent after the last epoch,
@@ -82,16 +86,8 @@ def over_lengths(own: Sequence[Kept]) -> str:
     ----------
     own : finished cells of a study of lengths. A pair is a length and a seed.
     """
-    title = (
-        "Over lengths, where every pair of a length and a seed counts as one (trainings of a seed share their first "
-    )
-    title += "weights, but neither the rate of a step nor what follows from it):"
-    lines = [
-        title,
-        "",
-        f"| method | {LENGTHS[0]} to {LENGTHS[-1]} epochs | {LONG[0]} to {LONG[-1]} |",
-        "| --- | --- | --- |",
-    ]
+    head = f"| method | {LENGTHS[0]} to {LENGTHS[-1]} epochs | {LONG[0]} to {LONG[-1]} |"
+    lines = [_OVER, "", head, "| --- | --- | --- |"]
     for method in dict.fromkeys(kept.cell.mixer for kept in own if kept.cell.against):
         found = (_over(own, method, lengths) for lengths in (LENGTHS, LONG))
         lines.append(f"| {method} | {' | '.join(found)} |")
@@ -99,13 +95,11 @@ def over_lengths(own: Sequence[Kept]) -> str:
 
 
 def _over(own: Sequence[Kept], method: str, lengths: Sequence[int]) -> str:
-    places = {(kept.cell.settings.optim.epochs, kept.cell.seed) for kept in own}
-    number = {place: index for index, place in enumerate(sorted(places)) if place[0] in lengths}
     values: dict[str, dict[int, float]] = {"none": {}, method: {}}
     for kept in own:
-        place = (kept.cell.settings.optim.epochs, kept.cell.seed)
-        if kept.cell.mixer in values and place in number:
-            values[kept.cell.mixer][number[place]] = kept.top1
+        epochs = kept.cell.settings.optim.epochs
+        if epochs in lengths and kept.cell.mixer in values:
+            values[kept.cell.mixer][1000 * epochs + kept.cell.seed] = kept.top1  # one number for a pair
     difference = paired(values[method], values["none"])
     return "" if difference is None else f"{_interval(difference)}, n = {len(difference.differences)}"
 

@@ -72,7 +72,10 @@ def tiled_figure(images: Sequence[np.ndarray], texts: Sequence[str], columns: in
         x, y = left + (start + W / 2) * pixel, height - (bottom - H) * pixel + 0.04
         lines = "\n".join(fitted(line, width) for line in text.split("\n"))
         axis.text(x, y, lines, ha="center", va="bottom", fontsize=SMALL, parse_math=False)
-    axis.imshow(sheet, interpolation="nearest", extent=(left, left + total, _MARGIN, height), aspect="auto")
+    for top in range(0, len(sheet), step_y):  # a row at a time: a whole long sheet takes gigabytes
+        y = height - top * pixel
+        extent = (left, left + total, y - step_y * pixel, y)
+        axis.imshow(sheet[top : top + step_y], interpolation="nearest", extent=extent, aspect="auto")
     axis.text(left + total / 2, height + above - 0.07, title, ha="center", va="top", fontsize=10, parse_math=False)
     axis.set(xlim=(0, figure.get_figwidth()), ylim=(0, height + above))
     axis.set_axis_off()

@@ -30,3 +30,24 @@ def test_texts_of_tiles_are_shortened_to_their_tile_and_the_figure_to_a_page(col
         assert texts[0].startswith(first.removesuffix("…"))
         assert (first[-1], second) == ("…", "short")
         assert 0.8 < text.get_window_extent().width / figure.dpi / (7 / columns) <= 1
+
+
+LONG = """
+import resource
+import numpy as np
+from lgcoamix.runs.drawing import tiled_figure
+from preprocess.inspect.drawing import rendered
+
+figure = tiled_figure([np.zeros((224, 224, 3), np.uint8)] * 64, [""] * 64, 4)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+data = rendered(figure)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10, *np.frombuffer(data[16:24], ">u4"))
+"""
+
+
+def test_a_long_sheet_is_not_drawn_in_memory_at_once(run_warm):
+    done = run_warm("-c", LONG)
+    assert done.returncode == 0, done.stderr
+    megabytes, width, height = map(int, done.stdout.split())
+    assert (width, height > 8000) == (2100, True)  # 300 dots an inch
+    assert megabytes < 400  # a picture of so many pixels takes 70; drawn as one image, it took 1,600

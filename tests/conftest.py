@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PROOF = bool(os.environ.get("LGCOAMIX_PROOF"))  # make proof: full counts
 
+_WARM = "LGCOAMIX_WARM"  # the address of the server
+
 Run = Callable[..., subprocess.CompletedProcess]
 
 
@@ -47,28 +49,34 @@ def run() -> Run:
     return run_command
 
 
-@pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Nursery"]:
-    """Starts ``train.py`` in processes of their own, without another import of torch."""
-    if not Path("/proc/self/stat").exists():
-        pytest.skip("needs Linux")
-    from tests.lgcoamix.nursery import Nursery  # torch
+def pytest_configure(config: pytest.Config) -> None:
+    """Start what forks Python for the tests, once for all processes of pytest: it costs nothing until it is asked."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and Path("/proc/self/stat").exists():
+        from tests.warm import Server
 
-    nursery = Nursery(tmp_path_factory.mktemp("told"))
-    yield nursery
-    nursery.close()
+        server = Server()
+        os.environ[_WARM] = server.address
+        config.add_cleanup(server.close)
 
 
 @pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Warm"]:
+def warm(tmp_path_factory: pytest.TempPathFactory) -> "Warm":
     """Starts Python in processes that have imported torch and its like, and nothing of ours."""
-    if not Path("/proc/self/stat").exists():
+    if _WARM not in os.environ:
         pytest.skip("needs Linux")
     from tests.warm import Warm
 
-    warm = Warm(tmp_path_factory.mktemp("warm"))
-    yield warm
-    warm.close()
+    return Warm(os.environ[_WARM], tmp_path_factory.mktemp("warm"))
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory, warm: "Warm") -> Iterator["Nursery"]:
+    """Starts ``train.py`` in processes of their own, without another import of torch."""
+    from tests.lgcoamix.nursery import Nursery  # torch
+
+    nursery = Nursery(tmp_path_factory.mktemp("told"), warm.python)
+    yield nursery
+    nursery.close()
 
 
 @pytest.fixture(scope="session")

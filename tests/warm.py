@@ -1,4 +1,5 @@
-"""Python that has imported torch and its like already: a server imports packages of others once, and forks.
+"""Python that has imported torch and its like already: a server imports packages of others, when it is first asked, and
+forks.
 
 A client stands where ``python`` would. What it is asked to run, a fork of the server runs, with the client's arguments,
 folder, environment and standard files, and with nothing of ours in memory. Signals and exit codes pass through. What a
@@ -20,6 +21,7 @@ import sys
 import threading
 import traceback
 import types
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -36,7 +38,7 @@ known = words and (words[0] in ("-c", "-m") or words[0][0] != "-") and words[:2]
 if not known or max(map(int, os.listdir("/proc/self/fd"))) > 3:  # 3 lists them
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-server.connect({address!r})
+server.connect("\\0" + {address!r})
 order = dict(words=words, unbuffered=unbuffered, python=os.path.abspath(sys.argv[0]), folder=os.getcwd())
 socket.send_fds(server, [json.dumps(order | dict(environment=dict(os.environ))).encode()], [0, 1, 2])
 for number in (signal.SIGINT, signal.SIGTERM):
@@ -51,20 +53,29 @@ os._exit(code)
 """
 
 
-class Warm:
-    """A server, in a process of its own; ``python`` is a client, for this environment."""
+class Server:
+    """A process of its own, which ends with ours."""
 
-    def __init__(self, home: Path) -> None:
-        self.address = f"\0warm-{os.getpid()}"
+    def __init__(self) -> None:
+        self.address = f"warm-{os.getpid()}"
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self.process = subprocess.Popen(
-            [sys.executable, __file__, self.address[1:]],
+            [sys.executable, __file__, self.address],
             env={**kept, "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         assert self.process.stdout.readline() == b"ready\n"
-        self.python = home / "python"
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+class Warm:
+    """Programs that stand for Python; ``python`` is one for this environment."""
+
+    def __init__(self, address: str, home: Path) -> None:
+        self.address, self.python = address, home / "python"
         self.write_client(self.python, Path(sys.executable))
 
     def write_client(self, path: Path, python: Path) -> None:
@@ -72,23 +83,15 @@ class Warm:
         path.write_text(CLIENT.format(python=str(python), address=self.address))
         path.chmod(0o755)
 
-    def close(self) -> None:
-        self.process.communicate()
-
 
 def main(address: str) -> None:
-    """Import, then serve until standard input ends."""
-    sys.modules["wandb"] = None  # timm would import it, with a folder that the first process to end removes
-    for name in MODULES:
-        importlib.import_module(name)
-    del sys.modules["wandb"], sys.path[0]
-    assert len(list(Path("/proc/self/task").iterdir())) == 1, "threads would not survive the fork"
-    gc.freeze()  # or every process would copy all memory when it collects
+    """Serve until standard input ends."""
     door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     door.bind("\0" + address)
     door.listen()
     os.write(1, b"ready\n")
     while door in select.select([door, sys.stdin], [], [])[0]:
+        _import_all()
         client = door.accept()[0]
         if os.fork() == 0:
             door.close()
@@ -101,6 +104,16 @@ def main(address: str) -> None:
         _reap()
     _reap()
     os._exit(0)
+
+
+@cache
+def _import_all() -> None:
+    sys.modules["wandb"] = None  # timm would import it, with a folder that the first process to end removes
+    for name in MODULES:
+        importlib.import_module(name)
+    del sys.modules["wandb"], sys.path[0]
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "threads would not survive the fork"
+    gc.freeze()  # or every process would copy all memory when it collects
 
 
 def _reap() -> None:

@@ -255,7 +255,8 @@ def test_a_cell_is_read_from_its_tables(tmp_path):
 
 
 def test_cells_are_those_of_make_cifar10(tmp_path, monkeypatch):
-    monkeypatch.delenv("MAKEFLAGS", raising=False)  # of ``make test ARGS=...``
+    for name in ("MAKEFLAGS", "ARGS"):  # of ``make test ARGS=...``
+        monkeypatch.delenv(name, raising=False)
     given = command(Setup("cuda", False, tmp_path / "x.h5", tmp_path), tmp_path / "x.h5", tmp_path / "runs")
     (tmp_path / "x.h5").touch()
     asked = [subprocess.run([*line, "-n"], cwd=ROOT, capture_output=True, text=True, check=True).stdout for line in (
@@ -357,8 +358,8 @@ print(*tests.gpu.parts.make_parts(Setup("cuda", False, None, Path())))
 """
 
 
-def test_the_process_that_forks_uses_no_gpu(run: Run):
-    done = run("-c", UNTOUCHED)
+def test_the_process_that_forks_uses_no_gpu(run_warm: Run):
+    done = run_warm("-c", UNTOUCHED)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == list(PARTS)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -47,14 +48,15 @@ class Campaign:
     ----------
     home : an empty folder.
     measure : run each command over what is sound first, to know its time, and that it keeps the contract.
+    python : that runs the commands.
     """
 
-    def __init__(self, home: Path, measure: bool = True) -> None:
+    def __init__(self, home: Path, measure: bool = True, python: str | Path = sys.executable) -> None:
         self.measure = measure
         self.home, self.sound = home, home / "sound"
         self.tried: Counter[tuple[str, str, str]] = Counter()  # kind, command, outcome
         self.findings: list[Finding] = []
-        self.server = Server(home)
+        self.server = Server(home, python)
         self._honest: dict[tuple[str, str], float] = {}
         self._number = itertools.count()
         make_stores(self.sound)

@@ -9,7 +9,6 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -70,13 +69,13 @@ class Told:
 class Server:
     """A process that forks commands; see ``forks.py``."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, python: str | Path) -> None:
         self.home = home
         scratch = home / "server"
         scratch.mkdir(parents=True)
         environment = {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1", "HOME": str(scratch)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.hostile.forks"],
+            [python, "-m", "tests.hostile.forks"],
             cwd=ROOT,
             env={**os.environ, **environment, "MPLCONFIGDIR": str(scratch), "NO_PROXY": "127.0.0.1"},
             stdin=subprocess.PIPE,

@@ -15,18 +15,20 @@ from tests.hostile.campaign import TABLES, Campaign, in_turn, spaced
 from tests.hostile.contract import Command, Told, faults, listed, make_arena
 from tests.hostile.kinds import KINDS, mutants
 from tests.hostile.sound import TOKEN
+from tests.warm import Warm
 
-CASES = 100_000 if PROOF else 6  # of each kind, evenly spaced
-MUTANTS = 300 if PROOF else 4
+CASES = 100_000 if PROOF else 4  # of each kind, evenly spaced
+MUTANTS = 300 if PROOF else 3
 SEED = 1_000
 COMMANDS = 0 if PROOF else 2  # for each case, in turn; 0 for all
 
 
 @pytest.fixture(scope="module")
-def campaign(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Campaign]:
-    if not Path("/proc/self/stat").exists():
-        pytest.skip("needs Linux")
-    campaign = Campaign(tmp_path_factory.mktemp("hostile"), measure=PROOF)
+def campaign(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, warm: Warm
+) -> Iterator[Campaign]:
+    python = sys.executable if PROOF else warm.python
+    campaign = Campaign(tmp_path_factory.mktemp("hostile"), measure=PROOF, python=python)
     yield campaign
     campaign.close()
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ne
 
 SECONDS = 12  # of the slowest honest work, 2, and 10 beyond it
 LONGER = {"sweep": 60, "export": 60}  # cells are processes that import torch; ONNX takes a minute
-SAMPLED = 30  # cases in make test
+SAMPLED = 20  # cases in make test
 # What must not reach a terminal: controls but for line ends, and turns of the writing direction.
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\udc80-\udcff]")
 _FAULTS = ("Traceback", "Exception ignored", "Segmentation fault", "core dumped")

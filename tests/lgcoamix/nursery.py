@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,12 +95,12 @@ class Training:
 
 
 class Nursery:
-    """Starts processes that train; see ``_FORKS``."""
+    """Starts processes that train; see ``_FORKS``, which ``python`` runs."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, python: Path) -> None:
         self.home, self.started, self.stores = home, [], []
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _FORKS],
+            [python, "-c", _FORKS],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,

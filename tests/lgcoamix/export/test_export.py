@@ -114,7 +114,7 @@ for home, name in json.loads(sys.argv[1]):
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory, run: Run) -> dict[str, dict[str, Any]]:
+def loaded(tmp_path_factory: pytest.TempPathFactory, run_warm: Run) -> dict[str, dict[str, Any]]:
     """What the code on each network's card gives in a fresh process, and what its checkpoint gives by hand."""
     found, plain, ours = {}, [], []
     for name, (size, options) in NETWORKS.items():
@@ -127,7 +127,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory, run: Run) -> dict[str, dict
         with torch.no_grad():
             found[name] = {"home": home, "logits": _by_hand(checkpoint, name, options)(images)}
         (plain if name.startswith("test_") else ours).append((str(home), "out"))
-    done = run("-c", CARD, json.dumps(plain + ours), OMP_NUM_THREADS="1")
+    done = run_warm("-c", CARD, json.dumps(plain + ours), OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     answers, modules = done.stdout.splitlines()[::2], done.stdout.splitlines()[1::2]
     assert modules == ["timm alone"] * len(plain) + ["project"] * len(ours)

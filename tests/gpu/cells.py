@@ -48,11 +48,12 @@ def cells(setup: Setup, left: Callable[[], float]) -> Iterator[Row]:
         except subprocess.TimeoutExpired:
             stopped = f"cut off after {time.monotonic() - begin:.0f} s"
             _stop(make)
+    code = children.exit_code(make)
     said = log.read_text(errors="replace")
     failed = re.findall(r"^(\S+)-s0: failed", said, re.MULTILINE)  # others go on
     for name in methods(setup):
         yield read_cell(name, runs / f"{name}-s0", "failed" if name in failed else stopped or "failed")
-    if failed or (make.returncode and not stopped):
+    if failed or (code and not stopped):
         own = runs / f"{failed[0]}-s0.log" if failed else log  # of a sweep that runs several at once
         text = own.read_text(errors="replace") if own.exists() else said
         raise ValueError(why(f"{failed[0]}: " if failed else "", text))

@@ -27,7 +27,7 @@ from typing import NoReturn
 
 MODULES = (
     *("torch.distributed.run", "timm", "tensorboard.summary.writer.event_file_writer", "matplotlib.figure"),
-    *("matplotlib.backends.backend_agg", "h5py", "cv2", "rich.progress", "pytest"),
+    *("matplotlib.backends.backend_agg", "h5py", "cv2", "rich.progress", "pytest", "lightning.pytorch"),
 )
 CLIENT = """#!{python} -SE
 import json, os, signal, socket, sys

@@ -53,16 +53,21 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(params=["raw", "jpeg", *sorted(ALGORITHMS)])
-def built(request: pytest.FixtureRequest, noisy: Path, tmp_path: Path) -> Store:
-    """A store of noise at 40 pixels: of each codec with SLIC, and of each algorithm."""
+@pytest.fixture(scope="module", params=["raw", "jpeg", *sorted(ALGORITHMS)])
+def built_once(request: pytest.FixtureRequest, noisy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     name = request.param if request.param in ALGORITHMS else "slic"
     codec = "jpeg" if request.param == "jpeg" else "raw"
     compactness = 20.0 if ALGORITHMS[name].uses_compactness else None
     settings = BuildSettings(
         *("folder", (Scale(7, 0.5), Scale(20, 0.5)), 40), algorithm=name, compactness=compactness, codec=codec
     )
-    return build_here(noisy, tmp_path / "built.h5", settings)
+    return build_here(noisy, tmp_path_factory.mktemp("built") / "built.h5", settings).path
+
+
+@pytest.fixture
+def built(built_once: Path) -> Store:
+    """A store of noise at 40 pixels: of each codec with SLIC, and of each algorithm."""
+    return Store(built_once)
 
 
 def _view(size: int = 32, **settings: object) -> View:

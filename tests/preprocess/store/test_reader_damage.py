@@ -133,7 +133,7 @@ print(json.dumps(odd))
 def test_damage_anywhere_in_a_shard_is_refused_or_harmless_and_verify_names_the_shard(own_store, run):
     # In a process of its own: HDF5 is C, and meets structures here that it never wrote.
     shards = [shard_files(own_store, "test", column)[0] for column in ("images", "slic-c10-9")]
-    done = run("-c", DAMAGE, own_store.path, 3 if PROOF else 37, *shards)
+    done = run("-c", DAMAGE, own_store.path, 3 if PROOF else 67, *shards)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout) == {}
 

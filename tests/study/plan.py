@@ -133,10 +133,10 @@ def plan(top1: Top1) -> list[Cell]:
     cells = [*length[0], *length[1], *length[2], *searched]
     if tuned:
         cells += [_bird(method, seed, *tuned) for seed in SEEDS for method in FIRST]
+    cells += [_flower("length", method, LONGEST, seed) for seed in SEEDS for method in ("none", "lgcoamix")]
     cells += [_part(name, seed) for seed in SEEDS for name in PARTS]
     if tuned:
         cells += [_bird(method, seed, *tuned) for seed in SEEDS for method in LATER]
-    cells += [_flower("length", method, LONGEST, 0) for method in ("none", "lgcoamix")]
     best = _two_best(length, top1)
     if best:
         cells += [cell for seed in SEEDS for cell in _length("length-64", seed, ("none", *best))]

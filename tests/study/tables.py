@@ -1,7 +1,8 @@
 """Tables of the finished cells, in Markdown."""
 
+import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lgcoamix.runs.compare import Group
 from lgcoamix.runs.paired import Paired, paired
@@ -31,7 +32,9 @@ _ABOUT = {
 }
 _OVER = (
     "Over lengths, where every pair of a length and a seed counts as one (trainings of a seed share their first "
-    "weights, but neither the rate of a step nor what follows from it):"
+    "weights, but neither the rate of a step nor what follows from it). Last, what each doubling of the length adds to the "
+    "difference: the slope of a line through the differences of a seed over the logarithm of the epochs, and the interval "
+    "of the slopes of all seeds."
 )
 _HEAD = """# Does the method help?
 
@@ -80,28 +83,36 @@ def table(own: Sequence[Kept], found: Mapping[str, Kept]) -> str:
 
 
 def over_lengths(own: Sequence[Kept]) -> str:
-    """One row for each method that mixes: its differences to plain training over several lengths.
+    """One row for each method that mixes: its differences to plain training over several lengths, and their trend.
 
     Parameters
     ----------
     own : finished cells of a study of lengths. A pair is a length and a seed.
     """
-    head = f"| method | {LENGTHS[0]} to {LENGTHS[-1]} epochs | {LONG[0]} to {LONG[-1]} |"
-    lines = [_OVER, "", head, "| --- | --- | --- |"]
+    head = f"| method | {LENGTHS[0]} to {LENGTHS[-1]} epochs | {LONG[0]} to {LONG[-1]} | for each doubling |"
+    lines = [_OVER, "", head, "| --- | --- | --- | --- |"]
+    tops = {(kept.cell.mixer, kept.cell.settings.optim.epochs, kept.cell.seed): kept.top1 for kept in own}
     for method in dict.fromkeys(kept.cell.mixer for kept in own if kept.cell.against):
-        found = (_over(own, method, lengths) for lengths in (LENGTHS, LONG))
-        lines.append(f"| {method} | {' | '.join(found)} |")
+        mine = {(epochs, seed): top1 for (mixer, epochs, seed), top1 in tops.items() if mixer == method}
+        found = {where: top1 - tops["none", *where] for where, top1 in mine.items() if ("none", *where) in tops}
+        over = (_pooled(value for (epochs, _), value in found.items() if epochs in each) for each in (LENGTHS, LONG))
+        lines.append(f"| {method} | {' | '.join((*over, _pooled(_slopes(found))))} |")
     return "\n".join(lines)
 
 
-def _over(own: Sequence[Kept], method: str, lengths: Sequence[int]) -> str:
-    values: dict[str, dict[int, float]] = {"none": {}, method: {}}
-    for kept in own:
-        epochs = kept.cell.settings.optim.epochs
-        if epochs in lengths and kept.cell.mixer in values:
-            values[kept.cell.mixer][1000 * epochs + kept.cell.seed] = kept.top1  # one number for a pair
-    difference = paired(values[method], values["none"])
-    return "" if difference is None else f"{_interval(difference)}, n = {len(difference.differences)}"
+def _slopes(found: Mapping[tuple[int, int], float]) -> Iterator[float]:
+    """Points for each doubling of the epochs, of each seed that has all lengths: (epochs, seed) -> difference."""
+    doublings = list(map(math.log2, LENGTHS))
+    for seed in sorted({seed for _, seed in found}):
+        values = [found[epochs, seed] for epochs in LENGTHS if (epochs, seed) in found]
+        if len(values) == len(doublings):
+            yield statistics.linear_regression(doublings, values).slope
+
+
+def _pooled(values: Iterable[float]) -> str:
+    numbered = dict(enumerate(values))
+    mean = paired(numbered, dict.fromkeys(numbered, 0.0))
+    return "" if mean is None else f"{_interval(mean)}, n = {len(numbered)}"
 
 
 def conditions(own: Sequence[Kept]) -> str:

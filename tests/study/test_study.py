@@ -108,9 +108,11 @@ def test_whole_seeds_of_the_cheap_study_come_first():
         ("ablation", 1),
         ("ablation", 2),
     ]
-    assert names[-2:] == ["length/none-224-s0", "length/lgcoamix-224-s0"]
+    longest = [f"length/{name}-224-s{seed}" for seed in (0, 1, 2) for name in ("none", "lgcoamix")]
+    assert names[-33:-27] == longest  # before the 27 of the ablation
     whole = [cell.group for cell in plan(everything)]
-    assert whole.index("birds/lgcoamix") < whole.index("ablation/grid") < whole.index("birds/occamix")
+    order = [whole.index(group) for group in ("birds/lgcoamix", "length/none-224", "ablation/grid", "birds/occamix")]
+    assert order == sorted(order)
 
 
 def test_later_cells_take_what_the_search_found():
@@ -290,11 +292,18 @@ def test_differences_over_lengths_take_each_length_and_seed_as_a_pair(make):
     plain = [made("none", epochs, seed, 70.0 + seed) for epochs in (14, 56, 112) for seed in (0, 1)]
     mixed = [made("cutmix", *which) for which in ((14, 0, 64.0), (56, 0, 71.0), (56, 1, 73.0), (112, 0, 73.0))]
     assert tables.over_lengths([*plain, *mixed]).splitlines()[-3:] == [
-        "| method | 14 to 112 epochs | 56 to 112 |",
-        "| --- | --- | --- |",
-        # -6, 1, 2, 3: 0 ± 3.18245 · √(50 / 3) / √4; and 1, 2, 3: 2 ± 4.303 / √3
-        "| cutmix | +0.0 [-6.5, +6.5], n = 4 | +2.0 [-0.5, +4.5], n = 3 |",
+        "| method | 14 to 112 epochs | 56 to 112 | for each doubling |",
+        "| --- | --- | --- | --- |",
+        # -6, 1, 2, 3: 0 ± 3.18245 · √(50 / 3) / √4; and 1, 2, 3: 2 ± 4.303 / √3; no seed has all lengths
+        "| cutmix | +0.0 [-6.5, +6.5], n = 4 | +2.0 [-0.5, +4.5], n = 3 |  |",
     ]
+    # Seeds 0 and 1 rise by 1 and by 3 for each doubling: 2 ± 12.706 · √2 / √2. An outlier in the middle counts less.
+    plain += [made("none", 28, seed, 70.0 + seed) for seed in (0, 1)]
+    rising = [
+        *(made("lgcoamix", epochs, 0, 68.0 + place) for place, epochs in enumerate((14, 28, 56, 112))),
+        *(made("lgcoamix", epochs, 1, top1) for epochs, top1 in ((14, 62.0), (28, 65.5), (56, 67.5), (112, 71.333333333))),
+    ]
+    assert tables.over_lengths([*plain, *rising]).splitlines()[-1].endswith(" | +2.0 [-10.7, +14.7], n = 2 |")
 
 
 def test_a_table_begins_with_the_group_of_another_study_that_it_compares_with(make):

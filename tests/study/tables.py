@@ -32,9 +32,9 @@ _ABOUT = {
 }
 _OVER = (
     "Over lengths, where every pair of a length and a seed counts as one (trainings of a seed share their first "
-    "weights, but neither the rate of a step nor what follows from it). Last, what each doubling of the length adds to the "
-    "difference: the slope of a line through the differences of a seed over the logarithm of the epochs, and the interval "
-    "of the slopes of all seeds."
+    "weights, but neither the rate of a step nor what follows from it). Last, what each doubling of the length adds to "
+    "the difference: the slope of a line through the differences of a seed over the logarithm of the epochs, and the "
+    "interval of the slopes of all seeds."
 )
 _HEAD = """# Does the method help?
 

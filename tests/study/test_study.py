@@ -297,11 +297,11 @@ def test_differences_over_lengths_take_each_length_and_seed_as_a_pair(make):
         # -6, 1, 2, 3: 0 ± 3.18245 · √(50 / 3) / √4; and 1, 2, 3: 2 ± 4.303 / √3; no seed has all lengths
         "| cutmix | +0.0 [-6.5, +6.5], n = 4 | +2.0 [-0.5, +4.5], n = 3 |  |",
     ]
-    # Seeds 0 and 1 rise by 1 and by 3 for each doubling: 2 ± 12.706 · √2 / √2. An outlier in the middle counts less.
+    # Seeds 0 and 1 rise by 1 and by 3 for each doubling: 2 ± 12.706 · √2 / √2. Places near the middle count less.
     plain += [made("none", 28, seed, 70.0 + seed) for seed in (0, 1)]
     rising = [
         *(made("lgcoamix", epochs, 0, 68.0 + place) for place, epochs in enumerate((14, 28, 56, 112))),
-        *(made("lgcoamix", epochs, 1, top1) for epochs, top1 in ((14, 62.0), (28, 65.5), (56, 67.5), (112, 71.333333333))),
+        *(made("lgcoamix", *which) for which in ((14, 1, 62.0), (28, 1, 65.5), (56, 1, 67.5), (112, 1, 71 + 1 / 3))),
     ]
     assert tables.over_lengths([*plain, *rising]).splitlines()[-1].endswith(" | +2.0 [-10.7, +14.7], n = 2 |")
 

@@ -1,5 +1,4 @@
-"""Python that has imported torch and its like already: a server imports packages of others, when it is first asked, and
-forks.
+"""Python that has imported torch and its like already: a server, once asked, imports packages of others, and forks.
 
 A client stands where ``python`` would. What it is asked to run, a fork of the server runs, with the client's arguments,
 folder, environment and standard files, and with nothing of ours in memory. Signals and exit codes pass through. What a

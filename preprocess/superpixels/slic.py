@@ -453,9 +453,11 @@ def _by_tiles(colours: _Colours, grid: _Grid, iterations: int, labels: np.ndarra
     to_tiles(grid.row, grid.column, now)
     fixed = grid.seeds, grid.window_y, grid.window_x, grid.weight
     done = cluster(colours.tiles, colours.lab, now, spare, *fixed, iterations, grid.doubt, colours.scale)
+    now, spare = (spare, now) if done % 2 else (now, spare)
     if done < iterations:
         colours.be_exact()
-        cluster(colours.tiles, colours.lab, now, spare, *fixed, iterations - done, grid.doubt, colours.scale)
+        more = cluster(colours.tiles, colours.lab, now, spare, *fixed, iterations - done, grid.doubt, colours.scale)
+        now = spare if more % 2 else now
     to_raster(now, labels)
 
 

@@ -377,8 +377,8 @@ def cluster(tiles, lab, labels, spare, seeds, window_y, window_x, weight, iterat
     ----------
     tiles : the colours.
     lab : (3, H, W) float64 colours as scikit-image computes them, or no planes, (0, H, W), while ``tiles`` are near.
-    labels : (blocks, TILES, AREA) int32, changed in place.
-    spare : as ``labels``, overwritten.
+    labels, spare : (blocks, TILES, AREA) int32: the labels, and room for the next. They change places with every
+        iteration.
     seeds : number of clusters.
     window_y, window_x : half size of the search window.
     weight : factor to a squared spatial distance.
@@ -388,7 +388,7 @@ def cluster(tiles, lab, labels, spare, seeds, window_y, window_x, weight, iterat
 
     Returns
     -------
-    The number of iterations done.
+    The number of iterations done. If it is odd, the labels are in ``spare``.
     """
     height, width = lab.shape[1:]
     work = Work(
@@ -422,8 +422,6 @@ def cluster(tiles, lab, labels, spare, seeds, window_y, window_x, weight, iterat
         if not _assign(old, new, lab, tiles, clusters, sums, work):
             break
         old, new, done = new, old, done + 1
-    if done % 2:
-        labels[:] = old
     return done
 
 
@@ -643,7 +641,7 @@ def _keep(t, number, work):
 
     Returns how many, and the largest difference of distances.
     """
-    count, largest = 0, 0.0
+    count, largest = np.int64(0), 0.0  # of this type, or what takes it is compiled for the literal 0 as well
     for i in range(number):
         reach = work.table[i, REACH + t]
         work.kept[count] = i
@@ -670,7 +668,7 @@ def _screen_tile(block, t, top, left, largest, tiles, clusters, count, low, work
     """
     rivals, parts = work.rivals, work.parts
     scale = 0.25 / _power_of_two(1.01 * max(largest, 1e-30))
-    number, partial = 0, 0
+    number, partial = np.int64(0), np.int64(0)  # as in _keep
     for i in range(count):
         place = work.kept[i]
         covers = work.table[place, COVERS + t] > 0

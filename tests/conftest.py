@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -50,7 +51,11 @@ def run() -> Run:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start what forks Python for the tests, once for all processes of pytest: it costs nothing until it is asked."""
+    """Take Ctrl-C back from a shell that started us in the background; start what forks Python for the tests, once for
+    all processes of pytest: it costs nothing until it is asked.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" not in os.environ and Path("/proc/self/stat").exists():
         from tests.warm import Server
 

@@ -328,7 +328,7 @@ def driven(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
         command = [sys.executable, "-c", textwrap.dedent(DRIVER), str(tmp_path), str(jobs), *options]
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         where = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "start_new_session": True}
-        ready = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+        ready = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731  # nohup ignores it
         started.append(subprocess.Popen(command, preexec_fn=ready, **where, **pipes))
         return started[-1]
 

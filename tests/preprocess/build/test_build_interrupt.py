@@ -44,8 +44,6 @@ def test_an_interrupted_build_says_so_and_the_next_run_finishes(much, tmp_path, 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while len(finished(out)) < STARTED and building.poll() is None:
         time.sleep(0.01)

@@ -219,12 +219,10 @@ def test_a_part_that_is_too_long_is_begun_anew(server, root):
 
 
 CHILD = """
-import signal
 import sys
 from pathlib import Path
 from preprocess.datasets.base import Archive
 from preprocess.raw.download import fetch
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests
 name, url, digest, root = sys.argv[1:]
 fetch((Archive(name, url, digest),), Path(root), True)
 """

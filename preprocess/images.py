@@ -60,7 +60,7 @@ class Source:
     warned: tuple[str, ...]  # the kinds of warnings that the decoder gave
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, banner: int = 0) -> Image.Image:
     """Decode one image file to upright RGB.
 
     Parameters
@@ -68,6 +68,7 @@ def decode(data: bytes) -> Image.Image:
     data : the bytes of the file, of one of ``FORMATS``, or of HEIF or JPEG XL where a plugin of Pillow is installed.
         Its magic bytes decide the format, not its name. Of animations and pages, the first is taken; of several images
         in a HEIF, the primary one.
+    banner : rows of pixels to crop off its bottom.
 
     Returns
     -------
@@ -76,18 +77,14 @@ def decode(data: bytes) -> Image.Image:
 
     Raises
     ------
-    ImageError : empty, truncated, not an image, of another format, or above Pillow's decompression bomb limit.
+    ImageError : empty, truncated, not an image, of another format, above Pillow's decompression bomb limit, or not
+        higher than the banner.
     """
-    return decode_source(data).image
+    return decode_source(data, banner).image
 
 
 def decode_source(data: bytes, banner: int = 0) -> Source:
-    """Decode an image file with :func:`decode`, crop ``banner`` rows of pixels off its bottom, and judge the rest.
-
-    Raises
-    ------
-    ImageError : the image is unusable, or not higher than the banner.
-    """
+    """Decode an image file as :func:`decode`, and judge what it shows."""
     with listening() as said:
         image, suspicious = _read(data)
     width, height = image.size
@@ -162,11 +159,6 @@ def _own_decoder() -> tuple[Any, bytes]:
     head = codes[0][: codes[0].index(_SCAN) + _SCAN_HEAD]
     as_expected = head[_SIDES] == struct.pack(">HH", 40, 56) and len(head) == _OWN_HEAD
     return (cv2, head) if as_expected else (None, b"")
-
-
-def decode_without_banner(data: bytes, banner: int) -> Image.Image:
-    """Decode an image file with :func:`decode`, then crop ``banner`` rows of pixels off its bottom."""
-    return decode_source(data, banner).image
 
 
 def fit(image: Image.Image, size: int | None, resize: str = "squash") -> np.ndarray:
@@ -289,11 +281,15 @@ def _jpeg_xl_size(data: bytes) -> tuple[int, int]:
         return value
 
     small = bits(1)
-    height = 8 * (bits(5) + 1) if small else bits((9, 13, 18, 30)[bits(2)]) + 1
+
+    def side() -> int:
+        return 8 * (bits(5) + 1) if small else bits((9, 13, 18, 30)[bits(2)]) + 1
+
+    height = side()
     if ratio := bits(3):
         over, under = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
         return height * over // under, height
-    return (8 * (bits(5) + 1) if small else bits((9, 13, 18, 30)[bits(2)]) + 1), height
+    return side(), height
 
 
 @cache

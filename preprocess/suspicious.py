@@ -17,9 +17,8 @@ _TEXTS = {  # for one image and for several
     "constant": ("is one colour", "are one colour"),
     "thin": ("is very narrow", "are very narrow"),
 }
-_WIDEST = (
-    10  # times the shorter side: panoramas of phones end at 8, and a square of it would keep a tenth of the detail
-)
+# Times the shorter side: panoramas of phones end at 8, and a square of it would keep a tenth of the detail.
+_WIDEST = 10
 _NARROWEST = 8  # pixels: the smallest --size; below it there is nothing to segment
 _PROBES = 4  # rows and columns of pixels that are looked at before all are
 

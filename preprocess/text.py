@@ -15,24 +15,18 @@ from pathlib import Path
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _MOST = 10_000  # names of a folder that are compared
 _SHORTEST = 3  # letters of a name that is looked for inside a longer one
-_RUN = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\uff1d",
-    "\uff0b",
-    "\uff0d",
-    "\uff20",
-)  # a cell that a spreadsheet runs begins so
+_RUN = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")  # a cell that a spreadsheet runs begins so
 
 
 def listed(names: Sequence[object], shown: int = 3) -> str:
     """Join the first names and count the rest, as in "a, b, c and 4 more"."""
     rest = len(names) - shown
     return ", ".join(map(str, names[:shown])) + (f" and {rest} more" if rest > 0 else "")
+
+
+def one_line(text: object, most: int | None = None) -> str:
+    """A text or the message of an error without line breaks; its first ``most`` characters."""
+    return " ".join(str(text).split())[:most]
 
 
 def near(word: str, names: Iterable[str], parts: bool = False) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the commands share: error messages and tables."""
+"""What the commands share: error messages and exit codes."""
 
 import functools
 import os

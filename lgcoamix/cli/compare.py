@@ -8,6 +8,7 @@ import rich.table
 
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import FORCE, PATH, PLOTS
+from lgcoamix.runs.finished import SUMMARIES
 from preprocess.outputs import COMPARISON, check_output
 from preprocess.parameters import Choice, NamedPath
 from preprocess.terminal import say, say_json, say_table
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 METRIC = click.option(
     "--metric",
-    type=Choice(["last", "best", "median_of_last_10"]),
+    type=Choice(SUMMARIES),
     default="last",
     show_default=True,
     help="Accuracy to sort by, to plot, and to take differences of.",

@@ -49,13 +49,13 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
 
     store = Store(shards)
     split = choose_split(store, split)
-    folder, file = checkpoint if checkpoint.is_dir() else checkpoint.parent, checkpoint_file(checkpoint)
+    file = checkpoint_file(checkpoint)
     try:
-        out = out or confined(folder, f"evaluation-{split}")
+        out = out or confined(file.parent, f"evaluation-{split}")
     except ValueError as error:
         raise SettingsError(f"the split {split!r} gives no name of a folder: {error}; give --out") from None
     inputs = [file, *store.files, *([Path(given["reference"])] if given["reference"] else [])]
-    check_output(out, EVALUATION, force, inputs, [folder])
+    check_output(out, EVALUATION, force, inputs, [file.parent])
     if not force:
         _refuse_other(out, file, store, split)
 
@@ -65,7 +65,8 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
     with passes() as start:
         document = evaluate_checkpoint(store, options, start)
     _print(document)
-    written = sorted(path.name for path in out.iterdir() if path.suffix in (".json", ".csv", f".{options.plots}"))
+    is_ours = EVALUATION.telling(out)
+    written = sorted(path.name for path in out.iterdir() if is_ours(path.name))
     say(f"wrote {out}: {', '.join(written)}")
 
 

@@ -47,8 +47,8 @@ def explain(
         raise click.UsageError("expected either --keys or --worst")
     store = Store(shards)
     split = choose_split(store, split)
-    folder, file = checkpoint if checkpoint.is_dir() else checkpoint.parent, checkpoint_file(checkpoint)
-    check_output(out, EXPLANATION, force, [file, *store.files], [folder])
+    file = checkpoint_file(checkpoint)
+    check_output(out, EXPLANATION, force, [file, *store.files], [file.parent])
 
     from lgcoamix.evaluation.explain import explain_checkpoint
 
@@ -57,5 +57,6 @@ def explain(
         notes = explain_checkpoint(store, options, start)
     for line in notes:
         say(line)
-    written = sorted(path.name for path in out.iterdir() if path.suffix in (".csv", f".{options.plots}"))
+    is_ours = EXPLANATION.telling(out)
+    written = sorted(path.name for path in out.iterdir() if is_ours(path.name))
     say(f"wrote {out}: {', '.join(written)}")

@@ -49,8 +49,8 @@ def export(checkpoint: Path, out: Path, force: bool, **given: Any) -> None:
             import onnx  # noqa: F401
             import onnxruntime  # noqa: F401
             import onnxscript  # noqa: F401
-    folder, file = checkpoint if checkpoint.is_dir() else checkpoint.parent, checkpoint_file(checkpoint)
-    check_output(out, MODEL, force, [file], [folder])
+    file = checkpoint_file(checkpoint)
+    check_output(out, MODEL, force, [file], [file.parent])
     if repository is not None:
         _check_token()
 

@@ -11,6 +11,7 @@ from lgcoamix.recipes.table import rows_of
 from lgcoamix.settings.sections import SECTIONS, to_plain
 from lgcoamix.settings.text import suggest, text_of
 from preprocess.terminal import say, say_table
+from preprocess.text import listed
 
 _FROM = "from"
 
@@ -34,7 +35,7 @@ def _list_groups() -> None:
         methods = Counter(settings.method for settings in own)
         backbones = dict.fromkeys(settings.model.backbone for settings in own)
         default = recipe_for(dataset or "")
-        table.add_row(dataset or "any", str(len(own)), ", ".join(methods), _few(list(backbones)), default)
+        table.add_row(dataset or "any", str(len(own)), ", ".join(methods), listed(list(backbones)), default)
     say_table(table)
     say("--list-recipes WORDS lists those that have all WORDS in their line, such as: cub snapmix.  all: all of them.")
 
@@ -82,10 +83,6 @@ def _table(*titles: str) -> Table:
     for title in titles[1:]:
         table.add_column(title, overflow="fold")
     return table
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _has(words: list[str], name: str, recipe: Recipe) -> bool:

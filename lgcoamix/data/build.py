@@ -31,7 +31,6 @@ class Loaders:
     train: DataLoader  # this rank's training batches, in the order of ``batches``
     batches: RunBatches
     tests: dict[str, DataLoader]  # evaluated after an epoch; validation first, if samples are held out for it
-    kind: str  # streaming or resident
     notices: tuple[str, ...]  # lines for the user: device and kind, what the run does not see
 
     def close(self) -> None:
@@ -39,7 +38,7 @@ class Loaders:
         for loader in (self.train, *self.tests.values()):
             end_workers(loader)
 
-    def first_batches(self, epoch: int, count: int = 1) -> Iterator[Batch]:
+    def first_batches(self, epoch: int, count: int) -> Iterator[Batch]:
         """Read this rank's first batches of an epoch in this process, until they hold at least ``count`` images."""
         seen = 0
         for indices in self.batches.at(epoch):
@@ -96,10 +95,9 @@ def make_loaders(store: Store, settings: Settings, options: RunOptions, maps: bo
     for name, data in sets.items():
         order = batches if name == "train" else RunBatches(len(data), size, None, ranks.rank, ranks.world)
         loaders[name] = make_loader(data, order, workers, pin)
-    kind = "resident" if resident else "streaming"
     if ranks.world > 1:
-        notice = f"{ranks.world} x {ranks.device.type}, {kind} loader"
-    return Loaders(loaders.pop("train"), batches, loaders, kind, (notice, *unseen))
+        notice = f"{ranks.world} x {ranks.device.type}, {'resident' if resident else 'streaming'} loader"
+    return Loaders(loaders.pop("train"), batches, loaders, (notice, *unseen))
 
 
 def _emptied(

@@ -15,7 +15,7 @@ from lgcoamix.data.windows import fixed_windows
 from lgcoamix.settings.sections import DataSettings
 from preprocess.datasets.tree import images_in
 from preprocess.errors import ImageError
-from preprocess.images import LARGEST_FILE, decode, decode_without_banner, encode, fit
+from preprocess.images import LARGEST_FILE, decode, encode, fit
 from preprocess.inputs import read_regular
 
 
@@ -82,7 +82,7 @@ def stored_pixels(path: Path, images: Mapping[str, Any]) -> np.ndarray:
     OSError : the file cannot be read, is not a regular file or is too large to be an image.
     """
     data, banner = read_regular(path, LARGEST_FILE), images.get("banner", 0)
-    image = decode_without_banner(data, banner)
+    image = decode(data, banner)
     size, resize = images["size"], images["resize"]
     if images["codec"] != "jpeg":  # raw pixels and PNG are lossless
         return fit(image, size, resize)

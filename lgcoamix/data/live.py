@@ -82,9 +82,7 @@ class LiveDataset(SuperpixelDataset):
 
         largest_id = ALGORITHMS[self.store.superpixels.algorithm].largest_id
         asked = set().union(*(_askable(self.store.size, self.view, scale.segments) for scale in self.store.scales))
-        if self.augment is not None and not (
-            self.view is None or self.view.resizes
-        ):  # whole windows, with their border
+        if self.augment is not None and self.view is not None and not self.view.resizes:  # windows with their border
             side, size = self.view.size, self.store.size
             asked |= {((side, side), _share(scale.segments, side * side, (size, size))) for scale in self.store.scales}
         return 1 + max(largest_id(shape, segments) for shape, segments in asked)

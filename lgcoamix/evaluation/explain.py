@@ -32,6 +32,7 @@ from lgcoamix.ops.pooling import region_areas
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.runs.documents import checkpoint_file
 from lgcoamix.runs.drawing import Plot, write_plots
+from lgcoamix.runs.identity import LIVE
 from lgcoamix.runs.load import Trained, make_network, read_trained
 from lgcoamix.settings.options import ExplainOptions
 from preprocess.files import write_whole
@@ -44,7 +45,6 @@ _SHARP = 384  # pixels of the longest side: smaller images are enlarged, for thi
 _LARGEST = 640  # and larger ones reduced
 _ROUNDING = 1e-5  # relative to the largest activation: smaller ranges are rounding errors
 _NAMED, _COMPARED = 2, 10_000  # similar keys in an error message; keys that are compared for it
-_LIVE = ", live"  # suffix of the superpixel name, if the run segmented every crop
 
 Row = dict[str, object]
 
@@ -127,7 +127,7 @@ def _hint(store: Store, split: str, key: str) -> str:
 
 def _with_its_superpixels(store: Store, trained: Trained) -> tuple[Store, list[str]]:
     """Open the superpixels that a run was trained on, and say so if the store has others."""
-    name = (trained.config["store"].get("superpixels") or "").removesuffix(_LIVE)
+    name = (trained.config["store"].get("superpixels") or "").removesuffix(LIVE)
     if not name or name == store.superpixels.name or trained.settings.method == "none":
         return store, []
     if name in store.superpixel_sets:

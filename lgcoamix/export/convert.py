@@ -27,7 +27,7 @@ from lgcoamix.settings.options import ConvertOptions
 from lgcoamix.settings.sections import DataSettings, Settings, to_plain
 from preprocess.files import digest_of
 from preprocess.store import Store
-from preprocess.text import listed, shown_name
+from preprocess.text import listed, one_line, shown_name
 
 _SMALL = 8  # stride of the last map of networks for images of 32 to 64 pixels
 _CIFAR = 32  # pixels
@@ -135,8 +135,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     except OSError:
         raise
     except Exception as error:  # zip, pickle, key and type errors, and those of safetensors
-        reason = " ".join(str(error).split())[:300]
-        raise RunError(f"{path} cannot be read: {reason}; expected a state dict of torch or of safetensors") from None
+        raise RunError(
+            f"{path} cannot be read: {one_line(error, 300)}; expected a state dict of torch or of safetensors"
+        ) from None
 
 
 def _translate(options: ConvertOptions, layout: Layout, state: Mapping[str, Tensor], backbone: Backbone) -> _Found:

@@ -20,6 +20,7 @@ from lgcoamix.settings.sections import DataSettings, Settings
 from preprocess.files import digest_of
 from preprocess.inputs import confined, require_regular
 from preprocess.schema import Form, Length, Range, check, exact
+from preprocess.text import one_line
 
 WEIGHTS, CARD, ONNX = "model.safetensors", "README.md", "model.onnx"
 FORMAT = 1
@@ -163,8 +164,8 @@ def _read_net(folder: Path, name: str, options: dict[str, Any], digest: str | No
         net.load_state_dict(state)
         return net.eval().requires_grad_(False)
     except Exception as error:  # exceptions of timm and safetensors have no common type
-        reason = " ".join(str(error).split())[:300]
-        raise RunError(f"{folder} cannot be loaded: {type(error).__name__}: {reason}; {_REMEDY}") from None
+        reason = f"{type(error).__name__}: {one_line(error, 300)}"
+        raise RunError(f"{folder} cannot be loaded: {reason}; {_REMEDY}") from None
 
 
 def _no_export(folder: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from lgcoamix.errors import RunError
 from lgcoamix.evaluation.metrics import METRICS
 from lgcoamix.runs.documents import read_document
+from lgcoamix.runs.finished import LAST, MEDIAN
 from lgcoamix.runs.load import Trained
 from preprocess.files import digest_of
 
@@ -74,10 +75,10 @@ def _of_the_run(trained: Trained) -> Iterator[Measured]:
         if not found or split == name:
             continue
         chosen = f"epoch {results['best_epoch'] + 1}, chosen on {results['best_chosen_on']}"
-        last = min(10, results["epochs"])
+        last = min(LAST, results["epochs"])
         yield from _measured(f"{split}, last of {results['epochs']} epochs{with_mid}", {"top1": found.get("last")})
         yield from _measured(f"{split}, best epoch ({chosen}){with_mid}", {"top1": found.get("best")})
-        yield from _measured(f"{split}, median of the last {last}{with_mid}", {"top1": found.get("median_of_last_10")})
+        yield from _measured(f"{split}, median of the last {last}{with_mid}", {"top1": found.get(MEDIAN)})
 
 
 def _of_evaluations(trained: Trained) -> Iterator[Measured]:

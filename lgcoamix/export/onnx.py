@@ -11,6 +11,7 @@ from torch import nn
 
 from lgcoamix.errors import RunError
 from preprocess.files import named
+from preprocess.text import one_line
 
 TOLERANCE = 1e-4  # largest absolute difference of a logit
 _OPSET = 18
@@ -57,8 +58,8 @@ def write_onnx(net: nn.Module, size: int, path: Path) -> float:
         raise
     except Exception as error:  # the exporter and its dependencies have no common type
         raise RunError(
-            f"this network cannot be written as ONNX: {type(error).__name__}: {_short(error)}; nothing was written, "
-            "export without --onnx"
+            f"this network cannot be written as ONNX: {type(error).__name__}: {one_line(error, 300)}; nothing was "
+            "written, export without --onnx"
         ) from None
     difference = _largest_difference(net, size, path)
     if not difference < TOLERANCE:
@@ -82,11 +83,7 @@ def _largest_difference(net: nn.Module, size: int, path: Path) -> float:
             largest = np.maximum(largest, np.abs(logits - net(images).numpy()).max())  # keeps NaN
     except Exception as error:  # onnxruntime's exceptions have no common type
         raise RunError(
-            f"onnxruntime cannot run the ONNX file of this network: {_short(error)}; nothing was written, export "
-            "without --onnx"
+            f"onnxruntime cannot run the ONNX file of this network: {one_line(error, 300)}; nothing was written, "
+            "export without --onnx"
         ) from None
     return float(largest)
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -20,6 +20,7 @@ from huggingface_hub.utils import (
 
 from lgcoamix.errors import RunError, SettingsError
 from preprocess.outputs import MODEL
+from preprocess.text import one_line
 
 _LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 _LATER = "wait a while"
@@ -150,7 +151,7 @@ def _quiet(say: Callable[[str], None]) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what concerns programs
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = lambda message, *_, **__: say(f"note: {_line(str(message))}")
+            warnings.showwarning = lambda message, *_, **__: say(f"note: {one_line(message, _LONGEST)}")
             if not sys.stderr.isatty():
                 disable_progress_bars()
             yield
@@ -166,7 +167,7 @@ class _Saying(logging.Handler):
         self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._say(f"note: {_line(record.getMessage())}")
+        self._say(f"note: {one_line(record.getMessage(), _LONGEST)}")
 
 
 def _remedy(error: Exception) -> str:
@@ -192,9 +193,6 @@ def _reason(error: BaseException) -> str:
     while error.__cause__ is not None and not isinstance(error, HfHubHTTPError):
         error = error.__cause__
     if isinstance(error, HfHubHTTPError):
-        return _line(f"{error.response.status_code}: {error.server_message or error.response.reason_phrase}")
-    return _line(f"{type(error).__name__}: {error}")
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:_LONGEST]
+        words = f"{error.response.status_code}: {error.server_message or error.response.reason_phrase}"
+        return one_line(words, _LONGEST)
+    return one_line(f"{type(error).__name__}: {error}", _LONGEST)

@@ -63,7 +63,7 @@ class Mixed:
 
     @property
     def lam(self) -> Tensor:
-        """λ, the weight of the pasted label: (B,) float32 tensor."""
+        """λ, the weight of the pasted label: (B,) tensor, ``weight_b``."""
         return self.weight_b
 
     def soft_targets(self, num_classes: int, smoothing: float = 0.0) -> Tensor:

@@ -30,7 +30,7 @@ def pool_superpixels(features: Tensor, regions: Tensor, count: int) -> Tensor:
     if features.ndim != 4 or regions.shape != (features.shape[0], *features.shape[2:]):
         raise ValueError(
             f"regions must be (B, H, W) to match features {tuple(features.shape)}, got {tuple(regions.shape)}; "
-            "crop image and map in one call (lgcoamix/data/transforms.py)"
+            "crop and resize an image and its map to the same window (lgcoamix/data/transforms.py)"
         )
     features = full_precision(features)  # sums over pixels overflow or stagnate in half precision
     B, D = features.shape[:2]

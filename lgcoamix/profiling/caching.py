@@ -1,10 +1,8 @@
 """What stored maps save: a mixed training step with them, beside the same step that segments its images first."""
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -14,6 +12,7 @@ import torch
 from lgcoamix.data import LiveDataset, RunBatches, SuperpixelDataset, View
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
+from lgcoamix.profiling.measure import timed
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import silent
 from lgcoamix.settings.sections import Settings
@@ -81,14 +80,13 @@ class Pace:
         return 1000 / self.load
 
 
-def measure_caching(store: Store, settings: Settings, options: RunOptions, rounds: int = ROUNDS) -> dict[str, Pace]:
+def measure_caching(store: Store, settings: Settings, options: RunOptions) -> dict[str, Pace]:
     """Time mixed training steps on the CPU, and loading their batches from every source of maps.
 
     Parameters
     ----------
     store : with maps of SLIC.
     settings, options : of a run whose method needs maps; here it mixes every batch.
-    rounds : batches to time, or as many as an epoch has; one more warms up.
 
     Returns
     -------
@@ -106,20 +104,13 @@ def measure_caching(store: Store, settings: Settings, options: RunOptions, round
     sources = {name: make(store, "train", view) for name, make in SOURCES.items()}
     order = RunBatches(len(store.splits["train"]), settings.optim.batch_size, options.seed)
     rows: list[dict[str, float]] = []  # milliseconds per image
-    for indices in islice(order, 1 + rounds):
+    for indices in islice(order, 1 + ROUNDS):
         seconds, batches = {}, {}
         for name, dataset in sources.items():
-            seconds[name], batches[name] = _timed(partial(dataset.__getitems__, indices))
+            batches[name], seconds[name] = timed(dataset.__getitems__, indices)
         progress = Progress(0, len(rows), Means(), Waiting(step.device))
-        work = partial(train_one_epoch, step, [batches["stored"]], order, progress, lambda _: None)
-        seconds["step"], _ = _timed(work)
+        _, seconds["step"] = timed(train_one_epoch, step, [batches["stored"]], order, progress, lambda _: None)
         rows.append({name: 1000 * value / len(indices) for name, value in seconds.items()})
     store.close()
     medians = {name: statistics.median(row[name] for row in rows[1:]) for name in rows[0]}  # the first compiles
     return {name: Pace(medians[name], medians["step"]) for name in sources}
-
-
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    begin = time.perf_counter()
-    result = work()
-    return time.perf_counter() - begin, result

@@ -140,7 +140,7 @@ def _measure_stages(
     asked = drop_cached(files)
     begin, seen, cold = time.perf_counter(), [], 0.0
     for indices in batches:
-        cold += _timed(_read, dataset, dataset.draw(indices))[1]
+        cold += timed(_read, dataset, dataset.draw(indices))[1]
         seen.append(indices)
         if time.perf_counter() - begin > seconds / 2:
             break
@@ -168,9 +168,9 @@ def _open_shards(dataset: SuperpixelDataset, batches: Sequence[list]) -> None:
 def _time_batch(dataset: SuperpixelDataset, indices: list, device: torch.device) -> dict[str, float]:
     """Measure the seconds of each stage for one batch."""
     draws = dataset.draw(indices)
-    (stored, ids), reading = _timed(_read, dataset, draws)
-    images, decoding = (stored, 0.0) if _is_raw(dataset.store) else _timed(_decode, stored, dataset.store.uniform)
-    (shown, ids), augmenting = _timed(_augment, dataset, images, ids, draws)
+    (stored, ids), reading = timed(_read, dataset, draws)
+    images, decoding = (stored, 0.0) if _is_raw(dataset.store) else timed(_decode, stored, dataset.store.uniform)
+    (shown, ids), augmenting = timed(_augment, dataset, images, ids, draws)
     batch = Batch(
         torch.from_numpy(shown).permute(0, 3, 1, 2),
         dataset.labels[torch.from_numpy(draws.samples)],
@@ -212,10 +212,11 @@ def _time_transfer(batch: Batch, device: torch.device) -> float:
         batch.to(device, non_blocking=True)
         _synchronise(device)
 
-    return _timed(move)[1]
+    return timed(move)[1]
 
 
-def _timed(work: Callable, *arguments: Any) -> tuple[Any, float]:
+def timed(work: Callable, *arguments: Any) -> tuple[Any, float]:
+    """What a function returns, and the seconds that it took."""
     begin = time.perf_counter()
     return work(*arguments), time.perf_counter() - begin
 

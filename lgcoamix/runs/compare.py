@@ -26,7 +26,6 @@ class Summary:
 
     mean: float
     deviation: float | None
-    count: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Group:
         if len(values) < len(self.runs):
             return None
         deviation = statistics.stdev(values) if len(values) > 1 else None
-        return Summary(statistics.mean(values), deviation, len(values))
+        return Summary(statistics.mean(values), deviation)
 
     def by_seed(self, split: str, metric: str) -> dict[int, float]:
         """Return the figures of the runs that have one, by seed."""

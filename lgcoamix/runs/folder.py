@@ -10,11 +10,10 @@ from typing import Any, Self
 
 from lgcoamix.errors import RunError
 from lgcoamix.runs.checkpoint import checkpoints_in, load_checkpoint, save_checkpoint
+from lgcoamix.runs.finished import LAST, MEDIAN
 from lgcoamix.runs.lock import lock_folder
 from preprocess.files import is_leftover, named, sweep, write_whole
 from preprocess.text import to_csv
-
-_LAST_EPOCHS = 10  # results contain the median over the last epochs
 
 
 class RunFolder:
@@ -139,7 +138,7 @@ class RunFolder:
             name: {
                 "last": self.rows[-1][name],
                 "best": best[name],
-                "median_of_last_10": statistics.median(row[name] for row in self.rows[-_LAST_EPOCHS:]),
+                MEDIAN: statistics.median(row[name] for row in self.rows[-LAST:]),
             }
             for name in names
         } | {

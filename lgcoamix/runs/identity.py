@@ -14,6 +14,8 @@ from preprocess.files import digest_of
 from preprocess.store.format import IMAGES
 from preprocess.store.reader import Store
 
+LIVE = ", live"  # suffix of the superpixel name, if the run segmented every crop
+
 _NONE = "not set"
 
 
@@ -36,7 +38,7 @@ def identity(store: Store, settings: Settings, options: RunOptions, home: Path =
     """
     superpixels, keys = store.superpixels.name, store.content_keys
     if options.maps == "live":  # no stored maps are read
-        superpixels += ", live"
+        superpixels += LIVE
         keys = {name: key for name, key in keys.items() if name.endswith(f"/{IMAGES}")}
     return {
         "recipe": options.recipe,

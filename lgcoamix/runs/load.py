@@ -13,6 +13,7 @@ from lgcoamix.models.backbone import create_net, refuse_misfits
 from lgcoamix.runs.checkpoint import load_checkpoint
 from lgcoamix.runs.documents import CONFIG, read_document, settings_of
 from lgcoamix.settings.sections import Settings
+from preprocess.text import one_line
 
 SECTION = "lgcoamix"  # of an exported config.json; timm ignores unknown keys
 _BACKBONE = "backbone.net."
@@ -110,9 +111,8 @@ def make_network(trained: Trained, local: bool = False) -> LocalGlobalNet:
         model = LocalGlobalNet.of(settings, N, "none", local=local)
         model.load_state_dict(state)
     except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise RunError(
-            f"{trained.path} does not match the network {backbone} of its configuration: {reason}; it "
+            f"{trained.path} does not match the network {backbone} of its configuration: {one_line(error, 300)}; it "
             "may need the timm version named in its config.json"
         ) from None
     return model.eval().requires_grad_(False)

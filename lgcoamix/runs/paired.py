@@ -30,13 +30,12 @@ class Paired:
     left_out: tuple[int, ...] = ()
 
 
-def paired(values: Mapping[int, float], others: Mapping[int, float], confidence: float = CONFIDENCE) -> Paired | None:
+def paired(values: Mapping[int, float], others: Mapping[int, float]) -> Paired | None:
     """Compare two groups by their common seeds.
 
     Parameters
     ----------
     values, others : seed -> figure.
-    confidence : of the interval.
 
     Returns
     -------
@@ -59,6 +58,6 @@ def paired(values: Mapping[int, float], others: Mapping[int, float], confidence:
     from scipy.special import stdtr, stdtrit  # the distribution of Student's t; scipy.stats takes a second to import
 
     error = spread / math.sqrt(count)
-    reach = error * float(stdtrit(count - 1, (1 + confidence) / 2))
+    reach = error * float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
     p = 2 * float(stdtr(count - 1, -abs(mean) / error))
     return Paired(differences, mean, mean - reach, mean + reach, p, left_out)

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from preprocess.text import one_line
+
 _MARKDOWN = re.compile(r"[\\|`*<]|\](?=[(\[:])")  # what makes a link, a cell or a style; not the _ inside of a name
 _LATEX = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
@@ -54,7 +56,7 @@ def to_latex(table: Table) -> str:
     """
     body = [*(_line(map(_latex, table.columns)), r"\midrule"), *(_line(_numbers(row)) for row in table.rows)]
     lines = [
-        *(f"% {_one_line(text)}" for text in (table.title, *table.notes, r"\usepackage{booktabs}")),
+        *(f"% {one_line(text)}" for text in (table.title, *table.notes, r"\usepackage{booktabs}")),
         rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
         *(r"\toprule", *body, r"\bottomrule"),
         r"\end{tabular}",
@@ -73,12 +75,8 @@ def _numbers(row: tuple[str, ...]) -> list[str]:
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
+    return "".join(_LATEX.get(letter, letter) for letter in one_line(text))
 
 
 def _markdown(text: str) -> str:
-    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", _one_line(text))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", one_line(text))

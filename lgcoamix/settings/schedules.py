@@ -62,6 +62,6 @@ def learning_rate(schedule: str, base: float, epoch: int, epochs: int, warmup: i
         return base * (epoch + 1) / warmup
     published = epoch * table.length / epochs
     if warmup is None and published < table.warmup:
-        return base * min(1.0, (int(published) + 1) / table.warmup)
+        return base * (int(published) + 1) / table.warmup
     place = bisect.bisect_right([first for first, _ in table.steps], published) - 1
     return base / table.steps[max(0, place)][1]

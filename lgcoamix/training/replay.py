@@ -25,7 +25,7 @@ from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.runs.checkpoint import checkpoints_in, load_resumable
 from lgcoamix.runs.checks import check_training
 from lgcoamix.runs.documents import CONFIG, read_config, read_document, settings_of
-from lgcoamix.runs.identity import compare_runs, identity, outside_files, unknown_digests
+from lgcoamix.runs.identity import LIVE, compare_runs, identity, outside_files, unknown_digests
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report
 from lgcoamix.settings.sections import Settings
@@ -38,7 +38,6 @@ from preprocess.store import Store
 
 _NAMED = 3  # similar keys in an error message
 _NEEDED = ("recipe", "settings", "seed", "val_fraction", "test_split", "store", "classes", "world", "device", "threads")
-_LIVE = ", live"  # suffix of the superpixel name, if the run segmented every crop
 
 
 @dataclass(frozen=True)
@@ -309,11 +308,11 @@ def _open_store(config: dict[str, Any], shards: Path | None) -> Store:
     path = shards or Path(config.get("folder", ""), config["store"]["path"])
     if not path.is_file():
         raise RunError(f"the run was trained on {path}, which is missing; pass its new location with --shards")
-    return Store(path, config["store"]["superpixels"].removesuffix(_LIVE))
+    return Store(path, config["store"]["superpixels"].removesuffix(LIVE))
 
 
 def _options(config: dict[str, Any], folder: Path, device: str | None) -> RunOptions:
-    live = config["store"]["superpixels"].endswith(_LIVE)
+    live = config["store"]["superpixels"].endswith(LIVE)
     return RunOptions(
         out=folder,
         recipe=config["recipe"],

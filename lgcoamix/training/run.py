@@ -66,11 +66,7 @@ def train(
         refuse_changed_files(settings, identity)
         recorded = replace(options, augment=identity.get("augment"))  # the file may have changed since
         loaders = make_loaders(store, settings, recorded, step.mixer.needs_maps, ranks)
-        device, *others = loaders.notices
-        for line in (
-            f"{ranks.world} x {ranks.device.type}, {loaders.kind} loader" if ranks.world > 1 else device,
-            *others,
-        ):
+        for line in loaders.notices:
             report.say(line)
         config = _describe(store, settings, options, identity, ranks)
         trainer = Trainer(settings, options, identity, config, step, loaders, report)

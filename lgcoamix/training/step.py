@@ -18,6 +18,7 @@ from lgcoamix.ops.output import Output
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.settings.sections import ComputeSettings
 from lgcoamix.training.optim import refuse_other_optimiser
+from preprocess.text import one_line
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _FLOAT32 = ComputeSettings()
@@ -102,7 +103,7 @@ class Step:
             if self.average is not None:
                 self.average.module.load_state_dict(state["model_ema"] or {})
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:  # no common type
-            raise ValueError(" ".join(str(error).split())[:300]) from None
+            raise ValueError(one_line(error, 300)) from None
 
     def autocast(self) -> AbstractContextManager:
         """Half precision, if the settings ask for it."""

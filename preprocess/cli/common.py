@@ -1,4 +1,4 @@
-"""Options, error handling and progress bars shared by the commands."""
+"""What the commands share: options and error messages."""
 
 import functools
 import sys
@@ -29,7 +29,7 @@ superpixels_option = click.option(
 
 
 def friendly(command: Callable) -> Callable:
-    """Turn failures that a user can fix into one message and exit code 1."""
+    """Report errors that a user can fix as one message. Exit codes: 2 for usage, 1 for failure."""
 
     @functools.wraps(command)
     def wrapped(*args: object, **kwargs: object) -> object:

@@ -19,6 +19,7 @@ from preprocess.extras import PackageError, required
 from preprocess.formats import HEAD, format_of, remedy_of
 from preprocess.images import LARGEST_FILE
 from preprocess.inputs import open_regular
+from preprocess.text import one_line
 
 if TYPE_CHECKING:
     import pyarrow
@@ -242,7 +243,7 @@ def told(path: Path, kind: type[Exception]) -> Iterator[None]:
     except Exception as error:  # pyarrow raises many types on damaged files
         if isinstance(error, OSError) and error.filename:
             raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error, 300) or type(error).__name__
         raise kind(f"{path} cannot be read: {reason}; fetch or write it again") from None
 
 

@@ -278,6 +278,14 @@ def locate(root: Path, *paths: str) -> Path:
     raise MissingDataError(f"no {lacking} in {root} or up to {_DEEPEST} folders below it{renamed(root, *paths[:2])}")
 
 
+def located(root: Path, *paths: str) -> Path | None:
+    """As :func:`locate`, but None if none of them exists."""
+    try:
+        return locate(root, *paths)
+    except MissingDataError:
+        return None
+
+
 def renamed(root: Path, *paths: str) -> str:
     """Say which file or folder under a root has almost the name of one that is missing; nothing if none has."""
     level = [root]

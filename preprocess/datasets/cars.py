@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Box, Listing, Request, Sample, locate
+from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Box, Listing, Request, Sample, locate, located
 from preprocess.datasets.metadata import check_classes, read_mat
 from preprocess.errors import MissingDataError
 
@@ -20,7 +20,7 @@ def find_cars(root: Path, request: Request = EVERYTHING) -> Listing:
     directly or up to two levels below, because copies of the set nest them differently; or the older ``car_ims/`` and
     ``cars_annos.mat``. Label = official class - 1; keys are like ``cars_train/00001.jpg`` or ``car_ims/000001.jpg``.
     """
-    if (older := _find(root, _OLDER)) and _find(root, _OLDER_IMAGES) and not _find(root, "cars_train"):
+    if (older := located(root, _OLDER)) and located(root, _OLDER_IMAGES) and not located(root, "cars_train"):
         return _list_older(root, older, request)
     meta = locate(root, f"devkit/{_NAMES}", _NAMES)
     names, tables = read_mat(meta, _class_names), [meta]
@@ -37,13 +37,6 @@ def find_cars(root: Path, request: Request = EVERYTHING) -> Listing:
         splits[split] = tuple(samples)
         tables.append(table)
     return Listing(names, splits, tables=tuple(tables))
-
-
-def _find(root: Path, path: str) -> Path | None:
-    try:
-        return locate(root, path)
-    except MissingDataError:
-        return None
 
 
 def _test_table(root: Path) -> Path:

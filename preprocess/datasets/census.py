@@ -73,7 +73,7 @@ def name_splits(left_out: LeftOut, splits: Sequence[str]) -> LeftOut:
 
 
 def describe(left_out: Mapping[str, tuple[int, str]]) -> str:
-    """Describe in words, such as "412 .heic (pip install pillow-heif reads them), such as a/1.heic; 3 hidden, ..."."""
+    """Describe in words, as "412 .jxl (pip install pillow-jxl-plugin reads them), such as 1.jxl; 3 hidden, ..."."""
     parts = [f"{count:,} {reason}, such as {example}" for reason, (count, example) in left_out.items()]
     more = [f"{len(parts) - _SHOWN} other kinds"] if len(parts) > _SHOWN else []
     return "; ".join(parts[:_SHOWN] + more)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from shlex import quote
 
-from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Listing, Request, Sample, locate
+from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Listing, Request, Sample, locate, located
 from preprocess.datasets.masks import keep_masks
 from preprocess.datasets.metadata import NUMBER, RESTORE, SeparatorError, read_boxes, read_table
 from preprocess.errors import DatasetError, MissingDataError
@@ -38,10 +38,9 @@ def find_cub(root: Path, request: Request = EVERYTHING) -> Listing:
 
 
 def _refuse_2010(root: Path) -> None:
-    try:
-        lists = locate(root, "lists/train.txt").parent
-    except MissingDataError:
+    if (table := located(root, "lists/train.txt")) is None:
         return
+    lists = table.parent
     home = lists.parent
     rows = f'for s in train test; do sed "s|\\(.*\\)/.*|&,\\1,$s|" {quote(str(lists))}/$s.txt; done'
     raise DatasetError(

@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Box, Listing, Request, Sample, locate
+from preprocess.datasets.base import EVERYTHING, Adapter, Archive, Box, Listing, Request, Sample, locate, located
 from preprocess.datasets.metadata import REMEDY, RESTORE, check_classes, read_bytes, read_mat, read_numbers
-from preprocess.errors import DatasetError, MissingDataError
+from preprocess.errors import DatasetError
 
 _CLASSES = 120
 _LARGEST = 1 << 20  # bytes of an annotation
@@ -24,10 +24,7 @@ def find_dogs(root: Path, request: Request = EVERYTHING) -> Listing:
     names such as ``n02085620-Chihuahua``. An image has one box per annotated dog.
     """
     images = locate(root, "Images")
-    try:
-        annotations = locate(root, "Annotation")
-    except MissingDataError:
-        annotations = None
+    annotations = located(root, "Annotation")
     names: dict[int, str] = {}
     splits = {}
     tables = []

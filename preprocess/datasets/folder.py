@@ -71,10 +71,9 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
         if not request.wants(split):
             continue
         found = classes if split == "train" else _class_folders(classes_home(folder, few=inner != first))
-        images = {name: [path for each in homes for path in names_in(each)] for name, homes in found.items()}
-        full = {name: paths for name, paths in images.items() if paths}
+        full = _full(found)
         if split == "train":
-            _refuse_empty(folder, {name: found[name] for name in images.keys() - full.keys()})
+            _refuse_empty(folder, {name: found[name] for name in found.keys() - full.keys()})
             notes += doubts(inner, classes, full)
         else:
             remedy = f"give {first.name}/ images of them, move their folders away"
@@ -148,8 +147,7 @@ def _undivided(root: Path) -> Listing:
         raise MissingDataError(f"there is no folder {root}")
     home = classes_home(root)
     classes = _class_folders(home)
-    images = {name: [path for folder in folders for path in names_in(folder)] for name, folders in classes.items()}
-    images = {name: paths for name, paths in images.items() if paths}
+    images = _full(classes)
     if not images:
         raise MissingDataError(_no_images(root))
     refuse_no_classes(home, images)
@@ -166,21 +164,28 @@ def _class_folders(folder: Path) -> dict[str, list[Path]]:
     return dict(sorted(found.items()))
 
 
+def _full(classes: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """Images of the classes that have any."""
+    images = {name: [path for folder in folders for path in names_in(folder)] for name, folders in classes.items()}
+    return {name: paths for name, paths in images.items() if paths}
+
+
 def _refuse_empty(split: Path, empty: dict[str, list[Path]]) -> None:
     for name, folders in sorted(empty.items()):
-        held = count_left_out(folders[0], ())
-        has = f"it holds {describe(held)}" if held else "it is empty"
         raise DatasetError(
-            f"class {name!r} of {split.name}/ has no images in {folders[0]}: {has}; add images, or move the folder of "
-            "this class away, in every split"
+            f"class {name!r} of {split.name}/ has no images in {folders[0]}: {_held(folders[0])}; add images, or "
+            "move the folder of this class away, in every split"
         )
 
 
 def _no_images(folder: Path) -> str:
     """Say why a folder gives no images of classes."""
+    return f"{folder} has no images in class folders: {_held(folder)}; {_LAYOUT}"
+
+
+def _held(folder: Path) -> str:
     held = count_left_out(folder, ())
-    has = f"it holds {describe(held)}" if held else "it is empty"
-    return f"{folder} has no images in class folders: {has}; {_LAYOUT}"
+    return f"it holds {describe(held)}" if held else "it is empty"
 
 
 FOLDER = Adapter(

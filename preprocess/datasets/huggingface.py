@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.datasets.arrow import ParquetTable, Row, child, import_pyarrow, open_table, plain, told
-from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, locate, split_name
+from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, located, split_name
 from preprocess.datasets.folder import find_folder
 from preprocess.datasets.hf_columns import HfColumns, choose_hf_columns
 from preprocess.datasets.hf_metadata import find_metadata
@@ -78,7 +78,7 @@ def find_hf(root: Path, request: Request = EVERYTHING) -> Listing:
 
 def _saved_dict(root: Path, request: Request) -> Listing | None:
     """List a saved ``DatasetDict``."""
-    table = _located(root, "dataset_dict.json")
+    table = located(root, "dataset_dict.json")
     if table is None:
         return None
     names = _json(table).get("splits")
@@ -113,7 +113,7 @@ def _folder_of(table: Path, name: str) -> Path:
 
 def _saved(root: Path, request: Request) -> Listing | None:
     """List a saved ``Dataset``."""
-    table = _located(root, "state.json")
+    table = located(root, "state.json")
     if table is None:
         return None
     name = _json(table).get("_split")
@@ -225,13 +225,6 @@ def _labels(path: Path, column: str, array: Any) -> list[Label]:
             raise DatasetError(f"{path}: expected labels in {column!r}, got {odd[0]}; choose a column with --label")
         return [None if value is None else int(value) for value in values]
     return [int(value) if isinstance(value, bool) else value for value in values]
-
-
-def _located(root: Path, name: str) -> Path | None:
-    try:
-        return locate(root, name)
-    except MissingDataError:
-        return None
 
 
 def _json(path: Path) -> dict[str, Any]:

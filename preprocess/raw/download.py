@@ -22,7 +22,7 @@ from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, Transf
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 from urllib3.exceptions import HTTPError
 
-from preprocess.datasets.base import Archive, locate, renamed
+from preprocess.datasets.base import Archive, located, renamed
 from preprocess.errors import DatasetError, MissingDataError, UnavailableError
 from preprocess.files import lock
 from preprocess.inputs import require_regular
@@ -140,9 +140,7 @@ def _alone(root: Path, console: Terminal) -> Iterator[None]:
 
 def _is_there(archive: Archive, root: Path) -> bool:
     """Whether the contents of an archive were unpacked manually where the adapter finds them."""
-    with contextlib.suppress(MissingDataError):
-        return bool(locate(root, archive.holds or archive.name))
-    return False
+    return located(root, archive.holds or archive.name) is not None
 
 
 def _bring(archive: Archive, root: Path, console: Terminal, most: int | None) -> None:
@@ -151,12 +149,12 @@ def _bring(archive: Archive, root: Path, console: Terminal, most: int | None) ->
         return
     if not marker.is_dir():
         if os.path.lexists(path):
-            _check_placed(archive, path, console)
+            _check_placed(archive, path)
         else:
             _Download(archive, root, console).run()
         if not is_archive(archive.name):
             return
-        _unpack(path, marker, console, most)
+        _unpack(path, marker, most)
     elif not _entries(marker):
         console.print(f"{archive.name} was already unpacked; to unpack it again, remove {marker}")
         return
@@ -165,7 +163,7 @@ def _bring(archive: Archive, root: Path, console: Terminal, most: int | None) ->
         console.print(f"{path} was unpacked and kept; you may remove it")
 
 
-def _check_placed(archive: Archive, path: Path, console: Terminal) -> None:
+def _check_placed(archive: Archive, path: Path) -> None:
     with status(f"checking {archive.name}"):
         difference = _difference(archive, path)
     if difference:
@@ -184,7 +182,7 @@ def _difference(archive: Archive, path: Path) -> str | None:
     return None if found == expected.lower() else f"expected {kind} {expected}, found {found}"
 
 
-def _unpack(path: Path, marker: Path, console: Terminal, most: int | None) -> None:
+def _unpack(path: Path, marker: Path, most: int | None) -> None:
     aside = marker.with_name(f"{marker.name}.tmp")
     with status(f"unpacking {path.name}"):
         if aside.exists():

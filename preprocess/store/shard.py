@@ -260,9 +260,8 @@ class Shard:
         out : array for the pixels, if they are raw; None makes one.
         """
         if self.form.codec != "raw":
-            size = (self.form.size, self.form.size) if self.sizes is None else tuple(self.sizes[row].tolist())
             try:
-                return decode_stored(self.read_code(row), self.form.codec, size)
+                return decode_stored(self.read_code(row), self.form.codec, self._size(row))
             except ImageError as error:
                 raise StoreError(f"{self._name(row)} cannot be decoded ({error}); {VERIFY}") from None
         pixels = np.empty((self.form.size, self.form.size, 3), np.uint8) if out is None else out
@@ -272,9 +271,8 @@ class Shard:
 
     def read_map(self, row: int) -> np.ndarray:
         """Read and check one map: (H, W), read-only."""
-        size = (self.form.size, self.form.size) if self.sizes is None else tuple(self.sizes[row].tolist())
         try:
-            ids = self._unpacked(row, size)
+            ids = self._unpacked(row)
         except Exception:
             raise StoreError(self._damaged(row)) from None
         if map_checksum(ids) != self.checksums[row]:
@@ -310,8 +308,12 @@ class Shard:
         except Exception:
             raise StoreError(self._damaged(row)) from None
 
-    def _unpacked(self, row: int, size: tuple[int, int]) -> np.ndarray:
+    def _size(self, row: int) -> tuple[int, int]:
+        return (self.form.size, self.form.size) if self.sizes is None else tuple(self.sizes[row].tolist())
+
+    def _unpacked(self, row: int) -> np.ndarray:
         """Unpack the tiles of a map here: HDF5 would unpack a chunk to any size."""
+        size = self._size(row)
         (height, width), (high, wide) = size, self._tile
         place = self._firsts[row]
         if size == self._tile:

@@ -229,9 +229,12 @@ def test_only_force_replaces_another_evaluation_or_writes_beside_other_files(tra
         assert (done.exit_code, _has(done, "contains the evaluation of .*last.pt on flowers, split test")) == (2, True)
     (out / "notes.txt").write_text("mine")
     assert (out / "evaluation.json").read_bytes() == before
-    _evaluate(last, flowers_store, out, *quick, "--force")
+    (out / "notes.csv").write_text("mine")
+    done = _invoke("--checkpoint", last, *options, "--force")
+    assert done.exit_code == 0, done.output
+    assert done.output.endswith(f"wrote {out}: {', '.join(sorted((PICTURES | TABLES) - ROBUSTNESS))}\n")
     assert (out / "evaluation.json").read_bytes() != before
-    assert {path.name for path in out.iterdir()} == (PICTURES | TABLES | {"notes.txt"}) - ROBUSTNESS
+    assert {path.name for path in out.iterdir()} == (PICTURES | TABLES | {"notes.txt", "notes.csv"}) - ROBUSTNESS
 
 
 def _has(done: Result, pattern: str) -> bool:

@@ -347,8 +347,12 @@ def test_only_force_writes_beside_other_files_and_inputs_stay(checkpoint, flower
     assert "notes.txt, which is no part of an explanation" in " ".join(done.output.split())
     done = _invoke("explain", *places, "--out", flowers_store.with_suffix(".shards"), "--force")
     assert done.exit_code == 2
-    assert _invoke("explain", *places, "--out", tmp_path, "--force").exit_code == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "images.csv", "superpixels.csv", "page-01.png"}
+    (tmp_path / "notes.csv").write_text("mine")
+    done = _invoke("explain", *places, "--out", tmp_path, "--force")
+    assert done.exit_code == 0
+    assert done.output.endswith(f"wrote {tmp_path}: images.csv, page-01.png, superpixels.csv\n")
+    wrote = {"images.csv", "superpixels.csv", "page-01.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "notes.csv", *wrote}
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -15,7 +15,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, recall_score, top_k_accuracy_score
 
 from lgcoamix.errors import RunError
-from lgcoamix.evaluation.metrics import METRICS, Figures, confidences, measure, mistakes, to_plain
+from lgcoamix.evaluation.document import to_text
+from lgcoamix.evaluation.metrics import METRICS, MOST_CONFUSED, Figures, confidences, measure, mistakes, to_plain
 from lgcoamix.evaluation.plots import (
     Curve,
     Mistake,
@@ -26,6 +27,7 @@ from lgcoamix.evaluation.plots import (
     reliability_plot,
     robustness_plot,
 )
+from lgcoamix.runs.documents import read_document
 from lgcoamix.runs.drawing import write_plots
 from preprocess.inspect.drawing import SCREEN, rendered
 from tests.conftest import PROOF
@@ -76,6 +78,13 @@ def test_a_class_without_samples_has_no_accuracy():
         {"class": "c", "images": 1, "accuracy": "100.00", "low": "20.65", "high": "100.00"},
     ]
     assert figures.confusion.tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
+
+
+def test_the_largest_confusion_matrix_is_no_larger_than_what_is_read(tmp_path):
+    """Of 4,096 classes it was, and our own file was called damaged."""
+    row = to_text({"confusion": [[0] * MOST_CONFUSED]})
+    (tmp_path / "rows.json").write_text(" " * (MOST_CONFUSED * len(row)) + "{}")
+    assert read_document(tmp_path / "rows.json") == {}
 
 
 def test_of_tens_of_thousands_of_classes_no_confusion_matrix_is_made():

@@ -32,6 +32,8 @@ def find_cub(root: Path, request: Request = EVERYTHING) -> Listing:
     try:
         listing = _list(home, read_table(home / "classes.txt"), NUMBER, request)
     except SeparatorError as error:
+        if missing := [name for name in _TABLES if not (home / name).is_file()]:
+            raise DatasetError(f"{error}, which takes {' and '.join(missing)} too: there is none in {home}") from None
         raise DatasetError(f"{error}. It is made and built by\n{_join(home, error.mark)}") from None
     inside = (home / _MASKS).is_dir() or home == root  # nothing above the root
     return keep_masks(listing, home / _MASKS if inside else home.parent / _MASKS)
@@ -51,13 +53,13 @@ def _refuse_2010(root: Path) -> None:
 
 def _join(home: Path, mark: str) -> str:
     """Commands that build a set of tables with a comma or the like between their columns."""
-    names = " ".join(quote(str(home / name)) for name in _TABLES)
+    tables = " ".join(quote(str(home / name)) for name in ("classes.txt", *_TABLES))
     program = (
-        """{gsub(/\\r/, "")} $1 !~ /[0-9]/ {next} NR == FNR {name[$1] = $2; next} """  # a header has no id
-        """{print $2 "," name[$4] "," ($6 + 0 ? "train" : "test")}"""
+        """{gsub(/\\r/, "")} FNR == 1 {++table} $1 !~ /[0-9]/ {next} """  # a header has no id
+        """table == 1 {name[$1] = $2} table == 2 {path[$1] = $2} table == 3 {class[$1] = $2} """
+        """table == 4 {print path[$1] "," name[class[$1]] "," ($2 + 0 || $2 ~ /^[Tt]r/ ? "train" : "test")}"""
     )
-    classes = quote(str(home / "classes.txt"))
-    return _commands(home, f"paste -d '{mark}' {names} | awk -F' *[{mark}] *' '{program}' {classes} -")
+    return _commands(home, f"awk -F' *[{mark}] *' '{program}' {tables}")
 
 
 def _commands(home: Path, rows: str) -> str:

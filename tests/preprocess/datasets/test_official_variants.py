@@ -345,6 +345,27 @@ def test_cub_with_other_separators_is_named_and_the_advice_makes_its_table(mark,
     assert rows_of(message, tmp_path) == expected
 
 
+@pytest.mark.parametrize("words", [("test", "train"), ("False", "True"), ("0.0", "1.0")])
+def test_the_advice_joins_tables_of_any_order_by_their_ids(words, tmp_path):
+    home = official.make_cub(tmp_path)
+    for table in home.glob("*.txt"):
+        rows = [line.split(" ", 1) for line in table.read_text().splitlines()]
+        if table.name == "train_test_split.txt":
+            rows = [(number, words[int(train)]) for number, train in rows]
+        rows = rows[::-1] if table.name == "image_class_labels.txt" else rows
+        table.write_text("".join(f"{number}, {value}\n" for number, value in rows))
+    expected = [
+        (path, official.CUB_CLASSES[number - 1], "train" if train else "test")
+        for path, number, train, _ in official.CUB_IMAGES
+    ]
+    assert rows_of(refused("cub", home), tmp_path) == expected
+    (home / "train_test_split.txt").unlink()
+    message = refused("cub", home)
+    assert message.endswith(
+        f"one list of path, label and split, which takes train_test_split.txt too: there is none in {home}"
+    )
+
+
 def test_a_header_line_is_named_and_can_be_removed(tmp_path):
     home = official.make_cub(tmp_path)
     whole = {table: table.read_text() for table in home.glob("*.txt")}

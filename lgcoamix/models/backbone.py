@@ -181,13 +181,17 @@ def _described(value: Tensor) -> str:
 def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
     """Load a checkpoint of timm, of torch, or of a run (``last.pt``, ``best.pt``) into a network.
 
-    If the run averaged its weights, load the average, which is what was evaluated.
-    A classifier of another size keeps its initial values; all other tensors must match.
+    If the run averaged its weights, load the average, which is what was evaluated. The network may be part of another
+    module, as a Lightning module saves it. A classifier of another size keeps its initial values; all other tensors
+    must match, but for the counters of BatchNorm, which old files lack and training does not use.
     """
+    wanted = net.state_dict()
+    needed = {key for key in wanted if not key.endswith(".num_batches_tracked")}
+    needed -= {key for key in wanted if any(key.startswith(f"{head}.") for head in classifiers(net))}
     try:
-        state = read_state(path)
-        inner = {key.removeprefix("backbone.net."): v for key, v in state.items() if key.startswith("backbone.net.")}
-        state = inner or state
+        whole = read_state(path)
+        state = _part_with(needed, whole)
+        inner = state is not whole
         convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
         if convert is not None and not inner:  # timm's own: older names, positions of another input size
             _refuse_huge_kernels(state)
@@ -200,10 +204,8 @@ def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
             f"{str(path)!r} is a released checkpoint of LGCOAMix, whose last stage has stride 1: it fits the shapes of "
             f"{name}, and gives other logits; use {name.partition('.')[0]}_stride16"
         )
-    wanted = net.state_dict()
-    classifier = {key for key in wanted if any(key.startswith(f"{head}.") for head in classifiers(net))}
     fitting = {key: v for key, v in state.items() if key in wanted and not _misfit(v, wanted[key])}
-    missing = wanted.keys() - fitting.keys() - classifier
+    missing = needed - fitting.keys()
     if missing:
         raise WeightsError(
             f"{str(path)!r} does not match {name}: {len(missing)} of {len(wanted)} tensors are missing or have another "
@@ -213,6 +215,18 @@ def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
         net.load_state_dict(check_weights(fitting), strict=False)
     except ValueError as error:
         raise WeightsError(f"cannot load {str(path)!r} into {name}: {error}; {remedy}") from None
+
+
+def _part_with(needed: set[str], state: dict[str, Any]) -> dict[str, Any]:
+    """The tensors of a network inside another module, by its own names; all of them if there is none inside."""
+    anchor = min(needed)
+    prefixes = [name.removesuffix(anchor) for name in state if name.endswith(f".{anchor}")]
+    prefixes = [prefix for prefix in prefixes if all(f"{prefix}{name}" in state for name in needed)]
+    if anchor in state or not prefixes:
+        return state
+    if len(prefixes) > 1:
+        raise ValueError(f"it holds several such networks: {', '.join(prefixes)}")
+    return {name.removeprefix(prefixes[0]): value for name, value in state.items() if name.startswith(prefixes[0])}
 
 
 def read_state(path: Path) -> dict[str, Any]:

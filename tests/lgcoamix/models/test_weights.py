@@ -74,16 +74,46 @@ def test_a_file_of_another_architecture_is_refused(tmp_path):
         LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "other.pth"), local=False)
 
 
-def test_the_checkpoint_of_a_run_is_taken_or_refused_but_not_ignored(tmp_path):
+@pytest.mark.parametrize(
+    "place",
+    [
+        "model: ",  # best.pt of a run
+        "state_dict: model.",  # a Lightning module that has our network as its model
+    ],
+)
+def test_a_network_with_a_local_branch_gives_its_backbone(place, tmp_path):
     torch.manual_seed(0)
     trained = LocalGlobalNet("resnet18", 5, width=8)
-    torch.save({"model": trained.state_dict(), "epoch": 3, "config": {}}, tmp_path / "best.pt")
+    key, prefix = place.split(": ")
+    state = {f"{prefix}{name}": value for name, value in trained.state_dict().items()}
+    torch.save({key: state, "epoch": 3, "config": {}}, tmp_path / "best.pt")
     torch.manual_seed(1)
-    try:
-        loaded = LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "best.pt"), width=8)
-    except WeightsError:
-        return
+    loaded = LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "best.pt"), width=8)
     assert torch.equal(loaded.backbone.net.conv1.weight, trained.backbone.net.conv1.weight)
+    assert torch.equal(loaded.backbone.net.fc.weight, trained.backbone.net.fc.weight)
+
+
+def test_a_network_inside_another_module_is_found_and_of_two_none_is_guessed(thousand, tmp_path):
+    state = {f"net.{name}": value for name, value in thousand.state_dict().items()}
+    torch.save({"state_dict": {**state, "net.layer1.0.bn3.bias": torch.ones(64)}}, tmp_path / "inside.ckpt")
+    loaded = LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "inside.ckpt"), local=False).backbone.net
+    assert torch.equal(loaded.layer4[1].bn2.running_var, thousand.layer4[1].bn2.running_var)
+    assert torch.equal(loaded.conv1.weight, thousand.conv1.weight)
+    twice = {f"{prefix}.{name}": value for name, value in state.items() for prefix in ("student", "teacher")}
+    torch.save(twice, tmp_path / "twice.pth")
+    with pytest.raises(WeightsError, match=r"it holds several such networks: student\.net\., teacher\.net\."):
+        LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "twice.pth"), local=False)
+
+
+def test_a_file_of_early_torchvision_has_no_counters_of_batchnorm(thousand, tmp_path):
+    state = {name: value for name, value in thousand.state_dict().items() if "num_batches_tracked" not in name}
+    torch.save(state, tmp_path / "old.pth")
+    loaded = LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "old.pth"), local=False).backbone.net
+    assert torch.equal(loaded.conv1.weight, thousand.conv1.weight)
+    del state["bn1.running_mean"]
+    torch.save(state, tmp_path / "old.pth")
+    with pytest.raises(WeightsError, match=r"1 of 122 tensors are missing .*'bn1\.running_mean'"):
+        LocalGlobalNet("resnet18", 5, weights=str(tmp_path / "old.pth"), local=False)
 
 
 @pytest.mark.parametrize("place", ["patch_embed.proj.weight", "model"])

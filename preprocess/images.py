@@ -8,6 +8,7 @@ import ctypes
 import io
 import logging
 import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,9 +20,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from preprocess.errors import ImageError
 from preprocess.extras import explain
 from preprocess.formats import FORMATS, HEAD, PLUGINS, format_of, is_readable, remedy_of
-from preprocess.suspicious import FLOAT, LEAST_OF_RANGE, RANGE, judge
+from preprocess.suspicious import CLIPPED, FAINT, FLOAT, LEAST_OF_RANGE, RANGE, judge
 from preprocess.text import shown_name
-from preprocess.warned import listen, listening
+from preprocess.warned import listen, listening, warn
 
 LARGEST_FILE = 1 << 30  # bytes: more than the largest image within Pillow's limit of pixels takes uncompressed
 RESIZES = ("squash", "short", "none")
@@ -34,7 +35,7 @@ _SCAN, _SCAN_HEAD, _END = b"\xff\xda", 14, b"\xff\xd9"
 _TABLES, _SIDES, _OWN_HEAD = (slice(25, 89), slice(94, 158)), slice(163, 167), 623
 _MOST_PROFILES, _SMALL = 8, 1 << 20  # of a PNG; bytes of a file that takes seconds at most
 _BITS, _INVERTED, _PLANES, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 284, 322, 323  # tags of TIFF
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks of a PNG that hold no pixels
+_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # chunks of a PNG
 
 # What Pillow and libtiff have to say about a damaged file quotes it, and would go to the terminal.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -239,16 +240,21 @@ def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 
-class _OddTextError(ImageError):
-    """A PNG whose texts Pillow refuses; its pixels may be whole."""
+class _DamagedError(ImageError):
+    """A file that Pillow refuses. The pixels of a PNG may be whole."""
 
 
 def _read(data: bytes) -> tuple[Image.Image, int]:
     """Decode a source to RGB, with the bits of what is lost then."""
     try:
         return _decode(data, _formats(data))
-    except _OddTextError:
-        return _decode(_without_texts(data), ("PNG",))
+    except _DamagedError:
+        if format_of(data[:HEAD]) == "PNG":
+            with contextlib.suppress(ImageError):
+                found = _decode(_bare(data), ("PNG",))
+                warn("what a PNG holds beside its pixels is damaged or very long, and left out")
+                return found
+        raise
 
 
 def _formats(data: bytes) -> Sequence[str]:
@@ -324,27 +330,27 @@ def _decode(data: bytes, formats: Sequence[str], size: tuple[int, int] | None = 
             _refuse_bombs(image, data)
             image.load()
             eight, suspicious = _to_eight_bits(image)
-            return _to_rgb(_upright(eight, image)), suspicious
+            return _to_rgb(_upright(eight, image)), suspicious | FAINT * _is_faint(eight)
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(_unknown(data)) from None
+        raise _DamagedError(_unknown(data)) from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"too many pixels: {error}") from None
     except MemoryError:
         raise ImageError("there is not enough memory to decode it") from None
     except Exception as error:  # decoders of damaged files raise OSError, struct.error, TypeError, RuntimeError, ...
-        odd = type(error) is ValueError and formats is FORMATS and format_of(data[:HEAD]) == "PNG"
-        raise (_OddTextError if odd else ImageError)(f"damaged: {shown_name(str(error))}") from None
+        raise _DamagedError(f"damaged: {shown_name(str(error))}") from None
 
 
-def _without_texts(data: bytes) -> bytes:
-    """A PNG without its texts and its colour profile, which may be of any size."""
+def _bare(data: bytes) -> bytes:
+    """A PNG without what it holds beside its pixels, but for its orientation."""
     view, parts, place = memoryview(data), [data[:8]], 8
     while place + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
-        if kind not in _TEXTS:
-            parts.append(view[place : place + length + 12])
+        chunk = view[place : place + length + 12]
+        if kind in _PIXELS or (kind == b"eXIf" and zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])):
+            parts.append(chunk)
         place += length + 12
     return b"".join(parts)
 
@@ -439,7 +445,14 @@ def _to_eight_bits(image: Image.Image) -> tuple[Image.Image, int]:
     if image.format == "TIFF" and image.tag_v2.get(_INVERTED) == 0:  # Pillow inverts 8 bits only
         grey = 255 - grey
     grey[values == image.info.get("transparency", -1)] = 255  # the one transparent value, on white
-    return Image.fromarray(grey), RANGE * bool(0 < values.max() < 65536 // LEAST_OF_RANGE)
+    least, most = int(values.min()), int(values.max())
+    clipped = CLIPPED * (least < 0 or most > 65535)
+    return Image.fromarray(grey), clipped | RANGE * (0 < most < 65536 // LEAST_OF_RANGE)
+
+
+def _is_faint(image: Image.Image) -> bool:
+    """Whether no pixel is more than a quarter opaque, as of 12 bits in 16; all is white then."""
+    return image.mode in ("RGBA", "LA", "PA") and image.getchannel("A").getextrema()[1] < 256 // LEAST_OF_RANGE
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

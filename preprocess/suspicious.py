@@ -7,8 +7,8 @@ from PIL import Image
 
 from preprocess.text import listed
 
-RANGE, FLOAT, CONSTANT, THIN = 1, 2, 4, 8  # the bits of an image; a shard holds their sum
-KINDS = {"range": RANGE, "float": FLOAT, "constant": CONSTANT, "thin": THIN}
+RANGE, FLOAT, CONSTANT, THIN, CLIPPED, FAINT = 1, 2, 4, 8, 16, 32  # the bits of an image; a shard holds their sum
+KINDS = {"range": RANGE, "float": FLOAT, "constant": CONSTANT, "thin": THIN, "clipped": CLIPPED, "faint": FAINT}
 LEAST_OF_RANGE = 4  # an image whose largest value is below this part of its type's is dark: up to 14 bits in 16
 EXAMPLES = 20  # keys in an index, of each kind
 _TEXTS = {  # for one image and for several
@@ -16,6 +16,8 @@ _TEXTS = {  # for one image and for several
     "float": ("has floating-point values, scaled by a guess", "have floating-point values, scaled by a guess"),
     "constant": ("is one colour", "are one colour"),
     "thin": ("is very narrow", "are very narrow"),
+    "clipped": ("has values beyond 0 and 65,535, cut off there", "have values beyond 0 and 65,535, cut off there"),
+    "faint": ("is almost transparent", "are almost transparent"),
 }
 # Times the shorter side: panoramas of phones end at 8, and a square of it would keep a tenth of the detail.
 _WIDEST = 10

@@ -47,6 +47,11 @@ def kind_of(text: str) -> str:
     return shown_name(re.sub(r"\d+", "N", first)[:_LONGEST])
 
 
+def warn(text: str) -> None:
+    """Warn of a file as Pillow does."""
+    _STAND_IN.warn(text, stacklevel=2)
+
+
 class _StandIn:
     def __getattr__(self, name: str) -> object:
         return getattr(warnings, name)

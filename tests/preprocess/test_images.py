@@ -13,7 +13,7 @@ from PIL import Image, features
 
 from preprocess import images
 from preprocess.errors import ImageError
-from preprocess.images import FORMATS, decode, decode_stored, encode_jpeg, fit
+from preprocess.images import FORMATS, decode, decode_source, decode_stored, encode_jpeg, fit
 from tests.conftest import ROOT
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -299,6 +299,33 @@ TEXTS = {
     "many": chunk(b"zTXt", b"made by\0\0" + zlib.compress(bytes(1_000_000))) * 80,
     "profile": chunk(b"iCCP", b"name\0\0" + LONG),
 }
+
+
+@pytest.mark.parametrize(
+    "odd",
+    {
+        "checksum of a text": chunk(b"tEXt", b"made by\0me")[:-1] + b"?",
+        "checksum of a colour profile": chunk(b"iCCP", b"name\0\0" + LONG[:20])[:-1] + b"?",
+        "checksum of an orientation": chunk(b"eXIf", exif_of(3).tobytes()[6:])[:-1] + b"?",
+        "three bytes of resolution": chunk(b"pHYs", b"\0\0\1"),
+        "unknown compression": chunk(b"zTXt", b"made by\0\7abc"),
+        "short gamma": chunk(b"gAMA", b"\0"),
+    }.items(),
+    ids=lambda odd: odd[0],
+)
+def test_a_png_is_read_whatever_is_damaged_beside_its_pixels(odd):
+    image = noise(8, 16)
+    data = coded(image, "PNG")
+    found = decode_source(data[:33] + odd[1] + data[33:])
+    np.testing.assert_array_equal(np.asarray(found.image), np.asarray(image))
+    assert found.warned == ("what a PNG holds beside its pixels is damaged or very long, and left out",)
+
+
+def test_a_png_whose_size_is_damaged_is_refused():
+    data = bytearray(coded(noise(), "PNG"))
+    data[29] ^= 1  # of the checksum of its size
+    with pytest.raises(ImageError, match="damaged"):
+        decode(bytes(data))
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the pixels", "behind them"])

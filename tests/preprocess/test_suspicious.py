@@ -1,11 +1,12 @@
 """Which images are suspicious: painted ones, one for each kind and just beside it."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from preprocess.images import decode_source
-from preprocess.suspicious import CONSTANT, FLOAT, RANGE, THIN, describe, joined, judge, summary
+from preprocess.suspicious import CLIPPED, CONSTANT, FAINT, FLOAT, RANGE, THIN, describe, joined, judge, summary
 from tests.conftest import ROOT
 from tests.preprocess.test_images import coded, noise, tiff
 
@@ -47,6 +48,31 @@ def test_the_image_of_twelve_bits_that_came_is_suspicious():
     found = decode_source(path.read_bytes())
     assert found.suspicious == RANGE
     assert max(most for _, most in found.image.getextrema()) == 15
+
+
+@pytest.mark.parametrize(
+    ("values", "bits"),
+    [
+        (grey(65536, np.int32), CLIPPED),
+        (grey(65535, np.int32), 0),
+        (grey(2**24, np.int32), CLIPPED),
+        (grey(40_000, np.int32) - 1, CLIPPED),
+        (grey(9000, np.int16) - 3000, CLIPPED | RANGE),
+    ],
+)
+def test_values_that_sixteen_bits_do_not_hold_are_suspicious(values, bits):
+    data = cv2.imencode(".tif", values)[1].tobytes()
+    assert decode_source(data).suspicious == bits
+
+
+@pytest.mark.parametrize(("most", "bits"), [(63, FAINT), (64, 0), (255, 0)])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_an_image_that_is_nowhere_opaque_is_suspicious(mode, most, bits):
+    image = noise().convert(mode)
+    alpha = np.full((image.height, image.width), 9, np.uint8)
+    alpha[3, 4] = most
+    image.putalpha(Image.fromarray(alpha))
+    assert decode_source(coded(image, "PNG")).suspicious == bits
 
 
 def test_floating_values_are_suspicious_whatever_their_range():

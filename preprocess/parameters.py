@@ -1,6 +1,7 @@
 """Types of options, for both command lines."""
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class NamedPath(click.Path):
         odd = [found[0] for found in CONTROLS.finditer(str(value)) if not "\ud800" <= found[0] <= "\udfff"]
         if odd:  # halves of characters are bytes of names that are not UTF-8
             self.fail(f"expected a path without control characters, got {value!r}; rename the file", parameter, context)
+        value = os.path.expanduser(value)  # noqa: PTH111 - never raises; a shell leaves the ~ of --root=~/birds
         try:
             return super().convert(value, parameter, context)
         except click.BadParameter as error:

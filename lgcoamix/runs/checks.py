@@ -46,6 +46,7 @@ def preflight(store: Store, settings: Settings, options: RunOptions) -> Checked:
         raise SettingsError("--maps live segments in the DataLoader workers: use --loader streaming or auto")
     if options.augment is not None and options.loader == "resident":
         raise SettingsError("--augment runs in the DataLoader workers: use --loader streaming or auto")
+    _refuse_resume(options)
     refuse_inputs(options.out, store.files)
     if launched()[0] == 0:  # other ranks would see the folder made by rank 0
         _refuse_folder(options)
@@ -118,15 +119,21 @@ def _refuse_false_counts(store: Store) -> None:
                 )
 
 
+def _refuse_resume(options: RunOptions) -> None:
+    """Refuse a file to resume that does not exist, or is of another folder."""
+    out, resume = options.out, options.resume
+    if resume in (None, "auto"):
+        return
+    if not Path(resume).is_file():
+        meant = did_you_mean(Path(resume))
+        raise SettingsError(f"--resume takes auto or a checkpoint of the run; there is no file {resume!r}{meant}")
+    if Path(resume).resolve().parent != out.resolve():
+        raise SettingsError(f"--resume {resume!r} continues the run in {Path(resume).parent}; leave out --out")
+
+
 def _refuse_folder(options: RunOptions) -> None:
     """Refuse a folder that would be overwritten, or that contains something else."""
     out, resume = options.out, options.resume
-    if resume not in (None, "auto"):
-        if not Path(resume).is_file():
-            meant = did_you_mean(Path(resume))
-            raise SettingsError(f"--resume takes auto or a checkpoint of the run; there is no file {resume!r}{meant}")
-        if Path(resume).resolve().parent != out.resolve():
-            raise SettingsError(f"--resume {resume!r} continues the run in {Path(resume).parent}; leave out --out")
     # A run that was killed at its start leaves only the lock and temporary files.
     held = out.iterdir() if out.is_dir() else ()
     names = {path.name for path in held if path.name != ".lock" and not is_leftover(path)}

@@ -17,7 +17,7 @@ from preprocess.store.openfile import OpenFile
 from preprocess.store.schema import MOST_PIXELS, check_failures, check_key
 from preprocess.suspicious import KINDS
 
-VERIFY = "run: python -m lgcoamix preprocess verify"
+VERIFY = "run: python -m lgcoamix preprocess verify STORE"
 _LISTED = {"labels": "int32", "keys": "S", "sources": "uint8", "listing_checksum": "uint32", "failed": "S"}
 _OTHERS = {"offsets": "int64", "checksums": "uint32", "regions": "uint32", "sizes": "int32"}
 _OPTIONAL = {"boxes": "float32", "suspicious": "uint8"}  # of images, in the order of the listing's checksum

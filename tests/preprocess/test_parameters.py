@@ -64,6 +64,13 @@ def test_a_time_is_a_number_and_a_unit():
             Duration().convert(text, None, None)
 
 
+def test_a_home_that_the_shell_has_left_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "birds").mkdir()
+    assert NamedPath(exists=True).convert("~/birds", None, None) == tmp_path / "birds"
+    assert NamedPath().convert("~nobody-of-this-name/x", None, None) == Path("~nobody-of-this-name/x")
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)

@@ -130,6 +130,13 @@ def test_a_run_folder_that_exists_is_refused_and_stays_as_it_is(flowers_store, t
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
+def test_a_checkpoint_that_is_missing_is_named_before_the_folder_that_it_would_be_in(flowers_store, monkeypatch):
+    monkeypatch.chdir(flowers_store.parent.parent)
+    done = _invoke("--shards", flowers_store, *SMALL, "--resume", "nowhere.pt")
+    assert done.exit_code == 2
+    assert _matches("--resume takes auto or a checkpoint of the run; there is no file 'nowhere.pt'", done.stderr)
+
+
 def test_a_missing_store_is_a_usage_error(tmp_path):
     done = _invoke("--shards", tmp_path / "none.h5")
     assert done.exit_code == 2
@@ -179,7 +186,7 @@ def test_a_number_of_superpixels_that_no_map_has_is_refused(flowers_store, tmp_p
     done = _invoke("--shards", store, *SMALL, "--out", tmp_path / "run")
     assert (done.exit_code, (tmp_path / "run").exists()) == (1, False)
     assert (
-        "superpixels, as in its largest map, the index says 255; run: python -m lgcoamix preprocess verify"
+        "superpixels, as in its largest map, the index says 255; run: python -m lgcoamix preprocess verify STORE"
         in done.stderr
     )
 

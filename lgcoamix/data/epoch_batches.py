@@ -109,6 +109,9 @@ class EpochBatches(BatchSampler):
             return
         self._check_processes(_divided(sys._getframe(1)))
         epoch, first = self._start
+        if _thrown_away(sys._getframe(1)):
+            yield from self.batches(epoch, first)
+            return
         shown = self._begin(epoch, first)
         self._start = (epoch + 1, 0)
         for number, batch in enumerate(self.batches(epoch, first), start=first + 1):
@@ -230,5 +233,15 @@ def _divided(frame: FrameType | None) -> bool:
         caller = frame.f_locals.get("self") if frame.f_globals.get("__name__") == "accelerate.data_loader" else None
         if type(caller).__name__ in ("BatchSamplerShard", "DataLoaderDispatcher"):
             return True
+        frame = frame.f_back
+    return False
+
+
+def _thrown_away(frame: FrameType | None) -> bool:
+    """Whether torchdata restores the state of a pass that has ended: it reads ahead, then begins the next pass anew."""
+    while frame is not None:
+        if frame.f_code.co_name == "__init__" and frame.f_globals.get("__name__", "").startswith("torchdata."):
+            state = frame.f_locals.get("next_iter_state")
+            return bool(state) and bool(state.get("_iterator_finished"))
         frame = frame.f_back
     return False

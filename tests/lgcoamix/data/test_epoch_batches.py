@@ -218,11 +218,12 @@ def test_a_loader_that_replaces_another_is_reported_while_both_live():
 
 CUTS = [0, 1, 2, 3, 4, 5, 7, 9, 11, 13]  # batches, of 5 in an epoch
 # Two workers take seconds to start: before an epoch, in it, at its end, and in the next.
-RESUMED = [(cut, workers) for workers in (0, 2) for cut in CUTS if PROOF or workers == 0 or cut in (0, 3, 5, 7)]
+RESUMED = [(cut, workers, "") for workers in (0, 2) for cut in CUTS if PROOF or workers == 0 or cut in (0, 3, 5, 7)]
+ENDED = [(5, workers, after) for workers in (0, 2) for after in ("the loop has ended", "and set_epoch names the next")]
 
 
-@pytest.mark.parametrize(("cut", "workers"), RESUMED)
-def test_a_stateful_loader_resumes_exactly(cut, workers):
+@pytest.mark.parametrize(("cut", "workers", "after"), RESUMED + ENDED)
+def test_a_stateful_loader_resumes_exactly(cut, workers, after):
     def loader() -> StatefulDataLoader:
         return StatefulDataLoader(Pairs(), batch_sampler=EpochBatches(23, 5, seed=9), num_workers=workers)
 
@@ -233,7 +234,7 @@ def test_a_stateful_loader_resumes_exactly(cut, workers):
     while len(seen) < cut:
         for batch in first:
             seen += _plain([batch])
-            if len(seen) == cut:
+            if len(seen) == cut and not after:
                 break
     state = json.loads(json.dumps(first.state_dict())) if workers == 0 else copy.deepcopy(first.state_dict())
     second = loader()
@@ -241,6 +242,8 @@ def test_a_stateful_loader_resumes_exactly(cut, workers):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         while len(seen) < len(wanted):
+            if "set_epoch" in after:
+                second.batch_sampler.set_epoch(len(seen) // 5)
             seen += _plain(list(second))
     assert seen == wanted
 

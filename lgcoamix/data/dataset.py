@@ -92,8 +92,9 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
             raise ValueError(f"maps must be True or False, got {maps!r:.200}")
         self.split, self.view, self.seed, self.with_maps = split, view, whole_number("seed", seed), maps
         self.augment = as_augment(augment) if view is None else as_augment(augment, view.size)
-        self.labels = torch.from_numpy(self.store.labels(split))
-        self.samples = _subset(subset, len(self.labels))
+        self.split_labels = torch.from_numpy(self.store.labels(split))
+        self.samples = _subset(subset, len(self.split_labels))
+        self.labels = self.split_labels[torch.from_numpy(self.samples)]
         self.store.close()  # no file may be open when a DataLoader forks
 
     def __len__(self) -> int:
@@ -121,7 +122,8 @@ class SuperpixelDataset(Dataset[tuple[Any, ...]]):
         draws = self.draw(indices)
         images, ids = self.shown(draws)
         samples, maps = torch.from_numpy(draws.samples), None if ids is None else torch.from_numpy(np.asarray(ids))
-        return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), self.labels[samples], maps, self.count, samples)
+        labels = self.split_labels[samples]
+        return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), labels, maps, self.count, samples)
 
     def prepare(self) -> None:
         """Read a sample, so that workers share what is imported and compiled for it, instead of doing it each.

@@ -53,7 +53,7 @@ class ResidentDataset(Dataset):
         dtype = torch.from_numpy(np.zeros(0, store.map_dtype)).dtype
         self._images = torch.empty(len(source), size, size, 3, dtype=torch.uint8, device=device)
         self._maps = torch.empty(len(scales), len(source), size, size, dtype=dtype, device=device)
-        self._labels = source.labels.to(device)
+        self._labels = source.split_labels.to(device)
         for start in range(0, len(source), _CHUNK):
             rows = slice(start, start + _CHUNK)
             samples = source.samples[rows]

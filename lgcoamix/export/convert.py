@@ -233,7 +233,10 @@ def _some(names: list[str]) -> str:
 def _hint(options: ConvertOptions, state: Mapping[str, Tensor], missing: list[str]) -> str:
     """Say which other layout or network a file has."""
     if any(key.startswith(NET) for key in state):
-        return "; it is a checkpoint of this program: python -m lgcoamix export --checkpoint FILE --out DIR"
+        return (
+            "; it is of this program: of a run, python -m lgcoamix export --checkpoint FILE --out DIR; of a "
+            "LocalGlobalNet in a loop of your own, save model.backbone.net.state_dict()"
+        )
     layouts, name = recognise(state), options.backbone.partition(".")[0]
     if missing and all(part.startswith(f"{NET}norm.") for part in missing) and timm.is_model(f"{name}_raw"):
         return f"; did you mean --backbone {name}_raw, which has no last norm?"

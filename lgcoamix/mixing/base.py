@@ -17,12 +17,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import get_worker_info
 
 from lgcoamix.ops.batch import Batch, check_generator, make_batch
 from lgcoamix.ops.device import to_device
 from lgcoamix.ops.inputs import describe, whole_number
-from lgcoamix.ops.losses import mixed_cross_entropy
-from lgcoamix.ops.output import Output
+from lgcoamix.ops.losses import check_classes, mixed_cross_entropy
+from lgcoamix.ops.output import Output, as_output
+from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.settings.mixers import MixerOptions
 
 
@@ -93,18 +95,8 @@ def _check_targets(num_classes: object, smoothing: object) -> None:
 
 
 def _distributions(labels: Tensor, num_classes: int) -> Tensor:
-    _check_classes(labels, num_classes)
+    check_classes(labels, num_classes)
     return labels.float() if labels.is_floating_point() else F.one_hot(labels, num_classes).float()
-
-
-def _check_classes(labels: Tensor, num_classes: int) -> None:
-    if labels.is_floating_point():
-        if labels.shape[1] != num_classes:
-            raise ValueError(f"num_classes is {num_classes}, but the soft labels have {labels.shape[1]} classes")
-    elif labels.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere the host would wait
-        outside = labels[(labels < 0) | (labels >= num_classes)]
-        if len(outside):
-            raise ValueError(f"labels must lie in [0, {num_classes}), the number of classes, got {int(outside[0])}")
 
 
 def unmixed(batch: Batch) -> Mixed:
@@ -196,10 +188,16 @@ class Mixer(MixerOptions, ABC):
     def mix(self, batch: Batch, plan: Plan) -> Mixed:
         """Mix the batch, without random draws, changes to the inputs or synchronisation with the host."""
 
-    def loss(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
-        """Compute named loss terms, already weighted: their sum is the loss."""
+    def loss(self, output: Output | Tensor, mixed: Mixed) -> dict[str, Tensor]:
+        """Compute named loss terms, already weighted: their sum is the loss.
+
+        Parameters
+        ----------
+        output : of a :class:`lgcoamix.LocalGlobalNet`; or (B, N) logits of any network.
+        mixed : the batch that the network was given.
+        """
         weights = (mixed.weight_a, mixed.weight_b)
-        return {"global": mixed_cross_entropy(output.logits, mixed.labels_a, mixed.labels_b, *weights)}
+        return {"global": mixed_cross_entropy(as_output(output).logits, mixed.labels_a, mixed.labels_b, *weights)}
 
     def monitors(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
         """Compute named scalars, which are averaged over the mixed batches of an epoch and logged."""
@@ -224,7 +222,7 @@ class Mixer(MixerOptions, ABC):
         images : (B, 3, H, W) floating or uint8 tensor.
         labels : (B,) integer tensor; or soft labels, (B, N) floating, for all methods but SnapMix and LGCOAMix.
         maps : (B, H, W) integer tensor of superpixel ids, for methods that need it.
-        generator : a CPU generator.
+        generator : a CPU generator. In a DataLoader worker it is a copy, with the draws of all other copies.
         count : K_half; None uses the largest id in ``maps`` plus one, ignoring the highest value of an unsigned type.
         model : the network in training, for methods with an attention pass.
         statistics : mean and standard deviation per channel of the network's inputs. Bytes: an attention pass
@@ -261,7 +259,8 @@ class Mixer(MixerOptions, ABC):
         Parameters
         ----------
         num_classes, smoothing : see :meth:`Mixed.soft_targets`.
-        generator : a CPU generator for the draws of every batch; None builds one from torch's seed.
+        generator : a CPU generator for the draws of every batch; None builds one from torch's seed. In a
+            ``collate_fn`` every DataLoader worker goes on with draws of its own.
         count, model, statistics : see :meth:`__call__`.
 
         Returns
@@ -303,6 +302,7 @@ class TimmMixup:
     options: dict[str, Any]
     model: nn.Module | None = None
     mixup_enabled: bool = True
+    _worker: int | None = None  # the seed of the DataLoader worker that this copy is in
 
     def __call__(self, images: Tensor | tuple[Tensor, Tensor | None], labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mix a batch.
@@ -331,10 +331,18 @@ class TimmMixup:
             maps = None
         self.mixer._check_maps(maps, "mixup((images, maps), labels)")
         batch = make_batch(images, labels, maps, **self.options)
-        _check_classes(batch.labels, self.num_classes)
+        check_classes(batch.labels, self.num_classes)
+        self._leave_other_workers()
         plan = self.mixer.plan(batch, self.generator, self.model) if self.mixup_enabled else None
         mixed = unmixed(batch) if plan is None else self.mixer.mix(batch, plan)
         return mixed.images, mixed.soft_targets(self.num_classes, self.smoothing)
+
+    def _leave_other_workers(self) -> None:
+        """Draw other numbers than the copies in other DataLoader workers, and than those of the epochs before."""
+        worker = get_worker_info()
+        if worker is not None and worker.seed != self._worker:
+            self.generator.manual_seed(derive_seed("mixup", self.generator.initial_seed(), worker.seed))
+            self._worker = worker.seed
 
 
 def paste(batch: Batch, permutation: Tensor, pasted: Tensor) -> Mixed:

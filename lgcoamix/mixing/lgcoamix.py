@@ -10,7 +10,7 @@ from lgcoamix.mixing.base import Mixed
 from lgcoamix.mixing.superpixels import SuperpixelMixer, SuperpixelPlan, paste_superpixels
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.losses import local_contrast, local_cross_entropy, mixed_cross_entropy
-from lgcoamix.ops.output import LocalOutput, Output
+from lgcoamix.ops.output import LocalOutput, Output, as_output
 from lgcoamix.settings.mixers import LGCOAMixOptions
 
 
@@ -36,18 +36,19 @@ class LGCOAMix(LGCOAMixOptions, SuperpixelMixer):
         mixed, regions = paste_superpixels(batch, plan)
         return replace(mixed, regions=regions, count=2 * batch.count)
 
-    def loss(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
+    def loss(self, output: Output | Tensor, mixed: Mixed) -> dict[str, Tensor]:
         """Compute the global cross-entropy with weight λ, and the local terms over the top regions.
 
         Raises
         ------
         ValueError : the images were mixed, and the network was not given their regions and count.
         """
+        output = as_output(output)
         if mixed.regions is not None and (output.local is None or output.local.areas.shape[1] != mixed.count):
             found = "no regions" if output.local is None else f"{output.local.areas.shape[1]} regions"
             raise ValueError(
                 f"LGCOAMix needs the network's output for {mixed.count} regions, got that for {found}; call "
-                "model(mixed.images, mixed.regions, mixed.count)"
+                "model(mixed.images, mixed.regions, mixed.count) of a LocalGlobalNet"
             )
         lam = self.pasted_weight(output, mixed)
         classify = mixed_cross_entropy(output.logits, mixed.labels_a, mixed.labels_b, 1 - lam, lam)

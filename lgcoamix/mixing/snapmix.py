@@ -12,7 +12,7 @@ from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.class_activation import classifier_weight, last_map
 from lgcoamix.ops.device import to_device
 from lgcoamix.ops.losses import full_precision
-from lgcoamix.ops.output import Output
+from lgcoamix.ops.output import Output, as_output
 from lgcoamix.settings.mixers import SnapMixOptions
 
 _ROUNDING = 1e-5  # relative to the largest activation: smaller ranges are rounding errors
@@ -79,8 +79,9 @@ class SnapMix(SnapMixOptions, Mixer):
         weight_b = torch.where(both, torch.where(shown.isnan(), area, shown), 0)
         return Mixed(images, batch.labels, batch.labels[plan.permutation], weight_a, weight_b)
 
-    def loss(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
+    def loss(self, output: Output | Tensor, mixed: Mixed) -> dict[str, Tensor]:
         """Compute the cross-entropy against both labels, for the classifier and the mid-level branch, if any."""
+        output = as_output(output)
         if self.mid and output.mid is None:
             raise ValueError("SnapMix(mid=True) needs the mid-level branch: LocalGlobalNet(..., mid=True)")
         terms = super().loss(output, mixed)

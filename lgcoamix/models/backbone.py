@@ -1,5 +1,6 @@
 """Any timm classifier, with logits and a pyramid of feature maps."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,13 +48,13 @@ class Backbone(nn.Module):
         self,
         name: str,
         num_classes: int,
-        weights: str = "none",
+        weights: str | os.PathLike[str] = "none",
         image_size: int = 224,
         pool_stem: bool = False,
         init: str = "timm",
     ) -> None:
         super().__init__()
-        self.net = create_net(name, num_classes, weights, image_size, init=init)
+        self.net = create_net(name, num_classes, os.fspath(weights), image_size, init=init)
         info = getattr(self.net, "feature_info", None)
         if info is None or not hasattr(self.net, "forward_intermediates"):
             raise BackboneError(f"timm provides no feature maps for {name}; choose another CNN or transformer")

@@ -1,6 +1,7 @@
 """The network of LGCOAMix: a classifier with a local branch on superpixels."""
 
 import math
+import os
 from pathlib import Path
 from typing import Self
 
@@ -132,7 +133,7 @@ class LocalGlobalNet(nn.Module):
         self,
         name: str,
         num_classes: int,
-        weights: str = "none",
+        weights: str | os.PathLike[str] = "none",
         image_size: int = 224,
         local: bool = True,
         width: int = 64,
@@ -142,6 +143,7 @@ class LocalGlobalNet(nn.Module):
         init: str = "timm",
     ) -> None:
         super().__init__()
+        weights = os.fspath(weights)
         self.backbone = Backbone(name, num_classes, weights, image_size, pool_stem, init)
         self.mid_branch = None
         if mid:

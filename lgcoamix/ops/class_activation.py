@@ -117,7 +117,10 @@ def timm_net(model: nn.Module) -> nn.Module:
     inner = getattr(model, "module", model)  # DataParallel, DistributedDataParallel
     net = getattr(getattr(inner, "backbone", inner), "net", inner)
     if not hasattr(net, "forward_features"):
-        raise ValueError(f"model= must be a timm classifier or a LocalGlobalNet, got {type(model).__name__}")
+        raise ValueError(
+            f"model= must be a timm classifier or a LocalGlobalNet, got {type(model).__name__}; pass the one "
+            "inside it, or give it forward_features(images) and get_classifier()"
+        )
     return net
 
 

@@ -29,7 +29,8 @@ def mixed_cross_entropy(
 
     Raises
     ------
-    ValueError : soft labels of another shape than the logits.
+    ValueError : soft labels of another shape than the logits; class numbers outside [0, N), which is checked on a CPU
+        only.
 
     Examples
     --------
@@ -40,9 +41,28 @@ def mixed_cross_entropy(
     >>> mixed_cross_entropy(torch.zeros(2, 2), labels_a, labels_b, weight_a, weight_b)  # log 2
     tensor(0.6931)
     """
+    for labels in (labels_a, labels_b):
+        if not labels.is_floating_point():
+            check_classes(labels, logits.shape[1])
     log_probs = full_precision(logits).log_softmax(dim=1)
     log_a, log_b = (_log_likelihood(log_probs, labels) for labels in (labels_a, labels_b))
     return -(weight_a.to(log_a) * log_a + weight_b.to(log_b) * log_b).mean()
+
+
+def check_classes(labels: Tensor, num_classes: int) -> None:
+    """Refuse labels of other classes; numbers are looked at on a CPU only: elsewhere the host would wait.
+
+    Raises
+    ------
+    ValueError
+    """
+    if labels.is_floating_point():
+        if labels.shape[1] != num_classes:
+            raise ValueError(f"num_classes is {num_classes}, but the soft labels have {labels.shape[1]} classes")
+    elif labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        outside = labels[(labels < 0) | (labels >= num_classes)]
+        if len(outside):
+            raise ValueError(f"labels must lie in [0, {num_classes}), the number of classes, got {int(outside[0])}")
 
 
 def _log_likelihood(log_probs: Tensor, labels: Tensor) -> Tensor:

@@ -46,3 +46,8 @@ class Output:
         if self.mid is None:
             return self.logits
         return full_precision(self.logits) + full_precision(self.mid)
+
+
+def as_output(output: Output | Tensor) -> Output:
+    """The output of any network: a tensor is its logits."""
+    return Output(output) if isinstance(output, Tensor) else output

@@ -124,6 +124,8 @@ def _refuse_resume(options: RunOptions) -> None:
     out, resume = options.out, options.resume
     if resume in (None, "auto"):
         return
+    if Path(resume).is_dir():
+        raise SettingsError(f"--resume takes auto or a checkpoint, not a folder: --resume auto --out {resume}")
     if not Path(resume).is_file():
         meant = did_you_mean(Path(resume))
         raise SettingsError(f"--resume takes auto or a checkpoint of the run; there is no file {resume!r}{meant}")

@@ -396,9 +396,13 @@ class Store:
     ) -> Iterator[tuple[int, Any]]:
         """Read samples shard by shard: position in ``indices``, and what was read."""
         layout = self._layout(split)
-        wanted = np.asarray(indices, dtype=np.int64)
+        wanted = np.asarray(indices)
+        if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+            hint = "; pass numpy.flatnonzero(mask)" if wanted.dtype == bool else ""
+            raise IndexError(f"expected sample numbers, (n,) integers, got {wanted.shape} {wanted.dtype}{hint}")
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(layout)):
             raise IndexError(f"expected sample numbers of {split} from 0 to {len(layout) - 1}, got {wanted.tolist()}")
+        wanted = wanted.astype(np.int64, copy=False)
         numbers, rows = layout.find(wanted)
         for number in np.unique(numbers).tolist() if column != IMAGES and not self.uniform else ():
             self.check_sizes(split, column, number)

@@ -135,6 +135,8 @@ def test_a_checkpoint_that_is_missing_is_named_before_the_folder_that_it_would_b
     done = _invoke("--shards", flowers_store, *SMALL, "--resume", "nowhere.pt")
     assert done.exit_code == 2
     assert _matches("--resume takes auto or a checkpoint of the run; there is no file 'nowhere.pt'", done.stderr)
+    done = _invoke("--shards", flowers_store, *SMALL, "--resume", flowers_store.parent)
+    assert _matches("--resume takes auto or a checkpoint, not a folder: --resume auto --out ", done.stderr)
 
 
 def test_a_missing_store_is_a_usage_error(tmp_path):

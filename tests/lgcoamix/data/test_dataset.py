@@ -85,6 +85,7 @@ def test_the_count_bounds_every_id_of_the_store(store):
 
 def test_a_subset_keeps_its_samples_and_their_labels(store):
     dataset = _dataset(store, subset=np.array([35, 2, 20]))
+    assert dataset.labels.tolist() == store.labels("train")[[35, 2, 20]].tolist()
     batch = dataset.__getitems__([(EPOCH, 0), (EPOCH, 1), (EPOCH, 2)])
     assert len(dataset) == 3
     assert batch.samples.tolist() == [35, 2, 20]

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from timm.loss import SoftTargetCrossEntropy
+from torch.utils.data import DataLoader, default_collate
 
 from lgcoamix.mixing import MIXERS, Batch, Mixed, Mixer, Plan, make_mixer
+from lgcoamix.mixing.base import unmixed
 from lgcoamix.models import LocalHead, Output
+from lgcoamix.ops.batch import make_batch
 from lgcoamix.settings.mixers import METHOD_OPTIONS
 from tests.conftest import PROOF
 
@@ -729,3 +733,43 @@ def _output_on(mixed: Mixed) -> Output:
         return Output(logits)
     head = LocalHead(4, N).to(device)
     return Output(logits, head(torch.randn(len(logits), 4, 8, 8, device=device), mixed.regions, 2 * COUNT))
+
+
+@pytest.mark.parametrize("name", [name for name in MIXERS if name != "lgcoamix"])
+def test_the_loss_takes_the_logits_of_any_network(name):
+    batch = make_batch(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))
+    mixed, logits, mixer = unmixed(batch), torch.randn(4, 3), make_mixer(name)
+    expected = F.cross_entropy(logits, batch.labels)
+    assert mixer.loss(logits, mixed).keys() == {"global"}
+    torch.testing.assert_close(mixer.loss(logits, mixed)["global"], expected)
+
+
+def test_lgcoamix_says_what_it_needs_instead_of_logits():
+    maps, generator = torch.arange(64).reshape(1, 8, 8).repeat(4, 1, 1) // 8, torch.Generator().manual_seed(0)
+    mixed = always("lgcoamix")(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]), maps, generator=generator)
+    with pytest.raises(ValueError, match=r"got that for no regions; call model\(.*\) of a LocalGlobalNet"):
+        make_mixer("lgcoamix").loss(torch.randn(4, 3), mixed)
+
+
+class Numbered(torch.utils.data.Dataset):
+    def __len__(self):
+        return 32
+
+    def __getitem__(self, index):
+        return torch.full((3, 8, 8), float(index)), index % 4
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_every_loading_process_and_epoch_mixes_with_draws_of_its_own(own):
+    mixup = always("mixup").as_timm(4, generator=torch.Generator().manual_seed(3) if own else None)
+    collate = lambda samples: mixup(*default_collate(samples))  # noqa: E731
+    loader = DataLoader(Numbered(), batch_size=8, num_workers=2, collate_fn=collate, multiprocessing_context="fork")
+
+    def weights() -> list[float]:
+        return [round(float(targets.max(dim=1).values.min()), 6) for _ in range(2) for _, targets in loader]
+
+    torch.manual_seed(0)
+    found = weights()
+    assert len(set(found)) == 8
+    torch.manual_seed(0)
+    assert weights() == found

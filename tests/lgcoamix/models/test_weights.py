@@ -35,7 +35,7 @@ def saved(request: pytest.FixtureRequest, thousand: torch.nn.Module, tmp_path_fa
 @pytest.mark.parametrize("name", ["resnet18", "resnet18_stride16"])
 def test_a_file_fills_the_body_and_leaves_the_classifier_of_another_size(name, saved, thousand):
     torch.manual_seed(1)
-    loaded = LocalGlobalNet(name, 5, weights=str(saved), local=False).backbone.net.state_dict()
+    loaded = LocalGlobalNet(name, 5, weights=saved, local=False).backbone.net.state_dict()
     for key, value in thousand.state_dict().items():
         if not key.startswith("fc."):
             assert torch.equal(loaded[key], value), key

@@ -85,7 +85,10 @@ def test_networks_without_a_last_map_are_refused(name, message):
 
 
 def test_what_is_no_classifier_of_timm_is_refused_and_a_wrapped_one_taken():
-    with pytest.raises(ValueError, match="model= must be a timm classifier or a LocalGlobalNet, got Sequential"):
+    with pytest.raises(
+        ValueError,
+        match=r"model= must be a timm classifier.*, got Sequential; pass the one inside it, or give it",
+    ):
         last_map(torch.nn.Sequential(), torch.zeros(1, 3, 32, 32))
     net = timm.create_model("resnet10t", num_classes=3)
     images = torch.rand(1, 3, 32, 32)

@@ -64,6 +64,13 @@ def test_soft_labels_that_do_not_fit_the_logits_are_refused(labels, message):
         mixed_cross_entropy(_normal(0, 4, 3), labels, labels, half, half)
 
 
+@pytest.mark.parametrize("label", [-1, -100, 3])
+def test_a_label_of_no_class_is_named(label):
+    half, good = torch.full((2,), 0.5), torch.tensor([0, 2])
+    with pytest.raises(ValueError, match=rf"labels must lie in \[0, 3\), the number of classes, got {label}"):
+        mixed_cross_entropy(_normal(0, 2, 3), good, torch.tensor([1, label]), half, half)
+
+
 def test_local_cross_entropy_is_a_sum_over_kept_regions_and_a_mean_over_images():
     logits = _normal(1, 2, 3, 5)
     labels = torch.tensor([[0, 1, 2], [3, 4, 0]])

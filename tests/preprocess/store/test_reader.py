@@ -113,6 +113,20 @@ def test_a_sample_number_out_of_range_is_refused_with_the_range(small_store, ind
             read()
 
 
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        (np.array([False, True]), r"\(n,\) integers, got \(2,\) bool; pass numpy.flatnonzero\(mask\)"),
+        ([1.7], r"got \(1,\) float64"),
+        ([[0, 1]], r"got \(1, 2\) int64"),
+    ],
+)
+def test_what_is_no_list_of_sample_numbers_is_refused(small_store, indices, message):
+    for read in (lambda: small_store.images("test", indices), lambda: small_store.maps("test", 4, indices)):
+        with pytest.raises(IndexError, match=message):
+            read()
+
+
 def test_a_missing_shard_is_named(own_store):
     (shard,) = own_store.path.with_suffix(".shards").glob("test/slic-c10-4/00001-*.h5")
     shard.unlink()

@@ -30,7 +30,15 @@ class _Train(Command):
             start = args.index("--list-recipes") + 1
             end = next((place for place in range(start, len(args)) if args[place].startswith("-")), len(args))
             args = [*args[:start], *([" ".join(args[start:end])] if end > start else []), *args[end:]]
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            setting = f".{error.option_name.lstrip('-').replace('-', '_')}"
+            for path in Settings().paths:
+                if path.endswith(setting):
+                    meant = f"No such option {error.option_name}; did you mean --set {path}=VALUE?"
+                    raise click.NoSuchOption(error.option_name, meant, ctx=ctx) from None
+            raise
 
 
 @click.command(cls=_Train, short_help="Train and evaluate from a store.", context_settings=CONTEXT)

@@ -207,6 +207,11 @@ class Settings:
         except ValueError as error:
             raise SettingsError(f"{section}: {error}") from None
 
+    @property
+    def paths(self) -> list[str]:
+        """Names of all settings, as ``section.key``."""
+        return [f"{part}.{field.name}" for part in SECTIONS for field in fields(getattr(self, part))]
+
     def with_assignments(self, assignments: tuple[str, ...]) -> "Settings":
         """Apply ``section.key=value`` assignments from the command line.
 
@@ -219,10 +224,11 @@ class Settings:
             path, equals, value = text.partition("=")
             section, dot, key = path.partition(".")
             if not equals or not dot:
-                raise SettingsError(f"expected section.key=value, got {text!r}; for example mixer.select_prob=0.4")
-            known = [f"{part}.{name.name}" for part in SECTIONS for name in fields(getattr(self, part))]
-            if path not in known:
-                raise SettingsError(f"no setting {path!r} (mixer: {self.method}); {suggest(path, known)}")
+                named = [f"did you mean {known}={value}?" for known in self.paths if known.endswith(f".{path}")]
+                remedy = next(iter(named), "for example mixer.select_prob=0.4")
+                raise SettingsError(f"expected section.key=value, got {text!r}; {remedy}")
+            if path not in self.paths:
+                raise SettingsError(f"no setting {path!r} (mixer: {self.method}); {suggest(path, self.paths)}")
             wanted = get_type_hints(type(getattr(self, section)))[key]
             given.setdefault(section, {})[key] = _parse(path, value, wanted)
         settings = self

@@ -39,6 +39,12 @@ MISTAKES = {
     "set: key": (("--set", "mixer.selct_prob=1"), 2, r"no setting 'mixer.selct_prob'.*did you mean mixer.select_prob"),
     "a seed that a checkpoint does not hold": (("--seed", str(2**53)), 2, r"9007199254740992 is not in the range"),
     "set: form": (("--set", "optim.lr"), 2, r"expected section.key=value, got 'optim.lr'"),
+    "set: no section": (
+        ("--set", "lr=0.3"),
+        2,
+        r"expected section.key=value, got 'lr=0.3'; did you mean optim.lr=0.3\?",
+    ),
+    "a setting as an option": (("--weight-decay", "0"), 2, r"--weight-decay.*--set optim.weight_decay=VALUE"),
     "set: type": (("--set", "optim.lr=fast"), 2, r"optim.lr takes a number, got 'fast'"),
     "set: range": (("--set", "mixer.top_ratio=7"), 2, r"top_ratio must lie in \[0, 1\], got 7"),
     "set: momentum": (("--set", "optim.momentum=-1"), 2, r"momentum"),

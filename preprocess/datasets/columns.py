@@ -39,15 +39,16 @@ _LABELS = _words(
 )
 _NUMBERS = _words("y classid labelid categoryid targetid classidx labelidx classindex labelindex classnumber")
 SPLIT_NAMES = _words("split splits set subset dataset datasplit partition fold phase usage")
-# Columns of yes and no: the splits that they mean.
+# Columns of yes and no: the split whose rows say yes.
 FLAGS = {
-    **dict.fromkeys(("istrain", "istraining", "istrainingimage", "train", "traintestsplit"), ("train", "test")),
-    **dict.fromkeys(("isvalid", "isval", "isvalidation"), ("val", "train")),
-    "istest": ("test", "train"),
-}
+    f"{start}{word}": split_name(word)
+    for word in ("train", "training", "val", "valid", "validation", "test", "testing")
+    for start in ("", "is")
+} | dict.fromkeys(("istrainingimage", "traintestsplit"), "train")
 FOLDERS = "and labels of folders are not read: write a row for each image in them"  # of a column
 _TRUTH = {**dict.fromkeys(("1", "true", "t", "yes", "y"), True), **dict.fromkeys(("0", "false", "f", "no", "n"), False)}
-_KNOWN = _IMAGES | _IDS | _LABELS | _NUMBERS | SPLIT_NAMES | FLAGS.keys()
+# Those that tell a header line; words for splits may stand in the first row as well.
+_KNOWN = _IMAGES | _IDS | _LABELS | _NUMBERS | SPLIT_NAMES | {name for name in FLAGS if split_name(name) not in SPLITS}
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ class Columns:
     table : in the form that fits.
     names : of all columns; their numbers from 1 if there is no header line.
     header : whether the first row holds the names.
-    image, split : places of columns; None if there is no split.
+    image : the place of the column.
     labels : the place of the column; or those of several of 0 and 1, one for each class.
+    splits : the place of the column of words for splits, if there is one; or those of flags.
+    flags : whether ``splits`` say yes and no.
     way : from a cell with an image to its file.
     notes : what was guessed.
     """
@@ -70,7 +73,8 @@ class Columns:
     header: bool
     image: int
     labels: tuple[int, ...]
-    split: int | None
+    splits: tuple[int, ...]
+    flags: bool
     way: Way | Lookup
     notes: tuple[str, ...]
 
@@ -78,6 +82,11 @@ class Columns:
     def label_names(self) -> tuple[str, ...]:
         """Names of the columns of labels."""
         return tuple(normalize("NFC", self.names[place]) for place in self.labels)
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """Names of the columns of splits."""
+        return tuple(self.names[place] for place in self.splits)
 
 
 @dataclass(frozen=True)
@@ -155,23 +164,24 @@ class _Guess:
 
     def columns(self) -> Columns:
         image = self._image()
-        split = self._split(image)
-        labels = self._one_hot(image, split)
+        flags = self._flags(image)
+        splits = self._splits(image, flags)
+        labels = self._one_hot(image, splits, flags)
         if not labels:
-            labels = (self._label(image, split),)
-        elif split in labels:
-            split = None
-        if len({image, *labels, split}) < 2 + len(labels):
-            raise DatasetError(self._twice(image, labels, split))
+            labels = (self._label({image, *splits}),)
+        elif set(splits) & set(labels):
+            splits = ()
+        if len({image, *labels, *splits}) < 1 + len(labels) + len(splits):
+            raise DatasetError(self._twice(image, labels, splits))
         way = self.found[image][0] if image < len(self.found) and self.found[image][1] else Way(self.root)
-        return Columns(
-            self.table, self.names, self.header, image, labels, split, way, self._told(image, labels, split, way)
-        )
+        is_flags = bool(splits) and splits == flags
+        told = self._told(image, labels, splits, way)
+        return Columns(self.table, self.names, self.header, image, labels, splits, is_flags, way, told)
 
-    def _twice(self, image: int, labels: tuple[int, ...], split: int | None) -> str:
+    def _twice(self, image: int, labels: tuple[int, ...], splits: tuple[int, ...]) -> str:
         """Say which options, or guesses, name one column."""
         taken = (("--image", self.request.image, (image,)), ("--label", self.request.label, labels))
-        taken += (("--split", self.request.split, () if split is None else (split,)),)
+        taken += (("--split", self.request.split, splits),)
         uses = [
             (option, asked is None, place)
             for option, asked, places in taken
@@ -223,37 +233,59 @@ class _Guess:
             return self._one(sorted({*named, *hit}), "images", "--image")
         return self._one(named[:1] or (hit if len(hit) < 2 else ids or hit) or like or ids, "images", "--image")
 
-    def _label(self, image: int, split: int | None) -> int:
+    def _label(self, taken: Collection[int]) -> int:
         if self.request.label is not None:
             return self._asked(self.request.label, "--label")
-        taken = {image, split}
         named = [place for place in self._named(_LABELS) if place not in taken]
         numbers = [place for place in self._named(_NUMBERS) if place not in taken]
         return self._one(named or numbers or self._others(taken), "labels", "--label")
 
-    def _others(self, taken: Collection[int | None]) -> list[int]:
+    def _others(self, taken: Collection[int]) -> list[int]:
         return [
             place
             for place, name in enumerate(self.names)
             if place not in taken and squashed(name) not in _IDS | _IMAGES | {"", "unnamed0", "index"}
         ]
 
-    def _one_hot(self, image: int, split: int | None) -> tuple[int, ...]:
+    def _one_hot(self, image: int, splits: tuple[int, ...], flags: tuple[int, ...]) -> tuple[int, ...]:
         """The columns of 0 and 1, one for each class, if all that are left are such; a class may be called train."""
         if self.request.label is not None or not (self.header or self.table.names) or self._named(_LABELS | _NUMBERS):
             return ()
-        places = self._others({image, split})
-        if split is not None and squashed(self.names[split]) == "train" and self.request.split is None:
-            every = sorted([*places, split])
-            if all(sum(truth(cells[place]) is True for place in every) == 1 for cells in self.rows):
-                places = every
+        places = self._others({image, *splits})
+        if places and splits == flags and self.request.split is None and self._are_classes(flags, places):
+            places = sorted([*places, *flags])
         is_flags = all(truth(cells[place]) is not None for cells in self.rows for place in places)
         return tuple(places) if len(places) > 1 and is_flags else ()
 
-    def _split(self, image: int) -> int | None:
+    def _are_classes(self, flags: Collection[int], places: Collection[int]) -> bool:
+        """Whether flags with names such as ``test`` are classes beside others: of each row, one of them all is yes.
+
+        Rows of train or of one class may come first, so a yes of test, val or a lone class must be among them.
+        """
+        to_see = [place for place in flags if FLAGS[squashed(self.names[place])] != "train"]
+        to_see += places if len(places) == 1 else ()
+        return (
+            all(split_name(self.names[place].strip()) in SPLITS for place in flags)
+            and all(sum(truth(cells[place]) is True for place in (*places, *flags)) == 1 for cells in self.rows)
+            and all(any(truth(cells[place]) for cells in self.rows) for place in to_see)
+        )
+
+    def _flags(self, image: int) -> tuple[int, ...]:
+        """The columns that say yes and no of one split each."""
+        return tuple(
+            place
+            for place in self._named(FLAGS)
+            if place != image
+            and self._is_free(place)
+            and is_flag(self.names[place], (cells[place] for cells in self.rows))
+        )
+
+    def _splits(self, image: int, flags: tuple[int, ...]) -> tuple[int, ...]:
+        """The column of words for splits, or all flags: one of several would put rows of others into train or test."""
         if self.request.split is not None:
-            return self._asked(self.request.split, "--split")
-        named = [place for place in self._named(SPLIT_NAMES | FLAGS.keys()) if place != image]
+            asked = self._asked(self.request.split, "--split")
+            return flags if asked in flags else (asked,)
+        named = [place for place in self._named(SPLIT_NAMES | FLAGS.keys()) if place not in (image, *flags)]
         fit = [place for place in named if self._share_of_splits(place)]
         for place in named:
             if place not in fit:
@@ -262,19 +294,18 @@ class _Guess:
                     f"{self.table.path.name}: column {self.names[place]!r} is not taken for the split, its values are "
                     f"no words for train, val or test: {values}"
                 )
-        if not fit and len(self.names) > 2:
+        if not fit and not flags and len(self.names) > 2:
             others = set(range(len(self.names))).difference(named, [image], self._named(_LABELS))
             fit = [place for place in sorted(others) if self._is_free(place) and self._share_of_splits(place) > 0.5]
-        return self._one(fit, "splits", "--split") if fit else None
+        return (self._one([*fit, *flags], "splits", "--split"),) if fit else flags
 
     def _is_free(self, place: int) -> bool:
         return self.request.label is None or place != self._asked(self.request.label, "--label")
 
     def _share_of_splits(self, place: int) -> float:
-        """How many of the first values are words for splits, or yes and no in a column of flags, of all."""
-        flag = squashed(self.names[place]) in FLAGS
+        """How many of the first values are words for splits, of all."""
         words = [cells[place] for cells in self.rows]
-        return sum(split_name(word) in SPLITS or (flag and truth(word) is not None) for word in words) / len(words)
+        return sum(split_name(word) in SPLITS for word in words) / len(words)
 
     def _named(self, known: Iterable[str]) -> list[int]:
         named = [(place, name, squashed(name)) for place, name in enumerate(self.names)]
@@ -345,11 +376,11 @@ class _Guess:
         named = self.header or self.table.names is not None
         return repr(self.names[place][:_LONGEST]) if named else self.names[place]
 
-    def _told(self, image: int, labels: tuple[int, ...], split: int | None, way: Way | Lookup) -> tuple[str, ...]:
+    def _told(self, image: int, labels: tuple[int, ...], splits: tuple[int, ...], way: Way | Lookup) -> tuple[str, ...]:
         cells = "one column" if self.table.folders else f"cells separated by {self.table.form}"
         form = f"{cells}, {'' if self.header else 'no '}header line; " if self.table.names is None else ""
         how = f" ({shown_name(str(way))})" if str(way) else ""
-        divided = "no split" if split is None else f"split from {self._name(split)}"
+        divided = f"split from {', '.join(map(self._name, splits))}" if splits else "no split"
         named = listed([self._name(place) for place in labels], _SHOWN)
         label = named if len(labels) == 1 else f"the columns of 0 and 1 {named}"
         if self.table.folders and labels == (1,):
@@ -375,14 +406,25 @@ def _is_number(cell: str) -> bool:
     return re.fullmatch(r"[+-]?\d+(\.\d*)?", cell) is not None
 
 
-def meant_splits(name: str, values: Iterable[str]) -> dict[str, str]:
-    """Return the split that each value of a column means: also yes and no, if its name is that of a flag."""
-    flag = FLAGS.get(squashed(name))
-    found = {}
-    for value in values:
-        yes = truth(value) if flag else None
-        found[value] = split_name(value) if flag is None or yes is None else flag[not yes]
-    return found
+def is_flag(name: str, values: Iterable[str]) -> bool:
+    """Whether a column says yes and no of one split: by its name, and by most of its values that are not empty."""
+    told = set(values) - {""}
+    return squashed(name) in FLAGS and 2 * sum(truth(value) is not None for value in told) > len(told)
+
+
+def flagged(names: Sequence[str], cells: Sequence[str]) -> str:
+    """Return the split that the flags of a row say; empty if that is not one split.
+
+    A row whose flags all say no is of train if none of them is of train, and of test if all are.
+    """
+    said = [(FLAGS[squashed(name)], truth(cell)) for name, cell in zip(names, cells, strict=True)]
+    yes = {split for split, flag in said if flag}
+    no = {split for split, flag in said if flag is False}
+    if len(yes) > 1 or yes & no or any(flag is None for _, flag in said):
+        return ""
+    if yes:
+        return yes.pop()
+    return "train" if "train" not in no else "test" if no == {"train"} else ""
 
 
 def _is_known(name: str) -> bool:

@@ -168,7 +168,7 @@ def _choose_splits(
     """Columns that may say the splits, and names of their numbers."""
     fit = [name for name in table.schema.names if name not in taken and _is_label(table.schema.field(name).type)]
     found = [name for name in fit if may_divide(name, request)]
-    if request.split is not None and not found:
+    if request.split is not None and request.split not in found:
         sought = "words for train, val and test, in another column than images and labels"
         raise DatasetError(f"{path}: --split {shown_name(request.split)}: {_no_column(table, sought)}")
     return tuple((name, _names(path, features.get(name), name)) for name in found)

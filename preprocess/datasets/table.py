@@ -11,7 +11,7 @@ from unicodedata import normalize
 
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, Sample, split_name
 from preprocess.datasets.classes import note_lacking, note_odd, refuse_unlearnt
-from preprocess.datasets.columns import FOLDERS, Columns, choose_columns, meant_splits, truth
+from preprocess.datasets.columns import FOLDERS, Columns, choose_columns, flagged, truth
 from preprocess.datasets.lookup import (
     Found,
     Lookup,
@@ -146,7 +146,7 @@ def _read(tables: tuple[Columns, ...], named: Sequence[str]) -> _Rows:
     rows = _Rows(tables, [], [], [], [])
     texts: dict[str, str] = {}  # a label is in memory once, however many rows have it
     for place, (columns, word) in enumerate(zip(tables, named, strict=True)):
-        chosen = (columns.image, *columns.labels, *(() if columns.split is None else (columns.split,)))
+        chosen = (columns.image, *columns.labels, *columns.splits)
         end = 1 + len(columns.labels)
         read = columns.table.read(chosen)
         if columns.header:
@@ -156,7 +156,9 @@ def _read(tables: tuple[Columns, ...], named: Sequence[str]) -> _Rows:
             rows.numbers.append(place * _LINE + number)
             rows.images.append(clean(cells[0]))
             rows.labels.append(texts.setdefault(label, normalize("NFC", label)))
-            rows.splits.append(texts.setdefault(cells[end], cells[end]) if cells[end:] else word)
+            said = cells[end:]
+            split = flagged(columns.split_names, said) if columns.flags else said[0] if said else word
+            rows.splits.append(texts.setdefault(split, split))
     if any(each.table.folders for each in tables):
         _refuse_merged(rows)
     if odd := [place for place, label in enumerate(rows.labels) if label == _SEVERAL]:
@@ -194,7 +196,7 @@ def _splits_of_files(tables: Sequence[Columns]) -> list[str]:
     """Return the split of each table, by a word in its name or else the name of its folder; ``train`` for only one."""
     for what, option, names in (
         ("label", "--label", [", ".join(each.label_names) for each in tables]),
-        ("split", "--split", ["" if each.split is None else each.names[each.split] for each in tables]),
+        ("split", "--split", [", ".join(each.split_names) for each in tables]),
     ):
         if len(set(names)) > 1:
             shown = [f"{name!r} in {each.table.path}" for name, each in zip(names, tables, strict=True)]
@@ -202,7 +204,7 @@ def _splits_of_files(tables: Sequence[Columns]) -> list[str]:
                 f"the tables differ in their column of {what}s: {listed(shown, _SHOWN)}; give them the same columns, "
                 f"or choose one that all have with {option} NAME"
             )
-    if len(tables) == 1 or tables[0].split is not None:
+    if len(tables) == 1 or tables[0].splits:
         return ["train"] * len(tables)
     found: dict[str, Path] = {}
     for path in (each.table.path for each in tables):
@@ -219,7 +221,7 @@ def _splits_of_files(tables: Sequence[Columns]) -> list[str]:
 
 
 def _told(tables: Sequence[Columns], named: Sequence[str]) -> list[str]:
-    if len(tables) == 1 or tables[0].split is not None:
+    if len(tables) == 1 or tables[0].splits:
         return []
     paths = [each.table.path for each in tables]
     names = [os.path.relpath(path, common_folder(paths)) for path in paths]
@@ -235,13 +237,15 @@ def _split_words(name: str) -> set[str]:
 def _divided(rows: _Rows, request: Request) -> tuple[_Rows, bool]:
     """Name the splits as a store does; whether there are none."""
     columns = rows.tables[0]
-    if columns.split is None and len(rows.tables) == 1:
+    if not columns.splits and len(rows.tables) == 1:
         return rows, True
-    name = None if columns.split is None else columns.names[columns.split]
-    what = "the tables" if name is None else f"column {name!r}"
-    words = meant_splits(name or "", set(rows.splits))
-    if empty := [place for place, split in enumerate(rows.splits) if not split]:
-        raise DatasetError(f"{rows.path}: no split in {what} in {rows.where(empty)}; write train, val or test there")
+    names = ", ".join(map(repr, columns.split_names))
+    what = f"column{'s' if len(columns.splits) > 1 else ''} {names}" if names else "the tables"
+    words = {split: split_name(split) for split in set(rows.splits)}
+    if odd := [place for place, split in enumerate(rows.splits) if not split]:
+        lacking = "none or several splits" if columns.flags else "no split"
+        way = "write 1 or 0, and 1 for one split of each row" if columns.flags else "write train, val or test there"
+        raise DatasetError(f"{rows.path}: {lacking} in {what} in {rows.where(odd)}; {way}")
     known = [split for split in SPLITS if split in words.values()]
     others = sorted(set(words.values()) - set(known))
     held = listed([shown_name(split[:_LONGEST]) for split in known + others], _SHOWN)

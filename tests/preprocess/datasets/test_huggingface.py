@@ -344,6 +344,38 @@ def test_a_saved_column_of_flags_or_of_named_numbers_divides_the_rows(tmp_path):
     }
 
 
+FLAGS = [("train,val,test", [[1, 0, 0], [0, 1, 0], [0, 0, 1]]), ("is_val,is_test", [[0, 0], [1, 0], [0, 1]])]
+
+
+@pytest.mark.parametrize(("columns", "cells"), FLAGS)
+@pytest.mark.parametrize("is_asked", [False, True])
+@pytest.mark.parametrize("form", ["parquet", "metadata"])
+def test_flags_of_several_splits_are_read_together(tmp_path, columns, cells, is_asked, form):
+    names = columns.split(",")
+    if form == "parquet":
+        flags = dict(zip(names, zip(*cells, strict=True), strict=True))
+        table(tmp_path, image=[png(0), png(1), png(2)], label=["a"] * 3, **flags)
+    else:
+        for number in range(3):
+            (tmp_path / f"{number}.png").write_bytes(png(number))
+        lines = (f"{number}.png,a,{','.join(map(str, row))}" for number, row in enumerate(cells))
+        (tmp_path / "metadata.csv").write_text("\n".join((f"file_name,label,{columns}", *lines)))
+    listing = find_hf(tmp_path, Request(split=names[-1] if is_asked else None))
+    read = {split: [each.read() for each in samples] for split, samples in listing.splits.items()}
+    assert read == {"train": [png(0)], "val": [png(1)], "test": [png(2)]}
+    assert f"splits from columns {', '.join(map(repr, sorted(names)))}" in listing.notes
+
+
+@pytest.mark.parametrize("odd", [[0, 0], [1, 1], [None, 1]])
+@pytest.mark.parametrize("split", [None, "val"])
+def test_rows_without_one_flag_of_several_are_refused(tmp_path, odd, split):
+    cells = [[1, 0], [0, 1], odd]
+    flags = dict(zip(("train", "val"), zip(*cells, strict=True), strict=True))
+    table(tmp_path, image=[png(0), png(1), png(2)], label=["a"] * 3, **flags)
+    with pytest.raises(DatasetError, match=r"none or several splits in columns 'train', 'val', such as .*; write 1 or"):
+        find_hf(tmp_path, Request(split=split))
+
+
 def test_a_column_with_other_values_is_told_and_read_on_demand(tmp_path):
     table(tmp_path, image=[png(), png(), png()], label=[0, 0, 0], fold=[1, 2, 3], split=["train", "test", "extra"])
     listing = find_hf(tmp_path)

@@ -85,6 +85,8 @@ ONE_HOT = {
     "ISIC": ("image,MEL,NV\na/1,1.0,0.0\nb/2,0.0,1.0\n", "'MEL', 'NV'"),
     "pandas": (",path,cat,dog\n0,a/1.jpg,True,False\n1,b/2.jpg,False,True\n", "'cat', 'dog'"),
     "a class called train": ("path,bus,train\na/1.jpg,1,0\nb/2.jpg,0,1\n", "'bus', 'train'"),
+    "a class called test": ("path,ad,test\na/1.jpg,1,0\nb/2.jpg,0,1\n", "'ad', 'test'"),
+    "flags beside": ("path,x,w,train,val\na/1.jpg,1,0,1,0\nb/2.jpg,0,1,1,0\n", "'x', 'w'"),
     "a split beside": ("path,set,x,w\na/1.jpg,train,1,0\nb/2.jpg,train,0,1\n", "'x', 'w'"),
     "numbers": ("path,7,3\na/1.jpg,1,0\nb/2.jpg,0,1\n", "'7', '3'"),
 }
@@ -100,6 +102,17 @@ def test_columns_of_0_and_1_are_classes_in_their_order(tmp_path, kind):
     assert f"labels from the columns of 0 and 1 {told}, " in listing.notes[0]
     warning = "warning: no image of train has a 1 in cow, no class"
     assert (warning in listing.notes) == ("cow" in names)
+
+
+def test_a_class_of_which_the_first_rows_have_none_makes_no_classes_of_flags(tmp_path):
+    names = [f"{number}.jpg" for number in range(61)]
+    cells = [*(f"0,{number % 2},{1 - number % 2}" for number in range(60)), "1,1,0"]
+    table = "path,ill,train,val\n" + "".join(f"{name},{cell}\n" for name, cell in zip(names, cells, strict=True))
+    listing = find(files(tmp_path, names), table)
+    assert (listing.classes, {split: len(each) for split, each in listing.splits.items()}) == (
+        ("0", "1"),
+        {"train": 31, "val": 30},
+    )
 
 
 @pytest.mark.parametrize("bad", ["1,1", "0,0", "1.0,1.0", "0,2", "1,", "0.5,0.5"])
@@ -178,11 +191,60 @@ def test_splits_are_taken_in_all_words(tmp_path, kind):
         ("train_test_split", "1.0", "0.0", "test"),
         ("is_valid", "False", "True", "val"),
         ("is_test", "no", "yes", "test"),
+        ("test", "0", "1", "test"),
+        ("Validation", "0", "1", "val"),
+        ("training", "1", "0", "test"),
     ],
 )
 def test_flags_divide(tmp_path, name, first, second, split):
     listing = find(files(tmp_path), f"path,label,{name}\na/1.jpg,x,{first}\nb/2.jpg,x,{second}\n")
     assert rows(listing) == [("train", "a/1.jpg", "x"), (split, "b/2.jpg", "x")]
+    assert f"labels from 'label', split from '{name}'" in listing.notes[0]
+
+
+# Columns, their cells for three rows, and the splits of these.
+FLAGGED = {
+    "three": ("train,val,test", ["1,0,0", "0,1,0", "0,0,1"], ["train", "val", "test"]),
+    "three in words": ("is_train,is_val,is_test", ["yes,no,no", "no,yes,no", "no,no,yes"], ["train", "val", "test"]),
+    "train and val": ("train,valid", ["True,False", "False,True", "True,False"], ["train", "val", "train"]),
+    "no flag of train": ("is_val,is_test", ["0,0", "1,0", "0,1"], ["train", "val", "test"]),
+    "one split twice": ("train,is_train,test", ["1,1,0", "0,0,1", "1,1,0"], ["train", "test", "train"]),
+}
+
+
+@pytest.mark.parametrize("kind", FLAGGED)
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_flags_of_several_splits_are_read_together(tmp_path, kind, is_asked):
+    columns, cells, splits = FLAGGED[kind]
+    names = ["1.jpg", "2.jpg", "3.jpg"]
+    table = f"path,label,{columns}\n" + "".join(f"{name},x,{cell}\n" for name, cell in zip(names, cells, strict=True))
+    listing = find(files(tmp_path, names), table, split=columns.split(",")[0] if is_asked else None)
+    assert sorted(rows(listing)) == sorted((split, name, "x") for name, split in zip(names, splits, strict=True))
+    assert f"split from {', '.join(map(repr, columns.split(',')))}" in listing.notes[0]
+
+
+@pytest.mark.parametrize("cells", ["0,0", "1,1", ",0", "1,?"])
+def test_rows_without_one_flag_of_several_are_refused_with_their_lines(tmp_path, cells):
+    table = f"path,label,train,val\na/1.jpg,x,1,0\na/3.jpg,x,0,1\nb/2.jpg,x,{cells}\n"
+    told = "none or several splits in columns 'train', 'val' in line 4; write 1 or 0, and 1 for one split of each row"
+    assert told in refused(files(tmp_path, [*TWO, "a/3.jpg"]), table)
+
+
+def test_a_column_of_words_beside_flags_needs_a_choice(tmp_path):
+    table = "path,label,set,train,test\na/1.jpg,x,train,0,1\nb/2.jpg,x,val,1,0\n"
+    told = "splits may be in column 'set' or 'train' or 'test'; choose with --split NAME"
+    assert told in refused(files(tmp_path), table)
+    assert [split for split, *_ in rows(find(tmp_path, table, split="set"))] == ["train", "val"]
+    assert [key for _, key, _ in rows(find(tmp_path, table, split="test"))] == ["b/2.jpg", "a/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "wanted"),
+    [("label,val", ["x,1", "y,0.5", "y,17"], {}), ("test,note", ["0,p", "1,q", "1,q"], {"label": "test"})],
+)
+def test_numbers_and_labels_with_names_of_splits_do_not_divide(tmp_path, columns, cells, wanted):
+    table = f"path,{columns}\n" + "".join(f"{place}.jpg,{cell}\n" for place, cell in enumerate(cells))
+    assert find(files(tmp_path, ["0.jpg", "1.jpg", "2.jpg"]), table, **wanted).undivided
 
 
 def test_a_column_of_folds_is_not_taken_for_the_split(tmp_path):

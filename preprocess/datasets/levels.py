@@ -12,7 +12,11 @@ from preprocess.text import listed
 
 _DEEPEST = 5  # folders that hold nothing but the next one
 _SHOWN = 5
-_WORD = re.compile(r"(?<![a-z])(?:(train|test)(?:ing)?|val(?:id(?:ation)?)?|eval)(?![a-z])", re.IGNORECASE)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_SPLIT = re.compile(
+    r"(?:(?P<train>train(?:ing|val)?|trn)|(?P<test>test(?:ing)?|tst)|(?P<val>val(?:id(?:ation)?)?|eval))"
+    r"(?:sets?|data|images?|imgs?)?"
+)
 _MASKS = ("mask", "seg", "segmentation", "groundtruth", "gt", "trimap", "label")
 _MASK = re.compile(rf"(.+?)[ _.-]*(?:{'|'.join(_MASKS)})s?[ _.-]*\d*", re.IGNORECASE)
 _CONTAINERS = re.compile(
@@ -86,7 +90,7 @@ def doubts(home: Path, classes: Mapping[str, Sequence[Path]], images: Mapping[st
     """
     if len(images) == 1:
         yield f"warning: there is one class only in {home}: {next(iter(images))!r}"
-    if odd := [name for name in images if _WORD.search(name)]:
+    if odd := [name for name in images if _kind(name)]:
         yield (
             f"warning: {_shown(odd)} in {home} are taken for classes; if they are splits, rename them to train, val or "
             "test"
@@ -120,6 +124,11 @@ def _advice(home: Path, inside: Mapping[str, set[str]]) -> str:
     """Say how to go on where the folders below those of the classes may be the classes."""
     if common := set.intersection(*inside.values()):
         roots = " or ".join(os.fspath(home / name) for name in list(inside)[:_SHOWN])
+        if len(inside) > 1 and all(names == common for names in inside.values()):
+            return (
+                f"all of them hold the same folders ({_shown(common)}), as splits do: rename them to train, val or "
+                f"test; or, if each is a whole set, choose one of these with --root: {roots}"
+            )
         return f"if the folders below are the classes ({_shown(common)}), choose one of these with --root: {roots}"
     names = _shown(set().union(*inside.values()))
     return (
@@ -134,10 +143,15 @@ def _shown(names: Collection[str]) -> str:
 
 def _splits_in(names: Collection[str]) -> list[str]:
     """Names that are words for splits: val or test alone, or two of the three as parts of names."""
-    found = {name: _WORD.search(name) for name in names}
-    kinds = {(word[1] or "val").lower() for word in found.values() if word}
+    kinds = {name: kind for name in names if (kind := _kind(name))}
     exact = [name for name in names if split_name(name) in ("val", "test")]
-    return [name for name, word in found.items() if word] if len(kinds) > 1 else exact
+    return list(kinds) if len(set(kinds.values())) > 1 else exact
+
+
+def _kind(name: str) -> str:
+    """The split that a word in a name means: train in ``Train Images``, test in ``testset``; empty if there is none."""
+    found = (_SPLIT.fullmatch(word.lower()) for word in _WORD.findall(name))
+    return next((word.lastgroup or "" for word in found if word), "")
 
 
 def _below(folder: Path, paths: Sequence[str]) -> set[str]:

@@ -132,6 +132,11 @@ def test_folders_that_only_hold_the_classes_are_passed(tmp_path, files, classes)
             "folders below are the classes (a), choose one of these with --root: ROOT/c or ROOT/gray",
         ),
         (
+            ("fold0/a/1.png", "fold0/b/1.png", "fold1/a/1.png", "fold1/b/1.png"),
+            "all of them hold the same folders (a, b), as splits do: rename them to train, val or test; or, if each is "
+            "a whole set, choose one of these with --root: ROOT/fold0 or ROOT/fold1",
+        ),
+        (
             ("train/a/p/1.png", "train/b/q/2.png"),
             "folders below are the classes (p, q), move them up into one folder, or list",
         ),
@@ -157,7 +162,7 @@ USUAL = pytest.mark.parametrize(
 
 
 def test_steam_trains_are_classes(tmp_path):
-    names = ("bullet_train", "bus", "steam_train", "training shoe")
+    names = ("bullet_train", "bus", "contest", "restrained", "steam_train", "training shoe", "valley")
     assert DATASETS["folder"].find(tree(tmp_path, *(f"{name}/1.png" for name in names))).classes == names
 
 
@@ -197,6 +202,10 @@ def test_usual_classes_raise_no_doubt(tmp_path, files):
             "rps-test-set, rps-valid are words for splits",
         ),
         (("Final_Training/1.png", "Final_Test/1.png"), "rename the folder of the images for training to train"),
+        (("trainset/a/1.png", "testset/a/1.png"), "testset, trainset are words for splits and not for classes; rename"),
+        (("TrainData/a/1.png", "ValData/a/1.png"), "TrainData, ValData are words for splits"),
+        (("trn/a/1.png", "tst/a/1.png"), "trn, tst are words for splits"),
+        (("trainval/a/1.png", "birdsTest/a/1.png"), "birdsTest, trainval are words for splits"),
         (("images/1.png", "annotations/2.png"), "annotations, images hold images but are no names of classes"),
         (("train/images/1.png", "val/images/1.png"), "train: images hold images .* build table --table FILE"),
     ],

@@ -3,17 +3,24 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from preprocess.errors import DatasetError
-from preprocess.text import listed, shown_name
+from preprocess.text import listed, near, shown_name
 
 _SHOWN = 5
 
 
-def refuse_unlearnt(unknown: Iterable[str], where: str, first: str, remedy: str) -> None:
-    """Raise a DatasetError for classes of a split, called ``where``, that are not in the training split ``first``."""
-    if names := [shown_name(name) for name in sorted(unknown)]:
+def refuse_unlearnt(unknown: Iterable[str], where: str, first: str, remedy: str, classes: Collection[str] = ()) -> None:
+    """Raise a DatasetError for classes of a split, called ``where``, that are not in the training split ``first``.
+
+    ``classes`` are those of the training split: one that may be meant is named.
+    """
+    if names := sorted(unknown):
+        meant = {name: near(name, classes)[:1] for name in names[:_SHOWN]}
+        shown = [f"{name!r} ({first} has {meant[name][0]!r})" if meant.get(name) else name for name in names]
+        if any(meant.values()):
+            remedy = f"if these are one class, give it one name; else {remedy}"
         raise DatasetError(
-            f"{where} has classes that {first} lacks, which no network can learn: {listed(names, _SHOWN)}; {remedy}, "
-            "or leave the split out: --splits train"
+            f"{where} has classes that {first} lacks, which no network can learn: "
+            f"{listed(list(map(shown_name, shown)), _SHOWN)}; {remedy}, or leave the split out: --splits train"
         )
 
 

@@ -77,7 +77,7 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
             notes += doubts(inner, classes, full)
         else:
             remedy = f"give {first.name}/ images of them, move their folders away"
-            refuse_unlearnt(full.keys() - label_of.keys(), str(folder), f"{first.name}/", remedy)
+            refuse_unlearnt(full.keys() - label_of.keys(), str(folder), f"{first.name}/", remedy, label_of)
         if not full:
             others = ",".join(name for name in folders if name != split)
             raise DatasetError(f"{_no_images(folder)}; leave the split out with --splits {others}")

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 from preprocess.datasets.arrow import Row
 from preprocess.datasets.base import SPLITS, Box, Listing, Request, Sample
 from preprocess.datasets.boxes import read_layout
+from preprocess.datasets.lookup import alike
 from preprocess.datasets.shards import Label, number_labels, unique
 from preprocess.datasets.split_column import Words, compare, divide
 from preprocess.errors import DatasetError
 from preprocess.inputs import check_relative
+from preprocess.text import shown_name
 
 LONGEST = 4096  # characters of a path
 _EMBED = "save the data set with save_to_disk, which stores the images, and build from that folder"
@@ -110,11 +112,13 @@ class Rows:
 
     def _refuse_missing(self, splits: dict[str, tuple[Sample, ...]]) -> None:
         for split, samples in splits.items():
-            missing = [each.path for each in samples if not isinstance(each, Row) and not each.path.exists()]
+            missing = [each for each in samples if not isinstance(each, Row) and not each.path.exists()]
             if missing:
+                there = alike(self.root, [missing[0].key]).get(missing[0].key)
+                remedy = f"{shown_name(there)} is there: correct the table" if there else f"put them there, or {_EMBED}"
                 raise DatasetError(
-                    f"{split}: {len(missing):,} of {len(samples):,} images are missing, the first is {missing[0]}; put "
-                    f"them there, or {_EMBED}"
+                    f"{split}: {len(missing):,} of {len(samples):,} images are missing, the first is "
+                    f"{missing[0].path}; {remedy}"
                 )
 
     def _folder(self, split: str, number: int, name: str) -> str:

@@ -84,6 +84,24 @@ def look_up(root: Path, cells: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
+def alike(root: Path, keys: Iterable[str]) -> dict[str, str]:
+    """Find images below a folder whose paths are those of missing files but for case and suffix: missing -> there.
+
+    Raises
+    ------
+    OSError, DatasetError : as for :func:`preprocess.datasets.tree.walk`.
+    """
+    missing = {key: _plain(key) for key in keys}
+    found = dict.fromkeys(missing.values(), "")
+    for level in walk(root):
+        folder = os.path.relpath(level.path, root).replace(os.sep, "/")
+        for name in level.files:
+            key = name if folder == "." else f"{folder}/{name}"
+            if suffix_of(name) in suffixes() and not found.get(plain := _plain(key), key):
+                found[plain] = key
+    return {key: found[plain] for key, plain in missing.items() if found[plain]}
+
+
 def in_the_root(found: Found) -> dict[str, list[str]] | None:
     """Keep the files that lie where the ends say, from the root on; None if that is not one for each."""
     direct = {end: [key for key in keys if end in (key, key[: key.rfind(".")])] for end, keys in found.items()}
@@ -150,6 +168,11 @@ def _names(folder: Path) -> set[str]:
             return {end for entry in entries if entry.is_file() for end in _ends(entry.name)}
     except OSError:
         return set()
+
+
+def _plain(key: str) -> str:
+    """A path in lower case, without the suffix of an image."""
+    return (os.path.splitext(key)[0] if suffix_of(key) in suffixes() else key).casefold()  # noqa: PTH122
 
 
 def _ends(name: str) -> Iterator[str]:

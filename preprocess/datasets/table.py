@@ -15,6 +15,7 @@ from preprocess.datasets.columns import FOLDERS, Columns, choose_columns, flagge
 from preprocess.datasets.lookup import (
     Found,
     Lookup,
+    alike,
     beside,
     end_of,
     folders_of,
@@ -327,7 +328,8 @@ def _compare(rows: _Rows, classes: Sequence[str], label_of: dict[str, int]) -> l
     for split in _ordered(rows.splits):
         labels = {label for label, each in zip(rows.labels, rows.splits, strict=True) if each == split}
         where = f"{rows.name}: the split {split}"
-        refuse_unlearnt(labels - label_of.keys(), where, "train", "add rows of them to train, delete their rows")
+        remedy = "add rows of them to train, delete their rows"
+        refuse_unlearnt(labels - label_of.keys(), where, "train", remedy, classes)
         notes += note_lacking(classes, {classes[label_of[label]] for label in labels}, where, "train")
     return notes
 
@@ -458,12 +460,30 @@ def _remedy(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int]
         return (
             f"files of these names are in {listed(inside, _SHOWN)}: write these paths into the table, or move the files"
         )
+    if like := _advise_alike(root, [keys[place] for place in missing]):
+        return like
     if len(missing) == len(keys):
         return "give the folder that the paths start from with --root, or another column with --image"
     if list(missing) == [0] and rows.tables[0].table.unit == "line":
         return "add this file, or delete its row; if it is a header line, name its column of images with --image"
     outside = any(not is_inside(keys[place]) for place in missing)
     return "add these files, or delete their rows" + (" (or move them under the root)" if outside else "")
+
+
+def _advise_alike(root: Path, missing: Sequence[str]) -> str:
+    """Say which files have the paths of missing ones but for case and suffix; nothing if there are none."""
+    found: dict[str, str] = {}
+    with suppress(OSError, PreprocessError):  # of a folder that cannot be walked
+        found = alike(root, missing)
+    if not found:
+        return ""
+    first, there = next(iter(found.items()))
+    rest = len(set(missing)) - len(found)
+    others = f" (for {len(found):,} of them), and add the other files, or delete their rows" if rest else ""
+    return (
+        f"{shown_name(there)} is there, which differs from {shown_name(first)} by case or suffix only: correct the "
+        f"table{others}"
+    )
 
 
 TABLE = Adapter(

@@ -215,6 +215,16 @@ def test_folders_that_are_no_classes_are_refused(tmp_path, files, message):
         DATASETS["folder"].find(tree(tmp_path, *files))
 
 
+@pytest.mark.parametrize(
+    ("learnt", "other"), [("Cat", "cat"), ("1", "01"), ("sky surfing", "sky surfing "), ("big cat", "big_cat")]
+)
+def test_a_class_that_train_has_under_almost_that_name_is_told(tmp_path, learnt, other):
+    with pytest.raises(DatasetError) as caught:
+        DATASETS["folder"].find(tree(tmp_path, f"train/{learnt}/1.png", "train/zebu/2.png", f"val/{other}/3.png"))
+    told = f"no network can learn: {other!r} (train/ has {learnt!r}); if these are one class, give it one name; else"
+    assert told in str(caught.value)
+
+
 def test_a_class_may_be_called_train(tmp_path):
     root = tree(tmp_path, "bus/1.png", "car/2.png", "train/3.png")
     (tmp_path / "docs").mkdir()

@@ -202,7 +202,10 @@ def test_paths_that_leave_the_folder_are_refused(tmp_path, path):
 
 def test_missing_files_are_counted(tmp_path):
     table(tmp_path, file_name=["1.png", "2.png"], label=[0, 1])
-    with pytest.raises(DatasetError, match=r"train: 2 of 2 images are missing, the first is .*1\.png"):
+    with pytest.raises(DatasetError, match=r"train: 2 of 2 images are missing, the first is .*1\.png; put them there"):
+        find_hf(tmp_path)
+    (tmp_path / "1.PNG").write_bytes(png())
+    with pytest.raises(DatasetError, match=r"the first is .*1\.png; 1\.PNG is there: correct the table$"):
         find_hf(tmp_path)
 
 

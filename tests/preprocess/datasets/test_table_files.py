@@ -192,6 +192,14 @@ def test_missing_images_that_are_elsewhere_are_not_to_be_deleted_from_the_table(
     assert "1 of 3 images are missing" in refused(tmp_path, "file,label\n1.png,x\n2.png,x\n3.png,x\n")
 
 
+@pytest.mark.parametrize("there", ["a/1.jpg", "A/1.JPG", "a/1.png"])
+@pytest.mark.parametrize("others", [[], ["b/2.JPG"]])
+def test_a_file_that_differs_by_case_or_suffix_only_is_named(tmp_path, there, others):
+    told = refused(files(tmp_path, [there, *others]), "path,label\na/1.JPG,cat\nb/2.JPG,dog\n")
+    assert f"{there} is there, which differs from a/1.JPG by case or suffix only: correct the table" in told
+    assert told.endswith("table" if others else "(for 1 of them), and add the other files, or delete their rows")
+
+
 def test_a_wrong_root_without_a_better_one_is_said(tmp_path):
     told = refused(tmp_path / "x", PLAIN, "list.csv")
     assert told.endswith("give the folder that the paths start from with --root, or another column with --image")

@@ -60,6 +60,8 @@ def test_a_class_that_train_lacks_is_refused_and_one_that_test_lacks_is_said(tmp
     table = "path,label,split\na/1.jpg,cat,train\nb/2.jpg,dog,test\n"
     told = refused(files(tmp_path), table)
     assert "list.csv: the split test has classes that train lacks, which no network can learn: dog" in told
+    near = "'Cat' (train has 'cat'); if these are one class, give it one name; else add rows of them to train"
+    assert near in refused(tmp_path, table.replace("dog", "Cat"))
     assert rows(find(tmp_path, table, splits=("train",))) == [("train", "a/1.jpg", "cat")]
     files(tmp_path, ["c/3.jpg"])
     listing = find(tmp_path, table + "c/3.jpg,dog,train\n")

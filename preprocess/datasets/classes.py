@@ -1,11 +1,41 @@
 """The classes of a data set are those of its training split; the other splits may lack some."""
 
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from preprocess.errors import DatasetError
 from preprocess.text import listed, near, shown_name
 
 _SHOWN = 5
+_NONE = frozenset(("na", "n/a", "nan", "none", "null", "<na>", "?"))  # as R, pandas and databases write a missing label
+_NUMBER = re.compile(r"[+-]?\d+(?:\.0+)?")
+
+
+def unlabelled(labels: Mapping[str, Collection[str]]) -> tuple[dict[str, set[str]], list[str]]:
+    """Tell labels such as ``NA`` that mean none from classes of that name.
+
+    They mean none where all other labels are numbers, or where a split has no others and ``train`` has none of them.
+
+    Parameters
+    ----------
+    labels : split -> its different labels.
+
+    Returns
+    -------
+    The labels of each split that mean none, and a warning of the others.
+    """
+    words = {split: {label for label in mine if label.lower() in _NONE} for split, mine in labels.items()}
+    others = {label for split, mine in labels.items() for label in mine if label not in words[split]}
+    is_number = bool(others) and all(map(_NUMBER.fullmatch, others))
+    none, taken = {}, set()
+    for split, mine in words.items():
+        alone = len(mine) == len(labels[split]) and (split == "train" or mine.isdisjoint(labels.get("train", ())))
+        none[split] = mine if is_number or alone else set()
+        taken |= mine - none[split]
+    if not taken:
+        return none, []
+    shown = listed(sorted(map(repr, taken)), _SHOWN)
+    return none, [f"warning: the label {shown} is taken for a class; if it means that there is none, remove these rows"]
 
 
 def refuse_unlearnt(unknown: Iterable[str], where: str, first: str, remedy: str, classes: Collection[str] = ()) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.datasets.base import SPLITS, Request, split_name
+from preprocess.datasets.classes import unlabelled
 from preprocess.errors import DatasetError
 from preprocess.text import listed, shown_name
 
@@ -89,7 +90,7 @@ class Numbered:
 
 
 def number_labels(values: Mapping[str, Sequence[Label]], names: Sequence[str] | None, request: Request) -> Numbered:
-    """Number labels, which are numbers or names; None and -1 mean that there is none.
+    """Number labels, which are numbers or names; None, -1 and words such as NA mean that there is none.
 
     Parameters
     ----------
@@ -103,12 +104,12 @@ def number_labels(values: Mapping[str, Sequence[Label]], names: Sequence[str] | 
     DatasetError : a label has no class, a class of another split is not in ``train``, or a split that is asked for has
         no labels at all.
     """
+    values, notes = _without_none(values, names or ())
     read = _unified(values)
     names = None if names is None else tuple(unicodedata.normalize("NFC", name) for name in names)
     place = _places(read, names)
     classes = tuple(map(str, place)) if names is None else names
     labels: dict[str, list[int | None]] = {}
-    notes: list[str] = []
     first: list[str] = []  # the split and number of every image without a label
     for split, mine in read.items():
         if not request.wants(split):
@@ -149,6 +150,19 @@ def unique(keys: Iterable[str]) -> tuple[list[str], int]:
         taken.add(mine)
         found.append(mine)
     return found, changed
+
+
+def _without_none(
+    values: Mapping[str, Sequence[Label]], names: Sequence[str]
+) -> tuple[dict[str, Sequence[Label]], list[str]]:
+    """Labels with None for words that mean none, which are no names of classes; and notes."""
+    labels = {split: {str(value) for value in mine if value not in (None, -1, "-1")} for split, mine in values.items()}
+    none, notes = unlabelled({split: mine.difference(names) for split, mine in labels.items()})
+    read = {
+        split: [None if value in none[split] else value for value in mine] if none[split] else mine
+        for split, mine in values.items()
+    }
+    return read, notes
 
 
 def _unified(values: Mapping[str, Sequence[Label]]) -> dict[str, list[Label]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Listing, Request, Sample, split_name
-from preprocess.datasets.classes import note_lacking, note_odd, refuse_unlearnt
+from preprocess.datasets.classes import note_lacking, note_odd, refuse_unlearnt, unlabelled
 from preprocess.datasets.columns import FOLDERS, Columns, choose_columns, flagged, truth
 from preprocess.datasets.lookup import (
     Found,
@@ -267,21 +267,35 @@ def _divided(rows: _Rows, request: Request) -> tuple[_Rows, bool]:
 
 def _labelled(rows: _Rows, request: Request) -> tuple[_Rows, list[str]]:
     """Leave out splits whose rows all lack labels, such as the test split of a contest; refuse other such rows."""
-    unlabelled: dict[str, list[int]] = {}
-    for place, label in enumerate(rows.labels):
-        if label.lower() in ("", "nan", "-1"):
-            unlabelled.setdefault(rows.splits[place], []).append(place)
+    empty, notes = _without_labels(rows)
     counts = Counter(rows.splits)
-    gone, notes = set(), []
-    for split, places in unlabelled.items():
+    gone = set()
+    for split, places in empty.items():
         if split != "train" and len(places) == counts[split] and not (request.splits and split in request.splits):
             gone.add(split)
             notes.append(f"warning: {rows.name}: the split {split} has no labels and is left out: {rows.where(places)}")
-        elif empty := [place for place in places if rows.labels[place] != "-1"]:
+        elif odd := [place for place in places if rows.labels[place] != "-1"]:
+            words = listed(sorted({repr(rows.labels[place]) for place in odd} - {"''"}), _SHOWN)
+            hint = f"; if {words} is a class, give it another name" if words else ""
             raise DatasetError(
-                f"{rows.path}: no label in {rows.where(empty)}, of {split}; write their labels, or delete these rows"
+                f"{rows.path}: no label in {rows.where(odd)}, of {split}; write their labels, or delete these rows"
+                f"{hint}"
             )
     return (rows.taken(lambda place: rows.splits[place] not in gone) if gone else rows), notes
+
+
+def _without_labels(rows: _Rows) -> tuple[dict[str, list[int]], list[str]]:
+    """Return the places of the rows without a label, by split, and notes."""
+    labels: dict[str, set[str]] = {}
+    for label, split in zip(rows.labels, rows.splits, strict=True):
+        labels.setdefault(split, set()).add(label)
+    is_one_hot = len(rows.tables[0].labels) > 1  # then labels are names of columns
+    none, notes = ({}, []) if is_one_hot else unlabelled({split: mine - {"", "-1"} for split, mine in labels.items()})
+    found: dict[str, list[int]] = {}
+    for place, (label, split) in enumerate(zip(rows.labels, rows.splits, strict=True)):
+        if label.lower() in ("", "nan", "-1") or label in none.get(split, ()):
+            found.setdefault(split, []).append(place)
+    return found, notes
 
 
 # -------------------------------------------------------------------------------------------------------- classes

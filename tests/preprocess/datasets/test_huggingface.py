@@ -483,6 +483,16 @@ def test_a_column_of_metadata_divides_the_rows(tmp_path, name):
         find_hf(tmp_path, Request(split="nope"))
 
 
+@pytest.mark.parametrize("word", ["NA", "None", "null"])
+def test_words_for_none_among_numbers_are_no_class(tmp_path, word):
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(png(number))
+    (tmp_path / "metadata.csv").write_text(f"file_name,label\n0.png,2\n1.png,10\n2.png,{word}\n3.png,\n")
+    listing = find_hf(tmp_path)
+    assert (listing.classes, listed(listing)) == (("2", "10"), {"train": [("0.png", 0), ("1.png", 1)]})
+    assert listing.left_out == {"images without a label": (2, "train: number 3")}
+
+
 def test_a_test_split_without_labels_is_left_out_with_a_warning(tmp_path):
     DatasetDict(train=pictures(2), test=pictures(3, label=[-1, -1, -1])).save_to_disk(tmp_path)
     listing = find_hf(tmp_path)

@@ -48,6 +48,28 @@ def test_a_row_without_a_label_is_refused_with_its_line(tmp_path, empty):
     assert "no label in line 3, of train; write their labels, or delete these rows" in told
 
 
+@pytest.mark.parametrize("word", ["NA", "None", "null", "<NA>", "n/a", "?"])
+def test_words_for_none_among_numbers_are_no_class(tmp_path, word):
+    table = f"path,label\na/1.jpg,2\nb/2.jpg,10\nc/3.jpg,{word}\n"
+    told = f"no label in line 4, of train; write their labels, or delete these rows; if {word!r} is a class, give it an"
+    assert told in refused(files(tmp_path, [*TWO, "c/3.jpg"]), table)
+    table = f"path,label,set\na/1.jpg,2,train\nb/2.jpg,10,train\nc/3.jpg,{word},test\n"
+    listing = find(tmp_path, table)
+    assert (listing.classes, rows(listing)[1]) == (("2", "10"), ("train", "b/2.jpg", "10"))
+    assert "warning: list.csv: the split test has no labels and is left out: line 4" in listing.notes
+
+
+def test_words_for_none_among_names_are_a_class_with_a_warning(tmp_path):
+    names = [*TWO, "c/3.jpg"]
+    table = "path,label,split\na/1.jpg,scratch,train\nb/2.jpg,none,train\nc/3.jpg,none,test\n"
+    listing = find(files(tmp_path, names), table)
+    assert (listing.classes, rows(listing)[2]) == (("none", "scratch"), ("test", "c/3.jpg", "none"))
+    told = "warning: the label 'none' is taken for a class; if it means that there is none, remove these rows"
+    assert told in listing.notes
+    listing = find(tmp_path, table.replace("none,train", "dent,train"))
+    assert "warning: list.csv: the split test has no labels and is left out: line 4" in listing.notes
+
+
 def test_a_test_split_without_labels_is_left_out_with_a_warning(tmp_path):
     table = "path,label,split\na/1.jpg,0,train\nb/2.jpg,-1,test\n"
     listing = find(files(tmp_path), table)

@@ -222,6 +222,16 @@ def test_numbers_are_sorted_as_numbers_and_a_class_that_train_lacks_is_refused(t
         find_webdataset(tmp_path)
 
 
+@pytest.mark.parametrize("names", [None, "cat\ndog\n", "NA\ndog\n"])
+def test_words_for_none_are_no_class_unless_one_has_the_name(tmp_path, names):
+    labels = ["0", "1", "NA", "1"] if names is None else [*names.split(), "NA", "dog"]
+    write(tmp_path / "x.tar", *({"__key__": str(n), "png": png(n), "cls": label} for n, label in enumerate(labels)))
+    if names:
+        (tmp_path / "classes.txt").write_text(names)
+    found = [each.label for each in find_webdataset(tmp_path).splits["train"]]
+    assert found == ([0, 1, 0, 1] if names == "NA\ndog\n" else [0, 1, 1])
+
+
 def test_what_is_left_out_is_counted(tmp_path):
     samples = [{"__key__": f"{n}", "png": b"", "cls": f"{n % 2}", "mask.png": b""} for n in range(9)]
     del samples[0]["cls"], samples[5]["png"], samples[5]["mask.png"], samples[7]["mask.png"]

@@ -364,6 +364,8 @@ class _Guess:
             raise DatasetError(f"{self.table.path} has {len(found)} columns {name!r}; give them different names")
         near = get_close_matches(name, self.names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
+        if option == "--label" and len(self.request.table) > 1:
+            hint += f"; if its images have no labels, leave out --table {shown_name(self.table.path)}"
         raise DatasetError(f"{self.table.path} has no column {name!r} for {option}{hint}; {self._listed()}")
 
     def _listed(self) -> str:

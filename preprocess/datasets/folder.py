@@ -79,8 +79,8 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
             remedy = f"give {first.name}/ images of them, move their folders away"
             refuse_unlearnt(full.keys() - label_of.keys(), str(folder), f"{first.name}/", remedy, label_of)
         if not full:
-            others = ",".join(name for name in folders if name != split)
-            raise DatasetError(f"{_no_images(folder)}; leave the split out with --splits {others}")
+            others = [name for name in folders if name != split and request.wants(name)] or ["train"]
+            raise DatasetError(f"{_no_images(folder)}; leave the split out with --splits {','.join(others)}")
         notes += note_lacking(classes, full, f"{folder.name}/", f"{first.name}/")
         pairs = ((label_of[name], path) for name, paths in full.items() for path in paths)
         splits[split] = _samples(home, pairs)

@@ -1,4 +1,4 @@
-"""Rows of a table that somebody else wrote: separated by commas, semicolons or tabs, Parquet, or lines of words.
+"""Rows of a table that somebody else wrote: separated by commas, semicolons, tabs or bars, Parquet, or lines of words.
 
 A text table does not say how its cells are separated, so :func:`open_table` returns it in every form that it may have.
 """
@@ -128,7 +128,7 @@ def _open_text(path: Path, data: bytes) -> tuple[Table, ...]:
         if not _has_folders([cells for _, cells in first]):
             raise DatasetError(
                 f"{path} has only one column, it begins {line[:_SHOWN]!r}; {_KINDS}; each line needs a label: 'path "
-                "label', or a path with a folder of that name"
+                "label', or a path with a folder of that name; leave out a table of images without labels"
             )
         tables = [Table(path, "", None, first, read, notes, folders=True)]
     return tuple(tables)
@@ -159,8 +159,8 @@ def _preamble(text: TextIO) -> tuple[int, str]:
     """Count the lines before the table: comments, or ``sep=;`` of Excel, which also names the form."""
     skipped = 0
     for line in text:
-        if found := re.fullmatch(r'"?sep=([,;\t])"?\s*', line):
-            return skipped + 1, {",": "commas", ";": "semicolons", "\t": "tabs"}[found[1]]
+        if found := re.fullmatch(r'"?sep=([,;\t|])"?\s*', line):
+            return skipped + 1, {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}[found[1]]
         if not line.startswith("#") or any(suffix_of(cell) in suffixes() for cell in re.split(r"[,;\s]", line)):
             break
         skipped += 1
@@ -256,6 +256,7 @@ _FORMS: dict[str, Callable[[TextIO], Iterator[Row]]] = {
     "tabs": _separated("\t"),
     "semicolons": _separated(";"),
     "commas": _separated(","),
+    "bars": _separated("|"),
     "white space": _words(str.split),
     "the last white space": _words(lambda line: line.rsplit(None, 1)),
     "the last two white spaces": _words(lambda line: line.rsplit(None, 2)),

@@ -195,6 +195,7 @@ def _marked(names: Sequence[str], cells: Sequence[str]) -> str:
 
 def _splits_of_files(tables: Sequence[Columns]) -> list[str]:
     """Return the split of each table, by a word in its name or else the name of its folder; ``train`` for only one."""
+    _refuse_unlabelled(tables)
     for what, option, names in (
         ("label", "--label", [", ".join(each.label_names) for each in tables]),
         ("split", "--split", [", ".join(each.split_names) for each in tables]),
@@ -219,6 +220,21 @@ def _splits_of_files(tables: Sequence[Columns]) -> list[str]:
         if (first := found.setdefault(*words, path)) is not path:
             raise DatasetError(f"{first} and {path} are both of {''.join(words)}; join them to one table")
     return list(found)
+
+
+def _refuse_unlabelled(tables: Sequence[Columns]) -> None:
+    """Refuse tables that lack the column of labels of another, which has all columns of theirs: tests of contests."""
+    pairs = [(each, other) for each in tables for other in tables if _lacks_labels(each, other)]
+    if odd := [(each, other) for each, other in pairs if (other, each) not in pairs]:
+        each, other = odd[0]
+        raise DatasetError(
+            f"{each.table.path} has no column {listed(list(map(repr, other.label_names)), _SHOWN)} of labels, as "
+            f"{other.table.path} has: leave out --table {shown_name(each.table.path)}, or write the labels there"
+        )
+
+
+def _lacks_labels(each: Columns, other: Columns) -> bool:
+    return not other.table.folders and not set(other.label_names) <= {normalize("NFC", name) for name in each.names}
 
 
 def _told(tables: Sequence[Columns], named: Sequence[str]) -> list[str]:

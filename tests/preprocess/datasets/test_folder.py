@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.datasets import DATASETS
+from preprocess.datasets import DATASETS, Request
 from preprocess.errors import DatasetError
 from tests.conftest import paint
 
@@ -246,6 +246,15 @@ def test_splits_deep_inside_say_which_root_to_give(tmp_path):
     with pytest.raises(DatasetError, match=rf"the splits test, train lie deep in other folders; give --root {deep}"):
         DATASETS["folder"].find(tmp_path)
     assert list(DATASETS["folder"].find(deep).splits) == ["train", "test"]
+
+
+@pytest.mark.parametrize(("splits", "advice"), [(("train", "test"), "train"), (("test",), "train"), (None, "train")])
+def test_a_split_without_classes_can_be_left_out_as_the_error_says(tmp_path, splits, advice):
+    root = tree(tmp_path, "train/a/0.png", "test/1.png")
+    (root / "docs").mkdir()
+    with pytest.raises(DatasetError, match=rf"leave the split out with --splits {advice}$"):
+        DATASETS["folder"].find(root, Request(splits))
+    assert list(DATASETS["folder"].find(root, Request((advice,))).splits) == ["train"]
 
 
 def test_no_name_that_a_store_cannot_take_is_advised_for_a_split(tmp_path):

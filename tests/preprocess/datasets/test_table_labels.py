@@ -393,6 +393,15 @@ TOGETHER = {
         {"train.csv": PLAIN, "val.csv": PLAIN.replace("label", "class")},
         "the tables differ in their column of labels: 'label' in ",
     ),
+    "no labels": ({"train.csv": PLAIN, "test.csv": "path\nc/3.jpg\nc/4.jpg\n"}, "test.csv has no column 'label' of"),
+    "no labels, but sizes": (
+        {"train.csv": "path,w,label\na/1.jpg,4,cat\nb/2.jpg,5,dog\n", "test.csv": "path,w\nc/3.jpg,6\n"},
+        "test.csv has no column 'label' of labels, as ",
+    ),
+    "names alone": (
+        {"train.csv": PLAIN, "test.csv": "path\n3.jpg\n4.jpg\n"},
+        "leave out a table of images without labels",
+    ),
     "an image in both": ({"train.csv": PLAIN, "val.csv": PLAIN}, "a/1.jpg in lines train.csv:2, val.csv:2"),
     "a missing file": (
         {"train.csv": PLAIN, "val.csv": "path,label\nc/3.jpg,cat\nc/5.jpg,cat\n"},
@@ -410,6 +419,15 @@ def test_several_tables_that_do_not_fit_are_refused(tmp_path, kind):
     with pytest.raises(DatasetError) as caught:
         find_all(tmp_path, tables)
     assert told in str(caught.value)
+
+
+def test_a_table_without_labels_is_told_to_be_left_out(tmp_path):
+    tables = {"train.csv": PLAIN, "test.csv": "path\nc/3.jpg\nc/4.jpg\n"}
+    files(tmp_path, [*TWO, "c/3.jpg", "c/4.jpg"])
+    for wanted in ({}, {"label": "label"}, {"splits": ("train",)}):
+        with pytest.raises(DatasetError, match=rf"leave out --table {tmp_path}/test\.csv"):
+            find_all(tmp_path, tables, **wanted)
+    assert rows(find_all(tmp_path, {"train.csv": PLAIN})) == CAT_AND_DOG
 
 
 def test_the_command_takes_a_table_for_each_split(tmp_path):

@@ -34,7 +34,9 @@ def _short(value: object) -> str:
             f"{name} " + ", ".join(f"{scale.segments} ({scale.weight:.3f})" for scale in each.scales)
             for name, each in sorted(value.items())
         )
-    return ", ".join(value) if isinstance(value, dict | tuple) else str(value)
+    if isinstance(value, dict):  # of splits: a store that grew has them in another order
+        return ", ".join(sorted(value))
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _split_differences(left: Store, right: Store, split: str) -> Iterator[str]:

@@ -27,13 +27,23 @@ def test_a_store_equals_itself_and_another_encoding_of_it(small_store, noisy, tm
     assert "hold the same content" in done.stdout
 
 
+def test_a_store_that_grew_split_by_split_equals_one_that_was_built_at_once(noisy, tmp_path):
+    """Its splits are in the order in which they came."""
+    for name, asked in (("grown", ("test", "train")), ("fresh", ("train,test",))):
+        for splits in asked:
+            command = build_command(noisy, tmp_path / f"{name}.h5", *QUICK, "--splits", splits)
+            assert here(*command[2:]).exit_code == 0
+    assert list(Store(tmp_path / "grown.h5").splits) == ["test", "train"]
+    assert _diff(tmp_path / "grown.h5", tmp_path / "fresh.h5")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"--segments": "4,16"}, ["slic-c10-4,9 4 (0.500), 9 (0.500) vs. slic-c10-4,16 4 (0.500), 16 (0.500)"]),
         ({"--size": "12"}, ["size: 16 vs. 12"]),
         ({"--algorithm": "grid"}, ["maps slic-c10-4, slic-c10-9 vs. grid-4, grid-9"]),
-        ({"--splits": "test"}, ["splits: train, test vs. test"]),
+        ({"--splits": "test"}, ["splits: test, train vs. test"]),
         ({"--codec": "jpeg", "--quality": "30"}, ["train/images: 10 of 10 differ: train/a/", "and 5 more"]),
     ],
     ids=lambda value: "" if isinstance(value, list) else next(iter(value)),

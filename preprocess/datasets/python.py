@@ -1,5 +1,6 @@
 """List the samples of a Python program: paths, arrays and images of Pillow, or a data set of torchvision."""
 
+import bisect
 import io
 import operator
 import os
@@ -17,7 +18,9 @@ from preprocess.datasets.classes import note_lacking, refuse_unlearnt
 from preprocess.errors import DatasetError, ImageError
 from preprocess.files import named, scratch
 from preprocess.images import to_rgb
+from preprocess.text import listed, shown_name
 
+_SHOWN = 5
 _MOST_NUMBERS = 1_000_000  # of classes without names
 _EXPECTED = "a path, an image of Pillow, or an (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 array"
 Pairs = Iterable[tuple[Any, Any]]
@@ -34,7 +37,8 @@ def list_samples(
 
     Images that are no files are written, upright and in RGB, into a scratch file beside ``out``, which lasts as long as
     ``stack``. Keys are relative paths as given; absolute paths without their root; paths of an ``ImageFolder`` are
-    relative to its folder and begin with the split; other images have the key ``SPLIT/NUMBER``.
+    relative to its folder, of several that are joined to the folder that holds these, and begin with the split; other
+    images have the key ``SPLIT/NUMBER``.
 
     Parameters
     ----------
@@ -44,13 +48,13 @@ def list_samples(
 
     Raises
     ------
-    DatasetError : a sample is no pair, an image or a label is of another kind, or there are not as many as ``len``
-        says.
+    DatasetError : a sample is no pair, an image or a label is of another kind, there are not as many as ``len`` says,
+        or it is not known which classes the numbers mean.
 
     Notes
     -----
     Data sets of torch number the classes that they found, each by itself. If those of a split are not those of
-    ``train``, its numbers become those of ``train``.
+    ``train``, its numbers become those of ``train``. Subsets and joined data sets are those that they consist of.
     """
     given = dict(samples) if isinstance(samples, Mapping) else {"train": samples}
     names = [split_name(str(name)) for name in given]
@@ -64,12 +68,15 @@ def list_samples(
         found[name] = list(_read(name, pairs, spool, advance))
     if not any(found.values()):
         raise DatasetError("expected samples, got none")
-    own = {name: mine for name, pairs in zip(names, given.values(), strict=True) if (mine := _class_names(pairs))}
-    first = own.get("train") or next(iter(own.values()), None)
-    found |= {name: list(_renumbered(name, found[name], mine, first)) for name, mine in own.items() if mine != first}
-    names_of = first if classes is None else classes
+    lead = "train" if "train" in found else names[0]
+    classes = None if classes is None else tuple(map(str, classes))
+    own = {name: _names_of_all(name, pairs, classes) for name, pairs in zip(names, given.values(), strict=True)}
+    first = own[lead] or classes
+    for name, mine in own.items():
+        if mine and mine != first and (own[lead] or _share_names(name, mine, lead, classes)):
+            found[name] = list(_renumbered(name, found[name], mine, first))
     labels = [label for rows in found.values() for _, label in rows]
-    classes, numbers = _classes(labels, names_of)
+    classes, numbers = _classes(labels, first if classes is None else classes)
     spool.flush()
     splits = {name: tuple(make(numbers[label]) for make, label in rows) for name, rows in found.items()}
     notes = [note for pairs in given.values() for note in _unused(pairs)]
@@ -77,12 +84,49 @@ def list_samples(
     return Listing(classes, splits, notes=tuple(dict.fromkeys(notes)))
 
 
-def _class_names(pairs: Pairs) -> tuple[str, ...]:
-    """The names of the classes that a data set of torch has found; none if it has none."""
-    names = getattr(_base(pairs), "classes", None)
-    if not isinstance(names, list | tuple):
+def _names_of_all(split: str, pairs: Pairs, classes: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names of the classes that the data sets of a split have; none if one has none.
+
+    Raises
+    ------
+    DatasetError : a number means different classes in them, and the user did not say which in ``classes``.
+    """
+    named = list(dict.fromkeys(map(_class_names, _leaves(pairs))))
+    if len(named) == 1:
+        return named[0]
+    if all(named) and classes is None:
+        raise DatasetError(
+            f"{split} joins data sets that number different classes: {_shown(named[0])} and {_shown(named[1])}; pass "
+            "pairs of a path and the name of its class, or, if the numbers mean the same, their names: classes=[...]"
+        )
+    return ()
+
+
+def _class_names(leaf: Any) -> tuple[str, ...]:
+    """The names of the classes that a data set of torch has found; none if it has none, or changes the numbers."""
+    names = getattr(leaf, "classes", None)
+    if not isinstance(names, list | tuple) or getattr(leaf, "target_transform", None) is not None:
         return ()
     return tuple(", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names)
+
+
+def _share_names(split: str, own: tuple[str, ...], lead: str, classes: tuple[str, ...] | None) -> bool:
+    """Whether the classes of a split are among those that the user names, as the numbers of ``lead`` have no names.
+
+    Raises
+    ------
+    DatasetError : the user names none.
+    """
+    if classes is None:
+        raise DatasetError(
+            f"{split} numbers the classes {_shown(own)}, but the numbers of {lead} have no names and may mean others; "
+            f"pass the names of the classes by their numbers in {lead}: classes=[...]"
+        )
+    return bool(set(own) & set(classes))
+
+
+def _shown(names: Sequence[str]) -> str:
+    return listed(list(map(shown_name, names)), _SHOWN)
 
 
 def _renumbered(split: str, rows: list, own: tuple[str, ...], first: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
@@ -95,9 +139,10 @@ def _renumbered(split: str, rows: list, own: tuple[str, ...], first: tuple[str, 
 
 def _unused(pairs: Pairs) -> Iterator[str]:
     """Yield a warning of the transform of an ``ImageFolder``, whose files are stored."""
-    base = _base(pairs)
-    if _is_image_folder(base) and base.transform is not None:
-        yield f"warning: the transform of {type(base).__name__} is not applied: the store holds the images of its files"
+    for leaf in _leaves(pairs):
+        if _is_image_folder(leaf) and leaf.transform is not None:
+            what = type(leaf).__name__
+            yield f"warning: the transform of {what} is not applied: the store holds the images of its files"
 
 
 def _compare(classes: Sequence[str], splits: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
@@ -131,14 +176,9 @@ def _read(
 
 
 def _pairs(split: str, pairs: Pairs) -> Iterator[tuple[Any, Any]]:
-    """Yield the pairs of a split. Images of an ``ImageFolder``, or of a subset of one, are not decoded here."""
-    base = _base(pairs)
-    if _is_image_folder(base):
-        number_of = base.target_transform or operator.index
-        places = pairs.indices if base is not pairs else range(len(base.samples))
-        for place in places:
-            path, label = base.samples[place]
-            yield _Keyed(path, f"{split}/{PurePath(os.path.relpath(path, base.root)).as_posix()}"), number_of(label)
+    """Yield the pairs of a split. Images of an ``ImageFolder``, or of parts of one, are not decoded here."""
+    if any(map(_is_image_folder, _leaves(pairs))):
+        yield from _pairs_of_folders(split, pairs)
     elif hasattr(pairs, "__iter__"):
         yield from pairs
     elif hasattr(pairs, "__getitem__") and hasattr(pairs, "__len__"):  # a data set of torch
@@ -147,16 +187,59 @@ def _pairs(split: str, pairs: Pairs) -> Iterator[tuple[Any, Any]]:
         raise DatasetError(f"expected pairs of image and label for {split}, got {type(pairs).__name__}")
 
 
-def _is_image_folder(base: Any) -> bool:
+def _pairs_of_folders(split: str, pairs: Any) -> Iterator[tuple[Any, Any]]:
+    home = os.path.commonpath([os.path.abspath(leaf.root) for leaf in _leaves(pairs) if _is_image_folder(leaf)])  # noqa: PTH100
+    for place in range(len(pairs)):
+        leaf, inner = _found_at(pairs, place)
+        if _is_image_folder(leaf):
+            path, label = leaf.samples[inner]
+            number_of = leaf.target_transform or operator.index
+            yield _Keyed(path, f"{split}/{PurePath(os.path.relpath(path, home)).as_posix()}"), number_of(label)
+        else:
+            yield leaf[inner]
+
+
+def _is_image_folder(leaf: Any) -> bool:
     """Whether a data set gives what its files hold, so that they need not be decoded here."""
-    loader, get = getattr(base, "loader", None), getattr(type(base), "__getitem__", None)
-    usual = getattr(loader, "__name__", "") == "default_loader" and hasattr(base, "samples")
+    loader, get = getattr(leaf, "loader", None), getattr(type(leaf), "__getitem__", None)
+    usual = getattr(loader, "__name__", "") == "default_loader" and hasattr(leaf, "samples")
     return usual and getattr(get, "__module__", "") == loader.__module__  # no __getitem__ of a class of one's own
 
 
-def _base(pairs: Any) -> Any:
-    """The data set of a subset of torch, or the data set itself."""
-    return pairs.dataset if hasattr(pairs, "dataset") and hasattr(pairs, "indices") else pairs
+def _leaves(pairs: Any) -> Iterator[Any]:
+    """Yield the data sets that a subset, or joined data sets, of torch consist of; of others the data set itself."""
+    if _is_joined(pairs):
+        for part in pairs.datasets:
+            yield from _leaves(part)
+    elif _is_subset(pairs):
+        yield from _leaves(pairs.dataset)
+    else:
+        yield pairs
+
+
+def _found_at(pairs: Any, place: int) -> tuple[Any, int]:
+    """The one of :func:`_leaves` that holds a sample, and the place of the sample in it."""
+    if _is_joined(pairs):
+        ends = pairs.cumulative_sizes
+        place += ends[-1] if place < 0 else 0
+        number = bisect.bisect_right(ends, place)
+        return _found_at(pairs.datasets[number], place - (ends[number - 1] if number else 0))
+    if _is_subset(pairs):
+        return _found_at(pairs.dataset, pairs.indices[place])
+    return pairs, place
+
+
+def _is_joined(pairs: Any) -> bool:
+    return _is_of_torch(pairs) and hasattr(pairs, "datasets") and hasattr(pairs, "cumulative_sizes")
+
+
+def _is_subset(pairs: Any) -> bool:
+    return _is_of_torch(pairs) and hasattr(pairs, "dataset") and hasattr(pairs, "indices")
+
+
+def _is_of_torch(pairs: Any) -> bool:
+    """Whether torch itself says what a sample is: no __getitem__ of a class of one's own, which may change labels."""
+    return getattr(getattr(type(pairs), "__getitem__", None), "__module__", "") == "torch.utils.data.dataset"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import ConcatDataset, Dataset, Subset
 from torchvision.datasets import FakeData, ImageFolder
 from torchvision.transforms import ToTensor
 
@@ -223,6 +223,119 @@ def test_a_split_whose_folder_lacks_classes_keeps_the_labels_of_train(tmp_path, 
     samples["test"] = ImageFolder(tmp_path / "train")
     with pytest.raises(DatasetError, match=r"the split test has classes that train lacks, .*: b;"):
         built(samples, tmp_path / "y.h5")
+
+
+@pytest.fixture
+def pets(tmp_path) -> dict[str, ImageFolder]:
+    """Train numbers cat, dog, emu; val numbers dog, emu, fox, and near numbers dog, emu. Two pictures of each."""
+    homes = {"train": ("cat", "dog", "emu"), "val": ("dog", "emu", "fox"), "near": ("dog", "emu")}
+    for seed, (home, names) in enumerate(homes.items()):
+        for place, name in enumerate(2 * names):
+            paint(tmp_path / home / name / f"{place // len(names)}.png", 10 * seed + place, size=(9, 9))
+    return {home: ImageFolder(tmp_path / home) for home in homes}
+
+
+def stored(store: Store, split: str) -> dict[str, str]:
+    """Class name by key."""
+    return dict(zip(store.keys(split), (store.classes[label] for label in store.labels(split)), strict=True))
+
+
+def two_of(split: str, *names: str, folder: str = "") -> dict[str, str]:
+    return {f"{split}/{folder}{name}/{place}.png": name for name in names for place in range(2)}
+
+
+def test_parts_of_parts_of_an_image_folder_keep_keys_and_classes(pets, tmp_path):
+    train = pets["train"]
+    samples = {"train": Subset(Subset(train, [5, 0, 3, -4, 1]), [0, 1, 3]), "val": Subset(train, [2])}
+    samples["test"] = ConcatDataset([Subset(train, [3]), ConcatDataset([Subset(train, [5])])])
+    store = built(samples, tmp_path / "x.h5")
+    assert store.classes == ("cat", "dog", "emu")
+    assert stored(store, "train") == {"train/emu/1.png": "emu", "train/cat/0.png": "cat", "train/dog/0.png": "dog"}
+    assert stored(store, "val") == {"val/dog/0.png": "dog"}
+    assert stored(store, "test") == {"test/dog/1.png": "dog", "test/emu/1.png": "emu"}
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda folder: ConcatDataset([folder]), lambda folder: Subset(folder, range(len(folder)))]
+)
+def test_joined_data_sets_are_matched_by_name(wrap, pets, tmp_path):
+    store = built({"train": wrap(pets["train"]), "val": wrap(wrap(Subset(pets["near"], range(4))))}, tmp_path / "x.h5")
+    assert stored(store, "train") == two_of("train", "cat", "dog", "emu")
+    assert stored(store, "val") == two_of("val", "dog", "emu")
+    with pytest.raises(DatasetError, match=r"val has classes that train lacks, .*: fox;"):
+        built({"train": wrap(pets["train"]), "val": pets["val"]}, tmp_path / "y.h5")
+
+
+def test_folders_that_are_joined_have_keys_from_the_folder_above_in_any_order(pets, tmp_path):
+    paint(tmp_path / "more" / "dog" / "0.png", 99, size=(9, 9))
+    paint(tmp_path / "more" / "emu" / "0.png", 98, size=(9, 9))
+    pair = pets["near"], ImageFolder(tmp_path / "more")
+    more = {"train/more/dog/0.png": "dog", "train/more/emu/0.png": "emu"}
+    for name, parts in (("x.h5", pair), ("y.h5", pair[::-1])):
+        store = built(ConcatDataset(parts), tmp_path / name)
+        assert stored(store, "train") == two_of("train", "dog", "emu", folder="near/") | more
+    third = Subset(ConcatDataset(pair), [4, 0])
+    assert stored(built(third, tmp_path / "z.h5"), "train") == {
+        "train/more/dog/0.png": "dog",
+        "train/near/dog/0.png": "dog",
+    }
+
+
+def test_joined_folders_of_other_classes_are_refused_unless_the_classes_are_named(pets, tmp_path):
+    joined = pets["train"] + pets["val"]
+    with pytest.raises(DatasetError, match="train joins data sets that number different classes: cat, dog, emu and"):
+        built(joined, tmp_path / "x.h5")
+    assert built(joined, tmp_path / "x.h5", classes="abc").labels("train").tolist() == [0, 0, 1, 1, 2, 2] * 2
+
+
+class Wrapped(Dataset):
+    """A data set of one's own, without the names of classes."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __len__(self):
+        return len(self.folder)
+
+    def __getitem__(self, place):
+        return self.folder[place]
+
+
+class Swapped(Subset):
+    def __getitem__(self, place):
+        image, label = super().__getitem__(place)
+        return image, 2 - label
+
+    def __getitems__(self, places):
+        return [self[place] for place in places]
+
+
+UNNAMED = {
+    "paths and numbers": lambda folder: list(folder.samples),
+    "a class of one's own": Wrapped,
+    "a part with labels of its own": lambda folder: Swapped(folder, range(6)),
+    "other numbers": lambda folder: ImageFolder(folder.root, target_transform=lambda label: label),
+}
+
+
+@pytest.mark.parametrize("wrap", UNNAMED.values(), ids=UNNAMED)
+def test_numbers_without_names_are_not_taken_for_those_of_another_split(wrap, pets, tmp_path):
+    samples = {"train": wrap(pets["train"]), "val": pets["near"]}
+    with pytest.raises(DatasetError, match=r"val numbers the classes dog, emu, but the numbers of train have no names"):
+        built(samples, tmp_path / "x.h5")
+    store = built(samples, tmp_path / "x.h5", classes=["cat", "dog", "emu"])
+    swapped = isinstance(samples["train"], Swapped)
+    assert sorted(store.labels("train")) == [0, 0, 1, 1, 2, 2]
+    assert store.labels("train")[0] == (2 if swapped else 0)
+    assert stored(store, "val") == two_of("val", "dog", "emu")
+    other = built(samples, tmp_path / "y.h5", classes=["Katze", "Hund", "Emu"])  # names of another kind
+    assert other.labels("val").tolist() == [0, 0, 1, 1]
+
+
+def test_numbers_that_a_program_changes_have_no_names(pets, tmp_path):
+    halved = ImageFolder(pets["train"].root, target_transform=lambda label: label // 2)
+    store = built(halved, tmp_path / "x.h5")
+    assert (store.classes, store.labels("train").tolist()) == (("0", "1"), [0, 0, 0, 0, 1, 1])
 
 
 def test_what_a_program_makes_of_an_image_folder_is_kept_or_told(noisy, tmp_path, capfd):

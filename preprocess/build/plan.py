@@ -60,11 +60,12 @@ class Plan:
     base: Index | None  # the existing index; None for a new store
     layouts: dict[str, Layout]  # by split
     tasks: tuple[Task, ...]  # the missing work
+    gone: tuple[str, ...] = ()  # splits of the existing index that an update removes from it
 
     @property
     def complete(self) -> bool:
         """Whether the existing store already holds everything requested."""
-        if self.base is None or self.tasks:
+        if self.base is None or self.tasks or self.gone:
             return False
         document = self.base.document
         same = document["classes"] == list(self.listing.classes) and all(
@@ -77,20 +78,23 @@ class Plan:
         return same and self.settings.superpixel_set()["name"] in sets
 
 
-def make_plan(out: Path, listing: Listing, settings: BuildSettings, base: Index | None = None) -> Plan:
+def make_plan(
+    out: Path, listing: Listing, settings: BuildSettings, base: Index | None = None, whole: bool = False
+) -> Plan:
     """Compare the request with the existing store and list the missing work.
 
-    ``out`` is the path of the index; the shards go into the folder ``<stem>.shards`` beside it.
+    ``out`` is the path of the index; the shards go into the folder ``<stem>.shards`` beside it. If the listing is of
+    all splits that there are (``whole``), the existing store may have no others; else its others stay.
 
     Raises
     ------
-    BuildError : the existing store has other images; the message lists the differences.
+    BuildError : the existing store has other images or splits; the message lists the differences.
     """
     out = real_index(out)
     home, stem = out.parent, out.with_suffix("").name
     layouts, tasks = {}, []
     if base is not None:
-        refuse_differences(out, listing, settings, base)
+        refuse_differences(out, listing, settings, base, whole)
     for split, samples in listing.splits.items():
         if base is not None and split in base.document["splits"]:
             layout = layout_in_place(base, split)
@@ -153,45 +157,60 @@ def default_shard_size(samples: int) -> int:
     return min(512, max(32, 2 ** round(math.log2(max(1, samples / 64)))))
 
 
-def refuse_differences(out: Path, listing: Listing, settings: BuildSettings, base: Index, update: bool = False) -> None:
-    """Raise a BuildError that lists how the existing store differs; an update may change images and classes."""
-    lines = list(_differences(listing, settings, base.document, update))
+def not_listed(listing: Listing, base: Index) -> tuple[str, ...]:
+    """Return the splits of a store that a listing lacks."""
+    return tuple(split for split in base.document["splits"] if split not in listing.splits)
+
+
+def refuse_differences(
+    out: Path, listing: Listing, settings: BuildSettings, base: Index, whole: bool, update: bool = False
+) -> None:
+    """Raise a BuildError that lists how the existing store differs; an update may change images, classes and splits."""
+    lines = list(_differences(listing, settings, base, whole, update))
     if lines:
         remedies = [f"choose another --out, or remove {out} and rebuild"]
-        if not update and all(line.startswith(("images of ", "classes: ")) for line in lines):
-            remedies.insert(0, "apply the changes with --update")
+        others = listed(not_listed(listing, base), _SHOWN)
+        if len(lines) == 1 and lines[0].startswith("splits: "):
+            remedies.insert(0, f"keep {others}: --splits {','.join(listing.splits)}")
+        if not update and all(line.startswith(("images of ", "classes: ", "splits: ")) for line in lines):
+            removes = f", which removes {others}" if whole and others else ""
+            remedies.insert(0, f"apply the changes with --update{removes}")
         raise BuildError(
             f"{out} was built with other settings or images:\n  " + "\n  ".join(lines) + "\n" + ", or ".join(remedies)
         )
 
 
-def _differences(listing: Listing, settings: BuildSettings, document: dict, update: bool) -> Iterator[str]:
-    def line(what: str, stored: object, asked: object) -> Iterator[str]:
-        if stored != asked:
-            yield f"{what}: stored {stored}, requested {asked}"
-
-    yield from line("data set", document["dataset"], settings.dataset)
+def _differences(listing: Listing, settings: BuildSettings, base: Index, whole: bool, update: bool) -> Iterator[str]:
+    document, others = base.document, not_listed(listing, base)
+    yield from _line("data set", document["dataset"], settings.dataset)
     stored, asked = document["images"], settings.image_recipe()
     for name in sorted((stored.keys() | asked.keys()) - {"pillow"}):
-        yield from line(f"--{name}", stored.get(name), asked.get(name))
+        yield from _line(f"--{name}", stored.get(name), asked.get(name))
     wanted = settings.superpixel_set()
     for entry in document["superpixels"]:
         if entry["name"] == wanted["name"] and entry != wanted:
             yield f"superpixels {entry['name']}: the stored draw weights differ from those requested"
-    if not update or document["splits"].keys() - listing.splits.keys():
-        yield from line("classes", ", ".join(document["classes"]), ", ".join(listing.classes))
+    if whole and others and not update:
+        yield from _line("splits", ", ".join(document["splits"]), ", ".join(listing.splits))
+    if not update or (others and not whole):
+        yield from _line("classes", ", ".join(document["classes"]), ", ".join(listing.classes))
     yield from _other_divisions(listing, document)
     for split in listing.splits.keys() & document["splits"].keys():
         entry = document["splits"][split]
         if settings.shard_size is not None:
-            yield from line(f"--shard-size of {split}", entry["shard_size"], settings.shard_size)
+            yield from _line(f"--shard-size of {split}", entry["shard_size"], settings.shard_size)
         if not update and fingerprint(split, listing.splits[split]) != entry["samples"]:
             yield f"images of {split}: {_how_they_differ(left_out_of(listing, split), entry)}"
 
 
+def _line(what: str, stored: object, asked: object) -> Iterator[str]:
+    if stored != asked:
+        yield f"{what}: stored {stored}, requested {asked}"
+
+
 def _other_divisions(listing: Listing, document: dict) -> Iterator[str]:
     """Yield lines of stored splits that stay, and were divided otherwise: their images may be in the new ones too."""
-    for split in document["splits"].keys() - listing.splits.keys():
+    for split in sorted(document["splits"].keys() - listing.splits.keys()):
         stored = document["splits"][split].get("divided", "")
         parts = {*parts_of(stored), *parts_of(listing.rule)}
         if stored != listing.rule and split in parts and parts & listing.splits.keys():

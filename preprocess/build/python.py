@@ -20,6 +20,7 @@ from preprocess.store import Store
 from preprocess.store.schema import is_word
 from preprocess.superpixels import ALGORITHMS
 from preprocess.terminal import progress_bars, say
+from preprocess.text import listed
 
 NAME = "samples"
 _RANGES = {  # as those of the command
@@ -56,7 +57,8 @@ def build_store(
     """Build a store of images and superpixel maps, or go on with one; as ``python -m preprocess build``.
 
     Run it again to resume an interrupted build. A finished store is left unchanged, but other superpixels or another
-    split can be added to it; ``update`` applies changes of the samples, and rebuilds damaged shards.
+    split can be added to it; ``update`` applies changes of the samples, and rebuilds damaged shards. Samples with a
+    split ``train`` are all that there are: an update removes other splits, whose images may be in these now.
 
     Parameters
     ----------
@@ -118,11 +120,15 @@ def build_store(
         if why:
             _tell(why)
         workers = Workers(jobs or cores(), backend, scheduler)
-        built = Builder(out, listing, settings, workers, skip_bad, update, _tell).run()
+        whole = update and "train" in listing.splits
+        built = Builder(out, listing, settings, workers, skip_bad, update, _tell, whole).run()
     for note in built.notes:
         _tell(note)
     name = settings.superpixel_set()["name"]
     store = Store(out, name)
+    others = [split for split in store.splits if split not in listing.splits]
+    if others and "train" in listing.splits:
+        _tell(f"{out} still has {listed(others)}, which the samples lack; update=True removes what they lack")
     if built.added_to is not None:
         _tell(f"{out} has the superpixels {name} now, which this store reads; the default is still {built.added_to}")
     if failed := [failure for split in listing.splits for failure in store.document["splits"][split]["failed"]]:

@@ -125,6 +125,9 @@ def assemble(plan: Plan, reports: _Reports) -> Index:
     document = base.document if base else {"superpixels": [], "splits": {}}
     splits = dict(document["splits"])
     places, labels = (dict(base.places), dict(base.labels)) if base else ({}, {})
+    for split in plan.gone:
+        for held in (splits, places, labels):
+            held.pop(split, None)
     for split, layout in plan.layouts.items():
         places.pop(split, None)
         mine = [reports.get((split, number)) for number in range(len(layout.known))]
@@ -132,7 +135,7 @@ def assemble(plan: Plan, reports: _Reports) -> Index:
         if where is not None:
             places[split] = where
         splits[split], labels[split] = _entry(plan, split, mine, where)
-    wanted, sets = settings.superpixel_set(), document["superpixels"]
+    wanted, sets = settings.superpixel_set(), _sets_held(document["superpixels"], splits)
     document = {
         "name": document.get("name", plan.stem),
         "dataset": settings.dataset,
@@ -143,6 +146,12 @@ def assemble(plan: Plan, reports: _Reports) -> Index:
         **_left_out(plan.listing),
     }
     return Index(document, places, labels)
+
+
+def _sets_held(sets: list[dict], splits: dict[str, dict]) -> list[dict]:
+    """Return the superpixel sets that a split has maps of: a split that is gone may have been the only one."""
+    held = {column for entry in splits.values() for column in entry["columns"]}
+    return [each for each in sets if all(scale["column"] in held for scale in each["scales"])]
 
 
 def _left_out(listing: Listing) -> dict[str, dict]:

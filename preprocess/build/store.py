@@ -7,7 +7,7 @@ from pathlib import Path
 
 from preprocess.build.backends import Watch, choose_backend
 from preprocess.build.forecast import refuse_without_memory
-from preprocess.build.plan import Plan, make_plan
+from preprocess.build.plan import Plan, make_plan, not_listed
 from preprocess.build.run import build, images_to_do, prepare, tidy
 from preprocess.build.settings import BuildSettings
 from preprocess.build.task import Report, joined_warnings
@@ -57,6 +57,7 @@ class Builder:
     skip_bad : publish without unusable images.
     update : apply changes of the source images to a finished store.
     tell : takes lines of text for the user.
+    whole : whether the listing has all splits that there are; else other splits of a store stay in it.
     again : lists the images once more. An update that lost to another one must not take back what that one found.
     """
 
@@ -67,6 +68,7 @@ class Builder:
     skip_bad: bool
     update: bool
     tell: Callable[[str], None]
+    whole: bool = False
     again: Callable[[], Listing] | None = None
 
     def run(self) -> Built:
@@ -127,17 +129,19 @@ class Builder:
 
     def _plan(self, base: Index | None) -> Plan:
         if not self.update or base is None:
-            return make_plan(self.out, self.listing, self.settings, base)
+            return make_plan(self.out, self.listing, self.settings, base, self.whole)
         for split in self.listing.splits.keys() & base.document["splits"].keys():
             before, now = base.document["splits"][split], left_out_of(self.listing, split)
             if not same_selection(now, before):
                 stored, wanted = describe_selection(before), describe_selection(now)
                 self.tell(f"{split}: stored {stored}; the update stores {wanted}")
+        for split in not_listed(self.listing, base) if self.whole else ():
+            self.tell(f"{split}: stored, but not listed; the update removes it")
         splits = self.listing.splits.items()
         total = sum(len(samples) for split, samples in splits if split in base.document["splits"])
         with progress_bars("images") as add_bar:
             advance = add_bar("compare images", total)
-            return plan_update(self.out, self.listing, self.settings, base, self.workers.jobs, advance)
+            return plan_update(self.out, self.listing, self.settings, base, self.whole, self.workers.jobs, advance)
 
 
 def index_in_place(out: Path) -> Index | None:

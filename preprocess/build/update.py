@@ -16,6 +16,7 @@ from preprocess.build.plan import (
     fingerprint,
     layout_in_place,
     make_plan,
+    not_listed,
     refuse_differences,
     refuse_other_pillow,
     refuse_other_scikit_image,
@@ -32,9 +33,15 @@ from preprocess.store.index import Index
 
 
 def plan_update(
-    out: Path, listing: Listing, settings: BuildSettings, base: Index, jobs: int, advance: Callable[[int], None]
+    out: Path,
+    listing: Listing,
+    settings: BuildSettings,
+    base: Index,
+    whole: bool,
+    jobs: int,
+    advance: Callable[[int], None],
 ) -> Plan:
-    """Plan like :func:`preprocess.build.plan.make_plan`, but accept changed images.
+    """Plan like :func:`preprocess.build.plan.make_plan`, but accept changed images, and splits that are gone.
 
     Reads every source file in ``jobs`` threads and compares it with its recorded SHA-256; calls ``advance(1)`` after
     each image.
@@ -43,7 +50,7 @@ def plan_update(
     ------
     BuildError : size, codec, data set, or the version of a library that decides pixels or labels differ.
     """
-    refuse_differences(out, listing, settings, base, update=True)
+    refuse_differences(out, listing, settings, base, whole, update=True)
     document = base.document
     fresh = {split: samples for split, samples in listing.splits.items() if split not in document["splits"]}
     plan = make_plan(out, Listing(tuple(document["classes"]), fresh), settings, base)
@@ -53,7 +60,8 @@ def plan_update(
             layouts[split], more = _update_split(plan.home, split, samples, settings, base, jobs, advance)
             tasks += more
     ordered = {split: layouts[split] for split in listing.splits}
-    return replace(plan, listing=listing, layouts=ordered, tasks=tuple(tasks))
+    gone = not_listed(listing, base) if whole else ()
+    return replace(plan, listing=listing, layouts=ordered, tasks=tuple(tasks), gone=gone)
 
 
 def _update_split(

@@ -149,7 +149,8 @@ def build(
         _forecast(make_plan(out, listing, settings), jobs)
         return
     workers = Workers(jobs, backend, scheduler, Watch.wait if wait is None else wait)
-    builder = Builder(out, listing, settings, workers, skip_bad, update, _say_aside, again=lambda: choose()[1])
+    whole = splits is None
+    builder = Builder(out, listing, settings, workers, skip_bad, update, _say_aside, whole, lambda: choose()[1])
     _tell(out, builder.run())
 
 

@@ -385,6 +385,22 @@ def test_a_second_call_does_nothing_and_update_takes_what_changed(tmp_path, capf
     assert here("diff", tmp_path / "x.h5", tmp_path / "fresh.h5").exit_code == 0
 
 
+def test_an_update_of_all_samples_removes_a_split_that_is_not_among_them(tmp_path, capfd):
+    train, test = ([(noise(seed, 6, 6, 3), seed % 2) for seed in seeds] for seeds in (range(4), range(4, 6)))
+    out = tmp_path / "x.h5"
+    built({"train": train}, out)
+    built({"test": test}, out)
+    assert "still has" not in capfd.readouterr().err
+    built({"test": test[::-1]}, out, update=True)
+    built({"train": train}, out)
+    assert "x.h5 still has test, which the samples lack; update=True removes" in capfd.readouterr().err
+    store = built({"train": train + test}, out, update=True)
+    assert "test: stored, but not listed; the update removes it" in capfd.readouterr().err
+    assert {split: len(layout) for split, layout in store.splits.items()} == {"train": 6}
+    built(train + test, tmp_path / "fresh.h5")
+    assert here("diff", out, tmp_path / "fresh.h5").exit_code == 0
+
+
 def test_unusable_images_and_superpixels_beside_others_are_told(tmp_path, capfd):
     paint(tmp_path / "0.png", 0, size=(9, 9))
     (tmp_path / "bad.png").write_bytes(b"no picture")

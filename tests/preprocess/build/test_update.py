@@ -275,6 +275,43 @@ def test_an_update_takes_in_a_new_split(home, run, tmp_path):
     np.testing.assert_array_equal(store.images("val", range(6)), store.images("test", range(6)))
 
 
+def test_a_split_that_is_gone_is_refused_and_leaves_with_update(home, run, tmp_path):
+    """Its images are in another split now: tested on what was chosen by, or learnt."""
+    (home.root / "test").rename(home.root / "val")
+    before, kept = all_files(home.out.parent), shards(home)
+    refused = here(*home.command[2:])
+    assert refused.exit_code == 1
+    assert "splits: stored train, test, requested train, val" in refused.output
+    assert "--update, which removes test, or keep test: --splits train,val, or" in refused.output
+    assert all_files(home.out.parent) == before
+    done = run(*home.command, "--update")
+    assert "test: stored, but not listed; the update removes it" in done.stderr
+    assert list(Store(home.out).splits) == ["train", "val"]
+    assert {path: shards(home).get(path) for path in kept} == kept
+    assert_like_a_fresh_build(home, tmp_path)
+    assert_complete(home)
+
+
+def test_a_split_that_is_gone_stays_where_splits_are_asked_for(home):
+    (home.root / "test").rename(home.root / "val")
+    for options in (("--splits", "train"), ("--splits", "val,train", "--update"), ("--splits", "train", *GRID)):
+        assert here(*home.command[2:], *options).exit_code == 0
+    assert list(Store(home.out).splits) == ["train", "test", "val"]
+    assert here("verify", home.out, "--jobs", "1").exit_code == 0
+
+
+def test_superpixels_and_classes_of_the_split_that_is_gone_leave_with_it(home, tmp_path):
+    add(home.root, "train/c/0.ppm", "test/c/0.ppm")
+    assert here(*home.command[2:], "--update").exit_code == 0
+    assert here(*home.command[2:], "--splits", "test", *GRID).exit_code == 0
+    shutil.rmtree(home.root / "test")
+    shutil.rmtree(home.root / "train" / "c")
+    assert here(*home.command[2:], "--update").exit_code == 0
+    assert list(Store(home.out).superpixel_sets) == ["watershed-c10-4,9"]
+    assert_like_a_fresh_build(home, tmp_path)
+    assert_complete(home)
+
+
 def spoil(home: Built, key: str) -> bytes:
     """Cut a picture short; returns what it held."""
     data = (home.root / key).read_bytes()

@@ -73,16 +73,18 @@ def build(
 
     Raises
     ------
-    BuildError : a worker process died; or images failed and ``skip_bad`` is false, in which case the shards are stored
-        but no index is published.
+    BuildError : a worker process died; or images failed and ``skip_bad`` is false, or none of a split is usable, in
+        which case the shards are stored but no index is published.
     """
     reports = run_tasks(plan, jobs, advance, backend, scheduler, watch)
     new = [(task.split, task.number) for task in plan.tasks if IMAGES not in task.known]
     failed = [failure for task in new for failure in reports[task].failed]
-    total = sum(map(len, plan.listing.splits.values()))
-    if failed and (not skip_bad or len(failed) == total):
-        raise BuildError(_failure_text(failed, total))
-    replaced = replace_index(plan.home / f"{plan.stem}.h5", assemble(plan, reports), plan.base)
+    if failed and not skip_bad:
+        total = sum(map(len, plan.listing.splits.values()))
+        raise BuildError(_failure_text(failed, f"{total} images", ", or publish without them: --skip-bad"))
+    index = assemble(plan, reports)
+    _refuse_empty(plan, index)
+    replaced = replace_index(plan.home / f"{plan.stem}.h5", index, plan.base)
     return list(reports.values()) if replaced else None
 
 
@@ -270,11 +272,20 @@ def _absolute(task: Task) -> Task:
     return replace(task, samples=tuple(replace(sample, path=sample.path.absolute()) for sample in task.samples))
 
 
-def _failure_text(failed: list[dict], total: int) -> str:
+def _refuse_empty(plan: Plan, index: Index) -> None:
+    for split, samples in plan.listing.splits.items():
+        if samples and not len(index.labels[split]):
+            others = ",".join(name for name in plan.listing.splits if len(index.labels[name]))
+            otherwise = f", or leave {split} out: --splits {others}" if others and split != "train" else ""
+            failed = index.document["splits"][split]["failed"]
+            raise BuildError(_failure_text(failed, f"{len(samples)} images of {split}", otherwise))
+
+
+def _failure_text(failed: list[dict], total: str, otherwise: str) -> str:
     lines = [f"  {failure['key']}: {failure['reason']}" for failure in failed[:_SHOWN_FAILURES]]
     lines += [f"  ... and {len(failed) - _SHOWN_FAILURES} more"] if len(failed) > _SHOWN_FAILURES else []
     return (
-        f"{len(failed)} of {total} images are unusable; the others are stored, but no index was published:\n"
+        f"{len(failed)} of {total} are unusable; the others are stored, but no index was published:\n"
         + "\n".join(lines)
-        + "\nfix or remove these files and rerun the command, or publish without them: --skip-bad"
+        + f"\nfix or remove these files and rerun the command{otherwise}"
     )

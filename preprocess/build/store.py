@@ -20,6 +20,9 @@ from preprocess.store.format import kind_of
 from preprocess.store.index import Index, read_index
 from preprocess.suspicious import describe, joined
 from preprocess.terminal import progress_bars, status
+from preprocess.text import listed, shown_name
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,14 @@ class Builder:
         )
 
     def _notes(self, reports: list[Report]) -> Iterator[str]:
-        """Say what is suspicious in the splits of this build, and what decoders warned of now."""
-        splits = read_index(self.out).document["splits"]
+        """Say what cannot be learnt or is suspicious in the splits of this build, and what decoders warned of now."""
+        index = read_index(self.out)
+        splits = index.document["splits"]
+        for split, names in unlearnt(index).items():
+            yield (
+                f"warning: {split} has images of classes of which train has none, which no network can learn: "
+                f"{listed(names, _SHOWN)}; mend their files in train (inspect lists them), then use --update"
+            )
         if odd := joined(splits[split].get("suspicious", {}) for split in self.listing.splits):
             look = f"python -m lgcoamix preprocess report {self.out}"
             yield f"suspicious images are stored: {describe(odd)}; look at them: {look}"
@@ -142,6 +151,16 @@ class Builder:
         with progress_bars("images") as add_bar:
             advance = add_bar("compare images", total)
             return plan_update(self.out, self.listing, self.settings, base, self.whole, self.workers.jobs, advance)
+
+
+def unlearnt(index: Index) -> dict[str, list[str]]:
+    """Return, by split, the names of the classes that it has and ``train`` lacks; nothing if there is no ``train``."""
+    used = {split: {*labels.tolist()} for split, labels in index.labels.items()}
+    if "train" not in used:
+        return {}
+    names = list(map(shown_name, index.document["classes"]))
+    lost = {split: [names[label] for label in sorted(mine - used["train"])] for split, mine in used.items()}
+    return {split: mine for split, mine in lost.items() if mine}
 
 
 def index_in_place(out: Path) -> Index | None:

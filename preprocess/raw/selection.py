@@ -10,6 +10,7 @@ from pathlib import Path
 
 from preprocess.datasets import Adapter, Listing, Sample
 from preprocess.datasets.base import Box
+from preprocess.datasets.classes import refuse_unlearnt
 from preprocess.errors import DatasetError
 from preprocess.inputs import check_relative, read_regular
 from preprocess.raw.division import parts_of
@@ -188,7 +189,31 @@ def select(listing: Listing, excluded: Iterable[str], limit: int | None) -> List
     Parameters
     ----------
     excluded : lines of an exclude list.
+
+    Raises
+    ------
+    DatasetError : no image of a split is left, or a class of another split has none in ``train`` any more.
     """
+    chosen = _selected(listing, excluded, limit)
+    _refuse_emptied(listing, chosen)
+    return chosen
+
+
+def _refuse_emptied(listing: Listing, chosen: Listing) -> None:
+    for split, samples in listing.splits.items():
+        if samples and not chosen.splits[split]:
+            others = ",".join(name for name, rest in chosen.splits.items() if rest)
+            otherwise = f", or leave the split out: --splits {others}" if others and split != "train" else ""
+            raise DatasetError(f"the exclude list leaves no image of {split}; take lines off it{otherwise}")
+    left = {split: {each.label for each in samples} for split, samples in chosen.splits.items()}
+    lost = {each.label for each in listing.splits.get("train", ())} - left.get("train", set())
+    for split, labels in left.items():
+        unknown = (listing.classes[label] for label in lost & labels)
+        remedy = f"take lines of train off the exclude list, exclude their images of {split} as well"
+        refuse_unlearnt(unknown, f"without the excluded images, the split {split}", "train", remedy)
+
+
+def _selected(listing: Listing, excluded: Iterable[str], limit: int | None) -> Listing:
     lines = set(excluded)
     splits, left_out = {}, {}
     for split, samples in listing.splits.items():
@@ -233,5 +258,5 @@ def select_as_stored(listing: Listing, entries: dict[str, dict]) -> Listing:
     splits = {}
     for split, entry in entries.items():
         mine = Listing(listing.classes, {split: listing.splits.get(split, ())})
-        splits |= select(mine, entry.get("excluded", ()), entry.get("limit_per_class")).splits
+        splits |= _selected(mine, entry.get("excluded", ()), entry.get("limit_per_class")).splits
     return Listing(listing.classes, splits)

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -27,9 +27,13 @@ HEADER_BYTES = 512  # of the user block before the HDF5 file
 SMALL = BuildSettings("folder", (Scale(4, 0.5), Scale(9, 0.5)), size=16, shard_size=4)
 
 
-def build_here(root: Path, out: Path, settings: BuildSettings = SMALL, skip_bad: bool = False) -> Store:
-    """Build a store in this process, without workers."""
-    plan = make_plan(out, DATASETS["folder"].find(root), settings)
+def build_here(
+    root: Path, out: Path, settings: BuildSettings = SMALL, skip_bad: bool = False, empty: tuple[str, ...] = ()
+) -> Store:
+    """Build a store in this process, without workers; of the splits ``empty``, as if nothing had been listed."""
+    listing = DATASETS["folder"].find(root)
+    listing = replace(listing, splits=listing.splits | dict.fromkeys(empty, ()))
+    plan = make_plan(out, listing, settings)
     build(plan, 1, skip_bad, lambda done: None)
     return Store(out)
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from preprocess.store import Store
-from tests.preprocess.conftest import Built, build_command
+from tests.preprocess.conftest import QUICK, Built, build_command
 
 GOOD = [f"train/{name}/{index}.png" for name in "ab" for index in range(5)]
 
@@ -77,6 +77,46 @@ def test_after_mending_the_files_the_same_command_publishes_all(home, run):
     store = Store(home.out)
     assert set(store.keys("train")) == {*GOOD, "train/a/3 cut.jpg", "train/a/gone.png", "train/b/zeros.jpg"}
     assert all(not split["failed"] for split in store.document["splits"].values())
+
+
+@pytest.fixture
+def own(noisy, tmp_path) -> Built:
+    """A folder that a test may spoil, without a store."""
+    root, out = shutil.copytree(noisy, tmp_path / "raw"), tmp_path / "x.h5"
+    return Built(root, out, build_command(root, out, *QUICK))
+
+
+def spoil(folder: Path) -> None:
+    for path in folder.rglob("*.png"):
+        path.write_bytes(b"no picture")
+
+
+def test_a_class_without_a_usable_training_picture_is_told(own, run):
+    spoil(own.root / "train" / "b")
+    done = run(*own.command, "--skip-bad")
+    assert done.returncode == 0, done.stderr
+    warning = "warning: test has images of classes of which train has none, which no network can learn: b; mend"
+    assert warning in " ".join(done.stdout.split())
+    assert Store(own.out).labels("train").tolist() == [0] * 5
+    spoil(own.root / "test" / "b")
+    assert warning not in " ".join(run(*own.command, "--skip-bad", "--update").stdout.split())
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_split_without_a_usable_picture_is_not_published(first, own, run):
+    if first:
+        assert run(*own.command).returncode == 0
+        before = own.out.read_bytes()
+    spoil(own.root / "test")
+    done = run(*own.command, "--skip-bad", "--update")
+    assert done.returncode == 1
+    assert "6 of 6 images of test are unusable" in done.stderr
+    assert "test/a/0.png: " in done.stderr
+    assert "rerun the command, or leave test out: --splits train" in " ".join(done.stderr.split())
+    assert (own.out.read_bytes() == before) if first else not own.out.exists()
+    done = run(*own.command, "--skip-bad", "--splits", "train")
+    assert done.returncode == 0, done.stderr
+    assert "0 maps computed" in done.stdout or "nothing to do" in done.stdout
 
 
 def test_a_data_set_without_one_usable_picture_is_never_published(tmp_path, run):

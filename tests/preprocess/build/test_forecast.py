@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from preprocess.build.forecast import Forecast, advise, refuse_without_memory
+from preprocess.build.forecast import Forecast, advise, forecast, refuse_without_memory
 from preprocess.build.plan import make_plan
 from preprocess.build.settings import BuildSettings
-from preprocess.datasets import DATASETS
+from preprocess.datasets import DATASETS, Listing
 from preprocess.errors import BuildError
 from preprocess.superpixels import Scale
 from tests.conftest import paint
@@ -52,11 +52,15 @@ def test_the_forecast_holds_and_nothing_is_written(many, tmp_path, run, codec):
 
 
 def test_no_image_to_measure_is_told(noisy, tmp_path):
+    with pytest.raises(BuildError, match="no image is left to measure"):
+        forecast(
+            make_plan(tmp_path / "x.h5", Listing(("a",), {"train": ()}), BuildSettings("folder", (Scale(4, 1.0),)))
+        )
     (tmp_path / "all.txt").write_text("\n".join(str(path.relative_to(noisy)) for path in noisy.rglob("*.png")))
     options = ("--root", noisy, "--out", tmp_path / "x.h5", "--exclude", tmp_path / "all.txt", "--dry-run")
     done = here("build", "folder", *options, "--size", 8, "--segments", 4)
     assert done.exit_code == 1
-    assert "no image is left to measure" in done.output
+    assert done.output.endswith("Error: the exclude list leaves no image of train; take lines off it\n")
 
 
 def test_bad_images_are_counted(many, tmp_path, run):

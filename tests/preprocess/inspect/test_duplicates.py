@@ -215,9 +215,7 @@ def test_a_split_without_images_is_passed_over(tmp_path):
         path = tmp_path / "raw" / f"{key}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         data.save(path)
-    (tmp_path / "raw" / "test" / "a").mkdir(parents=True)
-    (tmp_path / "raw" / "test" / "a" / "0.png").write_bytes(b"")
-    store = build_here(tmp_path / "raw", tmp_path / "s.h5", replace(SMALL, size=SIDE), skip_bad=True)
+    store = build_here(tmp_path / "raw", tmp_path / "s.h5", replace(SMALL, size=SIDE), empty=("test",))
     assert len(store.splits["test"]) == 0
     assert found(find_duplicates(store)) == [("train/a/0", "train/a/1", "exact", False)]
 

@@ -179,6 +179,41 @@ def test_an_excluded_key_of_a_split_that_is_not_built_is_no_error(noisy, tmp_pat
     assert done.exit_code == 0, done.output
 
 
+def test_no_class_may_lose_all_training_images_that_another_split_has():
+    whole = listing(train="aab", test="ba", val="a")
+    with pytest.raises(DatasetError) as caught:
+        select(whole, ("train2b",), None)
+    assert str(caught.value) == (
+        "without the excluded images, the split test has classes that train lacks, which no network can learn: b; take "
+        "lines of train off the exclude list, exclude their images of test as well, or leave the split out: "
+        "--splits train"
+    )
+    assert keys(select(whole, ("train2b", "test0b"), None)) == {
+        "train": ["train0a", "train1a"],
+        "test": ["test1a"],
+        "val": ["val0a"],
+    }
+
+
+def test_a_class_that_train_never_had_is_not_the_exclude_list_s():
+    assert keys(select(listing(train="aa", test="ab"), ("train0a",), None))["train"] == ["train1a"]
+    assert keys(select(listing(test="ab"), ("test0a",), None)) == {"test": ["test1b"]}
+
+
+def test_no_split_may_lose_all_images():
+    with pytest.raises(DatasetError, match=r"leaves no image of test; .*, or leave the split out: --splits train,val"):
+        select(listing(train="ab", test="ba", val="a"), ("test0b", "test1a"), None)
+    assert keys(select(listing(train="ab", test=""), (), None))["test"] == []
+
+
+def test_an_exclude_list_of_a_whole_class_stops_the_command(noisy, tmp_path, exclude):
+    exclude.write_text("\n".join(key for key in TRAIN if "/b/" in key))
+    done = here(*build_command(noisy, tmp_path / "x.h5", *QUICK, "--exclude", str(exclude))[2:])
+    assert done.exit_code == 1
+    assert "the split test has classes that train lacks, which no network can learn: b; " in done.output
+    assert not (tmp_path / "x.h5").exists()
+
+
 def test_an_unknown_key_stops_the_command(noisy, tmp_path, exclude):
     exclude.write_text("train/a/33.png\n")
     done = here(*build_command(noisy, tmp_path / "x.h5", *QUICK, "--exclude", str(exclude))[2:])

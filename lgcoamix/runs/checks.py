@@ -50,9 +50,9 @@ def preflight(store: Store, settings: Settings, options: RunOptions) -> Checked:
     refuse_inputs(options.out, store.files)
     if launched()[0] == 0:  # other ranks would see the folder made by rank 0
         _refuse_folder(options)
+    check_training(store, settings)
     if options.val_fraction == 0 and not store.test_split:
         raise RunError(f"{store.path} has neither a test nor a val split; give --val-fraction 0.2")
-    check_training(store, settings)
     decisive = identity(store, settings, options)
     if options.resume is None or not (options.out / RESULTS).exists():
         return Checked(decisive, None)

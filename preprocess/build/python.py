@@ -1,8 +1,8 @@
 """``preprocess.build_store``: a store from the samples of a Python program."""
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from preprocess.build.backends import BACKENDS, CLUSTERS
@@ -10,7 +10,7 @@ from preprocess.build.settings import choose_settings, settle_codec
 from preprocess.build.store import Builder, Workers, index_in_place
 from preprocess.datasets import DATASETS
 from preprocess.datasets.python import Pairs, list_samples
-from preprocess.errors import BuildError, SettingError
+from preprocess.errors import BuildError, PreprocessError, SettingError
 from preprocess.images import CODECS, RESIZES
 from preprocess.machine import cores
 from preprocess.outputs import STORE, check_output
@@ -32,6 +32,18 @@ _CHOICES = {
 }  # fmt: skip
 
 
+@contextmanager
+def _in_python() -> Iterator[None]:
+    """Say of errors that name options how they are written here; also a decorator."""
+    try:
+        yield
+    except PreprocessError as error:
+        if "--" in str(error):
+            error.add_note("options of the command are arguments of build_store: --skip-bad is skip_bad=True")
+        raise
+
+
+@_in_python()
 def build_store(
     samples: Pairs | Mapping[str, Pairs],
     out: str | os.PathLike,
@@ -41,7 +53,7 @@ def build_store(
     split: str = "",
     size: int | None = None,
     resize: str | None = None,
-    segments: str | int | None = None,
+    segments: str | int | Sequence[int] | None = None,
     scales: str | int = "4",
     compactness: float | None = None,
     algorithm: str = "slic",
@@ -100,7 +112,7 @@ def build_store(
     except ValueError as error:
         raise SettingError("split", str(error)) from None
     asked = {
-        "size": size, "resize": resize, "segments": segments and str(segments), "scales": str(scales),
+        "size": size, "resize": resize, "segments": _joined(segments), "scales": str(scales),
         "compactness": compactness, "algorithm": algorithm, "codec": codec, "quality": quality,
         "shard_size": shard_size,
     }  # fmt: skip
@@ -135,6 +147,13 @@ def build_store(
         first = failed[0]
         _tell(f"{out} is without {len(failed)} unusable images, such as {first['key']}: {first['reason']}")
     return store
+
+
+def _joined(segments: str | int | Sequence[int] | None) -> str | None:
+    """Write counts as the command takes them."""
+    if segments is None or isinstance(segments, str):
+        return segments
+    return ",".join(map(str, segments if isinstance(segments, Sequence) else [segments]))
 
 
 def _refuse_impossible(asked: Mapping[str, object]) -> None:

@@ -405,6 +405,11 @@ def test_unusable_images_and_superpixels_beside_others_are_told(tmp_path, capfd)
     paint(tmp_path / "0.png", 0, size=(9, 9))
     (tmp_path / "bad.png").write_bytes(b"no picture")
     pairs = [(tmp_path / "0.png", 0), (tmp_path / "bad.png", 0)]
+    with pytest.raises(BuildError, match="or publish without them: --skip-bad") as caught:
+        built(pairs, tmp_path / "x.h5", segments=[4, 9])
+    assert caught.value.__notes__ == [
+        "options of the command are arguments of build_store: --skip-bad is skip_bad=True"
+    ]
     built(pairs, tmp_path / "x.h5", skip_bad=True)
     assert re.search(r"x.h5 is without 1 unusable images, such as \S*bad.png: no", capfd.readouterr().err)
     store = built(pairs, tmp_path / "x.h5", skip_bad=True, algorithm="grid", segments=4)

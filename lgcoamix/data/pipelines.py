@@ -78,6 +78,8 @@ def canonical(document: object, size: int) -> dict[str, Any]:
     library = load_library()
     if isinstance(document, library.Compose):
         document = _plain(library, document)
+    elif callable(document):
+        raise SettingsError(f"expected albumentations.Compose([...]), got {shown(document)}")
     _check_form(document)
     for node in _nodes(document["transform"]):
         _check_name(library, node)

@@ -109,6 +109,11 @@ def write_model(
     """
     out = out.absolute()
     net = make_network(trained).backbone.net
+    if lacking := [name for name in ("pretrained_cfg", "num_classes", "num_features") if not hasattr(net, name)]:
+        raise RunError(
+            f"{type(net).__name__} has no {', '.join(lacking)}, which timm writes beside the weights; set that where "
+            "the network is built; pretrained_cfg is {'architecture': its registered name, 'input_size': (3, 224, 224)}"
+        )
     size = trained.settings.data.image_size
     with making(out, MODEL) as folder:
         _write_weights(net, folder / WEIGHTS)

@@ -266,7 +266,7 @@ def _refuse_huge_kernels(state: Mapping[str, Any]) -> None:
 
 def classifiers(net: nn.Module) -> tuple[str, ...]:
     """Return the names of the layers of a timm network that classify."""
-    names = net.pretrained_cfg.get("classifier") or ()
+    names = getattr(net, "pretrained_cfg", {}).get("classifier") or ()
     return (names,) if isinstance(names, str) else tuple(names)
 
 

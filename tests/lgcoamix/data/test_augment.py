@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from lgcoamix.data import Augment, EpochBatches, LiveDataset, ResidentDataset, SuperpixelDataset, View, make_loader
 from lgcoamix.data.pipelines import READY
@@ -228,6 +229,12 @@ def test_a_transform_that_cannot_be_used_is_named(name, tmp_path):
     assert str(caught.value).startswith(f"--augment {path}: ")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def test_what_is_no_pipeline_of_albumentations_is_named(library):
+    for other in (library.HorizontalFlip(), torchvision.transforms.Compose([])):
+        with pytest.raises(SettingsError, match=r"expected albumentations.Compose\(\[...\]\), got (Horiz|Compose)"):
+            Augment(other)
 
 
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace as Namespace
 from typing import Any
 
 import numpy as np
@@ -515,6 +516,14 @@ def test_a_network_that_diverged_is_not_exported(best, tmp_path):
     state["backbone.net.fc.bias"][1] = torch.nan
     path = write_checkpoint(tmp_path / "nan.pt", _settings(), CLASSES, model=state)
     _refused(path, tmp_path / "out", r"not finite: its training diverged")
+
+
+def test_a_network_of_a_user_that_lacks_what_timm_writes_is_refused(best, tmp_path, monkeypatch):
+    class Own(nn.Module):
+        num_classes = 3
+
+    monkeypatch.setattr("lgcoamix.export.export.make_network", lambda trained: Namespace(backbone=Namespace(net=Own())))
+    _refused(best, tmp_path / "out", "Own has no pretrained_cfg, num_features, which timm writes beside the weights")
 
 
 def test_files_that_are_no_whole_checkpoints_are_refused(best, tmp_path):

@@ -385,5 +385,7 @@ def test_committed_cells_are_small_and_hold_no_path_of_a_machine():
     files = [path for path in (ROOT / kept.CELLS).rglob("*") if path.is_file()]
     assert {path.name for path in files} <= {"config.json", "results.json", "metrics.csv", "origin.json"}
     for path in files:
-        assert path.stat().st_size < 40_000
-        assert '"/' not in path.read_text()
+        text = path.read_text()
+        rows = text.count("\n") if path.name == "metrics.csv" else 0  # one for each epoch
+        assert len(text) < 6000 + 250 * rows
+        assert '"/' not in text

@@ -56,7 +56,7 @@ def run_missing(cells: Cells, say: Say) -> list[str]:
         if not todo:
             return list(failed.values())
         cell = todo[0]
-        say(f"{cell.name}: {len(listed) - len(todo)} of {len(listed)} cells stand")
+        say(f"{cell.name}: {sum(map(cells.stands, listed))} of {len(listed)} cells stand")
         if why := cells.stale(cell):
             say(f"{cell.name}: stale, trained anew: {why}")
         try:

@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from lgcoamix.errors import RunError
+from preprocess.files import lock, write_whole
 from tests.study.plan import BIRD_MAPS, MAPS, WEIGHTS
 
 HOME = Path("data/study")  # paths start in the root of the repository, so that no document holds those of a machine
@@ -61,11 +63,12 @@ def make_store(name: str, say: Callable[[str], None]) -> Path:
     """
     recipe, store = STORES[name], HOME / f"{name}.h5"
     root = unpacked(recipe.archive, say)
-    for maps, options in recipe.maps.items():
-        words = ("build", "folder", "--root", root, "--out", store, *recipe.options, *options, "--jobs", "1")
-        command = [sys.executable, "-m", "preprocess", *map(str, words)]
-        if subprocess.run(command, check=False).returncode:
-            raise RunError(f"the superpixels {maps} of {store} were not built: see above")
+    with _alone():
+        for maps, options in recipe.maps.items():
+            words = ("build", "folder", "--root", root, "--out", store, *recipe.options, *options, "--jobs", "1")
+            command = [sys.executable, "-m", "preprocess", *map(str, words)]
+            if subprocess.run(command, check=False).returncode:
+                raise RunError(f"the superpixels {maps} of {store} were not built: see above")
     return store
 
 
@@ -74,7 +77,7 @@ def make_weights() -> None:
     target = Path(WEIGHTS)
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(_archive(target.name), target)
+        write_whole(target, _archive(target.name).read_bytes())
 
 
 def unpacked(name: str, say: Callable[[str], None]) -> Path:
@@ -85,16 +88,26 @@ def unpacked(name: str, say: Callable[[str], None]) -> Path:
     RunError : it is missing.
     """
     raw = HOME / "raw"
-    if not (raw / name).exists():
-        archive, aside = _archive(f"{name}.tar"), raw / f"{name}.part"
-        say(f"unpacking {archive}")
-        shutil.rmtree(aside, ignore_errors=True)
-        with tarfile.open(archive) as tar:
-            # Python 3.11.4 brought the filter; the archive is our own.
-            tar.extractall(aside, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
-        (aside / name).replace(raw / name)
-        aside.rmdir()
+    with _alone():
+        if not (raw / name).exists():
+            archive, aside = _archive(f"{name}.tar"), raw / f"{name}.part"
+            say(f"unpacking {archive}")
+            shutil.rmtree(aside, ignore_errors=True)
+            with tarfile.open(archive) as tar:
+                # Python 3.11.4 brought the filter; the archive is our own.
+                tar.extractall(aside, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+            (aside / name).replace(raw / name)
+            aside.rmdir()
     return raw / name
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other driver makes anything here."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / ".lock").open("wb") as file:
+        lock(file)
+        yield
 
 
 def _archive(name: str) -> Path:

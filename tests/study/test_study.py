@@ -3,7 +3,10 @@
 import json
 import subprocess
 import sys
+import tarfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from preprocess.inspect.duplicates import find_duplicates
 from preprocess.raw.selection import read_exclude_list
 from preprocess.store import Store
 from tests.conftest import PROOF, ROOT
-from tests.study import driver, kept, tables
+from tests.study import driver, kept, stores, tables
 from tests.study.__main__ import main as study
 from tests.study.kept import Cells
 from tests.study.plan import Cell, plan
@@ -358,6 +361,27 @@ def test_a_real_training_stands_and_is_the_same_anew(cells, flowers_store, monke
     assert driver.run_missing(cells, str) == []
     assert cells.stands(mine)
     assert "length/real-1-s0: bit for bit as before" in driver.run_anew(mine.name, cells, str)
+
+
+def test_two_drivers_unpack_an_archive_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stores, "_ARCHIVES", tmp_path)
+    photo = tmp_path / "photos" / "train" / "iris" / "1.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"iris")
+    with tarfile.open("photos.tar", "w") as tar:
+        tar.add("photos")
+    said = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        time.sleep(0.2)  # the other driver looks meanwhile
+
+    with ThreadPoolExecutor(2) as drivers:
+        folders = list(drivers.map(lambda _: stores.unpacked("photos", say), range(2)))
+    assert folders == [Path("data/study/raw/photos")] * 2
+    assert said == [f"unpacking {tmp_path / 'photos.tar'}"]
+    assert [(path.name, path.read_bytes()) for path in folders[0].rglob("*.jpg")] == [("1.jpg", b"iris")]
 
 
 @pytest.mark.skipif(not PROOF, reason="reads all photographs; make proof")

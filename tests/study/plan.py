@@ -130,10 +130,10 @@ def plan(top1: Top1) -> list[Cell]:
     """
     searched, tuned = search(top1)
     length = [list(_length("length", seed, METHODS)) for seed in SEEDS]
-    cells = [*length[0], *length[1], *length[2], *searched]
+    longest = [_flower("length", method, LONGEST, seed) for seed in SEEDS for method in ("none", "lgcoamix")]
+    cells = [*length[0], *length[1], *length[2], *longest, *searched]
     if tuned:
         cells += [_bird(method, seed, *tuned) for seed in SEEDS for method in FIRST]
-    cells += [_flower("length", method, LONGEST, seed) for seed in SEEDS for method in ("none", "lgcoamix")]
     cells += [_part(name, seed) for seed in SEEDS for name in PARTS]
     if tuned:
         cells += [_bird(method, seed, *tuned) for seed in SEEDS for method in LATER]

@@ -90,16 +90,28 @@ def convert(options: ConvertOptions, store: Store | None) -> tuple[Summary, list
     buffer = io.BytesIO()
     torch.save(content, buffer)
     summary = write_model(trained, images, options.out, {NETWORK: buffer.getbuffer()})
-    notes = [_guess(size, options.backbone)] if options.image_size is None and layout.image_size is None else []
-    notes += [_resized(images["size"], layout)] if store is None and layout.squashed else []
+    notes = _guesses(options, layout, data)
+    if store is None and layout.squashed and images["resize"] == "short":
+        notes.append(_resized(images["size"], layout))
     return summary, notes + found.notes
 
 
-def _guess(size: int, backbone: str) -> str:
-    return (
-        f"input: {size} pixels, as in timm's {backbone}; the file does not say. If its training had another "
-        "(64 for Tiny-ImageNet), repeat with --image-size"
-    )
+def _guesses(options: ConvertOptions, layout: Layout, data: DataSettings) -> list[str]:
+    """Say what of the input neither the file nor its source states, and how to state it."""
+    guessed = {}
+    if options.image_size is None and layout.image_size is None:
+        guessed["--image-size"] = f"{data.image_size} pixels"
+    if not layout.margin and options.test is None:
+        guessed["--test"] = "the centre of the image" if data.test == "center" else "the whole image"
+    if not layout.margin and options.normalise is None:
+        guessed["--normalise"] = "normalised"
+    if not guessed:
+        return []
+    example = " (64 for Tiny-ImageNet)" if list(guessed) == ["--image-size"] else ""
+    return [
+        f"input: {', '.join(guessed.values())}, as in timm's {options.backbone}; the file does not say. If its "
+        f"training had another{example}, repeat with {', '.join(guessed)}"
+    ]
 
 
 def _resized(stored: int, layout: Layout) -> str:
@@ -255,25 +267,27 @@ def _protocol(
     if not margin:
         cfg = config_of(options.backbone)
         margin = 1 / cfg.crop_pct if cfg else 1
-    if backbone.reductions[-1] == _SMALL:
+    if backbone.reductions[-1] == _SMALL or options.test == "resize":
         margin = 1
     stored = math.floor(size * margin + _ROUNDING)
     is_cifar = options.layout == "openmixup" and backbone.reductions[-1] == _SMALL and size == _CIFAR
     data = DataSettings(
         image_size=size,
-        test="center" if margin > 1 else "resize",
-        normalise="cifar" if is_cifar else layout.normalise,
+        test=options.test or ("center" if margin > 1 else "resize"),
+        normalise=options.normalise or ("cifar" if is_cifar else layout.normalise),
     )
+    test = "test that was stated" if options.test or options.normalise else f"test of {layout.source}"
     if store is None:
-        images = {"size": stored, "resize": "short" if margin > 1 else "squash"}
-        return data, images | {"codec": "raw", "pillow": version("pillow")}, f"test of {layout.source}"
+        images = {"size": stored, "resize": "short" if data.test == "center" else "squash"}
+        return data, images | {"codec": "raw", "pillow": version("pillow")}, test
     if data.test == "center" and (store.size is None or store.size < size):
+        whose = "--test center" if options.test else layout.source
         raise RunError(
-            f"{layout.source} tests on the centre of {size} pixels, but {store.path} has "
+            f"{whose} tests on the centre of {size} pixels, but {store.path} has "
             f"{'images of many sizes' if store.size is None else f'images of {store.size} pixels'}; build a store with "
-            f"--size {stored}, or choose --image-size"
+            f"--size {stored}, or choose --image-size or --test resize"
         )
-    return data, store.document["images"], f"images of the store {store.name}, test of {layout.source}"
+    return data, store.document["images"], f"images of the store {store.name}, {test}"
 
 
 def _config(

@@ -6,6 +6,8 @@ from dataclasses import Field, field, fields
 from typing import Any
 
 LARGEST_SIDE = 4096  # pixels of an input
+TESTS = ("resize", "center")  # what of a stored image a test sees
+STATISTICS = ("none", "backbone", "cifar")  # by which inputs are normalised
 LARGEST_FLOAT = 3.4e38  # of 32 bits
 _LONGEST = 4096  # characters of a text, as of a path
 _KINDS = {  # of a default: what such a value is

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import SettingsError
-from lgcoamix.settings.checks import LARGEST_SIDE
+from lgcoamix.settings.checks import LARGEST_SIDE, STATISTICS, TESTS
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LAYOUTS = ("lgcoamix", "occamix", "snapmix", "openmixup", "timm")  # of released checkpoints, as in lgcoamix.export
@@ -39,7 +39,7 @@ class Options:
     def __post_init__(self) -> None:
         for part in fields(self):  # pyrefly: ignore[bad-argument-type] - every subclass is a dataclass
             value, choices = getattr(self, part.name), part.metadata.get("choices")
-            if choices and value not in choices:
+            if choices and value not in (*choices, part.default):
                 raise SettingsError(f"{part.name} must be one of {', '.join(choices)}, got {value!r}")
 
 
@@ -215,6 +215,14 @@ class ConvertOptions(Options):
     out: Path
     image_size: int | None = option(
         None, "Side of the input, in pixels.  [default: as released]", low=8, high=LARGEST_SIDE
+    )
+    test: str | None = option(
+        None, "Take the whole stored image (resize), or its center.  [default: as released]", choices=TESTS
+    )
+    normalise: str | None = option(
+        None,
+        "Leave inputs in [0, 1] (none), or normalise them as the backbone or for CIFAR.  [default: as released]",
+        choices=STATISTICS,
     )
 
 

@@ -7,7 +7,18 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from lgcoamix.errors import SettingsError
-from lgcoamix.settings.checks import LARGEST_FLOAT, LARGEST_SIDE, Checked, number, pair, shown, timm_name, word
+from lgcoamix.settings.checks import (
+    LARGEST_FLOAT,
+    LARGEST_SIDE,
+    STATISTICS,
+    TESTS,
+    Checked,
+    number,
+    pair,
+    shown,
+    timm_name,
+    word,
+)
 from lgcoamix.settings.mixers import METHOD_OPTIONS, LGCOAMixOptions
 from lgcoamix.settings.schedules import SCHEDULES
 from lgcoamix.settings.text import suggest
@@ -49,8 +60,8 @@ class DataSettings(Checked):
     scale: tuple[float, float] = pair(0.35, 1.0, 1e-6, 1)
     ratio: tuple[float, float] = pair(0.75, 1.3333, 0.01, 100)
     flip: float = number(0.5, 0, 1)
-    test: str = word("resize", "resize", "center")
-    normalise: str = word("backbone", "none", "backbone", "cifar")
+    test: str = word("resize", *TESTS)
+    normalise: str = word("backbone", *STATISTICS)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner, Result
 from matplotlib.figure import Figure
+from PIL import Image
 from safetensors.torch import save_file
 from timm.layers import BatchNormAct2d, create_conv2d
 from timm.models import generate_default_cfgs
@@ -568,10 +570,43 @@ def test_images_are_prepared_as_in_the_released_test(name, converted):
 
 def test_an_input_that_nobody_stated_is_said(files, tmp_path):
     file, options = files["timm"], ("--classes", 5)
-    assert "input: 64 pixels, as in timm's narrow_resnet" in _convert(
-        file, "timm", "narrow_resnet", tmp_path / "guessed", *options
+    said = _convert(file, "timm", "narrow_resnet", tmp_path / "guessed", *options)
+    assert (
+        "input: 64 pixels, the centre of the image, normalised, as in timm's narrow_resnet; the file does not" in said
     )
-    assert "input: 64" not in _convert(file, "timm", "narrow_resnet", tmp_path / "stated", *options, "--image-size", 64)
+    assert "repeat with --image-size, --test, --normalise" in said
+    stated = ("--image-size", 64, "--test", "center", "--normalise", "backbone")
+    assert "input: " not in _convert(file, "timm", "narrow_resnet", tmp_path / "stated", *options, *stated)
+    size = ("--image-size", 64)
+    said = _convert(files["openmixup"], "openmixup", "narrow_resnet", tmp_path / "known", *options)
+    assert "input: 64 pixels, as in timm's narrow_resnet" in said
+    said = _convert(files["openmixup"], "openmixup", "narrow_resnet", tmp_path / "all-known", *options, *size)
+    assert "input: " not in said
+
+
+def test_the_test_of_a_loop_of_ones_own_can_be_stated(files, flowers_store, flowers, tmp_path):
+    maker = Maker()
+    released.resnet(maker, released.PLAIN, expansion=4, count=3, **NARROW)
+    torch.save(maker.state, tmp_path / "own.pt")
+    model, stated = tmp_path / "model", ("--image-size", 32, "--test", "resize", "--normalise", "none")
+    _convert(tmp_path / "own.pt", "timm", "narrow_resnet", model, "--shards", flowers_store, *stated)
+    card = (model / "README.md").read_text()
+    assert "32 pixels, as in the images of the store" in card
+    assert "test that was stated" in card
+    photos = sorted((flowers / "test").rglob("*.jpg"))[:1]
+    done = _invoke("predict", "--model", model, *photos, "--out", tmp_path / "p.csv", "--device", "cpu", "--workers", 0)
+    assert done.exit_code == 0, done.output
+    with Image.open(photos[0]) as image:  # as the loop did: squashed to the store's 64 pixels, then to 32, in [0, 1]
+        pixels = torch.from_numpy(np.array(image.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)))
+    means = F.avg_pool2d(pixels.permute(2, 0, 1)[None].double(), 2)
+    inputs = (means + 0.5).floor().float() / 255
+    with torch.no_grad():
+        maps = released.resnet_maps(maker.state, released.PLAIN, inputs, 2)
+        shares = released.logits(maker.state, "fc", maps[-1])[0].softmax(dim=0)
+    with (tmp_path / "p.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert abs(float(row["probability_1"]) - float(shares.max())) < 1e-4
+    assert row["class_1"] == Store(flowers_store).classes[int(shares.argmax())]
 
 
 def test_snapmix_resized_some_sets_otherwise_and_that_is_said(files, flowers_store, tmp_path):

@@ -18,6 +18,7 @@ from preprocess.outputs import STORE, check_output
 from preprocess.parameters import Choice, Duration, FiniteRange, NamedPath
 from preprocess.superpixels import ALGORITHMS
 from preprocess.terminal import say, say_table
+from preprocess.text import listed, shown_name
 
 if TYPE_CHECKING:
     from preprocess.build.plan import Plan
@@ -187,7 +188,7 @@ def _tell(out: Path, done: "Built") -> None:
 
 
 def _chosen(listing: Listing, exclude: Path | None, limit: int | None, splits: str | None) -> Listing:
-    from preprocess.raw.selection import read_exclude_list, refuse_unknown_keys, select
+    from preprocess.raw.selection import emptied_classes, read_exclude_list, refuse_unknown_keys, select
 
     excluded = read_exclude_list(exclude) if exclude else ()
     try:
@@ -196,7 +197,11 @@ def _chosen(listing: Listing, exclude: Path | None, limit: int | None, splits: s
         if splits is None:
             raise
         say(f"warning: {error} in --splits {splits}", err=True)
-    return select(listing, excluded, limit)
+    chosen = select(listing, excluded, limit)
+    if gone := emptied_classes(listing, chosen):
+        names = listed(list(map(shown_name, gone)))
+        say(f"warning: the exclude list leaves no image of {names}; networks keep an output for each", err=True)
+    return chosen
 
 
 def _forecast(plan: "Plan", jobs: int) -> None:

@@ -199,6 +199,14 @@ def select(listing: Listing, excluded: Iterable[str], limit: int | None) -> List
     return chosen
 
 
+def emptied_classes(listing: Listing, chosen: Listing) -> list[str]:
+    """Classes that had images before a selection, and have none in any split after it."""
+    before, after = (
+        {each.label for samples in which.splits.values() for each in samples} for which in (listing, chosen)
+    )
+    return [listing.classes[label] for label in sorted(before - after)]
+
+
 def _refuse_emptied(listing: Listing, chosen: Listing) -> None:
     for split, samples in listing.splits.items():
         if samples and not chosen.splits[split]:

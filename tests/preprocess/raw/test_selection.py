@@ -207,11 +207,18 @@ def test_no_split_may_lose_all_images():
 
 
 def test_an_exclude_list_of_a_whole_class_stops_the_command(noisy, tmp_path, exclude):
+    out = tmp_path / "x.h5"
+    command = build_command(noisy, out, *QUICK, "--exclude", str(exclude))[2:]
     exclude.write_text("\n".join(key for key in TRAIN if "/b/" in key))
-    done = here(*build_command(noisy, tmp_path / "x.h5", *QUICK, "--exclude", str(exclude))[2:])
+    done = here(*command)
     assert done.exit_code == 1
     assert "the split test has classes that train lacks, which no network can learn: b; " in done.output
-    assert not (tmp_path / "x.h5").exists()
+    assert not out.exists()
+    exclude.write_text("\n".join(key for key in (*TRAIN, *TEST) if "/b/" in key))
+    done = here(*command)
+    assert done.exit_code == 0, done.output
+    assert "warning: the exclude list leaves no image of b; networks keep an output for each\n" in done.output
+    assert Store(out).classes == ("a", "b")
 
 
 def test_an_unknown_key_stops_the_command(noisy, tmp_path, exclude):

@@ -11,7 +11,7 @@ from lgcoamix.evaluation.bootstrap import CONFIDENCE, RESAMPLES
 from lgcoamix.evaluation.conditions import BACKBONE, CLEAN, KINDS, Condition
 from lgcoamix.evaluation.metrics import Figures, to_plain
 from lgcoamix.evaluation.subject import Subject
-from lgcoamix.runs.documents import protocol_of
+from lgcoamix.runs.documents import images_named, protocol_of
 
 _PACKAGES = ("lgcoamix", "torch", "timm", "numpy")
 
@@ -73,8 +73,8 @@ def to_text(document: Mapping[str, Any]) -> str:
 
 
 def _protocol(subject: Subject) -> str:
-    """The conditions of these figures; ``best.pt`` was chosen on a split, another checkpoint was not."""
+    """The conditions of these figures; ``best.pt`` was chosen on some images, another checkpoint was not."""
     trained, here = subject.trained, {"images": subject.store.document["images"]}
-    on = "val" if trained.config.get("val_fraction") else trained.config.get("test_split")
-    chosen = on if trained.path.name == "best.pt" else None
+    on = "val" if trained.config.get("val_fraction") else "test"
+    chosen = images_named(on, trained.config) if trained.path.name == "best.pt" else None
     return protocol_of({**trained.config, "store": here}, subject.options.split, chosen)

@@ -72,7 +72,7 @@ def evaluate_checkpoint(store: Store, options: EvaluationOptions, start: Start) 
             write_whole(aside / "corruptions.csv", to_csv(rows, end="\r\n").encode())
         rows = prediction_rows(dataset, logits[CLEAN], labels)
         write_whole(aside / "predictions.csv", to_csv(rows, end="\r\n").encode())
-        clean, title = figures[CLEAN], title_of(store, options.split, trained)
+        clean, title = figures[CLEAN], title_of(store, options.split, trained, options.tta)
         wrong = confident_mistakes(dataset, logits[CLEAN], labels)
         drawn = {"reliability": plots.reliability_plot(clean, title)}
         drawn |= prediction_plots(store.classes, clean, wrong, title)

@@ -68,10 +68,11 @@ class Subject:
         return classify(self.model, inputs, self.options.tta == "flip")
 
 
-def title_of(store: Store, split: str, trained: Trained) -> str:
-    """Two lines that say what is shown: the checkpoint, the store and the split."""
+def title_of(store: Store, split: str, trained: Trained, tta: str = "none") -> str:
+    """Two lines that say what is shown: the checkpoint, the store, the split, and test-time augmentation."""
     path = trained.path.resolve()
-    return f"{path.parent.name}/{path.name}, {trained.when}\non {store.name}, split {split}"
+    aside = "" if tta == "none" else f", --tta {tta}"
+    return f"{path.parent.name}/{path.name}, {trained.when}\non {store.name}, split {split}{aside}"
 
 
 def check_store(store: Store, split: str, trained: Trained) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 from lgcoamix.errors import RunError
 from lgcoamix.evaluation.metrics import METRICS
-from lgcoamix.runs.documents import read_document
+from lgcoamix.runs.documents import images_named, read_document
 from lgcoamix.runs.finished import LAST, MEDIAN
 from lgcoamix.runs.load import Trained
 from preprocess.files import digest_of
 
 _RUN = ("recipe", "settings", "seed", "val_fraction", "test_split", "classes")  # identify a run
 _IMAGES = "images"  # that were measured
+_WITH_MID, _AS_EXPORTED = ", with the mid-level branch", ", without the mid-level branch: as exported"
 
 
 @dataclass(frozen=True)
@@ -63,22 +64,34 @@ def has_mid(trained: Trained) -> bool:
 
 def _of_the_run(trained: Trained) -> Iterator[Measured]:
     """Yield results of the training: with these weights, and over the epochs."""
-    with_mid = ", with the mid-level branch" if has_mid(trained) else ""
-    tops = [(name.removesuffix("_top1"), top1) for name, top1 in trained.figures.items() if name.endswith("_top1")]
-    for split, top1 in tops:
-        data = None if with_mid else _data(trained, trained.config["store"], split)
-        what = f"{split}, this checkpoint ({trained.when}), measured by the training{with_mid}"
-        yield from _measured(what, {"top1": top1}, data)
+    for name, top1 in trained.figures.items():
+        if name.endswith("_top1"):
+            images, branch, data = _of_column(trained, name)
+            what = f"{images}, this checkpoint ({trained.when}), measured by the training{branch}"
+            yield from _measured(what, {"top1": top1}, data)
     results = _results_beside(trained)
     for name in results:
-        found, split = _part(results, name), name.removesuffix("_top1")
-        if not found or split == name:
+        found = _part(results, name)
+        if not found or not name.endswith("_top1"):
             continue
-        chosen = f"epoch {results['best_epoch'] + 1}, chosen on {results['best_chosen_on']}"
+        images, branch, _ = _of_column(trained, name)
+        chosen_on = images_named(results["best_chosen_on"], trained.config)
+        chosen = f"epoch {results['best_epoch'] + 1}, chosen on {chosen_on}"
         last = min(LAST, results["epochs"])
-        yield from _measured(f"{split}, last of {results['epochs']} epochs{with_mid}", {"top1": found.get("last")})
-        yield from _measured(f"{split}, best epoch ({chosen}){with_mid}", {"top1": found.get("best")})
-        yield from _measured(f"{split}, median of the last {last}{with_mid}", {"top1": found.get(MEDIAN)})
+        yield from _measured(f"{images}, last of {results['epochs']} epochs{branch}", {"top1": found.get("last")})
+        yield from _measured(f"{images}, best epoch ({chosen}){branch}", {"top1": found.get("best")})
+        yield from _measured(f"{images}, median of the last {last}{branch}", {"top1": found.get(MEDIAN)})
+
+
+def _of_column(trained: Trained, name: str) -> tuple[str, str, Data | None]:
+    """Which images a column of the training's table is of, with which branch; and the data, of the exported network."""
+    name = name.removesuffix("_top1")
+    column = name.removesuffix("_backbone")
+    is_whole = has_mid(trained) and column == name
+    branch = (_WITH_MID if is_whole else _AS_EXPORTED) if has_mid(trained) else ""
+    split = trained.config.get("test_split")
+    data = _data(trained, trained.config["store"], split) if column == "test" and not is_whole else None
+    return images_named(column, trained.config), branch, data
 
 
 def _of_evaluations(trained: Trained) -> Iterator[Measured]:
@@ -92,11 +105,13 @@ def _of_evaluations(trained: Trained) -> Iterator[Measured]:
         store, split = _part(document, "store"), document.get("split", "a split")
         data = _data(trained, store, split)
         what = f"{split} of {store.get('name', 'a store')}, this checkpoint, measured by evaluate"
+        if document.get("tta", "none") != "none":  # the exported network sees one image
+            what, data = f"{what}, probabilities averaged over image and mirror image", None
         full, backbone = _part(document, "figures"), _part(document, "backbone")
         if backbone:
             alone = {**backbone, _IMAGES: full.get(_IMAGES)}
-            yield from _measured(f"{what}, without the mid-level branch: as exported", alone, data)
-            what += ", with the mid-level branch"
+            yield from _measured(what + _AS_EXPORTED, alone, data)
+            what += _WITH_MID
         yield from _measured(what, full, None if has_mid(trained) else data)
 
 

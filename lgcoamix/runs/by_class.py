@@ -9,7 +9,7 @@ from typing import Annotated, Any, Required, TypedDict
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.runs.compare import Comparison, Group
 from lgcoamix.runs.compare_table import difference_text
-from lgcoamix.runs.documents import Classes, Count, Digest, Keys, Name, Percent, read_document
+from lgcoamix.runs.documents import Classes, Count, Digest, Keys, Name, Percent, images_named, read_document
 from lgcoamix.runs.finished import Run
 from lgcoamix.runs.paired import Paired, paired
 from lgcoamix.runs.tables import Table
@@ -74,6 +74,7 @@ class ByClass:
     ----------
     group, other : the group and the reference.
     split, checkpoint : what was evaluated: a split, and the name of the file in each run folder.
+    chosen_on : images by which the epoch of the checkpoint was chosen; empty if it is the last.
     rows : classes that have images, from the largest gain to the largest loss.
     """
 
@@ -81,6 +82,7 @@ class ByClass:
     other: Group
     split: str
     checkpoint: str
+    chosen_on: str
     rows: tuple[ClassDifference, ...]
 
 
@@ -124,7 +126,10 @@ def by_class(comparison: Comparison, label: str) -> ByClass:
         if images
     ]
     rows.sort(key=lambda row: -row.pair.mean)  # stable: ties keep the order of classes
-    return ByClass(group, other, first["split"], next(iter(names)), tuple(rows))
+    protocol = group.runs[0].protocol
+    is_best = first["checkpoint"]["name"] == "best.pt"
+    chosen_on = images_named(protocol["best_chosen_on"], protocol) if is_best else ""
+    return ByClass(group, other, first["split"], next(iter(names)), chosen_on, tuple(rows))
 
 
 def table(found: ByClass, shortened: bool = False) -> Table:
@@ -150,6 +155,7 @@ def records(found: ByClass) -> list[dict[str, Any]]:
         {
             "split": found.split,
             "checkpoint": found.checkpoint,
+            "chosen_on": found.chosen_on,
             "class": row.name,
             "images": row.images,
             "group": found.group.label,
@@ -170,7 +176,8 @@ def _notes(found: ByClass) -> Iterator[str]:
     several = ", with its 95 % interval of Student's t in brackets, which misses one class in twenty by chance"
     common = f"mean over {len(pair.differences)} common seeds{several}" if len(pair.differences) > 1 else "of one seed"
     yield f"difference: {found.group.label} - {found.other.label}, {common}."
-    yield f"Accuracies are those of {found.checkpoint}, as evaluate measured them, whatever --metric says."
+    chosen = f", the epoch of each run that was best on {found.chosen_on}" if found.chosen_on else ""
+    yield f"Accuracies are those of {found.checkpoint}{chosen}, as evaluate measured them, whatever --metric says."
     if any(row.pair.low is None for row in found.rows) and len(pair.differences) > 1:
         yield "A class without an interval has equal differences for all seeds."
     if pair.left_out:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lgcoamix.runs.compare import Comparison, Group, Summary
+from lgcoamix.runs.documents import images_named
 from lgcoamix.runs.finished import MEDIAN, SUMMARIES
 from lgcoamix.runs.paired import CONFIDENCE, Paired
 from lgcoamix.runs.tables import Table
@@ -19,7 +20,7 @@ def table(comparison: Comparison, split: str) -> Table:
     rows = [_row(comparison, group, split, against) for group in groups]
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     return Table(
-        f"top-1 (%) on the split {split}, sorted by {_EXPLAINED[comparison.metric]}",
+        f"top-1 (%) on {_images_of(comparison, split)}, sorted by {_EXPLAINED[comparison.metric]}",
         tuple(names),
         tuple(tuple(row[name] for name in names) for row in rows),
         (*_legend(comparison), *_notes(comparison, split, groups, against)),
@@ -56,8 +57,14 @@ def difference_text(pair: Paired | None) -> str:
 
 
 def chosen_on(comparison: Comparison) -> str:
-    """The splits on which best epochs were chosen."""
-    return " or ".join(dict.fromkeys(protocol["best_chosen_on"] for protocol in comparison.protocols.values()))
+    """The images on which best epochs were chosen."""
+    named = (images_named(protocol["best_chosen_on"], protocol) for protocol in comparison.protocols.values())
+    return " or ".join(dict.fromkeys(named))
+
+
+def _images_of(comparison: Comparison, column: str) -> str:
+    named = dict.fromkeys(images_named(column, protocol) for protocol in comparison.protocols.values())
+    return ("the split " if column == "test" else "") + " or ".join(named)
 
 
 def _row(comparison: Comparison, group: Group, split: str, against: str) -> dict[str, str]:
@@ -101,7 +108,7 @@ def _legend(comparison: Comparison) -> Iterator[str]:
 
 def _notes(comparison: Comparison, split: str, groups: tuple[Group, ...], against: str) -> Iterator[str]:
     yield (
-        "±: sample standard deviation over seeds (- for one seed). best: the epoch chosen on the split "
+        "±: sample standard deviation over seeds (- for one seed). best: the epoch chosen on "
         f"{chosen_on(comparison)}. With few seeds, a difference within the spread is no evidence."
     )
     if short := [group.label for group in groups if not group.summary(split, MEDIAN)]:

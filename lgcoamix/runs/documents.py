@@ -223,13 +223,20 @@ def stored_as(config: Mapping[str, Any]) -> str | None:
     return images and stored_text(images["size"], images["resize"])
 
 
+def images_named(name: str, config: Mapping[str, Any]) -> str:
+    """What the figures of a run call ``val`` and ``test``: images held out of training, and a split of its store."""
+    if name == "val":
+        return "images held out of train"
+    return config.get("test_split") or name if name == "test" else name
+
+
 def protocol_of(config: Mapping[str, Any], split: str | None = None, chosen_on: str | None = None) -> str:
     """Describe the conditions of a run's figures in one line.
 
     Parameters
     ----------
     split : what they were measured on.
-    chosen_on : split on which the best epoch was chosen; None if nothing was chosen.
+    chosen_on : images on which the best epoch was chosen; None if nothing was chosen.
     """
     settings, source = with_digests(config, config.get("digests", ())), config.get("source")
     converted = source and f"converted from {source['file']} ({source['layout']})"

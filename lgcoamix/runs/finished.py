@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError
-from lgcoamix.runs.documents import protocol_of, read_config, read_results, short_pipeline, stored_as, with_digests
+from lgcoamix.runs.documents import (
+    images_named,
+    protocol_of,
+    read_config,
+    read_results,
+    short_pipeline,
+    stored_as,
+    with_digests,
+)
 from lgcoamix.settings.text import flatten
 
 MEDIAN = "median_of_last_10"
@@ -109,6 +117,7 @@ def run_folders(paths: Iterable[Path]) -> list[Path]:
 def _read(folder: Path) -> Run:
     config, results = read_config(folder), read_results(folder, whole=False)
     settings, store = with_digests(config, config.get("digests", ())), config["store"]
+    chosen_on = images_named(results["best_chosen_on"], config)
     return Run(
         folder,
         config["recipe"],
@@ -121,7 +130,7 @@ def _read(folder: Path) -> Run:
         {name: key for name, key in store["keys"].items() if not name.endswith("/images")},
         _figures(results, settings),
         {"stored images": stored} if (stored := stored_as(config)) else {},
-        protocol_of(config, config.get("test_split") or results["best_chosen_on"], results["best_chosen_on"]),
+        protocol_of(config, config.get("test_split") or chosen_on, chosen_on),
     )
 
 

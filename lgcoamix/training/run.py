@@ -21,7 +21,7 @@ from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.class_activation import classifier_weight, last_map
 from lgcoamix.ops.distributed import Ranks, joined
 from lgcoamix.ops.seeding import derive_seed
-from lgcoamix.runs.documents import protocol_of
+from lgcoamix.runs.documents import images_named, protocol_of
 from lgcoamix.runs.folder import RunFolder
 from lgcoamix.runs.identity import refuse_changed_files
 from lgcoamix.settings.options import RunOptions
@@ -77,8 +77,9 @@ def train(
             with RunFolder(options.out, next(iter(loaders.tests)), options.keep) as folder:
                 trainer.fit(folder)
                 results = folder.results()
-                splits = ", ".join(loaders.tests)
-                results["protocol"] = protocol_of(config, splits, results["best_chosen_on"])
+                splits = ", ".join(images_named(name, config) for name in loaders.tests)
+                chosen_on = images_named(results["best_chosen_on"], config)
+                results["protocol"] = protocol_of(config, splits, chosen_on)
                 if options.pictures:
                     _draw(trainer, store)
                 trainer.logs.close(results)

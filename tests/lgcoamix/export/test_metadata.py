@@ -61,6 +61,41 @@ def test_the_accuracy_of_the_training_is_in_the_head(tmp_path):
     }
 
 
+def test_held_out_images_are_no_split_and_the_split_has_its_name_in_the_store(tmp_path):
+    config = describe(_settings(), CLASSES) | {"val_fraction": 0.1, "test_split": "val"}
+    row = {"epoch": 7, "val_top1": 90.0, "test_top1": 70.0}
+    checkpoint = write_checkpoint(tmp_path / "best.pt", _settings(), CLASSES, config=config, metrics=row)
+    _export(checkpoint, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    flowers = {"type": "flowers", "name": "flowers", "config": "flowers", "split": "val"}
+    assert _read(text)["model-index"] == [{"name": "out", "results": [_entry(flowers, 0.7)]}]
+    assert "| images held out of train, this checkpoint (epoch 8), measured by the training |  | 90.00 % |" in text
+    assert "| val, this checkpoint (epoch 8), measured by the training |  | 70.00 % |" in text
+
+
+def test_the_training_measured_a_network_with_and_without_its_branch(tmp_path):
+    settings = _settings(method="snapmix").with_values("mixer", mid=True)
+    row = {"epoch": 7, "test_top1": 72.5, "test_backbone_top1": 70.0}
+    _export(write_checkpoint(tmp_path / "best.pt", settings, CLASSES, metrics=row), tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    when = "this checkpoint (epoch 8), measured by the training"
+    assert f"| test, {when}, with the mid-level branch |  | 72.50 % |" in text
+    assert f"| test, {when}, without the mid-level branch: as exported |  | 70.00 % |" in text
+    flowers = {"type": "flowers", "name": "flowers", "config": "flowers", "split": "test"}
+    assert _read(text)["model-index"] == [{"name": "out", "results": [_entry(flowers, 0.7)]}]
+
+
+def test_an_accuracy_with_mirror_images_is_not_that_of_the_model(tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "best.pt", _settings(), CLASSES)
+    store = describe(_settings(), CLASSES)["store"]
+    figures = {"images": 18, "top1": 72.5}
+    _evaluation(tmp_path / "evaluation-test", checkpoint, "test", store, figures=figures, backbone=None, tta="flip")
+    _export(checkpoint, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "measured by evaluate, probabilities averaged over image and mirror image | 18 | 72.50 % |" in text
+    assert _read(text)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.6125  # of the training
+
+
 @pytest.mark.parametrize("mid", [False, True])
 def test_an_evaluation_counts_more_than_the_training_and_only_what_is_exported_counts(mid, tmp_path):
     settings = _settings(method="snapmix").with_values("mixer", mid=mid)

@@ -348,8 +348,9 @@ def test_a_validation_share_has_a_table_of_its_own(tmp_path):
     _run(tmp_path / "runs" / "b", "none", 1, 62, held_out(14))
     _run(tmp_path / "runs" / "c", "cutmix", 0, 20, held_out(80))
     done = _compare(tmp_path / "runs")
-    assert "best (chosen on val)" in done.stdout
-    assert done.stdout.index("split test") < done.stdout.index("split val")
+    said = " ".join(done.stdout.split())
+    assert "best: the epoch chosen on images held out of train." in said
+    assert said.index("on the split test") < said.index("(%) on images held out of train")
     assert [row[:3] for row in _rows(done.stdout)] == [
         ["none", "2 (0, 1)", "61.00 ± 1.41"],  # squares 1 + 1, over 1: √2
         ["cutmix", "1 (0)", "20.00 ± -"],
@@ -367,7 +368,7 @@ def test_runs_without_a_test_split_are_compared_on_what_they_have(tmp_path):
     _run(tmp_path / "runs" / "a", "none", 0, 60, no_test)
     done = _compare(tmp_path / "runs", "--out", tmp_path / "out")
     assert _rows(done.stdout) == [["none", "1 (0)", "60.00 ± -", "61.00 ± -", "59.00 ± -"]]
-    assert "split val" in done.stdout
+    assert "top-1 (%) on images held out of train" in done.stdout
     assert "split test" not in done.stdout
 
 

@@ -288,7 +288,8 @@ def test_differences_by_class_are_paired_by_seed(evaluated, tmp_path):
     said = " ".join(compare(evaluated, "--by-class", "lgcoamix").stdout.split())
     assert "│ iris │ 4 │ 81.25 │ 50.00 │ +25.00 [-37.10, +87.10] │" in said
     assert "difference: lgcoamix - none, mean over 3 common seeds" in said
-    assert "Accuracies are those of best.pt" in said
+    assert "Accuracies are those of best.pt, the epoch of each run that was best on test, as evaluate" in said
+    assert first["chosen_on"] == "test"
     assert "as only one group has them: seeds 3" in said
     assert "A class without an interval has equal differences for all seeds." in said
 

@@ -31,18 +31,18 @@ _ABOUT = {
     "ablation": f"`length/lgcoamix-{ABLATED}` with one part changed, against the whole.",
 }
 _OVER = (
-    "Over lengths, where every pair of a length and a seed counts as one (trainings of a seed share their first "
-    "weights, but neither the rate of a step nor what follows from it). Last, what each doubling of the length adds to "
-    "the difference: the slope of a line through the differences of a seed over the logarithm of the epochs, and the "
-    "interval of the slopes of all seeds."
+    "Over lengths: the mean of a seed's differences at several lengths, and the interval of the means of all seeds "
+    "(differences of one seed are alike at all lengths, so a length and a seed do not count as one more sample). Last, "
+    "what each doubling of the length adds to the difference: the slope of a line through the differences of a seed "
+    "over the logarithm of the epochs, and the interval of the slopes of all seeds."
 )
 _HEAD = """# Does the method help?
 
 Made by `make study` from the finished cells in `tests/study/cells`; do not edit. Top-1 in percent after the last epoch,
 mean ± sample standard deviation over seeds; beside it that of the median of the last 10 epochs. The difference is
 paired by seed, with a 95 % interval of Student's t in brackets: an interval that holds 0 is no evidence, and of twenty
-one lacks it by chance. With three seeds it reaches 2.5 standard deviations of the differences to each side. Seconds are
-those of one core per training. Command, commit and settings of each cell are in its folder.
+one lacks it by chance. With three seeds it reaches 2.5 standard deviations of the differences to each side. Command,
+commit, settings, processor and seconds of each cell are in its folder. Processors differ: seconds compare no methods.
 """
 
 
@@ -73,7 +73,7 @@ def table(own: Sequence[Kept], found: Mapping[str, Kept]) -> str:
     others = {kept.cell.against for kept in own} - {kept.cell.group for kept in own}
     shown = [*(kept for kept in found.values() if kept.cell.group in others), *own]
     split = "val" if own[0].cell.val_fraction else "test"
-    lines = ["variant | last | median of last 10 | by seed | difference | by seed | seconds", " | ".join(["---"] * 7)]
+    lines = ["variant | last | median of last 10 | by seed | difference | by seed", " | ".join(["---"] * 6)]
     for name in dict.fromkeys(kept.cell.group for kept in shown):
         group = [kept for kept in shown if kept.cell.group == name]
         inside = group[0].cell.study == own[0].cell.study
@@ -87,7 +87,7 @@ def over_lengths(own: Sequence[Kept]) -> str:
 
     Parameters
     ----------
-    own : finished cells of a study of lengths. A pair is a length and a seed.
+    own : finished cells of a study of lengths.
     """
     head = f"| method | {LENGTHS[0]} to {LENGTHS[-1]} epochs | {LONG[0]} to {LONG[-1]} | for each doubling |"
     lines = [_OVER, "", head, "| --- | --- | --- | --- |"]
@@ -95,18 +95,22 @@ def over_lengths(own: Sequence[Kept]) -> str:
     for method in dict.fromkeys(kept.cell.mixer for kept in own if kept.cell.against):
         mine = {(epochs, seed): top1 for (mixer, epochs, seed), top1 in tops.items() if mixer == method}
         found = {where: top1 - tops["none", *where] for where, top1 in mine.items() if ("none", *where) in tops}
-        over = (_pooled(value for (epochs, _), value in found.items() if epochs in each) for each in (LENGTHS, LONG))
-        lines.append(f"| {method} | {' | '.join((*over, _pooled(_slopes(found))))} |")
+        over = (_pooled(map(statistics.mean, _by_length(found, lengths))) for lengths in (LENGTHS, LONG))
+        lines.append(f"| {method} | {' | '.join((*over, _pooled(map(_slope, _by_length(found, LENGTHS)))))} |")
     return "\n".join(lines)
 
 
-def _slopes(found: Mapping[tuple[int, int], float]) -> Iterator[float]:
-    """Points for each doubling of the epochs, of each seed that has all lengths: (epochs, seed) -> difference."""
-    doublings = list(map(math.log2, LENGTHS))
+def _by_length(found: Mapping[tuple[int, int], float], lengths: Sequence[int]) -> Iterator[list[float]]:
+    """The differences of each seed that has all lengths, in their order: (epochs, seed) -> difference."""
     for seed in sorted({seed for _, seed in found}):
-        values = [found[epochs, seed] for epochs in LENGTHS if (epochs, seed) in found]
-        if len(values) == len(doublings):
-            yield statistics.linear_regression(doublings, values).slope
+        values = [found[epochs, seed] for epochs in lengths if (epochs, seed) in found]
+        if len(values) == len(lengths):
+            yield values
+
+
+def _slope(differences: Sequence[float]) -> float:
+    """Points for each doubling of the epochs."""
+    return statistics.linear_regression(list(map(math.log2, LENGTHS)), differences).slope
 
 
 def _pooled(values: Iterable[float]) -> str:
@@ -172,7 +176,6 @@ def _row(name: str, group: Sequence[Kept], base: Sequence[Kept], split: str) -> 
         *figures,
         _by_seed(values, ".1f"),
         *(("", "") if difference is None else (_interval(difference), _by_seed(difference.differences, "+z.1f"))),
-        f"{statistics.mean(kept.seconds for kept in group):.0f}",
     ]
 
 

@@ -280,25 +280,26 @@ def test_a_row_has_mean_spread_and_paired_difference(make):
     found = {each.cell.name: each for each in (*plain, *mixed)}
     lines = tables.table([*plain, *mixed], found).splitlines()
     assert lines[2:] == [
-        "| none-2 | 71.0 ± 1.0 |  | 70.0, 71.0, 72.0 |  |  | 33 |",
+        "| none-2 | 71.0 ± 1.0 |  | 70.0, 71.0, 72.0 |  |  |",
         # differences 1, 2, 3: 2 ± 4.303 / √3
-        "| mix-2 | 73.0 ± 2.0 |  | 71.0, 73.0, 75.0 | +2.0 [-0.5, +4.5] | +1.0, +2.0, +3.0 | 33 |",
+        "| mix-2 | 73.0 ± 2.0 |  | 71.0, 73.0, 75.0 | +2.0 [-0.5, +4.5] | +1.0, +2.0, +3.0 |",
     ]
 
 
-def test_differences_over_lengths_take_each_length_and_seed_as_a_pair(make):
+def test_differences_over_lengths_take_the_mean_of_each_seed(make):
     def made(mixer: str, epochs: int, seed: int, last: float) -> kept.Kept:
         against = "" if mixer == "none" else f"length/none-{epochs}"
         changes = (f"optim.epochs={epochs}",)
         return make(Cell(f"length/{mixer}-{epochs}", seed, "s", "m", mixer, changes, against=against), last)
 
     plain = [made("none", epochs, seed, 70.0 + seed) for epochs in (14, 56, 112) for seed in (0, 1)]
-    mixed = [made("cutmix", *which) for which in ((14, 0, 64.0), (56, 0, 71.0), (56, 1, 73.0), (112, 0, 73.0))]
+    cutmix = ((14, 0, 64.0), (56, 0, 71.0), (112, 0, 73.0), (56, 1, 73.0), (112, 1, 76.0))
+    mixed = [made("cutmix", *which) for which in cutmix]
     assert tables.over_lengths([*plain, *mixed]).splitlines()[-3:] == [
         "| method | 14 to 112 epochs | 56 to 112 | for each doubling |",
         "| --- | --- | --- | --- |",
-        # -6, 1, 2, 3: 0 ± 3.18245 · √(50 / 3) / √4; and 1, 2, 3: 2 ± 4.303 / √3; no seed has all lengths
-        "| cutmix | +0.0 [-6.5, +6.5], n = 4 | +2.0 [-0.5, +4.5], n = 3 |  |",
+        # no seed has all lengths; 1, 3 and 2, 5 have the means 2 and 3.5: 2.75 ± 12.706 · 0.75
+        "| cutmix |  | +2.8 [-6.8, +12.3], n = 2 |  |",
     ]
     # Seeds 0 and 1 rise by 1 and by 3 for each doubling: 2 ± 12.706 · √2 / √2. Places near the middle count less.
     plain += [made("none", 28, seed, 70.0 + seed) for seed in (0, 1)]
@@ -306,7 +307,10 @@ def test_differences_over_lengths_take_each_length_and_seed_as_a_pair(make):
         *(made("lgcoamix", epochs, 0, 68.0 + place) for place, epochs in enumerate((14, 28, 56, 112))),
         *(made("lgcoamix", *which) for which in ((14, 1, 62.0), (28, 1, 65.5), (56, 1, 67.5), (112, 1, 71 + 1 / 3))),
     ]
-    assert tables.over_lengths([*plain, *rising]).splitlines()[-1].endswith(" | +2.0 [-10.7, +14.7], n = 2 |")
+    # The means of -2, -1, 0, 1 and of -9, -5.5, -3.5, 1/3; and of their last two.
+    assert tables.over_lengths([*plain, *rising]).splitlines()[-1] == (
+        "| lgcoamix | -2.5 [-27.3, +22.4], n = 2 | -0.5 [-13.8, +12.7], n = 2 | +2.0 [-10.7, +14.7], n = 2 |"
+    )
 
 
 def test_a_table_begins_with_the_group_of_another_study_that_it_compares_with(make):
@@ -318,8 +322,8 @@ def test_a_table_begins_with_the_group_of_another_study_that_it_compares_with(ma
     none, whole, part = (make(each, last) for each, last in zip(cells, (68.0, 70.0, 69.0), strict=True))
     lines = tables.table([part], {each.cell.name: each for each in (none, whole, part)}).splitlines()
     assert lines[2:] == [
-        "| length/whole-2 | 70.0 |  | 70.0 |  |  | 33 |",
-        "| part | 69.0 |  | 69.0 | -1.0 | -1.0 | 33 |",
+        "| length/whole-2 | 70.0 |  | 70.0 |  |  |",
+        "| part | 69.0 |  | 69.0 | -1.0 | -1.0 |",
     ]
 
 

@@ -125,7 +125,8 @@ def _print(document: dict[str, Any]) -> None:
         _print_corruptions(document["corruptions"])
     say(f"[...]: {document['interval']}. It says how far other test images might move a figure, not another seed.")
     if document["tta"] == "flip":
-        say("all figures: probabilities averaged over each image and its mirror image")
+        maps = "; localisation: maps of the image alone" if document["localisation"] else ""
+        say(f"all figures: probabilities averaged over each image and its mirror image{maps}")
     say(f"protocol: {document['protocol']}")
     rows = zip(document["classes"], figures["per_class"], figures["per_class_interval"], strict=True)
     known = sorted((row for row in rows if row[1] is not None), key=lambda row: row[1])

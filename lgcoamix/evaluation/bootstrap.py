@@ -5,10 +5,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from lgcoamix.evaluation.wilson import CONFIDENCE, score_intervals
 from lgcoamix.ops.seeding import derive_seed
 
 RESAMPLES = 2000
-CONFIDENCE = 0.95
 _ROOM = 4_000_000  # counts that are held at a time
 Key = TypeVar("Key")
 
@@ -49,6 +49,26 @@ def percentiles(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def ends_of(columns: np.ndarray, figures: np.ndarray) -> tuple[float, float]:
+    """Return the interval of a figure.
+
+    Parameters
+    ----------
+    columns : (n, m) array of its parts, one row per image.
+    figures : (R,) array, its value in each resample.
+
+    Notes
+    -----
+    Resamples of images that are all right, or all wrong, are all alike: such accuracies, of one column that holds 0 or
+    100, get Wilson's interval.
+    """
+    first = columns[0, 0]
+    if columns.shape[1] == 1 and first in (0, 100) and (columns == first).all():
+        low, high = 100 * score_intervals(columns[0] / 100, np.array([len(columns)]))[0]
+        return float(low), float(high)
+    return percentiles(figures)
+
+
 def intervals(parts: Mapping[Key, np.ndarray], seed: int) -> dict[Key, tuple[float, float]]:
     """Return the interval of each figure; all are resampled together.
 
@@ -61,6 +81,5 @@ def intervals(parts: Mapping[Key, np.ndarray], seed: int) -> dict[Key, tuple[flo
         return {}
     ends = np.cumsum([columns.shape[1] for columns in parts.values()])
     means = np.abs(resampled_means(np.concatenate(list(parts.values()), axis=1), seed))
-    return {
-        key: percentiles(own.sum(axis=1)) for key, own in zip(parts, np.split(means, ends[:-1], axis=1), strict=True)
-    }
+    draws = zip(parts, np.split(means, ends[:-1], axis=1), strict=True)
+    return {key: ends_of(parts[key], own.sum(axis=1)) for key, own in draws}

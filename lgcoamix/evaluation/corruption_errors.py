@@ -8,9 +8,9 @@ from typing import Annotated, Any, Required, TypedDict
 import numpy as np
 
 from lgcoamix.errors import SettingsError
-from lgcoamix.evaluation.bootstrap import percentiles, resampled_means
+from lgcoamix.evaluation.bootstrap import ends_of, percentiles, resampled_means
 from lgcoamix.evaluation.corruptions import CORRUPTIONS, SEVERITIES
-from lgcoamix.runs.documents import Digest, Keys, Name, Percent, read_document
+from lgcoamix.runs.documents import Count, Digest, Keys, Name, Percent, read_document
 from preprocess.schema import Form, Range
 
 Errors = dict[str, float]  # corruption -> sum over severities, in percent
@@ -25,6 +25,7 @@ class _Row(TypedDict, total=False):
 class _Corruptions(TypedDict, total=False):
     rows: Required[list[_Row]]
     library: Required[Name]
+    side: Required[Count]
 
 
 class _Checkpoint(TypedDict, total=False):
@@ -48,7 +49,7 @@ _FORM = Form(_Reference)
 
 
 def read_reference(
-    path: Path, split: str, keys: Mapping[str, str], library: str, tta: str
+    path: Path, split: str, keys: Mapping[str, str], library: str, side: int, tta: str
 ) -> tuple[Errors, dict[str, Any]]:
     """Read the errors of a reference from its ``evaluation.json``.
 
@@ -58,6 +59,7 @@ def read_reference(
     split : that is evaluated.
     keys : content keys of the store, by split and column.
     library : name and version of what corrupts.
+    side : of the inputs, in pixels: they are corrupted in this size.
     tta : augmentation of the test images.
 
     Returns
@@ -67,7 +69,7 @@ def read_reference(
     Raises
     ------
     RunError : it is damaged.
-    SettingsError : there is none, it has no corruptions, or they are of other images, augmentation or version.
+    SettingsError : there is none, it has no corruptions, or they are of other images, sizes, augmentation or version.
     """
     try:
         document = read_document(path, _FORM)
@@ -79,6 +81,11 @@ def read_reference(
     image_key = f"{split}/images"
     if document["split"] != split or document["store"]["keys"].get(image_key) != keys.get(image_key):
         raise SettingsError(f"--reference {path} is of other images; evaluate it on the same store and split")
+    if corruptions["side"] != side:
+        raise SettingsError(
+            f"--reference {path} was evaluated on inputs of {corruptions['side']} pixels, this network on {side}: they "
+            "would not see the same corrupted images; take a reference of the same size"
+        )
     if (theirs := document.get("tta", "none")) != tta:
         raise SettingsError(f"--reference {path} has --tta {theirs}, this evaluation {tta}; evaluate both alike")
     found = {(row["corruption"], row["severity"]): 100 - row["top1"] for row in corruptions["rows"]}
@@ -123,7 +130,7 @@ def describe(
             "severity": severity,
             "parameters": CORRUPTIONS[name].at(severity, side),
             "top1": float(means[place]),
-            "interval": percentiles(draws[:, place]),
+            "interval": ends_of(100.0 * right[:, [place]], draws[:, place]),
         }
         for place, (name, severity) in enumerate((name, severity) for name in names for severity in SEVERITIES)
     ]

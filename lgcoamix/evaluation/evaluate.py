@@ -53,7 +53,7 @@ def evaluate_checkpoint(store: Store, options: EvaluationOptions, start: Start) 
     trained, digest = read_trained(path), digest_of(path)  # at once: a training that goes on replaces the file
     check_store(store, options.split, trained)
     _check_grid(options, trained.settings)
-    reference = _reference(store, options)
+    reference = _reference(store, options, trained.settings.data.image_size)
     subject = Subject(store, options, trained, make_network(trained).to(device), device)
     plan = plan_localisation(subject) if options.localise else None
     with making(options.out, EVALUATION) as aside:
@@ -95,10 +95,10 @@ def _library() -> str:
     return f"albumentations {version('albumentations')}"
 
 
-def _reference(store: Store, options: EvaluationOptions) -> tuple[dict[str, float], dict[str, Any]] | None:
+def _reference(store: Store, options: EvaluationOptions, side: int) -> tuple[dict[str, float], dict[str, Any]] | None:
     if options.reference is None:
         return None
     if not options.corruptions:
         raise SettingsError("--reference is for corruption errors: give --corruptions as well")
     path = Path(options.reference)
-    return corruption_errors.read_reference(path, options.split, store.content_keys, _library(), options.tta)
+    return corruption_errors.read_reference(path, options.split, store.content_keys, _library(), side, options.tta)

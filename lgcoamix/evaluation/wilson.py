@@ -4,7 +4,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from lgcoamix.evaluation.bootstrap import CONFIDENCE
+CONFIDENCE = 0.95
 
 
 def score_intervals(shares: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from lgcoamix.models import Backbone, BackboneError, LocalGlobalNet
 from lgcoamix.models.backbone import classifiers, misfits, read_state
 from lgcoamix.models.hub import config_of
 from lgcoamix.ops.torch_files import check_weights
+from lgcoamix.recipes.protocol import stored_text
 from lgcoamix.runs.checkpoint import FORMAT
 from lgcoamix.runs.documents import NETWORK
 from lgcoamix.runs.load import Trained
@@ -82,7 +83,7 @@ def convert(options: ConvertOptions, store: Store | None) -> tuple[Summary, list
     with torch.device("meta"):
         wanted = LocalGlobalNet.of(settings, len(options.classes)).state_dict()
     _check(options, layout, state, found, wanted)
-    data, images, protocol = _protocol(options, layout, backbone, size, store)
+    data, images, protocol, notes = _protocol(options, layout, backbone, size, store)
     settings = settings.with_values("data", test=data.test, normalise=data.normalise)
     config = _config(options, layout, settings, images, protocol, found.notes)
     content = {"format": FORMAT, "model": found.state, "model_ema": None, "config": config}
@@ -90,7 +91,7 @@ def convert(options: ConvertOptions, store: Store | None) -> tuple[Summary, list
     buffer = io.BytesIO()
     torch.save(content, buffer)
     summary = write_model(trained, images, options.out, {NETWORK: buffer.getbuffer()})
-    notes = _guesses(options, layout, data)
+    notes += _guesses(options, layout, data)
     if store is None and layout.squashed and images["resize"] == "short":
         notes.append(_resized(images["size"], layout))
     return summary, notes + found.notes
@@ -261,8 +262,8 @@ def _hint(options: ConvertOptions, state: Mapping[str, Tensor], missing: list[st
 
 def _protocol(
     options: ConvertOptions, layout: Layout, backbone: Backbone, size: int, store: Store | None
-) -> tuple[DataSettings, dict[str, Any], str]:
-    """Return the test protocol, how images are resized before, and both in words."""
+) -> tuple[DataSettings, dict[str, Any], str, list[str]]:
+    """Return the test protocol, how images are resized before, both in words, and what is odd about them."""
     margin = layout.margin
     if not margin:
         cfg = config_of(options.backbone)
@@ -279,7 +280,7 @@ def _protocol(
     test = "test that was stated" if options.test or options.normalise else f"test of {layout.source}"
     if store is None:
         images = {"size": stored, "resize": "short" if data.test == "center" else "squash"}
-        return data, images | {"codec": "raw", "pillow": version("pillow")}, test
+        return data, images | {"codec": "raw", "pillow": version("pillow")}, test, []
     if data.test == "center" and (store.size is None or store.size < size):
         whose = "--test center" if options.test else layout.source
         raise RunError(
@@ -287,7 +288,15 @@ def _protocol(
             f"{'images of many sizes' if store.size is None else f'images of {store.size} pixels'}; build a store with "
             f"--size {stored}, or choose --image-size or --test resize"
         )
-    return data, store.document["images"], f"images of the store {store.name}, {test}"
+    images = store.document["images"]
+    if data.test == "resize" or options.test or (images["size"], images["resize"]) == (stored, "short"):
+        return data, images, f"images of the store {store.name}, {test}", []
+    odd = (
+        f"images: the store has {stored_text(images['size'], images['resize'])}, and its centre of {size} pixels is "
+        f"the input; the {test} has a short side of {stored} pixels: for the same, build a store with --size {stored} "
+        "--resize short"
+    )
+    return data, images, f"images of the store {store.name}, not those of the {test}", [odd]
 
 
 def _config(

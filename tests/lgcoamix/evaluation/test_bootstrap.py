@@ -69,8 +69,13 @@ def test_what_is_undefined_has_no_interval():
     assert intervals({}, 0) == {}
 
 
-def test_images_that_are_all_alike_leave_no_doubt():
-    assert intervals({"top1": np.full((9, 1), 100.0)}, 0) == {"top1": (100, 100)}
+def test_images_that_are_all_right_or_all_wrong_leave_a_doubt():
+    # Wilson's interval of 0 of n begins at 0 and ends at z² / (n + z²), with z = 1.959964; n of n is its mirror image.
+    reach = 100 * 1.959964**2 / (9 + 1.959964**2)
+    found = intervals({"right": np.full((9, 1), 100.0), "wrong": np.zeros((9, 1)), "loss": np.full((9, 1), 2.5)}, 0)
+    assert found["right"] == pytest.approx((100 - reach, 100), rel=1e-6)
+    assert found["wrong"] == pytest.approx((0, reach), rel=1e-6)
+    assert found["loss"] == (2.5, 2.5)
 
 
 def test_the_ends_are_percentiles():

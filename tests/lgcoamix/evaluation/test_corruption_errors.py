@@ -47,7 +47,7 @@ def test_accuracies_are_averaged_over_severities_and_corruptions():
 
 def test_errors_are_relative_to_those_of_the_reference_and_averaged(tmp_path):
     path = write_reference(tmp_path / "evaluation.json", answers({NAMES[0]: (1, 2, 3, 4, 5)}, otherwise=2))
-    reference = read_reference(path, "test", KEYS, LIBRARY, "none")
+    reference = read_reference(path, "test", KEYS, LIBRARY, 64, "none")
     found = describe(answers({NAMES[0]: (1, 1, 1, 1, 2)}, otherwise=3), 64, LIBRARY, 0, reference)
     # 6 of 15 wrong answers; elsewhere 15 of 10
     assert [row["error"] for row in found["by_corruption"]] == pytest.approx([40] + [150] * 12)
@@ -57,7 +57,7 @@ def test_errors_are_relative_to_those_of_the_reference_and_averaged(tmp_path):
 
 def test_a_network_against_itself_has_an_error_of_100(tmp_path):
     right = np.random.default_rng(0).random((40, 65)) < 0.7
-    reference = read_reference(write_reference(tmp_path / "e.json", right), "test", KEYS, LIBRARY, "none")
+    reference = read_reference(write_reference(tmp_path / "e.json", right), "test", KEYS, LIBRARY, 64, "none")
     found = describe(right, 64, LIBRARY, 0, reference)
     assert found["mce"] == pytest.approx(100)
     assert all(row["error"] == pytest.approx(100) for row in found["by_corruption"])
@@ -65,7 +65,7 @@ def test_a_network_against_itself_has_an_error_of_100(tmp_path):
 
 def test_intervals_are_of_resampled_images(tmp_path):
     right = answers({}, n=400, otherwise=100)  # the same images are wrong everywhere: a share of 0.25
-    reference = read_reference(write_reference(tmp_path / "e.json", right), "test", KEYS, LIBRARY, "none")
+    reference = read_reference(write_reference(tmp_path / "e.json", right), "test", KEYS, LIBRARY, 64, "none")
     found = describe(right, 64, LIBRARY, 0, reference)
     reach = 1.96 * 100 * (0.25 * 0.75 / 400) ** 0.5
     assert found["interval"] == pytest.approx((75 - reach, 75 + reach), abs=0.4)
@@ -89,20 +89,24 @@ def test_the_table_has_a_row_for_each_severity():
         ({"corruptions": None}, "has no corruptions; evaluate the reference with --corruptions"),
         ({"split": "val"}, "is of other images"),
         ({"store": {"keys": {"test/images": "34"}}}, "is of other images"),
-        ({"corruptions": {"library": "albumentations 3", "rows": []}}, r"other corruptions \(albumentations 3\)"),
-        ({"corruptions": {"library": LIBRARY, "rows": []}}, "other corruptions"),
+        ({"corruptions": describe(answers({}), 32, LIBRARY, 0)}, "on inputs of 32 pixels, this network on 64: they"),
+        (
+            {"corruptions": {"library": "albumentations 3", "rows": [], "side": 64}},
+            r"other corruptions \(albumentations 3\)",
+        ),
+        ({"corruptions": {"library": LIBRARY, "rows": [], "side": 64}}, "other corruptions"),
         ({"corruptions": describe(answers({"fog": (0,) * 5}), 64, LIBRARY, 0)}, "makes no mistakes under fog"),
     ],
 )
 def test_a_reference_that_does_not_fit_is_refused(changes, message, tmp_path):
     path = write_reference(tmp_path / "e.json", answers({}), **changes)
     with pytest.raises(SettingsError, match=message):
-        read_reference(path, "test", KEYS, LIBRARY, "none")
+        read_reference(path, "test", KEYS, LIBRARY, 64, "none")
 
 
 def test_a_reference_that_is_missing_or_damaged_is_named(tmp_path):
     with pytest.raises(SettingsError, match=r"none\.json: No such file.*expected an evaluation.json"):
-        read_reference(tmp_path / "none.json", "test", KEYS, LIBRARY, "none")
+        read_reference(tmp_path / "none.json", "test", KEYS, LIBRARY, 64, "none")
     (tmp_path / "e.json").write_text('{"split": "test"}')
     with pytest.raises(RunError, match=r"e\.json is damaged"):
-        read_reference(tmp_path / "e.json", "test", KEYS, LIBRARY, "none")
+        read_reference(tmp_path / "e.json", "test", KEYS, LIBRARY, 64, "none")

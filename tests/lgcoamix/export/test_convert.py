@@ -711,6 +711,12 @@ def test_a_centre_needs_a_store_that_is_large_enough(flowers_store, files):
     said = _refused(files["snapmix"].parent / "three.pt", "snapmix", "narrow_resnet", "--shards", flowers_store)
     assert "tests on the centre of 448 pixels" in said
     assert "--size 512" in said
+    given = ("--shards", flowers_store, "--image-size", 48)
+    out = files["snapmix"].parent / "three"
+    said = _convert(files["snapmix"].parent / "three.pt", "snapmix", "narrow_resnet", out, *given)
+    assert "the store has 64x64, and its centre of 48 pixels is the input; the test of SnapMix" in said
+    assert "a short side of 54 pixels: for the same, build a store with --size 54 --resize short" in said
+    assert "not those of the test of SnapMix" in (out / "README.md").read_text()
 
 
 def test_a_training_goes_on_from_the_whole_network(flower_model, flowers_store, tmp_path):

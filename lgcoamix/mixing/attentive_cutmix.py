@@ -60,7 +60,9 @@ class AttentiveCutMix(AttentiveCutMixOptions, Mixer):
         most = self.top_cells
         if self.draw_cells:
             most = max(1, int(GRID**2 * draw_beta(self.draw_cells, generator)))
-        heat = self.extractor_net.to(batch.images.device).heat(batch.pictures())
+        if self.extractor_net.mean.device != batch.images.device:
+            self.extractor_net.to(batch.images.device)
+        heat = self.extractor_net.heat(batch.pictures())
         return CellPlan(permutation, attentive_cells(heat, most)[permutation])
 
     def mix(self, batch: Batch, plan: CellPlan) -> Mixed:

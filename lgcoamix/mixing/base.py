@@ -121,6 +121,7 @@ class Mixer(MixerOptions, ABC):
     """
 
     mix_prob: float
+    by_area = True  # λ is the share of the pasted pixels
 
     def gate(self, generator: torch.Generator) -> bool:
         """Draw whether a batch is mixed. Callers share the draw between all ranks and parts of a batch."""
@@ -201,7 +202,7 @@ class Mixer(MixerOptions, ABC):
 
     def monitors(self, output: Output, mixed: Mixed) -> dict[str, Tensor]:
         """Compute named scalars, which are averaged over the mixed batches of an epoch and logged."""
-        return {"lam_area": mixed.lam.mean()}
+        return {"lam_area" if self.by_area else "lam": mixed.lam.mean()}
 
     def __call__(
         self,

@@ -34,6 +34,11 @@ class CutMix(CutMixOptions, Mixer):
     (torch.Size([8, 3, 32, 32]), torch.Size([8, 8]))
     """
 
+    @property
+    def by_area(self) -> bool:
+        """Whether λ is the share of the box that was pasted, not of the one that was drawn."""
+        return self.correct_lam
+
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
     ) -> CutMixPlan:

@@ -32,6 +32,8 @@ class Mixup(MixupOptions, Mixer):
     True
     """
 
+    by_area = False
+
     def draw(self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None) -> MixupPlan:
         """Draw λ."""
         lam = torch.tensor(1 - draw_beta(self.alpha, generator), dtype=torch.float64)

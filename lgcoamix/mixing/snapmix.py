@@ -51,6 +51,8 @@ class SnapMix(SnapMixOptions, Mixer):
     (torch.Size([4, 3, 32, 32]), torch.Size([4]))
     """
 
+    by_area = False
+
     def draw(
         self, batch: Batch, permutation: Tensor, generator: torch.Generator, model: nn.Module | None
     ) -> SnapMixPlan:

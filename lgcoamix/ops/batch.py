@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from lgcoamix.ops.device import to_device
 from lgcoamix.ops.inputs import check_images, check_labels, check_maps
 from lgcoamix.ops.losses import full_precision
 
@@ -81,7 +82,7 @@ class Batch:
 
     def _statistics(self) -> Statistics:
         mean, std = self.statistics or (torch.zeros(()), torch.ones(()))
-        return mean.to(self.images.device), std.to(self.images.device)
+        return to_device(mean, self.images.device), to_device(std, self.images.device)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Self:
         """Move every tensor to a device."""
@@ -132,7 +133,7 @@ def make_batch(
     if maps is not None:
         check_maps(maps, images)
     if statistics is not None:
-        statistics = tuple(_channels(values, images.shape[1]).to(images.device) for values in statistics)
+        statistics = tuple(to_device(_channels(values, images.shape[1]), images.device) for values in statistics)
     if maps is None:
         count = 0
     elif count is None:
@@ -140,6 +141,11 @@ def make_batch(
         if maps.dtype in (torch.uint8, torch.uint16, torch.uint32):
             ids = ids.where(ids < torch.iinfo(maps.dtype).max, -1)
         count = max(1, int(ids.max()) + 1)
+        if count in (256, 65536) and maps.dtype.is_signed:
+            raise ValueError(
+                f"maps: the largest id is {count - 1}, which is no superpixel in stored maps; pass them as they "
+                f"are stored (uint8 or uint16, got {maps.dtype}), or count=K_half, such as dataset.count"
+            )
     elif not isinstance(count, Integral) or count < 1:
         raise ValueError(f"count must be K_half, a whole number from 1 on, such as dataset.count, got {count!r}")
     labels = full_precision(labels) if labels.is_floating_point() else labels.long()

@@ -36,6 +36,18 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+def seed_layers(seed: int, device: torch.device) -> None:
+    """Seed what layers draw from: dropout, drop path. The draws are those after ``torch.manual_seed``.
+
+    That function also seeds backends that are not there, which costs up to a millisecond.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
 def precise(values: Tensor) -> Tensor:
     """Convert to float64 for long sums, or to float32 on devices without float64."""
     return values.float() if values.device.type == "mps" else values.double()

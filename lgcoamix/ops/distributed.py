@@ -55,14 +55,18 @@ class Ranks:
         backward pass, but rebuilds its buckets after the first step of a process: a resumed run would differ in the
         last digits. It also blocks on the device if a step leaves parameters unused, as unmixed steps do.
         """
+        if self.world == 1:
+            return
         gradients = [value.grad for value in network.parameters() if value.grad is not None]
-        if self.world > 1 and gradients:
+        if gradients:
             _at_once(gradients, dist.all_reduce)
 
     def follow_first(self, network: nn.Module) -> None:
         """Copy the floating buffers of rank 0, such as BatchNorm statistics: checkpoints hold those of rank 0."""
+        if self.world == 1:
+            return
         buffers = [value for value in network.buffers() if value.is_floating_point()]
-        if self.world > 1 and buffers:
+        if buffers:
             _at_once(buffers, partial(dist.broadcast, src=0))
 
     def any(self, flag: bool) -> bool:

@@ -54,7 +54,7 @@ def preflight(store: Store, settings: Settings, options: RunOptions) -> Checked:
     if options.val_fraction == 0 and not store.test_split:
         raise RunError(f"{store.path} has neither a test nor a val split; give --val-fraction 0.2")
     decisive = identity(store, settings, options)
-    if options.resume is None or not (options.out / RESULTS).exists():
+    if options.resume != "auto" or not (options.out / RESULTS).exists():
         return Checked(decisive, None)
     refuse_other_run(decisive, read_config(options.out), options.out)
     return Checked(decisive, read_results(options.out))

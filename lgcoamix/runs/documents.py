@@ -118,6 +118,7 @@ class Config(TypedDict, total=False):
     device: Name
     hardware: str
     world: Annotated[int, Range(least=1, most=100_000)]
+    worlds: list[Annotated[int, Range(least=1, most=100_000)]]  # of a run that went on with other numbers of processes
     threads: Annotated[int, Range(least=1, most=1024)]  # replay starts as many
     versions: dict[Name, str | None]
     commit: str | None

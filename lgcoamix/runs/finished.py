@@ -163,6 +163,6 @@ def _surroundings(config: Mapping[str, Any]) -> dict[str, Any]:
         "torch": versions.get("torch"),
         "timm": versions.get("timm"),
         "device": config["device"].partition(":")[0],
-        "processes": config.get("world", 1),
+        "processes": ", then ".join(map(str, config.get("worlds") or [config.get("world", 1)])),
         "commit": config.get("commit"),
     }

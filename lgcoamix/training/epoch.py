@@ -11,6 +11,7 @@ from lgcoamix.data.loader import on_device
 from lgcoamix.data.order import RunBatches, split_evenly
 from lgcoamix.errors import RunError
 from lgcoamix.ops.batch import Batch
+from lgcoamix.ops.device import seed_layers
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
 from lgcoamix.ops.output import Output
@@ -71,7 +72,7 @@ def train_one_epoch(
     step.network.train()
     for batch in progress.waiting.around(on_device(loader, step.device)):
         epoch, number = progress.epoch, progress.number
-        torch.manual_seed(derive_seed("layers", step.seed, epoch, number, step.ranks.rank))  # dropout, drop path
+        seed_layers(derive_seed("layers", step.seed, epoch, number, step.ranks.rank), step.device)  # dropout, drop path
         _run_step(step, batch, progress, batches.weight(number), mixing and step.gate(epoch, number))
         progress.number += 1
         after_step(batches.size(number))

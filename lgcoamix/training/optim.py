@@ -1,5 +1,6 @@
 """Optimisers and weight averaging from timm, as a recipe sets them."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,29 +31,43 @@ def make_optimiser(model: nn.Module, settings: OptimSettings, scaled: bool = Fal
 
     Raises
     ------
-    SettingsError : timm has no such optimiser, or it needs a second derivative.
+    SettingsError : timm has no such optimiser, or it needs a second derivative, or has no Nesterov form and one is set.
     """
     name = settings.optimiser
     if name not in list_optimizers():
         raise SettingsError(f"no optimiser {name!r}; {suggest(name, list_optimizers())}")
     if get_optimizer_info(name).second_order:
         raise SettingsError(f"optim.optimiser={name} needs second derivatives, which training does not compute")
-    if name == "sgd" and not settings.nesterov:
-        name = "momentum"  # timm's name of the plain form: its sgd is Nesterov's
+    # Of a module, timm would leave out of the decay what the network lists, such as positions.
+    decayed = model if settings.decay == "weights" else [part for part in model.parameters() if part.requires_grad]
     try:
         optimiser = create_optimizer_v2(
-            model,
+            decayed,
             name,
             lr=settings.lr,
             weight_decay=settings.weight_decay,
             momentum=settings.momentum,
             filter_bias_and_bn=settings.decay == "weights",
-            **({"fused": True} if scaled and settings.optimiser in _FUSED else {}),
+            **_nesterov(settings),
+            **({"fused": True} if scaled and name in _FUSED else {}),
         )
-    except (ImportError, TypeError, AssertionError, RuntimeError) as error:  # some need more packages, or a GPU
+    except (ImportError, TypeError, ValueError, AssertionError, RuntimeError) as error:  # some need packages, or a GPU
         raise SettingsError(f"optim.optimiser={name}: {error}") from error
     _split(optimiser, model, settings)
     return optimiser
+
+
+def _nesterov(settings: OptimSettings) -> dict[str, bool]:
+    """The form of the momentum. timm's own defaults differ: its sgd is Nesterov's. Names of that form keep it."""
+    name, kind = settings.optimiser, get_optimizer_info(settings.optimiser).opt_class
+    if not callable(kind):  # of a package that is not installed
+        return {}
+    if "nesterov" not in inspect.signature(kind).parameters:
+        if settings.nesterov:
+            raise SettingsError(f"optim.nesterov=true: timm's {name} has no Nesterov momentum; leave it out")
+        return {}
+    in_name = name.startswith("nesterov") or (name[0] == "n" and name[1:] in list_optimizers())
+    return {"nesterov": settings.nesterov or in_name}
 
 
 def _split(optimiser: torch.optim.Optimizer, model: nn.Module, settings: OptimSettings) -> None:

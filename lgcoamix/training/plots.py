@@ -34,6 +34,7 @@ _PANELS = {
     },
     "top-1 (%)": {"val_top1": "validation", "test_top1": "test"},
     "λ": {
+        "lam": "λ",
         "lam_area": "by area",
         "lam_attention": "by attention",
         "lam_difference": "|difference|",
@@ -114,7 +115,8 @@ def pairs_plot(
     count : maximum number of rows.
     title : title of the figure.
     """
-    weights = {"λ area": mixed.lam} if _sums_to_one(mixed) else {"weight a": mixed.weight_a, "weight b": mixed.weight_b}
+    lam = "λ" if attention is None else "λ area"
+    weights = {lam: mixed.lam} if _sums_to_one(mixed) else {"weight a": mixed.weight_a, "weight b": mixed.weight_b}
     weights |= {} if attention is None else {"λ attention": attention}
     pasted = (mixed.images != batch.images).any(dim=1)
     if mixed.regions is not None:
@@ -129,8 +131,8 @@ def pairs_plot(
         names = {letter: classes[int(batch.labels[place])] for letter, place in (("a", row), ("b", partner))}
         lams = {name: float(weight[row]) for name, weight in weights.items()}
         texts += [*(f"{letter}: {name}" for letter, name in names.items()), "pasted from b"]
-        shares = ", ".join(f"{name.removeprefix('λ ')} {value:.2f}" for name, value in lams.items())
-        texts.append(f"λ of b: {shares}" if "λ area" in lams else shares)
+        shares = ", ".join(f"{name.removeprefix('λ').strip()} {value:.2f}".strip() for name, value in lams.items())
+        texts.append(f"λ of b: {shares}" if lam in lams else shares)
         rows.append(names | lams)
     return Plot(tiled_figure(images, texts, 4, title), rows)
 

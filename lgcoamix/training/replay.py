@@ -18,7 +18,7 @@ from lgcoamix.data.build import Loaders, make_loaders
 from lgcoamix.data.order import split_evenly
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.mixing import Batch, Mixed, Plan
-from lgcoamix.ops.device import pick_device
+from lgcoamix.ops.device import pick_device, seed_layers
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
 from lgcoamix.ops.seeding import derive_seed
@@ -80,6 +80,11 @@ class Replay:
         self.config = _read_config(folder)
         self.settings = settings_of(self.config, folder / CONFIG)
         self.world: int = self.config["world"]
+        if worlds := self.config.get("worlds"):
+            raise RunError(
+                f"{folder} was trained by {', then '.join(map(str, worlds))} processes, and which steps by how many is "
+                "not recorded: replay needs a run of one number"
+            )
         self.store = _open_store(self.config, shards)
         self.options = _options(self.config, folder, device)
         try:
@@ -180,17 +185,20 @@ class Replay:
 
     def _parts(self, epoch: int, number: int) -> Iterator[Part]:
         first = self._step_before(epoch, number) if self.step.mixer.needs_model else self.step
+        statistics = [buffer.clone() for buffer in first.network.buffers()]
         is_open = self.settings.optim.mixes_in(epoch) and first.gate(epoch, number)
         for rank in range(self.world):
             step = first.on_rank(Ranks(self.device, rank, self.world))
             order = self.loaders.batches.at(epoch, number, rank)
             if order.weight(number):  # a small last batch may have no share for a rank
+                for buffer, value in zip(first.network.buffers(), statistics, strict=True):
+                    buffer.copy_(value)  # every rank begins a step with those of the first
                 batch = self.dataset.__getitems__(next(iter(order))).to(self.device)
                 yield from self._parts_of(step, batch, epoch, number, is_open)
 
     def _parts_of(self, step: Step, batch: Batch, epoch: int, number: int, is_open: bool) -> Iterator[Part]:
         shares = split_evenly(len(batch.labels), step.accumulate)
-        torch.manual_seed(derive_seed("layers", step.seed, epoch, number, step.ranks.rank))
+        seed_layers(derive_seed("layers", step.seed, epoch, number, step.ranks.rank), self.device)
         for place, (begin, end) in enumerate(shares):
             part = step.normalise(batch.part(begin, end))
             plan = step.plan(part, epoch, number, is_open, place)

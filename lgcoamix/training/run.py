@@ -27,6 +27,7 @@ from lgcoamix.runs.identity import refuse_changed_files
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report, silent
 from lgcoamix.settings.sections import Settings
+from lgcoamix.training.foreign_inputs import foreign_inputs
 from lgcoamix.training.optim import make_average, make_optimiser
 from lgcoamix.training.step import Step
 from lgcoamix.training.trainer import Trainer
@@ -66,7 +67,7 @@ def train(
         refuse_changed_files(settings, identity)
         recorded = replace(options, augment=identity.get("augment"))  # the file may have changed since
         loaders = make_loaders(store, settings, recorded, step.mixer.needs_maps, ranks)
-        for line in loaders.notices:
+        for line in (*loaders.notices, *foreign_inputs(settings, step.mixer)):
             report.say(line)
         config = _describe(store, settings, options, identity, ranks)
         trainer = Trainer(settings, options, identity, config, step, loaders, report)

@@ -11,7 +11,7 @@ from lgcoamix.data.loader import worker_failures
 from lgcoamix.errors import Interrupted, RunError
 from lgcoamix.evaluation.loop import evaluate
 from lgcoamix.runs.checkpoint import checkpoints_in, load_resumable
-from lgcoamix.runs.documents import CONFIG, read_config
+from lgcoamix.runs.documents import CONFIG, RESULTS, read_config
 from lgcoamix.runs.folder import RunFolder
 from lgcoamix.runs.identity import refuse_other_run, unknown_digests
 from lgcoamix.settings.options import RunOptions
@@ -113,12 +113,29 @@ class Trainer:
         if self.folder:
             self.folder.set_aside_newer_than(Path(path), len(state["rows"]))
             self.folder.restore(state)
-        for name in ("versions", "device", "threads", "world"):
-            before, now = state["config"].get(name), self.config[name]
-            if before != now:
-                self.report.say(f"note: {name} was {before}, is now {now}: the last digits may differ")
+            (self.folder.path / RESULTS).unlink(missing_ok=True)  # of a finished run that goes on from an older one
+        before = state["config"]
+        for name in ("versions", "device", "threads"):
+            if before.get(name) != self.config[name]:
+                self.report.say(
+                    f"note: {name} was {before.get(name)}, is now {self.config[name]}: the last digits may differ"
+                )
+        if before.get("world") != self.config["world"]:
+            self._note_processes(before.get("world"))
         progress = self.state.progress
         self.report.say(f"resuming after step {progress.number} of epoch {progress.epoch + 1}")
+
+    def _note_processes(self, before: int | None) -> None:
+        """Say and record that a run goes on with another number of processes."""
+        now = self.config["world"]
+        self.report.say(
+            f"note: the run had {before} processes, it has {now} now: every batch is divided, mixed and normalised in "
+            "other parts from here on, as in another run; replay will refuse it"
+        )
+        if self.folder:
+            config = read_config(self.folder.path)
+            earlier = config.get("worlds") or [before or 1]
+            self.folder.write_json(CONFIG, {**config, "worlds": [*earlier, now]})
 
     def _start_logs(self) -> None:
         """Start logging. The last saved epoch may not have been logged, so it is logged again."""

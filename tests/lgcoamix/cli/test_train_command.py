@@ -178,7 +178,7 @@ def test_every_other_method_runs(mixer, flowers_store, tmp_path, extractor):
     out = _here(flowers_store, tmp_path / mixer, "--epochs", "1", "--mixer", mixer, *assignments)
     (row,) = _rows(out)
     assert (float(row["mixed"]) > 0) == (mixer != "none")
-    assert ("lam_area" in row) == (mixer != "none")
+    assert {"lam", "lam_area"} & row.keys() == ({"none": set(), "mixup": {"lam"}}.get(mixer, {"lam_area"}))
 
 
 def test_with_a_held_out_share_the_best_epoch_is_chosen_on_it(flowers_store, tmp_path):

@@ -330,7 +330,23 @@ def test_the_network_sees_normalised_images_as_they_are(name):
 def test_the_monitor_is_the_weight_of_the_pasted_label():
     one = torch.tensor([0.1, 0.3])
     mixed = Mixed(torch.zeros(2, 3, 4, 4), torch.arange(2), torch.arange(2), 1 - one, one)
-    assert float(MIXERS["cutmix"]().monitors(Output(torch.zeros(2, N)), mixed)["lam_area"]) == pytest.approx(0.2)
+    for mixer, name in (
+        (MIXERS["cutmix"](), "lam_area"),
+        (MIXERS["cutmix"](correct_lam=False), "lam"),  # the share that was drawn
+        (MIXERS["snapmix"](), "lam"),  # a share of the class activation
+        (MIXERS["mixup"](), "lam"),
+    ):
+        monitors = mixer.monitors(Output(torch.zeros(2, N)), mixed)
+        assert {name: float(value) for name, value in monitors.items()} == {name: pytest.approx(0.2)}
+
+
+def test_what_stands_for_no_superpixel_is_none_in_other_integers_either():
+    images, labels, maps = torch.rand(2, 3, 8, 8), torch.arange(2), torch.zeros(2, 8, 8, dtype=torch.uint8)
+    maps[:, :2] = 255  # as stored: padding
+    mixer = MIXERS["superpixel_grid"](mix_prob=1, select_prob=1)
+    assert mixer(images, labels, maps, generator=torch.Generator()).lam.tolist() == [0.75, 0.75]
+    with pytest.raises(ValueError, match=r"largest id is 255, .*\(uint8 or uint16, got torch.int64\), or count=K_half"):
+        mixer(images, labels, maps.long(), generator=torch.Generator())
 
 
 WRONG = {

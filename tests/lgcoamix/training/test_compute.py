@@ -118,13 +118,15 @@ def test_the_weight_decay_can_leave_out_biases_and_norms():
     assert len(everything["params"]) == 6
 
 
-def test_what_a_transformer_keeps_from_decay_is_kept():
+def test_what_a_transformer_keeps_from_decay_is_kept_unless_all_is_asked_for():
     network = LocalGlobalNet("vit_tiny_patch16_224", 3, image_size=32, local=False)
     groups = make_optimiser(network, OptimSettings(decay="weights", weight_decay=0.1)).param_groups
     decayed = {id(value) for group in groups if group["weight_decay"] for value in group["params"]}
     assert id(network.backbone.net.pos_embed) not in decayed
     assert id(network.backbone.net.cls_token) not in decayed
     assert id(network.backbone.net.head.weight) in decayed
+    (group,) = make_optimiser(network, OptimSettings(decay="all", weight_decay=0.1)).param_groups
+    assert (group["weight_decay"], len(group["params"])) == (0.1, len(list(network.parameters())))
 
 
 def test_the_optimisers_are_the_named_ones():
@@ -133,6 +135,18 @@ def test_the_optimisers_are_the_named_ones():
     assert type(plain) is torch.optim.SGD
     assert not plain.param_groups[0]["nesterov"]
     assert make_optimiser(model, OptimSettings(nesterov=True)).param_groups[0]["nesterov"]
+    for name, set_true, wanted in (
+        ("sgdw", False, False),
+        ("sgdp", False, False),
+        ("lars", True, True),
+        ("momentum", True, True),
+        ("nlars", False, True),  # by its name
+    ):
+        settings = OptimSettings(optimiser=name, nesterov=set_true)
+        assert make_optimiser(model, settings).param_groups[0]["nesterov"] == wanted, name
+    assert make_optimiser(model, OptimSettings(optimiser="sgdw", momentum=0))
+    with pytest.raises(SettingsError, match=r"optim\.nesterov=true: timm's adamw has no Nesterov"):
+        make_optimiser(model, OptimSettings(optimiser="adamw", nesterov=True))
     assert type(make_optimiser(model, OptimSettings(optimiser="adamw"))) is torch.optim.AdamW
     with pytest.raises(SettingsError, match="no optimiser 'adamx'; did you mean"):
         make_optimiser(model, OptimSettings(optimiser="adamx"))

@@ -22,9 +22,11 @@ from lgcoamix.cli import main
 from lgcoamix.errors import RunError
 from lgcoamix.mixing import Mixed
 from lgcoamix.models import WeightsError
+from lgcoamix.ops.batch import Batch
 from lgcoamix.runs.checkpoint import checkpoints_in
 from lgcoamix.settings.report import silent
 from lgcoamix.training.replay import Part, Replay
+from lgcoamix.training.step import Step
 from preprocess.cli import main as preprocess
 from preprocess.store import Store
 from tests.conftest import paint
@@ -249,6 +251,11 @@ def test_one_process_cannot_train_again_what_two_did(looked):
         replayed(looked.folder, 1, 2)
     parts = replayed(looked.folder, 1, 0)  # at a checkpoint
     assert [part.rank for part in parts] == [0, 1]
+    (looked.folder / "config.json").write_text(json.dumps(config | {"world": 2, "worlds": [2, 1]}))
+    with pytest.raises(
+        RunError, match="was trained by 2, then 1 processes, and which steps by how many is not recorded"
+    ):
+        replayed(looked.folder, 1, 0)
 
 
 def test_a_replay_computes_with_the_threads_of_the_run_and_leaves_others_alone(streaming, monkeypatch):
@@ -330,6 +337,22 @@ def test_two_processes_that_share_a_batch(nursery, flowers_store, tmp_path):
     done = invoke("replay", "--run", tmp_path / "run", "--epoch", 0, "--step", 2, "--out", folder)
     assert done.exit_code == 0, done.output
     assert {path.name for path in folder.iterdir()} == {"samples.csv", "batch.png", "batch.safetensors"}
+
+
+def test_every_rank_looks_before_the_parts_of_another_move_the_statistics(looked, monkeypatch):
+    config = json.loads((looked.folder / "config.json").read_text())
+    config["settings"]["optim"]["accumulate"] = 2
+    (looked.folder / "config.json").write_text(json.dumps(config | {"world": 2}))
+    plan, seen = Step.plan, {}
+
+    def watched(step: Step, batch: Batch, epoch: int, number: int, is_open: bool, part: int) -> object:
+        seen[step.ranks.rank, part] = torch.cat([value.flatten().double() for value in step.network.buffers()])
+        return plan(step, batch, epoch, number, is_open, part)
+
+    monkeypatch.setattr(Step, "plan", watched)
+    replayed(looked.folder, 1, 0)  # at a checkpoint
+    assert torch.equal(seen[0, 0], seen[1, 0])
+    assert not torch.equal(seen[0, 0], seen[0, 1])
 
 
 def test_the_command_writes_tensors_table_and_picture(streaming, flowers_store, tmp_path):

@@ -20,6 +20,7 @@ import torch
 from click.testing import CliRunner
 
 from lgcoamix.cli import train
+from lgcoamix.runs.checkpoint import save_checkpoint
 from preprocess.cli import main as preprocess
 from tests.conftest import PROOF, ROOT, Run, paint
 from tests.lgcoamix.nursery import Nursery, Training
@@ -352,6 +353,21 @@ def test_a_finished_run_is_taken_as_it_is_before_torch_is_imported(run: Run, und
     assert f"{top:.2f} %" in done.stdout
     assert "is already finished" in done.stderr
     assert files_of(out) == before
+
+
+def test_a_finished_run_goes_on_from_an_older_checkpoint_that_is_named(nursery, undisturbed, flowers_store, tmp_path):
+    out, older = tmp_path / "again", tmp_path / "again" / "last-1.pt"
+    shutil.copytree(undisturbed(), out)
+    (out / "last.pt").write_bytes(b"damaged")
+    command = command_of(flowers_store, out, "--resume", older, "--workers", 0)
+    assert position(older)[0] == went_on_after(nursery.finish(*command).told())[0] > 0
+    assert_same_end(out, undisturbed())
+    state = load(older)
+    state["config"]["world"] = 2  # as of a run that two processes began
+    save_checkpoint(older, state)
+    told = " ".join(nursery.finish(*command).told().split())
+    assert "note: the run had 2 processes, it has 1 now: every batch is divided, mixed and normalised in other" in told
+    assert json.loads((out / "config.json").read_text())["worlds"] == [2, 1]
 
 
 def refused(*options: object) -> str:

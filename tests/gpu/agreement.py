@@ -15,11 +15,17 @@ from lgcoamix.data.resample import resample_images, resample_maps
 from lgcoamix.data.windows import Windows
 from lgcoamix.mixing import Mixer, unmixed
 from lgcoamix.models import LocalGlobalNet
+from lgcoamix.ops.pooling import pool_superpixels
 from tests.gpu.day import LeftOut, Row
 from tests.gpu.setup import Setup, squares
 
 _CLASSES, _BATCH, _SIDE = 10, 8, 64
 _DOUBLE, _SINGLE = 1e-8, 1e-3  # largest errors, relative to the largest value
+_RUNS = (  # what a row calls it, and its largest error; cuDNN has no channels last in float64
+    ("double", torch.float64, torch.contiguous_format, _DOUBLE),
+    ("single", torch.float32, torch.contiguous_format, _SINGLE),
+    ("channels_last", torch.float32, torch.channels_last, _SINGLE),  # as training has it
+)
 _TESTS = {  # tests that are skipped without CUDA, and what they need
     "tests/lgcoamix/training/test_epoch.py": (),
     "tests/lgcoamix/mixing/test_mixers.py": (),
@@ -27,13 +33,20 @@ _TESTS = {  # tests that are skipped without CUDA, and what they need
 }
 
 
-def one_step(mixer: Mixer, backbone: str, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+def one_step(
+    mixer: Mixer,
+    backbone: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> dict[str, Tensor]:
     """Forward and backward of one mixed batch.
 
     Parameters
     ----------
     mixer : with its gate open.
     backbone : timm model name; its weights do not depend on device and dtype.
+    layout : of images and feature maps; pooling has a way for each.
 
     Returns
     -------
@@ -44,9 +57,9 @@ def one_step(mixer: Mixer, backbone: str, device: torch.device, dtype: torch.dty
     if network.local_head is not None:  # as it starts, every score is 0, and rounding would choose the regions
         for values in network.local_head.norm.parameters():
             torch.nn.init.normal_(values)
-    network.to(device, dtype).train()
+    network.to(device, dtype, memory_format=layout).train()
     batch = squares(_BATCH, _SIDE, classes=_CLASSES)
-    batch = replace(batch, images=batch.images.to(dtype) / 255).to(device)
+    batch = replace(batch, images=(batch.images.to(dtype) / 255).contiguous(memory_format=layout)).to(device)
     with _exact():
         plan = mixer.plan(batch, torch.Generator().manual_seed(0), network)
         mixed = unmixed(batch) if plan is None else mixer.mix(batch, plan)
@@ -60,7 +73,7 @@ def one_step(mixer: Mixer, backbone: str, device: torch.device, dtype: torch.dty
 
 
 def agree(setup: Setup, name: str) -> Row:
-    """Compare a step on the device, in float64 and in float32, with float64 on the CPU.
+    """Compare a step on the device, in float64, in float32 and with channels last, with float64 on the CPU.
 
     Raises
     ------
@@ -69,12 +82,14 @@ def agree(setup: Setup, name: str) -> Row:
     backbone, mixer = "test_resnet" if setup.quick else "resnet18", setup.mixer(name)
     expected = one_step(mixer, backbone, torch.device("cpu"), torch.float64)
     row: Row = {"method": name}
-    for key, dtype, most in (("double", torch.float64, _DOUBLE), ("single", torch.float32, _SINGLE)):
-        errors = relative_errors(one_step(mixer, backbone, setup.torch_device, dtype), expected)
+    for key, dtype, layout, most in _RUNS:
+        errors = relative_errors(one_step(mixer, backbone, setup.torch_device, dtype, layout), expected)
         worst = max(errors, key=errors.__getitem__)
         row |= {key: errors[worst], f"{key}_worst": worst}
         if errors[worst] > most:
-            raise ValueError(f"{worst} in {dtype}: {errors[worst]:.1e} off float64 on the CPU, expected {most:.0e}")
+            raise ValueError(
+                f"{worst} in {dtype}, {key}: {errors[worst]:.1e} off float64 on the CPU, expected {most:.0e}"
+            )
     return row
 
 
@@ -105,6 +120,29 @@ def crops_agree(setup: Setup) -> Row:
         if not torch.equal(here, there.cpu()):
             raise ValueError(f"{make.__name__} gives other pixels than on the CPU")
     return {"method": "crops of the resident loader", "double": 0.0, "single": 0.0}
+
+
+def pooling_agrees(setup: Setup) -> Row:
+    """Pool maps with channels last in float64 on the device: values and gradient as on the CPU in the other layout.
+
+    Raises
+    ------
+    ValueError : they differ by more than rounding explains.
+    """
+    draw = torch.Generator().manual_seed(0)
+    maps = torch.randn(4, 32, 24, 24, generator=draw, dtype=torch.float64)
+    regions = torch.randint(-1, 20, (4, 24, 24), generator=draw)
+    found = []
+    for device, layout in (("cpu", torch.contiguous_format), (setup.torch_device, torch.channels_last)):
+        features = maps.clone().to(device).contiguous(memory_format=layout).detach().requires_grad_()
+        means = pool_superpixels(features, regions.to(device), 20)
+        (means * torch.arange(32, device=device)).sum().backward()
+        found.append({"means": means.detach().cpu(), "gradient": features.grad.cpu()})
+    errors = relative_errors(found[1], found[0])
+    worst = max(errors, key=errors.__getitem__)
+    if errors[worst] > _DOUBLE:
+        raise ValueError(f"pooling, {worst}: {errors[worst]:.1e} off the CPU, expected {_DOUBLE:.0e}")
+    return {"method": "pooling with channels last", "double": errors[worst]}
 
 
 def existing_tests(setup: Setup) -> Row:

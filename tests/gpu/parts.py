@@ -10,7 +10,7 @@ import torch
 from preprocess.machine import cores
 from tests.benchmarks.common import processor
 from tests.benchmarks.step import Case, time_step
-from tests.gpu.agreement import agree, crops_agree, existing_tests
+from tests.gpu.agreement import agree, crops_agree, existing_tests, pooling_agrees
 from tests.gpu.cells import cells
 from tests.gpu.day import Item, Part, Row
 from tests.gpu.isolation import contrast, copying, pooling
@@ -33,6 +33,7 @@ def make_parts(setup: Setup) -> dict[str, Part]:
                 "method": "{method}",
                 "float64": "{double:.0e}",
                 "float32": "{single:.0e}",
+                "channels last": "{channels_last:.0e}",
                 "furthest off": "{single_worst}",
             },
             "Largest error of images, weights, logits, losses and gradients, relative to the largest value.",
@@ -113,7 +114,8 @@ def _fixed(items: Mapping[str, Item]) -> Callable[[Callable[[], float]], Mapping
 
 
 def _tests(setup: Setup) -> dict[str, Item]:
-    return {"crops": partial(crops_agree, setup), "pytest": partial(existing_tests, setup)}
+    more = {"crops": crops_agree, "pooling": pooling_agrees}
+    return {name: partial(check, setup) for name, check in more.items()} | {"pytest": partial(existing_tests, setup)}
 
 
 def _case(setup: Setup, compiled: bool = False) -> Case:

@@ -75,7 +75,9 @@ def test_a_device_that_computes_something_else_is_found(odd, told, quick, monkey
     right = {"images": torch.ones(2), "logits": torch.ones(2), "global": torch.ones(1)}
     steps = iter([right, {**right, "logits": torch.tensor([1.0, odd])}])
     monkeypatch.setattr(agreement, "one_step", lambda *_: next(steps))
-    with pytest.raises(ValueError, match=f"logits in torch.float64: {told} off float64 on the CPU, expected 1e-08"):
+    with pytest.raises(
+        ValueError, match=f"logits in torch.float64, double: {told} off float64 on the CPU, expected 1e-08"
+    ):
         agreement.agree(quick, "none")
 
 
@@ -326,7 +328,11 @@ def test_everything_runs_where_packages_are_missing(run_warm: Run, tiny, tmp_pat
     report = json.loads((tmp_path / "out" / "gpu.json").read_text())
     assert report["failed"] == []
     parts = report["parts"]
-    assert [row["method"] for row in parts["agreement"]["rows"]] == [*METHODS, "crops of the resident loader"]
+    assert [row["method"] for row in parts["agreement"]["rows"]] == [
+        *METHODS,
+        "crops of the resident loader",
+        "pooling with channels last",
+    ]
     assert [row["method"] for row in parts["sync"]["rows"]] == list(METHODS)
     assert [row["method"] for row in parts["methods"]["rows"]] == list(METHODS)
     assert [row["method"] for row in parts["compile"]["rows"]] == ["none"]

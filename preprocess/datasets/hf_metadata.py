@@ -54,7 +54,8 @@ def find_metadata(root: Path, request: Request) -> Listing | None:
             split = next((split_name(part) for part in path.parts[:-1] if split_name(part) in SPLITS), "")
             edges = (row.get("width"), row.get("height"))
             words = tuple((name, word(row.get(name))) for name in divide_by)
-            mine = Entry(path.as_posix(), None if value == "" else value, row.get(boxes), edges, words=words)
+            found = None if value == "" else value
+            mine = Entry(path.as_posix(), found, row.get(boxes), edges, words=words, table=table, row=number)
             entries.setdefault(split, []).append(mine)
     others = entries.pop("", [])
     if entries and is_to_divide(root, entries, request):

@@ -12,9 +12,10 @@ from preprocess.datasets.shards import Label, number_labels, unique
 from preprocess.datasets.split_column import Words, compare, divide
 from preprocess.errors import DatasetError
 from preprocess.inputs import check_relative
-from preprocess.text import shown_name
+from preprocess.text import listed, shown_name
 
 LONGEST = 4096  # characters of a path
+_SHOWN = 5
 _EMBED = "save the data set with save_to_disk, which stores the images, and build from that folder"
 
 
@@ -27,6 +28,8 @@ class Entry(NamedTuple):
     edges: tuple[Any, Any] = (None, None)  # width and height, if the table says so
     held: Row | None = None  # the image, if the table holds it
     words: Words = ()  # what columns of splits say
+    table: Path = Path()
+    row: int = 0  # of the table, as its messages count
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Rows:
         shown = ((each.boxes, each.edges) for split in numbered.labels for each in entries[split])
         layout = read_layout(shown, self.boxes)
         said = [layout.note] if layout.note else []
-        splits = {}
+        splits, files = {}, {}
         for split, labels in numbered.labels.items():
             folders = [self._folder(split, number, name) for number, name in enumerate(numbered.classes)]
             samples = [
@@ -75,6 +78,8 @@ class Rows:
                 for number, (each, label) in enumerate(zip(entries[split], labels, strict=True))
                 if label is not None
             ]
+            kept = [each for each, label in zip(entries[split], labels, strict=True) if label is not None]
+            files[split] = [(each.key, row) for each, row in zip(samples, kept, strict=True) if row.held is None]
             keys, changed = unique(sample.key for sample in samples)
             pairs = zip(samples, keys, strict=True)
             splits[split] = tuple(each if each.key == key else replace(each, key=key) for each, key in pairs)
@@ -83,6 +88,7 @@ class Rows:
                     f"{split}: {changed:,} images have the name of another; -2, -3, ... was added to their keys"
                 )
         self._refuse_missing(splits)
+        self._refuse_repeated(files)
         return Listing(
             numbered.classes,
             splits,
@@ -120,6 +126,22 @@ class Rows:
                     f"{split}: {len(missing):,} of {len(samples):,} images are missing, the first is "
                     f"{missing[0].path}; {remedy}"
                 )
+
+    def _refuse_repeated(self, files: dict[str, list[tuple[str, Entry]]]) -> None:
+        """Refuse a file in two rows, which may have two labels, or be of two splits."""
+        first: dict[str, tuple[str, Entry]] = {}
+        rows = ((key, (split, row)) for split, mine in files.items() for key, row in mine)
+        if not (repeated := [(key, row) for key, row in rows if first.setdefault(key, row) is not row]):
+            return
+        shown = [f"{shown_name(key)} in {self._where(*first[key])} and {self._where(*row)}" for key, row in repeated]
+        tables = {each.table for key, (_, row) in repeated for each in (first[key][1], row)}
+        move = "; if these tables list the same images, move all but one away" if len(tables) > 1 else ""
+        raise DatasetError(
+            f"{self.root}: files are listed twice: {listed(shown, _SHOWN)}; keep one row for each image{move}"
+        )
+
+    def _where(self, split: str, row: Entry) -> str:
+        return f"row {row.row:,} of {shown_name(row.table.relative_to(self.root))} ({split})"
 
     def _folder(self, split: str, number: int, name: str) -> str:
         """The folder that a class would have in a folder of images."""

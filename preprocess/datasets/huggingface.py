@@ -208,7 +208,7 @@ def _entries(path: Path, columns: HfColumns) -> Iterator[Entry]:
             held = None
             if sizes[number] >= 0 or not text:
                 held = Row("", 0, path, column=columns.leaf, row=number, length=max(sizes[number], 0))
-            yield Entry(text, label, mine, (size[0], size[1]), held, words)
+            yield Entry(text, label, mine, (size[0], size[1]), held, words, path, number)
             number += 1
 
 

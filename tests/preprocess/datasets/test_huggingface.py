@@ -526,6 +526,33 @@ def test_equal_names_in_a_class_get_a_number(tmp_path):
     assert "train: 2 images have the name of another; -2, -3, ... was added to their keys" in listing.notes
 
 
+def test_a_file_in_two_rows_is_refused_by_row(tmp_path):
+    for name in "012":
+        (tmp_path / f"{name}.png").write_bytes(png())
+    rows = "file_name,label,split\n0.png,a,train\n1.png,a,train\n"
+    (tmp_path / "metadata.csv").write_text(f"{rows}./0.png,a,test\n2.png,a,test\n")  # a leak
+    with pytest.raises(DatasetError, match=r"0\.png in row 1 of metadata\.csv \(train\) and row 3 of .* \(test\)"):
+        find_hf(tmp_path)
+    assert listed(find_hf(tmp_path, Request(splits=("test",)))) == {"test": [("0.png", 0), ("2.png", 0)]}
+    (tmp_path / "metadata.csv").write_text(f"{rows}1.png,b,train\n")  # two labels
+    with pytest.raises(DatasetError, match=r"1\.png in row 2 of metadata\.csv .* and row 3 of .*; keep one row for"):
+        find_hf(tmp_path)
+    (tmp_path / "metadata.csv").write_text(rows)
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "1.png", "label": "a", "split": "train"}')
+    with pytest.raises(DatasetError, match=r"row 2 of metadata\.csv .* row 1 of metadata\.jsonl .*, move all but one"):
+        find_hf(tmp_path)
+    (tmp_path / "metadata.csv").unlink()
+    assert listed(find_hf(tmp_path)) == {"train": [("1.png", 0)]}
+
+
+def test_a_file_in_two_tables_of_paths_is_refused(tmp_path):
+    (tmp_path / "0.png").write_bytes(png())
+    for split in ("train", "test"):
+        table(tmp_path, f"{split}.parquet", image=["0.png"], label=["a"])
+    with pytest.raises(DatasetError, match=r"0\.png in row 0 of train\.parquet .* and row 0 of test\.parquet"):
+        find_hf(tmp_path)
+
+
 BOXED = {
     "struct": Features(
         {**FEATURES, "objects": {"bbox": List(List(Value("float32"), length=4)), "category": List(Value("string"))}}

@@ -19,6 +19,8 @@ from preprocess.datasets.metadata import read_bytes
 from preprocess.datasets.shards import (
     Label,
     by_split,
+    note_gaps,
+    refuse_missing_parts,
     refuse_unknown_splits,
     split_in,
 )
@@ -58,7 +60,8 @@ def find_hf(root: Path, request: Request = EVERYTHING) -> Listing:
     Raises
     ------
     MissingDataError : there is no such data set.
-    DatasetError : a file is damaged, no column of images or labels can be told, or labels have no class.
+    DatasetError : a file is damaged, missing or there twice, no column of images or labels can be told, or labels have
+        no class.
 
     Notes
     -----
@@ -155,8 +158,11 @@ def _data_files(root: Path, request: Request) -> Listing | None:
                 "--root, else move the files into one folder"
             )
     needed = {name: mine for name, mine in splits.items() if undivided or request.wants(name) or name == "train"}
+    used = [path for mine in needed.values() for path in mine]
+    refuse_missing_parts(used)
     read = {name: _Split(mine, (mine[0].parent, root)) for name, mine in needed.items()}
-    return _list(root, read, request, undivided=undivided)
+    listing = _list(root, read, request, undivided=undivided)
+    return replace(listing, notes=(*listing.notes, *note_gaps(used)))
 
 
 def _list(

@@ -1,5 +1,6 @@
 """What stores of other people share: splits by the names of files, classes by labels, keys that are unique."""
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,9 @@ LABELS = (
 )
 _SHOWN = 5
 _NUMBER = re.compile(r"0|-?[1-9]\d{0,8}")
+_PART = re.compile(r"[-_](\d{1,9})([-_]of[-_](\d{1,9}))")  # of train-00000-of-00003.parquet
+_RUNNING = re.compile(r"(.*?)(\d{1,9})(\D*)")
+_MOST_LACKING = 10  # times the files that are there; more are no gaps: the numbers are dates or ids
 
 
 def split_in(path: Path) -> str | None:
@@ -77,6 +81,59 @@ def refuse_unknown_splits(home: Path, splits: Mapping[str, object], request: Req
     """Raise a DatasetError if a split is asked for that is not there."""
     if unknown := [name for name in request.splits or () if name not in splits]:
         raise DatasetError(f"{home} has no split {unknown[0]!r}; it has {', '.join(splits)}")
+
+
+def refuse_missing_parts(files: Iterable[Path]) -> None:
+    """Raise a DatasetError if files that say that they are number N of M are not all there, or one is there twice."""
+    groups: dict[tuple[Path, str], dict[int, tuple[Path, re.Match[str]]]] = {}
+    for path in files:
+        if part := _PART.search(path.name):
+            group = groups.setdefault((path.parent, path.name[: part.start()]), {})
+            other, _ = group.setdefault(int(part[1]), (path, part))
+            if other is not path:
+                raise DatasetError(
+                    f"{other} and {shown_name(path.name)} are both number {part[1]}: each image may be there twice; "
+                    f"move one of them away, or, if both are wanted, rename the second to {_without_total(path, part)}"
+                )
+    for (folder, name), group in groups.items():
+        path, part = max(group.values(), key=lambda each: int(each[1][3]))
+        total = int(part[3])
+        first = int(0 not in group and total in group)  # some count from 1
+        lacking = total - sum(first <= number < first + total for number in group)
+        if lacking:
+            numbers = (str(number) for number in range(first, first + total) if number not in group)
+            raise DatasetError(
+                f"{folder}: {lacking:,} of {total:,} files {shown_name(name)}... are missing: number "
+                f"{_counted(numbers, lacking)}; fetch them, or, to build from a part, take {part[2]} out of the names "
+                f"of the others, as in {_without_total(path, part)}"
+            )
+
+
+def note_gaps(files: Iterable[Path]) -> list[str]:
+    """Return warnings of numbers that are missing among files whose names are equal but for a number."""
+    groups: dict[tuple[Path, str, str], set[int]] = {}
+    for path in files:
+        if match := _RUNNING.fullmatch(path.name):
+            groups.setdefault((path.parent, match[1], match[3]), set()).add(int(match[2]))
+    notes = []
+    for (_, before, after), found in groups.items():
+        lacking = max(found) - min(found) + 1 - len(found)
+        if 0 < lacking <= _MOST_LACKING * len(found):
+            numbers = (str(number) for number in range(min(found), max(found)) if number not in found)
+            notes.append(
+                f"warning: numbers are missing among the {len(found):,} files {shown_name(before)}NUMBER"
+                f"{shown_name(after)}: {_counted(numbers, lacking)}; if they are parts of the set, fetch them"
+            )
+    return notes
+
+
+def _without_total(path: Path, part: re.Match[str]) -> str:
+    return shown_name(path.name[: part.start(2)] + path.name[part.end() :])
+
+
+def _counted(numbers: Iterable[str], count: int) -> str:
+    shown = ", ".join(itertools.islice(numbers, _SHOWN))
+    return shown + (f" and {count - _SHOWN:,} more" if count > _SHOWN else "")
 
 
 @dataclass(frozen=True)

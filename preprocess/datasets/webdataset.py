@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from preprocess.datasets.base import EVERYTHING, Adapter, Listing, Packed, Request
 from preprocess.datasets.metadata import read_lines
-from preprocess.datasets.shards import LABELS, Label, by_split, number_labels
+from preprocess.datasets.shards import LABELS, Label, by_split, note_gaps, number_labels, refuse_missing_parts
 from preprocess.datasets.tars import Member, members
 from preprocess.datasets.tree import suffix_of, walk
 from preprocess.errors import DatasetError, MissingDataError
@@ -87,11 +87,15 @@ def find_webdataset(root: Path, request: Request = EVERYTHING) -> Listing:
     Raises
     ------
     MissingDataError : there are no tar files.
-    DatasetError : a tar file is damaged or compressed, no image or label can be told, or a key is there twice.
+    DatasetError : a tar file is damaged or compressed, no image or label can be told, a key is there twice, or a
+        file of a folder is missing: one of those called number N of M.
     """
     home, files = _files(root)
     _refuse_packed(files)
     splits, undivided = by_split(home, files, request)
+    used = [path for split, mine in splits.items() if undivided or request.wants(split) for path in mine]
+    whole = used if root.is_dir() else []  # a pattern says which are meant
+    refuse_missing_parts(whole)
     names, table = _class_names(home, files)
     lost, chooser = _Lost(), _Chooser(request)
     found = {
@@ -109,7 +113,7 @@ def find_webdataset(root: Path, request: Request = EVERYTHING) -> Listing:
         )
         for split, numbers in numbered.labels.items()
     }
-    said = (*chooser.notes(), _say_names(table, numbered.classes), *_say_splits(splits, undivided))
+    said = (*chooser.notes(), _say_names(table, numbered.classes), *_say_splits(splits, undivided), *note_gaps(whole))
     tables = (*(path for mine in splits.values() for path in mine), *([table] if table else ()))
     lost.merge(_Lost(numbered.left_out))
     return Listing(

@@ -295,6 +295,35 @@ def test_splits_are_words_in_names(tmp_path):
         find_hf(tmp_path)
 
 
+def test_a_file_that_is_missing_among_those_of_its_split_is_refused_with_advice_that_works(tmp_path):
+    for number in (0, 2):
+        table(tmp_path, f"train-0000{number}-of-00003.parquet", image=[png(number)], label=["x"])
+    table(tmp_path, "test-00001-of-00001.parquet", image=[png(3)], label=["x"])  # some count from 1
+    advice = (
+        r"1 of 3 files train\.\.\. are missing: number 1; fetch them, or, .* take -of-00003 out .*train-0000[02]\.parq"
+    )
+    with pytest.raises(DatasetError, match=advice):
+        find_hf(tmp_path)
+    for number in (0, 2):
+        (tmp_path / f"train-0000{number}-of-00003.parquet").rename(tmp_path / f"train-0000{number}.parquet")
+    listing = find_hf(tmp_path)
+    assert {split: len(samples) for split, samples in listing.splits.items()} == {"train": 2, "test": 1}
+    assert listing.notes[-1].startswith("warning: numbers are missing among the 2 files train-NUMBER.parquet: 1; if")
+
+
+@pytest.mark.parametrize("second", ["train-00000-of-00001 (1).parquet", "train-00000-of-00001-c0ffee.parquet"])
+def test_a_file_that_is_there_twice_is_refused_with_advice_that_works(tmp_path, second):
+    for name in ("train-00000-of-00001.parquet", second):
+        table(tmp_path, name, image=[png()], label=["x"])
+    with pytest.raises(
+        DatasetError, match=r"both number 00000: .*, rename the second to train-00000.*parquet$"
+    ) as told:
+        find_hf(tmp_path)
+    first, renamed = sorted([second, "train-00000-of-00001.parquet"])[1], str(told.value).rpartition("second to ")[2]
+    (tmp_path / first).rename(tmp_path / renamed)
+    assert len(find_hf(tmp_path).splits["train"]) == 2
+
+
 def test_a_split_of_another_name_is_taken_on_demand(tmp_path):
     DatasetDict(train=pictures(2), unsupervised=pictures(2)).save_to_disk(tmp_path)
     with pytest.raises(DatasetError, match=r"the split 'unsupervised' is no word for train.*--splits train"):

@@ -99,6 +99,22 @@ def test_a_pattern_a_folder_and_one_file_are_read(tmp_path, pattern):
     assert len(listed(find_webdataset(tmp_path / "s-001.tar"))["train"]) == 2
 
 
+def test_a_gap_in_a_folder_is_told_and_a_pattern_is_taken_at_its_word(tmp_path):
+    for number in (1, 2, 5):
+        two(tmp_path / "run" / f"s-00{number}.tar", 2 * number)
+    two(tmp_path / "run" / "x-1.tar", 20)
+    two(tmp_path / "run" / "x-20210101.tar", 30)  # a date is no running number
+    warning = (
+        "warning: numbers are missing among the 3 files s-NUMBER.tar: 3, 4; if they are parts of the set, fetch them"
+    )
+    assert [note for note in find_webdataset(tmp_path / "run").notes if "missing" in note] == [warning]
+    assert not any("missing" in note for note in find_webdataset(tmp_path / "run" / "s-*.tar").notes)
+    two(tmp_path / "parts" / "s-00001-of-00003.tar")
+    with pytest.raises(DatasetError, match=r"2 of 3 files s\.\.\. are missing: number 0, 2; fetch them"):
+        find_webdataset(tmp_path / "parts")
+    assert len(find_webdataset(tmp_path / "parts" / "*.tar").splits["train"]) == 2
+
+
 PATTERNS = [
     "a{000..007}.tar",
     "{a,b}{1..3}",

@@ -33,8 +33,9 @@ def find_folder(root: Path, request: Request = EVERYTHING) -> Listing:
     Raises
     ------
     MissingDataError : there is no folder with images.
-    DatasetError : a class of ``train/`` has no images, another split has a class that ``train/`` lacks, or a folder
-        beside ``train/`` holds images and is neither a split nor left out by ``request.splits``.
+    DatasetError : a class of ``train/`` has no images, another split has a class that ``train/`` lacks, a folder
+        beside ``train/`` holds images and is neither a split nor left out by ``request.splits``, or a link makes one
+        folder of two classes, or of ``train/`` and another split.
     SettingError : a split that is asked for has no folder.
     """
     home = _home(root)
@@ -67,6 +68,7 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
         raise DatasetError(f"{first} has no class folders; {_LAYOUT}")
     label_of = {name: label for label, name in enumerate(classes)}
     splits, notes = {}, []
+    held = {"train": classes}
     for split, folder in folders.items():
         if not request.wants(split):
             continue
@@ -84,7 +86,41 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
         notes += note_lacking(classes, full, f"{folder.name}/", f"{first.name}/")
         pairs = ((label_of[name], path) for name, paths in full.items() for path in paths)
         splits[split] = _samples(home, pairs)
+        held[split] = {name: found[name] for name in full}
+    notes += _shared(held)
     return Listing(tuple(classes), splits, notes=tuple(notes), walked=True)
+
+
+def _shared(held: dict[str, dict[str, list[Path]]]) -> list[str]:
+    """Refuse links that put images into two classes, or into train and another split; warn of other splits in two.
+
+    Parameters
+    ----------
+    held : split -> class name -> its folders.
+    """
+    first: dict[str, tuple[str, str, Path]] = {}
+    shared: dict[tuple[str, str], Path] = {}
+    for split, classes in held.items():
+        for name, folder in ((name, folder) for name, folders in classes.items() for folder in folders):
+            before, other, there = first.setdefault(os.path.realpath(folder), (split, name, folder))
+            if there is folder:
+                continue
+            one = f"{there} and {folder} are one folder, because of a link"
+            if before == split or other != name:
+                raise DatasetError(
+                    f"{one}: each image would be there twice, in {other!r} and {name!r}; remove the link"
+                )
+            if before == "train":
+                rest = ",".join(each for each in held if each != split)
+                raise DatasetError(
+                    f"{one}: figures of {split} would be those of images of train; give {split} images of its own, or "
+                    f"leave it out with --splits {rest}"
+                )
+            shared.setdefault((before, split), folder)
+    return [
+        f"warning: {before} and {split} have the same images, because of a link: {folder} is also of {before}"
+        for (before, split), folder in shared.items()
+    ]
 
 
 def _samples(home: Path, pairs: Iterable[tuple[int, str]]) -> tuple[Sample, ...]:
@@ -152,7 +188,7 @@ def _undivided(root: Path) -> Listing:
         raise MissingDataError(_no_images(root))
     refuse_no_classes(home, images)
     pairs = ((label, path) for label, paths in enumerate(images.values()) for path in paths)
-    notes = tuple(doubts(home, classes, images))
+    notes = (*doubts(home, classes, images), *_shared({"train": {name: classes[name] for name in images}}))
     return Listing(tuple(images), {"train": _samples(home, pairs)}, undivided=True, notes=notes, walked=True)
 
 

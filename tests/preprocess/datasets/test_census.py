@@ -150,6 +150,36 @@ def test_linked_folders_are_followed_at_any_depth(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("above", ["", "train/", "test/"])
+def test_a_link_that_makes_one_folder_two_classes_is_refused(tmp_path, above):
+    files = {"": ["cats/0.png"], "train/": ["train/cats/0.png"], "test/": ["train/cats/0.png", "train/katze/1.png"]}
+    root = tree(tmp_path, *files[above], f"{above}cats/2.png")
+    (root / f"{above}katze").symlink_to("cats")
+    message = f"{above}cats and .*{above}katze are one folder, .* twice, in 'cats' and 'katze'; remove the link"
+    with pytest.raises(DatasetError, match=message):
+        find(root)
+
+
+@pytest.mark.parametrize("name", ["test", "test/a"])
+def test_a_link_that_makes_train_another_split_is_refused_with_advice_that_works(tmp_path, name):
+    root = tree(tmp_path, "train/a/0.png", "val/a/1.png")
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).symlink_to(root / name.replace("test", "train"))
+    with pytest.raises(DatasetError, match=r"train/a and .*test/a are one folder.*, or leave .* --splits train,val$"):
+        find(root)
+    assert [len(samples) for samples in find(root, "train", "val").splits.values()] == [1, 1]
+    with pytest.raises(DatasetError, match=r"figures of test would be those of images of train; .* --splits train$"):
+        find(root, "test")
+
+
+def test_a_link_that_makes_one_folder_val_and_test_is_a_warning(tmp_path):
+    root = tree(tmp_path, "train/a/0.png", "train/b/1.png", "val/a/1.png", "val/b/2.png")
+    (root / "test").symlink_to("val")
+    (warning,) = find(root).notes
+    assert warning.startswith("warning: val and test have the same images, because of a link: ")
+    assert len(find(root).splits["test"]) == 2
+
+
 @pytest.mark.parametrize("target", ["..", "../..", "."])
 def test_a_link_in_a_circle_is_refused_by_name(tmp_path, target):
     root = tree(tmp_path, "train/a/0.png")

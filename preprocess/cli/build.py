@@ -188,9 +188,21 @@ def _tell(out: Path, done: "Built") -> None:
 
 
 def _chosen(listing: Listing, exclude: Path | None, limit: int | None, splits: str | None) -> Listing:
-    from preprocess.raw.selection import emptied_classes, read_exclude_list, refuse_unknown_keys, select
+    from preprocess.raw.selection import (
+        commented_keys,
+        emptied_classes,
+        read_exclude_list,
+        refuse_unknown_keys,
+        select,
+    )
 
     excluded = read_exclude_list(exclude) if exclude else ()
+    if exclude and (odd := commented_keys(exclude, listing)):
+        say(
+            f"warning: {shown_name(exclude)}: {len(odd):,} keys begin with # and count as comments, the first is "
+            f"{shown_name(odd[0])}; to exclude such an image, write its split, a tab and the key",
+            err=True,
+        )
     try:
         refuse_unknown_keys(listing, excluded)
     except DatasetError as error:

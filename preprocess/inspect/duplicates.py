@@ -207,7 +207,7 @@ def likely_pairs(features: np.ndarray, odd: np.ndarray, least: float, advance: C
 def exclude_lines(store: Store, groups: Iterable[Group]) -> list[str]:
     """Exclude list for ``build --exclude``: one key per line, below a comment that names the kept image.
 
-    The split and a tab stand before a key that is in several splits.
+    The split and a tab stand before a key that is in several splits, or would be a comment.
 
     Returns
     -------
@@ -221,7 +221,7 @@ def exclude_lines(store: Store, groups: Iterable[Group]) -> list[str]:
         lines.append(f"# {split}: {len(members)} copies")
         for kept, copy in members:
             differs = "" if kept.label == copy.image.label else ", with a different label"
-            where = f"{split}\t" if count[copy.image.key] > 1 else ""
+            where = f"{split}\t" if count[copy.image.key] > 1 or copy.image.key.startswith("#") else ""
             lines += [f"# {_describe(copy)} copy of {kept.key}{differs}", f"{where}{copy.image.key}"]
     return lines
 

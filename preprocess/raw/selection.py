@@ -148,13 +148,23 @@ def _bare(name: str) -> str:
 
 def read_exclude_list(path: Path) -> tuple[str, ...]:
     """Read one key per line, or SPLIT, a tab and a key; skip empty lines and lines that start with ``#``."""
+    return tuple(dict.fromkeys(line for line in _lines(path) if line and not line.startswith("#")))
+
+
+def commented_keys(path: Path, listing: Listing) -> list[str]:
+    """Lines of an exclude list that start with ``#``, and so exclude nothing, but are keys of images."""
+    comments = {line: None for line in _lines(path) if line.startswith("#")}
+    keys = {sample.key for samples in listing.splits.values() for sample in samples} if comments else set()
+    return [line for line in comments if line in keys]
+
+
+def _lines(path: Path) -> list[str]:
     data = read_regular(path, _LARGEST_LIST)
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise DatasetError(f"{path} is not UTF-8 text; expected one key per line") from None
-    stripped = (line.strip() for line in lines)
-    return tuple(dict.fromkeys(line for line in stripped if line and not line.startswith("#")))
+    return [line.strip() for line in lines]
 
 
 def refuse_unknown_keys(listing: Listing, keys: Iterable[str]) -> None:

@@ -340,6 +340,26 @@ def test_the_command_lists_copies_and_its_file_leaves_them_out(store_of, tmp_pat
     assert "has no duplicate images" in here("duplicates", out, "--jobs", 1).output
 
 
+def test_a_copy_whose_key_would_be_a_comment_is_left_out_too(tmp_path):
+    for name, seed in (("#cats/0", 0), ("#cats/1", 0), ("dogs/2", 2)):
+        path = tmp_path / "raw" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise(seed).save(path)
+    options = ("--split", "train", "--size", SIDE, "--segments", 4, "--algorithm", "grid", "--jobs", 1)
+    command = ("build", "folder", "--root", tmp_path / "raw", *options, "--out")
+    assert here(*command, tmp_path / "s.h5").exit_code == 0
+    assert here("duplicates", tmp_path / "s.h5", "--out", tmp_path / "twice.txt", "--jobs", 1).exit_code == 0
+    assert (tmp_path / "twice.txt").read_text().endswith("\ntrain\t#cats/1.png\n")
+    built = here(*command, tmp_path / "once.h5", "--exclude", tmp_path / "twice.txt")
+    assert Store(tmp_path / "once.h5").keys("train") == ["#cats/0.png", "dogs/2.png"]
+    assert "count as comments" not in built.output
+    (tmp_path / "by-hand.txt").write_text("# mine\n#cats/1.png\n#cats/5.png\n")
+    told = here(*command, tmp_path / "both.h5", "--exclude", tmp_path / "by-hand.txt").output
+    assert (
+        "1 keys begin with # and count as comments, the first is #cats/1.png; to exclude such an image, write" in told
+    )
+
+
 def test_the_command_takes_no_threshold_for_exact_copies(store_of):
     done = here("duplicates", store_of({"train/a/0": noise(0)}).path, "--exact", "--threshold", 0.5)
     assert done.exit_code == 2

@@ -35,6 +35,9 @@ _SCAN, _SCAN_HEAD, _END = b"\xff\xda", 14, b"\xff\xd9"
 _TABLES, _SIDES, _OWN_HEAD = (slice(25, 89), slice(94, 158)), slice(163, 167), 623
 _MOST_PROFILES, _SMALL = 8, 1 << 20  # of a PNG; bytes of a file that takes seconds at most
 _BITS, _INVERTED, _PLANES, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 284, 322, 323  # tags of TIFF
+_KIND, _MORE_IMAGES, _DNG = 254, 330, 50706
+_CR2 = b"II*\0\x10\0\0\0CR"  # how raw files of Canon begin
+_REDUCED = (1, 3, 5, 7)  # the kinds that are a smaller version of another image
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # chunks of a PNG
 
 # What Pillow and libtiff have to say about a damaged file quotes it, and would go to the terminal.
@@ -78,8 +81,8 @@ def decode(data: bytes, banner: int = 0) -> Image.Image:
 
     Raises
     ------
-    ImageError : empty, truncated, not an image, of another format, above Pillow's decompression bomb limit, or not
-        higher than the banner.
+    ImageError : empty, truncated, not an image, of another format, the preview of a raw file, above Pillow's
+        decompression bomb limit, or not higher than the banner.
     """
     return decode_source(data, banner).image
 
@@ -328,6 +331,7 @@ def _decode(data: bytes, formats: Sequence[str], size: tuple[int, int] | None = 
             if size is not None and sorted(image.size) != sorted(size):  # a JPEG that was kept may lie on its side
                 raise ImageError(f"expected {size[1]}x{size[0]} pixels, got {image.width}x{image.height}")
             _refuse_bombs(image, data)
+            _refuse_previews(image, data)
             image.load()
             eight, suspicious = _to_eight_bits(image)
             return _to_rgb(_upright(eight, image)), suspicious | FAINT * _is_faint(eight)
@@ -366,6 +370,18 @@ def _refuse_bombs(image: Image.Image, data: bytes) -> None:
     _refuse_size(width, height)
     if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MOST_SCANS + len(data) // _SCAN_BYTES:
         raise ImageError(f"damaged: a JPEG of more than {_MOST_SCANS} scans")
+
+
+def _refuse_previews(image: Image.Image, data: bytes) -> None:
+    """Refuse a TIFF whose first image is a thumbnail of another: most raw files of cameras are such."""
+    if image.format != "TIFF":
+        return
+    more = _MORE_IMAGES in image.tag_v2 or image.is_animated
+    if _DNG in image.tag_v2 or data.startswith(_CR2) or (image.tag_v2.get(_KIND) in _REDUCED and more):
+        raise ImageError(
+            "a camera's raw file, or a TIFF like it: only its preview would be read; export it as JPEG or TIFF, or "
+            "move it away"
+        )
 
 
 def _refuse_size(width: int, height: int) -> None:

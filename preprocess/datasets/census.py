@@ -12,7 +12,7 @@ from preprocess.text import shown_name
 LeftOut = dict[str, tuple[int, str]]  # reason -> (count, path of one of them, relative to the root)
 
 _UNLISTED = "that are not listed"
-_LONGEST = 12  # characters of a suffix
+_LONGEST = 16  # characters of a suffix
 _SHOWN = 8  # reasons on the terminal
 
 
@@ -54,11 +54,16 @@ def count_left_out(root: Path, taken: Collection[str]) -> LeftOut:
 
 def _label(level: Level, name: str, suffix: str) -> str:
     """Say what kind of file this is, by the first one of its suffix."""
-    shown = shown_name(suffix[:_LONGEST]) or "without a suffix"
+    shown = shown_suffix(name)
     if suffix in suffixes():
         return f"{shown} {_UNLISTED}"
     remedy = remedy_of(format_at(level, name))
     return f"{shown} ({remedy})" if remedy else shown
+
+
+def shown_suffix(name: str) -> str:
+    """Suffix of a file, for messages."""
+    return shown_name(suffix_of(name)[:_LONGEST]) or "without a suffix"
 
 
 def count_unlisted(left_out: Mapping[str, tuple[int, str]]) -> int:

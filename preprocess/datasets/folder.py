@@ -3,15 +3,18 @@
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Found, Listing, Request, Sample, split_name
-from preprocess.datasets.census import count_left_out, describe
+from preprocess.datasets.census import count_left_out, describe, shown_suffix
 from preprocess.datasets.classes import note_lacking, refuse_unlearnt
 from preprocess.datasets.levels import classes_home, doubts, holds_images, images_at, refuse_no_classes
 from preprocess.datasets.tree import folders_in, names_in
 from preprocess.errors import DatasetError, MissingDataError, SettingError
+from preprocess.formats import suffixes
+from preprocess.text import listed, shown_name
 
 _SHOWN = 5
 _DEEPEST = 2  # folders below the root, as for locate
@@ -87,7 +90,7 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
         pairs = ((label_of[name], path) for name, paths in full.items() for path in paths)
         splits[split] = _samples(home, pairs)
         held[split] = {name: found[name] for name in full}
-    notes += _shared(held)
+    notes += _shared(held) + _note_unnamed(splits)
     return Listing(tuple(classes), splits, notes=tuple(notes), walked=True)
 
 
@@ -121,6 +124,22 @@ def _shared(held: dict[str, dict[str, list[Path]]]) -> list[str]:
         f"warning: {before} and {split} have the same images, because of a link: {folder} is also of {before}"
         for (before, split), folder in shared.items()
     ]
+
+
+def _note_unnamed(splits: dict[str, tuple[Sample, ...]]) -> list[str]:
+    """Say which files are no images by their names, such as backups, but by their first bytes."""
+    known, counts = suffixes(), Counter()
+    first: dict[str, str] = {}
+    for key in (each.key for samples in splits.values() for each in samples):
+        if key[key.rfind(".") :].lower() not in known:
+            suffix = shown_suffix(key)
+            counts[suffix] += 1
+            first.setdefault(suffix, key)
+    kinds = [f"{count:,} {suffix}, such as {shown_name(first[suffix])}" for suffix, count in counts.most_common()]
+    said = (
+        f"taken as images by their first bytes: {listed(kinds, _SHOWN)}; if they are backups of others, move them away"
+    )
+    return [said] if kinds else []
 
 
 def _samples(home: Path, pairs: Iterable[tuple[int, str]]) -> tuple[Sample, ...]:
@@ -188,8 +207,10 @@ def _undivided(root: Path) -> Listing:
         raise MissingDataError(_no_images(root))
     refuse_no_classes(home, images)
     pairs = ((label, path) for label, paths in enumerate(images.values()) for path in paths)
-    notes = (*doubts(home, classes, images), *_shared({"train": {name: classes[name] for name in images}}))
-    return Listing(tuple(images), {"train": _samples(home, pairs)}, undivided=True, notes=notes, walked=True)
+    splits = {"train": _samples(home, pairs)}
+    shared = _shared({"train": {name: classes[name] for name in images}})
+    notes = (*doubts(home, classes, images), *shared, *_note_unnamed(splits))
+    return Listing(tuple(images), splits, undivided=True, notes=notes, walked=True)
 
 
 def _class_folders(folder: Path) -> dict[str, list[Path]]:

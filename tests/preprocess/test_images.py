@@ -9,7 +9,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, TiffImagePlugin, features
 
 from preprocess import images
 from preprocess.errors import ImageError
@@ -140,6 +140,31 @@ def test_a_tiff_of_which_pillow_makes_other_pixels_is_refused():
         decode(tiff(colour, 2, planes=2))
     eight = (colour >> 8).astype(np.uint8)
     assert pixels(tiff(eight, 2, planes=2)) == eight.tolist()
+
+
+def pages(*kinds: int | None) -> bytes:
+    """A TIFF with a page for each kind (the tag NewSubfileType)."""
+    images = [noise(24 + 2 * number) for number in range(len(kinds))]
+    for image, kind in zip(images, kinds, strict=True):
+        image.encoderinfo = {"tiffinfo": {} if kind is None else {254: kind}}
+    return coded(images[0], "TIFF", save_all=True, append_images=images[1:])
+
+
+def test_a_tiff_that_begins_with_a_preview_is_refused():
+    with pytest.raises(ImageError, match=r"a camera's raw file, or .*; export it as JPEG or TIFF, or move it away"):
+        decode(pages(1, 0))
+    for kinds in ((0, 1), (2, 2), (None, None), (1,)):  # a pyramid, pages, no kind, and one image of a pyramid alone
+        assert decode(pages(*kinds)).size == (20, 24)
+
+
+def test_raw_files_of_cameras_are_refused():
+    ifd = TiffImagePlugin.ImageFileDirectory_v2()
+    ifd[50706], ifd.tagtype[50706] = b"\1\4\0\0", 1  # the version of a DNG
+    grey = coded(noise().convert("L"), "TIFF")
+    canon = grey[:4] + struct.pack("<I4sI", 16, b"CR\2\0", 0) + grey[8:]
+    for data in (coded(noise(), "TIFF", tiffinfo=ifd), coded(noise(), "TIFF", tiffinfo={254: 1, 330: 8}), canon):
+        with pytest.raises(ImageError, match="a camera's raw file"):
+            decode(data)
 
 
 def test_floating_values_up_to_one_are_scaled_and_others_cut_off():

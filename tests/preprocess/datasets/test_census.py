@@ -115,6 +115,21 @@ def test_images_are_known_by_their_content(tmp_path):
     }  # fmt: skip
 
 
+def test_what_is_an_image_by_its_content_alone_is_told(tmp_path):
+    files = [f"train/a/{number}.png" for number in range(6)]
+    root = tree(tmp_path, *files, "test/a/6.png")
+    names = ("a/1.nef", "a/2.nef", "a/3.jpg_original", "a/3.png~", "a/noname")
+    for file, name in zip(files, names, strict=False):
+        (root / file).rename(root / "train" / name)
+    assert find(root).notes[1:] == (
+        "taken as images by their first bytes: 2 .nef, such as train/a/1.nef, 1 .jpg_original, such as "
+        "train/a/3.jpg_original, 1 .png~, such as train/a/3.png~, 1 without a suffix, such as train/a/noname; if they "
+        "are backups of others, move them away",
+    )
+    tree(root, "train/b/7.png")
+    assert find(root / "train").notes[-1].startswith("taken as images by their first bytes: 2 .nef, such as a/1.nef, ")
+
+
 def test_what_only_looks_like_an_image_does_not_block_and_is_counted(tmp_path):
     root = tree(tmp_path, "train/a/0.png")
     for name, data in (

@@ -38,6 +38,8 @@ _BITS, _INVERTED, _PLANES, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 284, 322, 323  
 _KIND, _MORE_IMAGES, _DNG = 254, 330, 50706
 _CR2 = b"II*\0\x10\0\0\0CR"  # how raw files of Canon begin
 _REDUCED = (1, 3, 5, 7)  # the kinds that are a smaller version of another image
+_PAGES, _MOST_PAGES = (None, 0, 2), 20  # the kinds that are an image of their own; how many are looked at
+_MOVING = ("GIF", "WEBP", "PNG", "AVIF")  # in MPO and HEIF, what comes behind the first are versions of it
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # chunks of a PNG
 
 # What Pillow and libtiff have to say about a damaged file quotes it, and would go to the terminal.
@@ -334,7 +336,9 @@ def _decode(data: bytes, formats: Sequence[str], size: tuple[int, int] | None = 
             _refuse_previews(image, data)
             image.load()
             eight, suspicious = _to_eight_bits(image)
-            return _to_rgb(_upright(eight, image)), suspicious | FAINT * _is_faint(eight)
+            found = _to_rgb(_upright(eight, image)), suspicious | FAINT * _is_faint(eight)
+            _warn_of_more(image)
+            return found
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -464,6 +468,18 @@ def _to_eight_bits(image: Image.Image) -> tuple[Image.Image, int]:
     least, most = int(values.min()), int(values.max())
     clipped = CLIPPED * (least < 0 or most > 65535)
     return Image.fromarray(grey), clipped | RANGE * (0 < most < 65536 // LEAST_OF_RANGE)
+
+
+def _warn_of_more(image: Image.Image) -> None:
+    """Warn of pages and frames behind the first, which nobody reads."""
+    with contextlib.suppress(Exception):  # damage there, and the end of the pages
+        more = image.format in _MOVING and image.is_animated
+        for number in range(1, _MOST_PAGES if image.format == "TIFF" and image.is_animated else 0):
+            image.seek(number)
+            if more := image.tag_v2.get(_KIND) in _PAGES:
+                break
+        if more:
+            warn("of several frames or pages, the first alone is read")
 
 
 def _is_faint(image: Image.Image) -> bool:

@@ -157,6 +157,34 @@ def test_a_tiff_that_begins_with_a_preview_is_refused():
         assert decode(pages(*kinds)).size == (20, 24)
 
 
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_further_frames_are_told_and_the_first_is_read(form):
+    if form == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow is built without it")
+    several = coded(noise(), form, save_all=True, append_images=[noise(24, 20).rotate(180)])
+    assert decode_source(several).warned == ("of several frames or pages, the first alone is read",)
+    one = coded(noise(), form)
+    assert decode_source(one).warned == ()
+    if form in ("GIF", "PNG"):  # without loss
+        assert pixels(several) == pixels(one)
+
+
+def test_further_pages_are_told_but_not_smaller_versions_and_masks():
+    for kinds in ((0, 0), (2, 2), (None, None), (0, 1, 4, 0)):
+        assert decode_source(pages(*kinds)).warned == ("of several frames or pages, the first alone is read",)
+    for kinds in ((0, 1, 1), (0, 4), (None,)):
+        assert decode_source(pages(*kinds)).warned == ()
+
+
+def test_what_belongs_to_a_photo_is_no_further_frame():
+    assert decode_source(coded(noise(), "MPO", save_all=True, append_images=[noise(12, 10)])).warned == ()
+
+
+def test_damage_behind_the_first_frame_is_no_fault_of_it():
+    several = coded(noise(), "GIF", save_all=True, append_images=[noise(24, 20).rotate(180)])
+    assert pixels(several[: len(several) // 2 + 60]) == pixels(coded(noise(), "GIF"))
+
+
 def test_raw_files_of_cameras_are_refused():
     ifd = TiffImagePlugin.ImageFileDirectory_v2()
     ifd[50706], ifd.tagtype[50706] = b"\1\4\0\0", 1  # the version of a DNG

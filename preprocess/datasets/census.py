@@ -1,10 +1,12 @@
 """Account for every file and folder under a root: what is not taken is counted by reason, with an example."""
 
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from preprocess.datasets.base import SPLITS, split_name
 from preprocess.datasets.tree import Level, format_at, suffix_of, walk
 from preprocess.formats import remedy_of, suffixes
 from preprocess.text import shown_name
@@ -13,14 +15,16 @@ LeftOut = dict[str, tuple[int, str]]  # reason -> (count, path of one of them, r
 
 _UNLISTED = "that are not listed"
 _LONGEST = 16  # characters of a suffix
+_TABLES = (".txt", ".csv", ".tsv")
 _SHOWN = 8  # reasons on the terminal
 
 
-def count_left_out(root: Path, taken: Collection[str]) -> LeftOut:
+def count_left_out(root: Path, taken: Collection[str], undivided: bool = False) -> LeftOut:
     """Count the files and folders under a root that are not in ``taken``, the paths of files as text.
 
     Hidden files and folders, and those that systems make, count as one each. Images that are not taken are told from
-    other files by their names. The root, as "." or through a link, and ``taken`` may spell one folder differently.
+    other files by their names. The root, as "." or through a link, and ``taken`` may spell one folder differently. If
+    the images are ``undivided``, tables with the name of a split are told, which may list the official one.
 
     Raises
     ------
@@ -32,7 +36,7 @@ def count_left_out(root: Path, taken: Collection[str]) -> LeftOut:
         count, example = found.get(reason, (0, ""))
         found[reason] = count + 1, example or shown_name(os.path.relpath(f"{level.path}{os.sep}{name}", root))
 
-    labels: dict[str, str] = {}
+    labels: dict[tuple[str, bool], str] = {}
     real = cache(os.path.realpath)
     spellings: dict[str, list[str]] = {}  # of each folder that holds what is taken
     for folder in {os.path.dirname(path) for path in taken}:  # noqa: PTH120 - text, as in walk
@@ -45,16 +49,23 @@ def count_left_out(root: Path, taken: Collection[str]) -> LeftOut:
             add("empty folders", level, "")
         for name in level.files:
             if not any(os.path.join(folder, name) in taken for folder in here):  # noqa: PTH118
-                suffix = suffix_of(name)
-                if suffix not in labels:
-                    labels[suffix] = _label(level, name, suffix)
-                add(labels[suffix], level, name)
+                kind = suffix_of(name), undivided and _may_list_splits(name)
+                if kind not in labels:
+                    labels[kind] = _label(level, name, *kind)
+                add(labels[kind], level, name)
     return dict(sorted(found.items(), key=lambda item: (-item[1][0], item[0])))
 
 
-def _label(level: Level, name: str, suffix: str) -> str:
+def _may_list_splits(name: str) -> bool:
+    words = map(str.lower, re.findall("[A-Za-z]+", name))
+    return suffix_of(name) in _TABLES and any(split_name(word) in SPLITS or word.startswith("split") for word in words)
+
+
+def _label(level: Level, name: str, suffix: str, lists_splits: bool) -> str:
     """Say what kind of file this is, by the first one of its suffix."""
     shown = shown_suffix(name)
+    if lists_splits:
+        return f"{shown} that may list the splits (build table reads such lists: --table FILE for each)"
     if suffix in suffixes():
         return f"{shown} {_UNLISTED}"
     remedy = remedy_of(format_at(level, name))

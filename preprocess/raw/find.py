@@ -97,7 +97,7 @@ def _left_out(adapter: Adapter, root: Path, listing: Listing) -> dict[str, tuple
     taken = {sample.path_text for samples in listing.splits.values() for sample in samples}
     taken |= {os.fspath(path) for path in listing.tables}
     taken |= {os.fspath(root / archive.name) for archive in adapter.archives}
-    return count_left_out(root, taken)
+    return count_left_out(root, taken, listing.undivided and listing.walked)
 
 
 def _find(adapter: Adapter, root: Path, download: bool, max_unpacked: int | None, request: Request) -> Listing:

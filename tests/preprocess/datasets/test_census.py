@@ -268,6 +268,23 @@ def test_counts_are_told_kept_in_the_index_and_shown(tmp_path):
     assert '<th scope="row" class="wide">.txt</th><td class="n">1</td><td class="wide">notes.txt</td>' in page
 
 
+def test_lists_of_the_official_splits_are_told_with_the_command_that_reads_them(tmp_path):
+    """As of Food-101, whose test images would be divided anew."""
+    root = tree(tmp_path / "raw", "images/pie/0.png", "images/pie/1.png", "images/tart/0.png", "images/tart/1.png")
+    (root / "meta").mkdir()
+    for name, text in (("train", "pie/0\ntart/0\n"), ("test", "pie/1\ntart/1\n"), ("classes", "pie\ntart\n")):
+        (root / "meta" / f"{name}.txt").write_text(text)
+    given = ("--root", root, "--out", tmp_path / "x.h5", "--size", 8, "--segments", 4, "--jobs", 1, *QUICK)
+    said = here("build", "folder", *given).stderr
+    assert (
+        "2 .txt that may list the splits (build table reads such lists: --table FILE for each), such as meta/test.txt; "
+        "1 .txt, such as meta/classes.txt\n"
+    ) in said
+    tables = ("--table", root / "meta" / "train.txt", "--table", root / "meta" / "test.txt")
+    assert "may list" not in here("build", "table", *tables, *given).stderr
+    assert Store(tmp_path / "x.h5").keys("test") == ["images/pie/1.png", "images/tart/1.png"]
+
+
 def test_images_of_splits_that_are_not_asked_for_are_told_as_such(tmp_path):
     root = tree(tmp_path / "raw", "train/a/0.png", "test/a/1.png", "test/a/2.png")
     given = ("--out", tmp_path / "x.h5", "--size", 8, "--segments", 4, "--jobs", 1, *QUICK)

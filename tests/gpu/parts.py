@@ -33,7 +33,6 @@ def make_parts(setup: Setup) -> dict[str, Part]:
                 "method": "{method}",
                 "float64": "{double:.0e}",
                 "float32": "{single:.0e}",
-                "channels last": "{channels_last:.0e}",
                 "furthest off": "{single_worst}",
             },
             "Largest error of images, weights, logits, losses and gradients, relative to the largest value.",

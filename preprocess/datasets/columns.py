@@ -5,13 +5,14 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from unicodedata import normalize
 
 from preprocess.datasets.base import SPLITS, Request, split_name
 from preprocess.datasets.lookup import Lookup, beside, end_of, look_up, may_look_beside
 from preprocess.datasets.paths import Way, clean, find_way, names_folder
-from preprocess.datasets.rows import Table
+from preprocess.datasets.rows import FIRST, LAST, TABS, WORDS, Table
 from preprocess.datasets.tree import suffix_of
 from preprocess.errors import DatasetError
 from preprocess.formats import suffixes
@@ -120,7 +121,17 @@ def choose_columns(tables: Sequence[Table], root: Path, request: Request) -> Col
     if not any(hits for probe in probes for _, hits in probe.found):
         probes = _looked_up(tables, root, request)
     best = max(probes, key=lambda probe: probe.score)
-    return _Guess(best, root, request).columns()
+    forms = {probe.table.form: probe for probe in probes}
+    guess = _Guess(best, root, request)
+    if best.table.form == WORDS and (form := guess.joining_form()):
+        whole = _Guess(forms[form], root, request)
+        whole.notes.append(guess.told_of_labels())
+        return whole.columns()
+    columns = guess.columns()
+    if best.table.form == LAST and FIRST in forms:
+        other = _Guess(forms[FIRST], root, request)
+        return other.columns() if other.names_all(columns) else columns
+    return columns
 
 
 def _looked_up(tables: Sequence[Table], root: Path, request: Request) -> list[_Probe]:
@@ -177,6 +188,34 @@ class _Guess:
         is_flags = bool(splits) and splits == flags
         told = self._told(image, labels, splits, way)
         return Columns(self.table, self.names, self.header, image, labels, splits, is_flags, way, told)
+
+    def joining_form(self) -> str:
+        """Return the form that takes all words beside the path for the label; empty if they may be columns."""
+        ends = (0, len(self.names) - 1)
+        if self.header or self.request.label or self.request.split or (image := self._image()) not in ends:
+            return ""
+        others = [cells[place] for cells in self.rows for place in self._others({image})]
+        if self._splits(image, ()) or any(_is_number(cell) or _is_image(cell) for cell in others):
+            return ""
+        return LAST if image else FIRST
+
+    def told_of_labels(self) -> str:
+        """Say that all words beside the path are taken for the label."""
+        places = self._others({self._image()})
+        return (
+            f"{self.table.path.name}: all words beside the path are the label, such as "
+            f"{shown_name(' '.join(self.rows[0][place] for place in places)[:_LONGEST])!r}; if they are several "
+            f"columns, choose one with --label {listed([self.names[place] for place in places], _SHOWN)}"
+        )
+
+    def names_all(self, columns: Columns) -> bool:
+        """Whether there are rows whose images are others than those of another form, and all of these exist."""
+        way = columns.way
+        rows = zip(*(each.table.read((columns.image,)) for each in (self, columns)), strict=True)
+        cells = [clean(mine[0]) for (_, mine), (_, other) in islice(rows, int(columns.header), None) if mine != other]
+        if isinstance(way, Lookup):
+            way = Lookup(self.root, look_up(self.root, cells))
+        return bool(cells) and all(map(way.exists, cells))
 
     def _twice(self, image: int, labels: tuple[int, ...], splits: tuple[int, ...]) -> str:
         """Say which options, or guesses, name one column."""
@@ -333,6 +372,7 @@ class _Guess:
             shown = " or ".join(self._name(place) for place in places[:_SHOWN])
             raise DatasetError(
                 f"{self.table.path}: {what} may be in column {shown}; choose with {option} NAME; {self._listed()}"
+                f"{f'; {TABS}' if self.table.form == WORDS and option == '--label' else ''}"
             )
         return places[0]
 

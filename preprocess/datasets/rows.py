@@ -24,6 +24,7 @@ from preprocess.text import listed, shown_name
 
 Row = tuple[int, Sequence[str]]  # its line, or in Parquet its row, from 1; its cells
 
+WORDS, FIRST, LAST = "white space", "the first white space", "the last white space"  # forms of lines of words
 LARGEST = 1 << 28  # bytes of a text, and of different texts in a column of Parquet
 _MOST_ROWS = 1 << 24  # and lines: 4 GB of memory; Parquet can say a row in less than a bit
 _LONGEST = 131_072  # characters of a cell, as in the csv module
@@ -114,10 +115,10 @@ def _open_text(path: Path, data: bytes) -> tuple[Table, ...]:
     for name, rows in _FORMS.items():
         if separator and name != separator:
             continue
-        rows = _with_blank(rows) if counted and name == "white space" else rows
-        read = _reader(path, lambda rows=rows: rows(opened(skipped)), skipped)
+        rows = _with_blank(rows) if counted and name == WORDS else rows
+        read = _reader(path, lambda rows=rows: rows(opened(skipped)), skipped, _QUOTES if name in _MARKS else TABS)
         first = _first(read(None))
-        if first and _is_possible(name, first):
+        if first and _is_possible(name, first, opened(skipped)):
             tables.append(Table(path, name, None, first, read, notes))
     if not tables:
         line = next((line.strip() for line in opened(skipped) if line.strip()), "")
@@ -175,7 +176,9 @@ def _count_of_rows(text: TextIO) -> str:
     return first if sum(bool(line.strip()) for line in text) - int(first) in (0, 1) else ""
 
 
-def _reader(path: Path, rows: Callable[[], Iterator[Row]], skipped: int) -> Callable[..., Iterator[Row]]:
+def _reader(
+    path: Path, rows: Callable[[], Iterator[Row]], skipped: int, remedy: str = ""
+) -> Callable[..., Iterator[Row]]:
     """Return a reader of all rows with as many cells as the first; rows of empty cells are passed over."""
 
     def read(columns: tuple[int, ...] | None) -> Iterator[Row]:
@@ -192,8 +195,7 @@ def _reader(path: Path, rows: Callable[[], Iterator[Row]], skipped: int) -> Call
                 if len(cells) < width or any(cells[width:]):
                     raise DatasetError(
                         f"{path}, line {number + skipped}: expected {width} cells as in the first row, got "
-                        f"{len(cells)}: {_quoted(row)}; complete the line, or put quotes around cells that hold a "
-                        "separator"
+                        f"{len(cells)}: {_quoted(row)}; complete the line, or {remedy}"
                     )
                 yield number + skipped, cells if columns is None else [cells[column] for column in columns]
         except csv.Error as error:
@@ -252,16 +254,21 @@ def _with_blank(split: Callable[[TextIO], Iterator[Row]]) -> Callable[[TextIO], 
     return rows
 
 
-_FORMS: dict[str, Callable[[TextIO], Iterator[Row]]] = {
+_MARKS = {
     "tabs": _separated("\t"),
     "semicolons": _separated(";"),
     "commas": _separated(","),
     "bars": _separated("|"),
-    "white space": _words(str.split),
-    "the last white space": _words(lambda line: line.rsplit(None, 1)),
-    "the last two white spaces": _words(lambda line: line.rsplit(None, 2)),
-    "the first white space": _words(lambda line: line.split(None, 1)),
 }
+_FORMS: dict[str, Callable[[TextIO], Iterator[Row]]] = {
+    **_MARKS,
+    WORDS: _words(str.split),
+    LAST: _words(lambda line: line.rsplit(None, 1)),
+    "the last two white spaces": _words(lambda line: line.rsplit(None, 2)),
+    FIRST: _words(lambda line: line.split(None, 1)),
+}
+_QUOTES = "put quotes around cells that hold a separator"
+TABS = "separate all cells by tabs if some hold blanks"
 
 
 def _with_folders(text: TextIO) -> Iterator[Row]:
@@ -278,12 +285,14 @@ def _has_folders(rows: Sequence[Sequence[str]]) -> bool:
     return bool(folders) and all(folders) and any(split_name(folder) not in SPLITS for folder in folders)
 
 
-def _is_possible(name: str, first: tuple[Row, ...]) -> bool:
+def _is_possible(name: str, first: tuple[Row, ...], text: TextIO) -> bool:
     width = len(first[0][1])
-    if name == "white space":
+    if name == WORDS:
         return width > 2  # two words are also split at the last white space
     if name == "the last two white spaces":
         return width > 2 and all(split_name(cells[2]) in SPLITS for _, cells in first[1:])
+    if name == FIRST and width > 1:
+        return any(len(line.split(None, 2)) > 2 for line in text)  # else it is the same as the last white space
     return width > 1
 
 

@@ -126,6 +126,11 @@ def test_lines_are_counted_with_one_that_is_left_out(tmp_path):
 LISTS = {
     "paths with blanks": (["my pets/1.jpg", "my pets/2.jpg"], "my pets/1.jpg cat\nmy pets/2.jpg dog\n"),
     "classes with blanks": (["1.jpg", "2.jpg"], "1.jpg golden retriever\n2.jpg cat\n"),
+    "only classes with blanks": (["1.jpg", "2.jpg"], "1.jpg golden retriever\n2.jpg golden eagle\n"),
+    "one class with blanks, late": (
+        [f"{number}.jpg" for number in range(12)],
+        "".join(f"{number}.jpg {'cat' if number < 11 else 'polar bear'}\n" for number in range(12)),
+    ),
     "ImageNet": (["n01440764/x.JPEG", "n01443537/y.JPEG"], "n01440764/x.JPEG 0\nn01443537/y.JPEG 1\n"),
 }
 
@@ -135,6 +140,36 @@ def test_blanks_in_lines_are_told_by_the_files_that_exist(tmp_path, kind):
     names, text = LISTS[kind]
     listing = find(files(tmp_path, names), text, "train.txt")
     assert [f"{key} {name}" for _, key, name in rows(listing)] == text.splitlines()
+
+
+def test_words_that_may_be_several_columns_are_said_and_chosen(tmp_path):
+    text = "golden retriever 1.jpg\ngolden eagle 2.jpg\n"
+    listing = find(files(tmp_path, ["1.jpg", "2.jpg"]), text, "list.txt")
+    assert listing.classes == ("golden eagle", "golden retriever")
+    assert listing.notes[1] == (
+        "list.txt: all words beside the path are the label, such as 'golden retriever'; if they are several columns, "
+        "choose one with --label 1, 2"
+    )
+    assert find(tmp_path, text, "list.txt", label="2").classes == ("eagle", "retriever")
+
+
+@pytest.mark.parametrize("rest", ["0 7", "7 red", "a.png cat", "big cat train"])
+def test_words_that_hold_more_than_names_are_not_joined_to_a_label(tmp_path, rest):
+    told = refused(files(tmp_path, ["1.jpg", "2.jpg"]), f"1.jpg {rest}\n2.jpg {rest}\n", "list.txt")
+    assert "labels may be in column 2 or 3; choose with --label NAME" in told
+    assert told.endswith("; separate all cells by tabs if some hold blanks")
+
+
+def test_quotes_are_advised_only_where_they_are_read(tmp_path):
+    names = [f"{number}.jpg" for number in range(51)]
+    lines = [f"{name} {'big cat' if name == '50.jpg' else 7} 3\n" for name in names]
+    told = refused(files(tmp_path, names), "".join(lines), "list.txt", label="2")
+    assert "line 51: expected 3 cells as in the first row, got 4" in told
+    assert told.endswith("; complete the line, or separate all cells by tabs if some hold blanks")
+    tabs = [line.replace(" 3", "\t3").replace(" ", "\t", 1) for line in lines]
+    assert find(tmp_path, "".join(tabs), "list.txt", label="2").classes == ("7", "big cat")
+    told = refused(tmp_path, "1.jpg,cat\n2.jpg,dog,big\n")
+    assert told.endswith("; complete the line, or put quotes around cells that hold a separator")
 
 
 def test_lines_of_path_label_and_split_are_read(tmp_path):

@@ -14,7 +14,7 @@ _DEEPEST = 5  # folders that hold nothing but the next one
 _SHOWN = 5
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _SPLIT = re.compile(
-    r"(?:(?P<train>train(?:ing|val)?|trn)|(?P<test>test(?:ing)?|tst)|(?P<val>val(?:id(?:ation)?)?|eval))"
+    r"(?:(?P<train>train(?:ing|val)?|trn)|(?P<test>test(?:ing)?|tst|eval(?:uation)?)|(?P<val>val(?:id(?:ation)?)?))"
     r"(?:sets?|data|images?|imgs?)?"
 )
 _MASKS = ("mask", "seg", "segmentation", "groundtruth", "gt", "trimap", "label")
@@ -77,6 +77,12 @@ def refuse_no_classes(home: Path, names: Collection[str]) -> None:
             f"{home}: {listed(sorted(names), _SHOWN)} hold images but are no names of classes; if a table has the "
             "labels, use build table --table FILE, else move the images into a folder for each class"
         )
+
+
+def kinds_in(name: str) -> list[str]:
+    """Return the splits that the words in a name mean: train and test for ``TrainImages_testset``."""
+    found = (_SPLIT.fullmatch(word.lower()) for word in _WORD.findall(name))
+    return [word.lastgroup or "" for word in found if word]
 
 
 def doubts(home: Path, classes: Mapping[str, Sequence[Path]], images: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -149,9 +155,8 @@ def _splits_in(names: Collection[str]) -> list[str]:
 
 
 def _kind(name: str) -> str:
-    """The split that a word in a name means: train in ``Train Images``, test in ``testset``; empty if there is none."""
-    found = (_SPLIT.fullmatch(word.lower()) for word in _WORD.findall(name))
-    return next((word.lastgroup or "" for word in found if word), "")
+    """The split that the first such word in a name means; empty if there is none."""
+    return next(iter(kinds_in(name)), "")
 
 
 def _below(folder: Path, paths: Sequence[str]) -> set[str]:

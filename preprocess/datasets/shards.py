@@ -9,6 +9,7 @@ from pathlib import Path
 
 from preprocess.datasets.base import SPLITS, Request, split_name
 from preprocess.datasets.classes import unlabelled
+from preprocess.datasets.levels import kinds_in
 from preprocess.errors import DatasetError
 from preprocess.text import listed, shown_name
 
@@ -36,12 +37,17 @@ _MOST_LACKING = 10  # times the files that are there; more are no gaps: the numb
 def split_in(path: Path) -> str | None:
     """Return the split that a relative path names: a word of the file's name, else of the nearest folder's.
 
+    Words are those of folders of images, such as ``testset`` and the last of ``imagenetVal``.
+
     Raises
     ------
     DatasetError : one name has the words of two splits.
     """
     for part in reversed(path.parts):
-        found = sorted({split_name(word) for word in re.findall("[A-Za-z]+", part)} & set(SPLITS))
+        words = {split_name(word) for word in re.findall("[A-Za-z]+", part)}
+        if "trainval" not in part.lower():  # it may hold the images of a file of val
+            words.update(kinds_in(part))
+        found = sorted(words & set(SPLITS))
         if len(found) > 1:
             raise DatasetError(f"{path}: the name {part} is of both {found[0]} and {found[1]}; rename it")
         if found:

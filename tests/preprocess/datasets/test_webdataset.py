@@ -145,6 +145,9 @@ def test_braces_without_an_end_are_refused():
         (("imagenet-val-0.tar", "imagenet-train-0.tar"), {"train", "val"}),
         (("Validation/000.tar", "training/000.tar"), {"train", "val"}),
         (("train/000.tar", "eval_set/000.tar"), {"train", "test"}),
+        (("trainset-000.tar", "testset-000.tar"), {"train", "test"}),
+        (("imagenetTrain-000.tar", "imagenetVal-000.tar"), {"train", "val"}),
+        (("Train1/000.tar", "Evalset/000.tar"), {"train", "test"}),
     ],
 )
 def test_splits_are_words_in_names_of_files_and_folders(tmp_path, names, splits):
@@ -166,6 +169,13 @@ def test_a_file_of_no_split_beside_others_is_refused_or_left_out(tmp_path):
     assert extra not in listing.tables
     with pytest.raises(DatasetError, match="has no split 'val'; it has train"):
         find_webdataset(tmp_path, Request(splits=("val",)))
+
+
+def test_a_file_of_both_train_and_val_beside_others_is_refused(tmp_path):
+    two(tmp_path / "trainval-0.tar")
+    two(tmp_path / "testset-0.tar")
+    with pytest.raises(DatasetError, match=r"trainval-0\.tar names no split, as .*testset-0\.tar does"):
+        find_webdataset(tmp_path)
 
 
 @pytest.mark.parametrize(

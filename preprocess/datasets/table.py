@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
 
@@ -110,7 +110,7 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
     tables = tuple(choose_columns(open_table(path), root, request) for path in request.table)
     named = _splits_of_files(tables)
     rows = _read(tables, named)
-    said = _told(tables, named)
+    rows, said = _with_splits(rows, named)
     rows, undivided = _divided(rows, request)
     rows, notes = _labelled(rows, request)
     classes, label_of, told = _classes(rows, tables[0].label_names)
@@ -237,12 +237,54 @@ def _lacks_labels(each: Columns, other: Columns) -> bool:
     return not other.table.folders and not set(other.label_names) <= {normalize("NFC", name) for name in each.names}
 
 
-def _told(tables: Sequence[Columns], named: Sequence[str]) -> list[str]:
-    if len(tables) == 1 or tables[0].splits:
-        return []
-    paths = [each.table.path for each in tables]
+def _with_splits(rows: _Rows, named: Sequence[str]) -> tuple[_Rows, list[str]]:
+    """Say the splits of several tables, or take those that the folders of all paths of one table name; and notes."""
+    if rows.tables[0].splits:
+        return rows, []
+    if len(rows.tables) == 1:
+        splits, notes = _splits_of_folders(rows)
+        return (replace(rows, splits=splits) if splits else rows), notes
+    paths = [each.table.path for each in rows.tables]
     names = [os.path.relpath(path, common_folder(paths)) for path in paths]
-    return [f"splits: {', '.join(f'{shown_name(name)} is {split}' for name, split in zip(names, named, strict=True))}"]
+    shown = ", ".join(f"{shown_name(name)} is {split}" for name, split in zip(names, named, strict=True))
+    return rows, [f"splits: {shown}"]
+
+
+def _splits_of_folders(rows: _Rows) -> tuple[list[str], list[str]]:
+    """Return the splits of rows by words for them in the same place of all paths, and a note; else a warning of such.
+
+    Folders with the name of a class are none of them.
+    """
+    pairs = dict.fromkeys(zip(map(os.path.dirname, rows.images), rows.labels, strict=True))
+    folders, labels = [folder.split("/") for folder, _ in pairs], tuple(label for _, label in pairs)
+    places = [
+        place
+        for place, column in enumerate(zip(*folders, strict=False))
+        if column != labels and len(found := set(map(_split_of, column))) > 1 and "train" in found and "" not in found
+    ]
+    if len(places) == 1:
+        names = [image.split("/")[places[0]] for image in rows.images]
+        split_of = {name: _split_of(name) for name in sorted(set(names))}
+        said = ", ".join(f"{shown_name(name)} is {split}" for name, split in split_of.items())
+        return [split_of[name] for name in names], [f"{rows.name}: splits from folders of the paths: {said}"]
+    words = [
+        {_split_of(part) for part in parts if part != label} - {""}
+        for parts, label in zip(folders, labels, strict=True)
+    ]
+    said = {" and ".join(sorted(each)) for each in words}
+    if len(said) < 2 or said <= {"", "train"}:
+        return [], []
+    return [], [
+        f"warning: {rows.name}: folders of some paths are called as splits ({', '.join(sorted(said - {''}))}), but no "
+        "column says the splits; if they are, add a column with train, val or test for each row"
+    ]
+
+
+def _split_of(folder: str) -> str:
+    """The split that the name of a folder means, also as one word of several: train for ``train2017``; else empty."""
+    word = split_name(folder)
+    found = {word} if word in SPLITS else _split_words(folder)
+    return found.pop() if len(found) == 1 else ""
 
 
 def _split_words(name: str) -> set[str]:
@@ -254,7 +296,7 @@ def _split_words(name: str) -> set[str]:
 def _divided(rows: _Rows, request: Request) -> tuple[_Rows, bool]:
     """Name the splits as a store does; whether there are none."""
     columns = rows.tables[0]
-    if not columns.splits and len(rows.tables) == 1:
+    if not columns.splits and len(rows.tables) == 1 and set(rows.splits) <= {"train"}:
         return rows, True
     names = ", ".join(map(repr, columns.split_names))
     what = f"column{'s' if len(columns.splits) > 1 else ''} {names}" if names else "the tables"

@@ -279,6 +279,46 @@ def test_a_column_of_folds_is_not_taken_for_the_split(tmp_path):
     )
 
 
+@pytest.mark.parametrize("start", ["", "d/", "/home/eva/test_set/"])
+@pytest.mark.parametrize(("train", "val"), [("train", "val"), ("train2017", "val2017"), ("Training", "dev")])
+def test_folders_of_all_paths_that_are_words_for_splits_divide(tmp_path, start, train, val):
+    files(tmp_path, names := [f"{train}/cat/1.jpg", f"{train}/dog/2.jpg", f"{val}/train/3.jpg", f"{train}/train/4.jpg"])
+    listing = find(tmp_path, "path,label\n" + "".join(f"{start}{name},{name.split('/')[1]}\n" for name in names))
+    assert rows(listing) == [
+        ("train", names[0], "cat"),
+        ("train", names[1], "dog"),
+        ("train", names[3], "train"),
+        ("val", names[2], "train"),
+    ]
+    assert not listing.undivided
+    said = sorted([f"{train} is train", f"{val} is val"])
+    assert f"list.csv: splits from folders of the paths: {', '.join(said)}" in listing.notes
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["train/1.jpg", "test/2.jpg", "extra/3.jpg"], "test, train"),
+        (["1.jpg", "test/2.jpg", "3.jpg"], "test"),
+        (["train/test/1.jpg", "test/train/2.jpg", "train/train/3.jpg"], "test and train, train"),
+        (["val/1.jpg", "test/2.jpg", "test/3.jpg"], "test, val"),
+        (["train/1.jpg", "train/2.jpg", "car/3.jpg"], ""),
+        (["d/test/1.jpg", "d/test/2.jpg", "d/test/3.jpg"], ""),
+    ],
+)
+def test_folders_of_some_paths_that_are_words_for_splits_are_warned_of(tmp_path, names, said):
+    listing = find(files(tmp_path, names), "".join(f"{name},{number % 2}\n" for number, name in enumerate(names)))
+    assert listing.undivided
+    told = [note for note in listing.notes if note.startswith("warning: list.csv: folders of some paths are called as")]
+    assert [note.split("(")[1].split(")")[0] for note in told] == ([said] if said else [])
+
+
+def test_folders_of_classes_called_train_and_test_are_no_splits(tmp_path):
+    listing = find(files(tmp_path, ["train/1.jpg", "test/2.jpg"]), "train/1.jpg,train\ntest/2.jpg,test\n")
+    assert listing.undivided
+    assert not any("splits" in note for note in listing.notes)
+
+
 def test_only_splits_that_are_asked_for_need_their_files(tmp_path):
     table = "path,label,split\na/1.jpg,cat,train\nb/2.jpg,dog,train\nc/3.jpg,dog,test\n"
     listing = find(files(tmp_path), table, splits=("train",))

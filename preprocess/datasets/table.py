@@ -460,13 +460,63 @@ def _looked_up(rows: _Rows, root: Path, near: bool) -> tuple[Lookup, list[str]]:
         return Lookup(root, {}), []
     found = look_up(root, rows.images)
     direct = in_the_root(found)
+    several = sum(map(len, found.values()))
     if direct is None:
+        own = _own_splits(rows)
+        found = _below_own(rows, found, own)
+        _refuse_other_splits(rows, root, found, {*own} - {""})
         _refuse_choice(rows, root, found, beside(root, found) if near else [])
     found = direct or found
     if not all(found.values()):
         return Lookup(root, found), []
     counts = [f"{shown_name(folder) or 'the root'} ({count:,})" for folder, count in sorted(folders_of(found).items())]
-    return Lookup(root, found), [f"{rows.name}: images are looked up by name, in {listed(counts, _SHOWN)}"]
+    note = f"{rows.name}: images are looked up by name, in {listed(counts, _SHOWN)}"
+    if direct is None and several > len(found):
+        note += "; other files of these names, outside of folders of their split, are not taken"
+    return Lookup(root, found), [note]
+
+
+def _own_splits(rows: _Rows) -> Sequence[str]:
+    """The split of each row by the name of its table; empty if it says none."""
+    if rows.tables[0].splits or "trainval" in rows.name.lower():
+        return [""] * len(rows.images)
+    return rows.splits if len(rows.tables) > 1 else [_split_of(rows.tables[0].table.path.stem)] * len(rows.images)
+
+
+def _below_own(rows: _Rows, found: Found, own: Sequence[str]) -> Found:
+    """Keep of several files of a name those below a folder of the split of its row, if there are such."""
+    splits: dict[str, set[str]] = {}
+    for image, split in zip(rows.images, own, strict=True):
+        splits.setdefault(end_of(image), set()).add(split)
+    return {
+        end: [key for key in keys if splits.get(end, set()) == _splits_above(key, end)] or keys
+        for end, keys in found.items()
+    }
+
+
+def _splits_above(key: str, end: str) -> set[str]:
+    """The splits that the folders of a file mean, without those that its row names."""
+    parts = key.split("/")
+    return {_split_of(part) for part in parts[: len(parts) - 1 - end.count("/")]} - {""}
+
+
+def _refuse_other_splits(rows: _Rows, root: Path, found: Found, own: set[str]) -> None:
+    """Refuse files that are only below folders of other splits than those of the tables: ids may start anew there."""
+    odd: dict[int, str] = {}
+    for place, image in enumerate(rows.images if own else ()):
+        keys = found.get(end := end_of(image), ())
+        if keys and all((words := _splits_above(key, end)) and words.isdisjoint(own) for key in keys):
+            odd[place] = keys[0]
+    if odd:
+        shown = [f"{rows.where([place])}: {shown_name(key)}" for place, key in list(odd.items())[:_SHOWN]]
+        more = f"\n  and {len(odd) - _SHOWN:,} more" if len(odd) > _SHOWN else ""
+        raise DatasetError(
+            f"{rows.path}: the name says {' and '.join(sorted(own))}, but {len(odd):,} of {len(rows.images):,} images "
+            f"are only in folders of other splits under {root}, which may be other images of the same names:\n  "
+            + "\n  ".join(shown)
+            + f"{more}\nunpack the images of {' and '.join(sorted(own))}; if these are right, give their folder with "
+            "--root, or write their whole paths into the table, and a column of splits"
+        )
 
 
 def _refuse_choice(rows: _Rows, root: Path, found: Found, near: Sequence[Path]) -> None:

@@ -133,6 +133,45 @@ def test_images_that_no_one_folder_has_once_are_refused_without_a_root(tmp_path)
     ]
 
 
+IDS = "id,label\n0,cat\n1,dog\n"
+
+
+@pytest.mark.parametrize("there", [["test/0.png", "test/1.png"], ["x/train/0.png", "x/test1/1.png"]])
+def test_ids_of_train_are_no_images_of_test_unless_it_is_said(tmp_path, there):
+    home = files(tmp_path / "set", there)
+    told = refused(home, IDS, "trainLabels.csv")
+    lines = [f"  line {number}: {name}" for number, name in enumerate(there, start=2) if "test" in name]
+    assert told.split("\n")[1:-1] == lines
+    assert f"the name says train, but {len(lines)} of 2 images are only in folders of other splits" in told
+    assert told.endswith("with --root, or write their whole paths into the table, and a column of splits")
+    whole = f"path,label,split\n{there[0]},cat,train\n{there[1]},dog,train\n"
+    assert rows(find(home, whole, "trainLabels.csv")) == [("train", there[0], "cat"), ("train", there[1], "dog")]
+    assert [key for _, key, _ in rows(find(home, IDS, "labels.csv"))] == there
+    if len(lines) == 2:
+        assert [key for _, key, _ in rows(find(home, IDS, "train.csv", home / "test"))] == ["0.png", "1.png"]
+
+
+@pytest.mark.parametrize("others", [["test/0.png", "test/1.png"], ["test/1.png", "more/0.png"]])
+def test_of_several_files_of_an_id_those_of_the_split_of_the_table_are_taken(tmp_path, others):
+    files(tmp_path, ["train/0.png", "train/1.png", *others])
+    listing = find(tmp_path, IDS, "train.csv")
+    assert rows(listing) == [("train", "train/0.png", "cat"), ("train", "train/1.png", "dog")]
+    assert listing.notes[1] == (
+        "train.csv: images are looked up by name, in train (2); other files of these names, outside of folders of "
+        "their split, are not taken"
+    )
+    assert "may be one of several files" in refused(tmp_path, IDS, "trainval.csv")
+
+
+def test_lists_of_train_and_val_may_name_images_of_one_folder(tmp_path):
+    home = files(tmp_path / "set", ["train/0.png", "train/1.png"])
+    tables = tmp_path / "train.csv", tmp_path / "val.csv"
+    for number, path in enumerate(tables):
+        path.write_text(f"id,label\n{number},cat\n")
+    listing = DATASETS["table"].find(home, Request(table=tables))
+    assert rows(listing) == [("train", "train/0.png", "cat"), ("val", "train/1.png", "cat")]
+
+
 def test_masks_in_the_folder_of_the_table_are_not_taken_for_the_images_beside_it(tmp_path):
     names = [f"{folder}/{cell}" for folder in ("annotations/trimaps", "images") for cell in ("A_1.png", "A_2.png")]
     table = "# Image ID\nA_1 1 1 1\nA_2 2 1 1\n"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from preprocess.datasets.arrow import Row
 from preprocess.datasets.base import SPLITS, Box, Listing, Request, Sample
@@ -121,7 +122,9 @@ class Rows:
             missing = [each for each in samples if not isinstance(each, Row) and not each.path.exists()]
             if missing:
                 there = alike(self.root, [missing[0].key]).get(missing[0].key)
-                remedy = f"{shown_name(there)} is there: correct the table" if there else f"put them there, or {_EMBED}"
+                is_same = normalize("NFC", there or "") == normalize("NFC", missing[0].key)
+                found = f"{shown_name(there or '')} is there{', in another Unicode form' if is_same else ''}"
+                remedy = f"{found}: correct the table" if there else f"put them there, or {_EMBED}"
                 raise DatasetError(
                     f"{split}: {len(missing):,} of {len(samples):,} images are missing, the first is "
                     f"{missing[0].path}; {remedy}"

@@ -4,9 +4,10 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from preprocess.datasets.base import Request
 from preprocess.datasets.paths import ABSOLUTE, Way, common_folder, is_address, is_same
@@ -54,8 +55,8 @@ class Lookup:
 
 
 def end_of(cell: str) -> str:
-    """Return a clean cell, without a ``/`` at its start, as the end of a path; empty if it is none."""
-    path = cell.lstrip("/")
+    """Return a clean cell, without a ``/`` at its start, as the end of a path in NFC; empty if it is none."""
+    path = normalize("NFC", cell.lstrip("/"))
     if not path or is_address(cell):
         return ""
     path = posixpath.normpath(path)
@@ -74,7 +75,11 @@ def look_up(root: Path, cells: Iterable[str]) -> dict[str, list[str]]:
     for level in walk(root) if found else ():
         folder = os.path.relpath(level.path, root).replace(os.sep, "/")
         parts = [] if folder == "." else folder.split("/")
-        heads = ["".join(f"{part}/" for part in parts[len(parts) - depth :]) for depth in depths if depth <= len(parts)]
+        heads = [
+            normalize("NFC", "".join(f"{part}/" for part in parts[len(parts) - depth :]))
+            for depth in depths
+            if depth <= len(parts)
+        ]
         start = "".join(f"{part}/" for part in parts)
         for name in level.files:
             for end in _ends(name):
@@ -91,20 +96,38 @@ def alike(root: Path, keys: Iterable[str]) -> dict[str, str]:
     ------
     OSError, DatasetError : as for :func:`preprocess.datasets.tree.walk`.
     """
-    missing = {key: _plain(key) for key in keys}
-    found = dict.fromkeys(missing.values(), "")
+    return {key: there[0] for key, there in _images_like(root, keys, _plain).items()}
+
+
+def in_other_form(root: Path, keys: Iterable[str]) -> dict[str, str]:
+    """Find images below a folder whose paths are those of missing files but for their Unicode form: missing -> there.
+
+    Raises
+    ------
+    OSError, DatasetError : as for :func:`preprocess.datasets.tree.walk`.
+    """
+    found = _images_like(root, keys, lambda key: normalize("NFC", key))
+    return {key: there[0] for key, there in found.items() if len(there) == 1}
+
+
+def _images_like(root: Path, keys: Iterable[str], plain: Callable[[str], str]) -> dict[str, list[str]]:
+    missing = {key: plain(key) for key in keys}
+    found: dict[str, list[str]] = {each: [] for each in missing.values()}
     for level in walk(root):
         folder = os.path.relpath(level.path, root).replace(os.sep, "/")
         for name in level.files:
             key = name if folder == "." else f"{folder}/{name}"
-            if suffix_of(name) in suffixes() and not found.get(plain := _plain(key), key):
-                found[plain] = key
-    return {key: found[plain] for key, plain in missing.items() if found[plain]}
+            if suffix_of(name) in suffixes() and (each := plain(key)) in found:
+                found[each].append(key)
+    return {key: found[each] for key, each in missing.items() if found[each]}
 
 
 def in_the_root(found: Found) -> dict[str, list[str]] | None:
     """Keep the files that lie where the ends say, from the root on; None if that is not one for each."""
-    direct = {end: [key for key in keys if end in (key, key[: key.rfind(".")])] for end, keys in found.items()}
+    direct = {
+        end: [key for key in keys if end in ((plain := normalize("NFC", key)), plain[: plain.rfind(".")])]
+        for end, keys in found.items()
+    }
     return direct if all(len(keys) == 1 for keys in direct.values()) else None
 
 
@@ -171,12 +194,14 @@ def _names(folder: Path) -> set[str]:
 
 
 def _plain(key: str) -> str:
-    """A path in lower case, without the suffix of an image."""
-    return (os.path.splitext(key)[0] if suffix_of(key) in suffixes() else key).casefold()  # noqa: PTH122
+    """A path in lower case and NFC, without the suffix of an image."""
+    stem = os.path.splitext(key)[0] if suffix_of(key) in suffixes() else key  # noqa: PTH122
+    return normalize("NFC", stem.casefold())
 
 
 def _ends(name: str) -> Iterator[str]:
-    """A name, and that of an image without its suffix."""
+    """A name in NFC, and that of an image without its suffix."""
+    name = normalize("NFC", name)
     yield name
     stem = name[: name.rfind(".")]
     if suffix_of(name) in suffixes() and suffix_of(stem) not in suffixes():

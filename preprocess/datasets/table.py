@@ -20,6 +20,7 @@ from preprocess.datasets.lookup import (
     end_of,
     folders_of,
     folders_with_all,
+    in_other_form,
     in_the_root,
     look_up,
     may_look_beside,
@@ -431,6 +432,13 @@ def _keys(rows: _Rows, root: Path, near: bool) -> tuple[list[str], list[str]]:
     ways = [lookup if isinstance(way, Lookup) else way for way in ways]
     keys = [ways[number // _LINE].key(image) for number, image in zip(rows.numbers, rows.images, strict=True)]
     missing = [place for place, key in enumerate(keys) if not _is_file(root, key)]
+    if there := _in_other_form(root, [keys[place] for place in missing]):
+        missing = [place for place in missing if keys[place] not in there]
+        keys = [there.get(key, key) for key in keys]
+        notes.append(
+            f"{rows.name}: {len(there):,} images are found by names in another Unicode form, such as "
+            f"{shown_name(next(iter(there.values())))}"
+        )
     if missing:
         raise DatasetError(_advise(rows, root, keys, missing, near))
     seen: dict[str, int] = {}
@@ -442,6 +450,15 @@ def _keys(rows: _Rows, root: Path, near: bool) -> tuple[list[str], list[str]]:
         more = f" and {len(repeated) - _SHOWN:,} more" if len(repeated) > _SHOWN else ""
         raise DatasetError(f"{rows.path} lists images twice: {', '.join(shown)}{more}; keep one row for each image")
     return keys, notes
+
+
+def _in_other_form(root: Path, missing: Sequence[str]) -> dict[str, str]:
+    """Find missing files whose names with accents are in NFC in the table and in NFD on the disk, or the reverse."""
+    if all(map(str.isascii, missing)):
+        return {}
+    with suppress(OSError, PreprocessError):  # of a folder that cannot be walked
+        return in_other_form(root, missing)
+    return {}
 
 
 def _is_file(root: Path, key: str) -> bool:

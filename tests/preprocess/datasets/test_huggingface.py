@@ -207,6 +207,10 @@ def test_missing_files_are_counted(tmp_path):
     (tmp_path / "1.PNG").write_bytes(png())
     with pytest.raises(DatasetError, match=r"the first is .*1\.png; 1\.PNG is there: correct the table$"):
         find_hf(tmp_path)
+    table(tmp_path, file_name=["e\u0301.png"], label=[0])
+    (tmp_path / "\u00e9.png").write_bytes(png())
+    with pytest.raises(DatasetError, match=r"; \u00e9\.png is there, in another Unicode form: correct the table$"):
+        find_hf(tmp_path)
 
 
 @pytest.mark.parametrize("form", ["pandas", "large", "dictionary", "binary", "view"])

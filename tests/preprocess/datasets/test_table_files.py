@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -237,6 +238,20 @@ def test_a_file_that_differs_by_case_or_suffix_only_is_named(tmp_path, there, ot
     told = refused(files(tmp_path, [there, *others]), "path,label\na/1.JPG,cat\nb/2.JPG,dog\n")
     assert f"{there} is there, which differs from a/1.JPG by case or suffix only: correct the table" in told
     assert told.endswith("table" if others else "(for 1 of them), and add the other files, or delete their rows")
+
+
+@pytest.mark.parametrize(("table", "disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_with_accents_are_found_in_both_unicode_forms(tmp_path, table, disk):
+    there = normalize(disk, "caf\u00e9/\u00e9.jpg")
+    files(tmp_path, [there, "b/2.jpg"])
+    cells = normalize(table, "path,label\ncaf\u00e9/\u00e9.jpg,cat\nb/2.jpg,dog\n")
+    listing = find(tmp_path, cells)
+    assert rows(listing) == [("train", there, "cat"), ("train", "b/2.jpg", "dog")]
+    assert f"list.csv: 1 images are found by names in another Unicode form, such as {there}" in listing.notes
+    twice = cells + f"{there},cat\n"
+    assert f"lists images twice: {there} in lines 2, 4" in refused(tmp_path, twice)
+    by_id = find(tmp_path, normalize(table, "id,label\n\u00e9,cat\n2,dog\n"))
+    assert rows(by_id) == [("train", there, "cat"), ("train", "b/2.jpg", "dog")]
 
 
 def test_a_wrong_root_without_a_better_one_is_said(tmp_path):

@@ -34,6 +34,7 @@ _SHOWN = 5
 _LONGEST = 100  # characters of a cell in a message
 _SEVERAL = "\0"  # the label of a row that has not one; no text has this letter
 _LINE = 1 << 32  # more than the number of any line
+_MARKS = r"[|;,]|['\"]\s+['\"]"  # between labels in one cell
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _NUMBER = re.compile(r"([+-]?(?:0|[1-9]\d{0,14}))(?:\.0+)?")  # 3, and 3.0 as pandas writes it
 
@@ -377,21 +378,38 @@ def _classes(rows: _Rows, columns: Sequence[str]) -> tuple[tuple[str, ...], dict
     notes = [f"classes: the numbers from {used[0]} to {used[-1]} in column {columns[0]!r}"] if used else []
     if used != list(range(len(used))):
         notes[0] += f"; there are {len(used):,}: class {used[0]} has label 0, class {used[-1]} label {len(used) - 1}"
+    if used[:1] == [-1] and len(used) > 2:
+        notes.append(
+            f"warning: the label -1 in column {columns[0]!r} is taken for a class, with label 0; if it means that "
+            "there is none, remove these rows"
+        )
     found = {text: label_of[int(match[1])] for text, match in numbers.items() if int(match[1]) in label_of}
     return tuple(map(str, used)), found, notes
 
 
 def _note_several(rows: _Rows) -> list[str]:
-    """Return a warning of cells that hold several labels, which other rows have alone; each such cell is a class."""
+    """Return a warning of cells that hold several labels; each such cell is a class."""
     counts = Counter(rows.labels)
-    parts = {label: list(map(str.strip, re.split(r"[|;,]", label))) for label in counts}
-    several = [label for label, each in parts.items() if len(each) > 1 and all(part in counts for part in each)]
+    several = list(dict.fromkeys(label for mark in (_MARKS, r"\s+") for label in _several(counts, mark)))
     if not several:
         return []
     return [
         f"warning: {rows.name}: {sum(counts[label] for label in several):,} of {len(rows.labels):,} rows have several "
         f"labels in one cell, such as {shown_name(several[0][:_LONGEST])!r}; one label per image is read: each such "
         "cell is a class of its own, unless you delete these rows"
+    ]
+
+
+def _several(labels: Iterable[str], mark: str) -> list[str]:
+    """The labels of several parts: lists in brackets, parts that others have alone, or the same parts in two orders."""
+    parts = {label: [part.strip(" '\"") for part in re.split(mark, label.strip("[]"))] for label in labels}
+    alone = {each[0] for each in parts.values() if len(each) == 1}
+    orders = Counter(tuple(sorted(each)) for each in set(map(tuple, parts.values())))
+    return [
+        label
+        for label, each in parts.items()
+        if len(each) > 1
+        and ((mark == _MARKS and label.startswith("[")) or alone.issuperset(each) or orders[tuple(sorted(each))] > 1)
     ]
 
 

@@ -42,6 +42,18 @@ def test_two_unicode_forms_of_a_label_are_one_class(tmp_path):
     assert listing.classes == ("caf\u00e9",)
 
 
+@pytest.mark.parametrize(("labels", "warned"), [("-1 0 1", True), ("-1 1 -1", False), ("-2 0 1", False)])
+def test_a_label_of_minus_one_beside_numbers_is_warned_of(tmp_path, labels, warned):
+    table = "path,label\n" + "".join(f"{place}.jpg,{label}\n" for place, label in enumerate(labels.split()))
+    listing = find(files(tmp_path, ["0.jpg", "1.jpg", "2.jpg"]), table)
+    assert listing.classes == tuple(sorted(set(labels.split()), key=int))
+    told = (
+        "warning: the label -1 in column 'label' is taken for a class, with label 0; if it means that there is none, "
+        "remove these rows"
+    )
+    assert (told in listing.notes) == warned
+
+
 @pytest.mark.parametrize("empty", ["", "NaN", '" "'])
 def test_a_row_without_a_label_is_refused_with_its_line(tmp_path, empty):
     told = refused(files(tmp_path), f"path,label\na/1.jpg,cat\nb/2.jpg,{empty}\n")
@@ -92,7 +104,7 @@ def test_a_class_that_train_lacks_is_refused_and_one_that_test_lacks_is_said(tmp
     )
 
 
-@pytest.mark.parametrize(("mark", "warned"), [("|", True), (", ", True), (" or ", False)])
+@pytest.mark.parametrize(("mark", "warned"), [("|", True), (", ", True), (" ", True), (" or ", False)])
 def test_cells_of_several_labels_are_warned_of(tmp_path, mark, warned):
     labels = ["cat", "dog", f"cat{mark}dog", f"cat{mark}cow"]
     table = "path;label\n" + "".join(f"{place}.jpg;{label}\n" for place, label in enumerate([*labels, labels[2]]))
@@ -101,6 +113,23 @@ def test_cells_of_several_labels_are_warned_of(tmp_path, mark, warned):
         f"warning: list.csv: 2 of 5 rows have several labels in one cell, such as 'cat{mark}dog'; one label per image"
     )
     assert any(note.startswith(told) for note in notes) == warned
+
+
+@pytest.mark.parametrize(
+    ("labels", "odd"),
+    [
+        (["scab rust", "rust scab", "healthy leaf"], 2),
+        (["['cat', 'dog']", "['cat']", "['golden retriever']"], 1),
+        (["['cat' 'dog']", "[cat, cow]", "cat"], 2),
+        (["polar bear", "bear", "golden retriever"], 0),
+    ],
+)
+def test_cells_of_several_labels_are_known_by_brackets_and_by_two_orders(tmp_path, labels, odd):
+    table = "path;label\n" + "".join(f"{place}.jpg;{label}\n" for place, label in enumerate(labels))
+    notes = find(files(tmp_path, [f"{place}.jpg" for place in range(3)]), table).notes
+    told = [note for note in notes if "rows have several labels in one cell" in note]
+    assert len(told) == bool(odd)
+    assert all(f"{odd} of 3 rows have several labels in one cell, such as {labels[0]!r}" in note for note in told)
 
 
 # Tables with a column of 0 and 1 for each class; a/1.jpg is of the first class, b/2.jpg of the last.

@@ -153,7 +153,8 @@ def _choose_label(
             raise DatasetError(f"{path}: --label {wanted}: {_no_column(table, 'numbers or names')}")
         return wanted, []
     meant = [name for name in fit if _type_of(features.get(name)) == "ClassLabel"]
-    found = meant or [name for name in LABELS if name in fit]
+    named = [name for name in LABELS if name in fit]
+    found = meant if named == [] or set(named) & set(meant) else [*named, *meant]
     first = next((name for name in LABELS if name in found), found[0] if len(found) == 1 else "")
     if not first:
         several = f"several columns of labels: {', '.join(found)}; choose one with --label" if found else ""

@@ -28,7 +28,7 @@ LABELS = (
     "cls",
 )
 _SHOWN = 5
-_NUMBER = re.compile(r"0|-?[1-9]\d{0,8}")
+_NUMBER = re.compile(r"(0|-?[1-9]\d{0,8})(?:\.0+)?")  # 3, and 3.0 as pandas writes it
 _PART = re.compile(r"[-_](\d{1,9})([-_]of[-_](\d{1,9}))")  # of train-00000-of-00003.parquet
 _RUNNING = re.compile(r"(.*?)(\d{1,9})(\D*)")
 _MOST_LACKING = 10  # times the files that are there; more are no gaps: the numbers are dates or ids
@@ -232,8 +232,9 @@ def _unified(values: Mapping[str, Sequence[Label]]) -> dict[str, list[Label]]:
     """Labels without -1; texts become numbers if all of them are numbers."""
     distinct = {value for mine in values.values() for value in mine if value is not None}
     texts = {value for value in distinct if isinstance(value, str)}
-    if all(_NUMBER.fullmatch(text) for text in texts):
-        meant: dict[Label, Label] = {text: int(text) for text in texts}
+    numbers = {text: int(found[1]) for text in texts if (found := _NUMBER.fullmatch(text))}
+    if len(numbers) == len(texts):
+        meant: dict[Label, Label] = {text: None if number == -1 else number for text, number in numbers.items()}
     elif len(texts) < len(distinct):
         number = next(value for value in distinct if not isinstance(value, str))
         raise DatasetError(f"expected labels that are all numbers or all names, got {number} and {min(texts)[:60]!r}")

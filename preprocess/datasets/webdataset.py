@@ -395,17 +395,40 @@ def _bytes(file: BinaryIO, member: Member, most: int) -> bytes:
 
 
 def _class_names(home: Path, files: list[Path]) -> tuple[list[str] | None, Path | None]:
-    """Class names, one per line, and their file."""
+    """Class names, one per line, or after their numbers; and their file."""
     folders = dict.fromkeys([files[0].parent, *([home] if home in files[0].parents else ()), files[0].parent.parent])
     for folder in folders:
         for name in _NAMES:
             if (folder / name).is_file():
-                return [line for _, line in read_lines(folder / name)], folder / name
+                lines = _whole_lines(folder / name)
+                return _numbered(lines) or lines, folder / name
     return None, None
 
 
+def _whole_lines(table: Path) -> list[str]:
+    """The lines of a table, of which only the last may be empty: the number of a class is that of its line."""
+    lines = list(read_lines(table))
+    for place, (number, _) in enumerate(lines, start=1):
+        if number != place:
+            raise DatasetError(
+                f"{table}, line {place}: expected the name of class {place - 1}, got an empty line; write it, or "
+                "delete the line"
+            )
+    return [line for _, line in lines]
+
+
+def _numbered(lines: Sequence[str]) -> list[str] | None:
+    """Names in the order of their numbers, if all lines are such as ``2 dog``, and the numbers those of all classes."""
+    found = [match for line in lines if (match := re.fullmatch(r"(0|[1-9]\d{0,8})[\s:,]+(.+)", line))]
+    names = {int(match[1]): match[2] for match in found}
+    return [names[number] for number in range(len(lines))] if names.keys() == {*range(len(lines))} else None
+
+
 def _say_names(table: Path | None, classes: tuple[str, ...]) -> str:
-    return f"classes: {len(classes):,}, " + (f"named in {table}" if table else "named as their labels are")
+    if table is None:
+        return f"classes: {len(classes):,}, named as their labels are"
+    how = ", after their numbers" if _numbered(_whole_lines(table)) else ""
+    return f"classes: {len(classes):,}, named in {table}{how}"
 
 
 def _say_splits(splits: dict[str, list[Path]], undivided: bool) -> Iterator[str]:

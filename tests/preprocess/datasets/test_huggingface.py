@@ -275,6 +275,15 @@ def test_of_two_columns_of_classes_the_fine_one_is_taken_and_the_other_named(tmp
     assert find_hf(tmp_path, Request(label="coarse_label")).classes == ("c",)
 
 
+def test_a_column_called_label_comes_before_classes_of_another_name(tmp_path):
+    features = Features({"img": datasets.Image(), "camera": ClassLabel(names=["a"]), "label": datasets.Value("string")})
+    columns = {"img": [{"bytes": png(), "path": None}] * 2, "camera": [0, 0], "label": ["dog", "cat"]}
+    Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / "x")
+    listing = find_hf(tmp_path)
+    assert listing.classes == ("cat", "dog")
+    assert listing.notes[0] == "images: column img; labels: column label; camera may be meant (--label)"
+
+
 def test_features_may_lie_in_a_file_beside_the_data(tmp_path):
     pictures(2).save_to_disk(tmp_path / "x")
     (path,) = (tmp_path / "x").glob("*.arrow")
@@ -514,6 +523,18 @@ def test_a_column_of_metadata_divides_the_rows(tmp_path, name):
         find_hf(tmp_path, Request(split="label"))
     with pytest.raises(DatasetError, match="--split nope: the columns are file_name, label, split"):
         find_hf(tmp_path, Request(split="nope"))
+
+
+def test_numbers_with_a_point_as_pandas_writes_them_are_numbers(tmp_path):
+    labels = ["10.0", "0.0", "2.0", "2", "-1.0"]
+    for number in range(len(labels)):
+        (tmp_path / f"{number}.png").write_bytes(png(number))
+    text = "".join(f"{number}.png,{label}\n" for number, label in enumerate(labels))
+    (tmp_path / "metadata.csv").write_text(f"file_name,label\n{text}")
+    listing = find_hf(tmp_path)
+    assert listing.classes == ("0", "2", "10")
+    assert [each.label for each in listing.splits["train"]] == [2, 0, 1, 1]
+    assert listing.left_out == {"images without a label": (1, "train: number 5")}
 
 
 @pytest.mark.parametrize("word", ["NA", "None", "null"])

@@ -236,6 +236,32 @@ def test_names_of_classes_above_the_split_folders_are_taken(tmp_path):
     assert tmp_path / "classnames.txt" in listing.tables
 
 
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("2 night owl\n0: ant\n1,cat\n\n", ("ant", "cat", "night owl")),
+        ("2 dog\n0 ant\n2 cat\n", ("2 dog", "0 ant", "2 cat")),
+        ("1 dog\n2 ant\n3 cat\n", ("1 dog", "2 ant", "3 cat")),
+    ],
+)
+def test_names_of_classes_after_their_numbers_are_in_the_order_of_these(tmp_path, text, classes):
+    two(tmp_path / "0.tar")
+    (tmp_path / "classes.txt").write_text(text)
+    listing = find_webdataset(tmp_path)
+    assert listing.classes == classes
+    said = f"classes: 3, named in {tmp_path / 'classes.txt'}{', after their numbers' if 'ant' in classes else ''}"
+    assert said in listing.notes
+
+
+@pytest.mark.parametrize("text", ["ant\n\ncat\n", "\nant\ncat\n"])
+def test_an_empty_line_between_names_of_classes_is_refused(tmp_path, text):
+    two(tmp_path / "0.tar")
+    (tmp_path / "classes.txt").write_text(text)
+    number = text.split("\n").index("")
+    with pytest.raises(DatasetError, match=rf"line {number + 1}: expected the name of class {number}, got an empty"):
+        find_webdataset(tmp_path)
+
+
 def test_numbers_are_sorted_as_numbers_and_a_class_that_train_lacks_is_refused(tmp_path):
     write(tmp_path / "train.tar", *({"__key__": f"{n}", "png": b"", "cls": f"{n}"} for n in (10, 9, 2)))
     write(tmp_path / "test.tar", {"__key__": "1", "png": b"", "cls": "10"})

@@ -75,9 +75,7 @@ def test_a_device_that_computes_something_else_is_found(odd, told, quick, monkey
     right = {"images": torch.ones(2), "logits": torch.ones(2), "global": torch.ones(1)}
     steps = iter([right, {**right, "logits": torch.tensor([1.0, odd])}])
     monkeypatch.setattr(agreement, "one_step", lambda *_: next(steps))
-    with pytest.raises(
-        ValueError, match=f"logits in torch.float64: {told} off float64 on the CPU, expected 1e-08"
-    ):
+    with pytest.raises(ValueError, match=f"logits in torch.float64: {told} off float64 on the CPU, expected 1e-08"):
         agreement.agree(quick, "none")
 
 

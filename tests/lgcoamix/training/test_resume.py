@@ -252,6 +252,10 @@ def test_a_run_that_is_told_to_stop_again_and_again_ends_with_the_bits_of_an_und
     for stop in range(KILLS):
         options = ("--workers", (2, 1)[stop % 2], "--checkpoint-every", 500, "--resume", "auto")
         training = nursery.start(*command_of(flowers_store, out, *options))
+        if stop:
+            training.until(lambda training=training: "resuming after" in training.told())
+        else:
+            training.until((out / "config.json").exists)  # git has been a child before
         training.until(lambda training=training: workers_of(training))
         time.sleep(chance.uniform(0.1, 0.4))
         number = (signal.SIGTERM, signal.SIGINT)[stop % 3 // 2]

@@ -67,7 +67,7 @@ def train(
         refuse_changed_files(settings, identity)
         recorded = replace(options, augment=identity.get("augment"))  # the file may have changed since
         loaders = make_loaders(store, settings, recorded, step.mixer.needs_maps, ranks)
-        for line in (*loaders.notices, *foreign_inputs(settings, step.mixer)):
+        for line in (*loaders.notices, *(foreign_inputs(settings, step.mixer) if ranks.first else ())):
             report.say(line)
         config = _describe(store, settings, options, identity, ranks)
         trainer = Trainer(settings, options, identity, config, step, loaders, report)

@@ -120,12 +120,12 @@ class Trainer:
                 self.report.say(
                     f"note: {name} was {before.get(name)}, is now {self.config[name]}: the last digits may differ"
                 )
-        if before.get("world") != self.config["world"]:
-            self._note_processes(before.get("world"))
+        if (world := before.get("world", 1)) != self.config["world"]:
+            self._note_processes(world)
         progress = self.state.progress
         self.report.say(f"resuming after step {progress.number} of epoch {progress.epoch + 1}")
 
-    def _note_processes(self, before: int | None) -> None:
+    def _note_processes(self, before: int) -> None:
         """Say and record that a run goes on with another number of processes."""
         now = self.config["world"]
         self.report.say(
@@ -134,8 +134,9 @@ class Trainer:
         )
         if self.folder:
             config = read_config(self.folder.path)
-            earlier = config.get("worlds") or [before or 1]
-            self.folder.write_json(CONFIG, {**config, "worlds": [*earlier, now]})
+            worlds = config.get("worlds", [before])
+            if worlds[-1] != now:  # else a start that was killed before its first checkpoint has recorded it
+                self.folder.write_json(CONFIG, {**config, "worlds": [*worlds, now]})
 
     def _start_logs(self) -> None:
         """Start logging. The last saved epoch may not have been logged, so it is logged again."""

@@ -210,7 +210,7 @@ def _chosen(listing: Listing, exclude: Path | None, limit: int | None, splits: s
             raise
         say(f"warning: {error} in --splits {splits}", err=True)
     chosen = select(listing, excluded, limit)
-    if gone := emptied_classes(listing, chosen):
+    if exclude and (gone := emptied_classes(listing, chosen)):
         names = listed(list(map(shown_name, gone)))
         say(f"warning: the exclude list leaves no image of {names}; networks keep an output for each", err=True)
     return chosen

@@ -221,7 +221,7 @@ class EpochBatches(BatchSampler):
             warnings.warn(
                 f"epoch {told} was set while workers already read epoch {epoch}, which goes on. Call set_epoch before "
                 "the loader is iterated; with Lightning, in train_dataloader: "
-                "batches.set_epoch(self.trainer.global_step // len(batches))",
+                "batches.set_epoch(self.trainer.global_step // len(batches)), where batches know rank and world",
                 stacklevel=3,
             )
 

@@ -136,16 +136,18 @@ def describe(
     ]
     of_each = means.reshape(-1, count).mean(axis=1)  # (corruptions,)
     of_each_draw = draws.reshape(len(draws), -1, count).mean(axis=2)  # (R, corruptions)
+    of_images = 100 * right.reshape(len(right), -1, count).mean(axis=2)  # (n, corruptions)
+    ends = [ends_of(of_images[:, [place]], of_each_draw[:, place]) for place in range(len(names))]
     found = {
         "library": library,
         "side": side,
         "rows": rows,
         "by_corruption": [
-            {"corruption": name, "top1": float(of_each[place]), "interval": percentiles(of_each_draw[:, place])}
+            {"corruption": name, "top1": float(of_each[place]), "interval": ends[place]}
             for place, name in enumerate(names)
         ],
         "top1": float(of_each.mean()),
-        "interval": percentiles(of_each_draw.mean(axis=1)),
+        "interval": ends_of(of_images.mean(axis=1, keepdims=True), of_each_draw.mean(axis=1)),
         "mce": None,
         "mce_interval": None,
         "reference": None,
@@ -155,7 +157,8 @@ def describe(
         scale = 100 * count / np.array([errors[name] for name in names])
         relative, relative_draws = (100 - of_each) * scale, (100 - of_each_draw) * scale
         for place, row in enumerate(found["by_corruption"]):
-            row |= {"error": float(relative[place]), "error_interval": percentiles(relative_draws[:, place])}
+            low, high = (float((100 - end) * scale[place]) for end in reversed(ends[place]))
+            row |= {"error": float(relative[place]), "error_interval": (low, high)}
         found |= {
             "mce": float(relative.mean()),
             "mce_interval": percentiles(relative_draws.mean(axis=1)),

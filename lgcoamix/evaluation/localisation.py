@@ -143,8 +143,8 @@ def figures(main: np.ndarray, best: np.ndarray, right: np.ndarray, seed: int) ->
     by_iou = [_at_best(best[:, number]) for number in range(len(IOUS))]
     rows = [{"iou": iou, "threshold": THRESHOLDS[place].item()} for iou, (place, _) in zip(IOUS, by_iou, strict=True)]
     three = np.stack([found for _, found in by_iou], axis=1)
-    parts = {"max_box_acc": hits, "gt_known": hits, "top1": hits & right, "max_box_acc_v2": three / len(IOUS)}
-    columns = {name: 100.0 * found.reshape(len(main), -1) for name, found in parts.items()}
+    parts = {"max_box_acc": hits, "gt_known": hits, "top1": hits & right, "max_box_acc_v2": three.mean(axis=1)}
+    columns = {name: 100.0 * found[:, None] for name, found in parts.items()}
     columns |= {row["iou"]: 100.0 * three[:, [number]] for number, row in enumerate(rows)}
     ends = intervals(columns, seed)
     return {

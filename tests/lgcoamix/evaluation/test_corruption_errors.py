@@ -45,6 +45,15 @@ def test_accuracies_are_averaged_over_severities_and_corruptions():
     assert "error" not in found["by_corruption"][0]
 
 
+def test_an_accuracy_of_100_percent_over_several_conditions_is_not_certain(tmp_path):
+    reference = read_reference(write_reference(tmp_path / "e.json", answers({})), "test", KEYS, LIBRARY, 64, "none")
+    found = describe(answers({}, otherwise=0), 64, LIBRARY, 0, reference)
+    low = 100 * 10 / (10 + 1.959964**2)  # Wilson's interval of 10 of 10 begins at n / (n + z²)
+    assert found["interval"] == pytest.approx((low, 100))
+    assert found["by_corruption"][0]["interval"] == pytest.approx((low, 100))
+    assert found["by_corruption"][0]["error_interval"] == pytest.approx((0, 10 * (100 - low)))  # 10 % were wrong there
+
+
 def test_errors_are_relative_to_those_of_the_reference_and_averaged(tmp_path):
     path = write_reference(tmp_path / "evaluation.json", answers({NAMES[0]: (1, 2, 3, 4, 5)}, otherwise=2))
     reference = read_reference(path, "test", KEYS, LIBRARY, 64, "none")

@@ -56,11 +56,11 @@ class RunFolder:
         Parameters
         ----------
         checkpoint : checkpoint to resume.
-        epochs : epochs finished at that checkpoint. A later ``best.pt`` is renamed too.
+        epochs : epochs finished at that checkpoint. A ``best.pt`` that is later, or damaged, is renamed too.
         """
         newer = list(takewhile(lambda path: not path.samefile(checkpoint), checkpoints_in(self.path)))
         best = self.path / "best.pt"
-        if newer and best.exists() and load_checkpoint(best).get("epoch", -1) >= epochs:
+        if newer and best.exists() and _epoch_of(best) >= epochs:
             newer.append(best)
         for path in newer:
             path.replace(path.with_suffix(".pt.set-aside"))
@@ -149,6 +149,14 @@ class RunFolder:
             "waiting": statistics.median(row["waiting"] for row in self.timings),
             "lam_difference": self.rows[-1].get("lam_difference"),
         }
+
+
+def _epoch_of(best: Path) -> float:
+    """The epoch of a ``best.pt``, from 0; infinite if it is damaged."""
+    try:
+        return load_checkpoint(best).get("epoch", -1)
+    except RunError:
+        return math.inf
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -279,6 +279,15 @@ def test_the_remedy_for_a_damaged_checkpoint_ends_with_the_same_bits(left, plain
     assert_same_end(out, plain)
 
 
+def test_the_checkpoint_that_is_named_is_resumed_beside_a_damaged_best_one_too(left, flowers_store):
+    out = left(PLACES[-1])
+    for name in ("last.pt", "best.pt"):
+        cut(out / name)
+    done = invoke("--shards", flowers_store, *BASE, "--resume", out / "last-1.pt")
+    assert done.exit_code == 0, done.output
+    assert (out / "best.pt.set-aside").exists()
+
+
 def test_an_older_checkpoint_is_not_named_where_there_is_none(left, flowers_store):
     out = left((0, 2))
     cut(out / "last.pt")

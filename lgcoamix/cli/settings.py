@@ -14,6 +14,7 @@ from lgcoamix.recipes import DATASETS, RECIPES, beside, from_scratch, recipe_for
 from lgcoamix.recipes.stores import has_counts, setting_differences, store_differences
 from lgcoamix.settings.launch import launched
 from lgcoamix.settings.mixers import METHOD_OPTIONS, SnapMixOptions
+from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
 from lgcoamix.settings.text import suggest
 from preprocess.parameters import Choice
@@ -135,12 +136,12 @@ def _with_method(recipe: str, method: str | None, weights: str | None) -> Settin
     return replace(settings, mixer=mixer)
 
 
-def check_recipe(store: "Store", name: str, settings: Settings, strict: bool) -> None:
+def check_recipe(store: "Store", name: str, settings: Settings, options: RunOptions, strict: bool) -> None:
     """Show in which points a store is not what a recipe was made for.
 
     Parameters
     ----------
-    strict : refuse them, and other settings than the recipe's.
+    strict : refuse them, other settings than the recipe's, and options that train on other images.
 
     Raises
     ------
@@ -150,7 +151,9 @@ def check_recipe(store: "Store", name: str, settings: Settings, strict: bool) ->
     read = next(entry for entry in store.document["superpixels"] if entry["name"] == chosen)
     maps = read if settings.mixer.needs_maps else None
     found = store_differences(recipe, store.dataset, store.document["images"], maps, DATASETS)
-    if strict and (wrong := [*found, *setting_differences(recipe, settings)]):
+    other = {"--augment": options.augment, "--val-fraction": options.val_fraction}
+    added = [f"{option} {value} is not the recipe's" for option, value in other.items() if value]
+    if strict and (wrong := [*found, *setting_differences(recipe, settings), *added]):
         other = beside(name, settings.method) if settings.method != recipe.settings.method else None
         remedies = [f"For {settings.method} use --recipe {other}"] if other else []
         remedies += [_remedy(name)] if found else []

@@ -49,7 +49,7 @@ class _Train(Command):
     help="Initial weights of the backbone; TAG: of timm, such as tv_in1k; a FILE that holds a whole network fills its "
     "branches too.  [default: the recipe's]",
 )
-@click.option("--strict-recipe", is_flag=True, help="Refuse a store or settings that are not the recipe's.")
+@click.option("--strict-recipe", is_flag=True, help="Refuse a store, settings or images that are not the recipe's.")
 @click.option("--epochs", type=click.IntRange(1), help="[default: the recipe's]")
 @options_of(RunOptions)
 @click.option("--out", type=PATH, help="Run folder.  [default: runs/STORE-MIXER-BACKBONE-sSEED]")
@@ -86,9 +86,9 @@ def train(shards: Path, superpixels: str | None, out: Path | None, strict_recipe
 
     store = open_store(shards, superpixels, given["recipe"])
     recipe, settings = choose_settings(store, given)
-    check_recipe(store, recipe, settings, strict_recipe)
     name = f"{store.name}-{settings.method}-{settings.model.backbone}-s{given['seed']}"
     options = RunOptions(out or _run_folder(given["resume"], name), recipe, **options_in(given, RunOptions))
+    check_recipe(store, recipe, settings, options, strict_recipe)
     checked = preflight(store, settings, options)
     if checked.results is not None:
         say(f"{options.out} is already finished and left unchanged", err=True)

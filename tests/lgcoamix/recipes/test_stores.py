@@ -232,6 +232,9 @@ def test_a_strict_recipe_refuses_another_store_and_other_settings(built, tmp_pat
     done = _train(*given, "--recipe", "cifar100-resnet50", "--epochs", 3)
     assert done.exit_code == 2
     assert "--strict-recipe and cifar100-resnet50: optim.epochs is 3, the recipe has 600" in done.stderr
+    done = _train(*given, "--recipe", "cifar100-resnet50", "--augment", "strong", "--val-fraction", 0.2)
+    assert done.exit_code == 2
+    assert "resnet50: --augment strong is not the recipe's; --val-fraction 0.2 is not the recipe's\n" in done.stderr
     done = _train(*given, "--recipe", "cifar100-resnet50", "--mixer", "mixup")
     assert done.exit_code == 2
     assert "method is mixup, the recipe has lgcoamix. For mixup use --recipe cifar100-resnet50-mixup\n" in done.stderr

@@ -68,7 +68,7 @@ def compare(
 
     \b
     Examples:
-      python -m lgcoamix compare runs/*
+      python -m lgcoamix compare runs/sweep
       python -m lgcoamix compare runs/sweep --metric median_of_last_10 --out comparison
       python -m lgcoamix compare runs/sweep --against cutmix --format latex
       python -m lgcoamix compare runs/sweep --by-class lgcoamix --format csv

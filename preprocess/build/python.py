@@ -80,8 +80,9 @@ def build_store(
         They are read once, in this process. What is no file is written without loss into a scratch file beside the
         store, which takes 3 bytes per pixel until the store is built.
     out : the store, a name that ends in .h5.
-    classes : names by label; None for those of the data set, the sorted labels if they are names, else numbers. Needed
-        where the data set of ``train`` has no names and another one has: their numbers may mean other classes.
+    classes : names by label; None for those of the data set, the sorted labels if they are names, else numbers. Data
+        sets that have some of these names are matched by name; of none, the numbers of ``train`` get these names.
+        Needed where the data set of ``train`` has no names and another one has: their numbers may mean other classes.
     name : name of the data set in the store.
     split : how to divide ``train`` by the keys of its images, such as ``val=0.1,test=0.2``; empty for not at all.
     size, resize, segments, scales, compactness, algorithm, codec, quality, shard_size : as the options of the command;

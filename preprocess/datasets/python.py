@@ -4,6 +4,7 @@ import bisect
 import io
 import operator
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -53,8 +54,9 @@ def list_samples(
 
     Notes
     -----
-    Data sets of torch number the classes that they found, each by itself. If those of a split are not those of
-    ``train``, its numbers become those of ``train``. Subsets and joined data sets are those that they consist of.
+    Data sets of torch number the classes that they found, each by itself. These are matched by name: to ``classes``, or
+    else to those of ``train``. Names of which ``classes`` has none are those of ``train`` in other words, in the same
+    order. Subsets and joined data sets are those that they consist of.
     """
     given = dict(samples) if isinstance(samples, Mapping) else {"train": samples}
     names = [split_name(str(name)) for name in given]
@@ -70,13 +72,12 @@ def list_samples(
         raise DatasetError("expected samples, got none")
     lead = "train" if "train" in found else names[0]
     classes = None if classes is None else tuple(map(str, classes))
-    own = {name: _names_of_all(name, pairs, classes) for name, pairs in zip(names, given.values(), strict=True)}
-    first = own[lead] or classes
-    for name, mine in own.items():
-        if mine and mine != first and (own[lead] or _share_names(name, mine, lead, classes)):
-            found[name] = list(_renumbered(name, found[name], mine, first))
+    sets = dict(zip(names, given.values(), strict=True))
+    first = _first_names(sets, lead, classes)
+    for name, pairs in sets.items() if first else ():
+        found[name] = list(_renumbered(name, found[name], pairs, first, lead if first != classes else ""))
     labels = [label for rows in found.values() for _, label in rows]
-    classes, numbers = _classes(labels, first if classes is None else classes)
+    classes, numbers = _classes(labels, first or None if classes is None else classes)
     spool.flush()
     splits = {name: tuple(make(numbers[label]) for make, label in rows) for name, rows in found.items()}
     notes = [note for pairs in given.values() for note in _unused(pairs)]
@@ -84,20 +85,30 @@ def list_samples(
     return Listing(classes, splits, notes=tuple(dict.fromkeys(notes)))
 
 
-def _names_of_all(split: str, pairs: Pairs, classes: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The names of the classes that the data sets of a split have; none if one has none.
+def _first_names(sets: Mapping[str, Pairs], lead: str, classes: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names that those of all data sets are matched to; none if their numbers are places in ``classes``.
 
     Raises
     ------
-    DatasetError : a number means different classes in them, and the user did not say which in ``classes``.
+    DatasetError : a number means different classes, and the user did not say which in ``classes``.
     """
-    named = list(dict.fromkeys(map(_class_names, _leaves(pairs))))
-    if len(named) == 1:
-        return named[0]
-    if all(named) and classes is None:
+    named = {split: list(dict.fromkeys(map(_class_names, _leaves(pairs)))) for split, pairs in sets.items()}
+    every = [each for mine in named.values() for each in mine if not _repeated(each)]
+    if classes is not None and any(set(each) & set(classes) for each in every):
+        return classes
+    mine = named.pop(lead)
+    if len(mine) > 1 and all(mine) and classes is None:
         raise DatasetError(
-            f"{split} joins data sets that number different classes: {_shown(named[0])} and {_shown(named[1])}; pass "
-            "pairs of a path and the name of its class, or, if the numbers mean the same, their names: classes=[...]"
+            f"{lead} joins data sets that number different classes: {_shown(mine[0])} and {_shown(mine[1])}; pass the "
+            "names of all classes, by which they are matched: classes=[...]"
+        )
+    if len(mine) == 1 and mine[0] and (classes is None or not _repeated(mine[0])):
+        return mine[0]
+    odd = ((split, each) for split, others in named.items() for each in others if each)
+    if classes is None and (found := next(odd, None)):
+        raise DatasetError(
+            f"{found[0]} numbers the classes {_shown(found[1])}, but the numbers of {lead} have no names and may mean "
+            f"others; pass the names of the classes by their numbers in {lead}: classes=[...]"
         )
     return ()
 
@@ -110,31 +121,49 @@ def _class_names(leaf: Any) -> tuple[str, ...]:
     return tuple(", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names)
 
 
-def _share_names(split: str, own: tuple[str, ...], lead: str, classes: tuple[str, ...] | None) -> bool:
-    """Whether the classes of a split are among those that the user names, as the numbers of ``lead`` have no names.
-
-    Raises
-    ------
-    DatasetError : the user names none.
-    """
-    if classes is None:
-        raise DatasetError(
-            f"{split} numbers the classes {_shown(own)}, but the numbers of {lead} have no names and may mean others; "
-            f"pass the names of the classes by their numbers in {lead}: classes=[...]"
-        )
-    return bool(set(own) & set(classes))
-
-
 def _shown(names: Sequence[str]) -> str:
     return listed(list(map(shown_name, names)), _SHOWN)
 
 
-def _renumbered(split: str, rows: list, own: tuple[str, ...], first: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
-    """Yield the rows of a split whose data set has other classes than the first, with the numbers of the first."""
-    unknown = {own[label] for _, label in rows if isinstance(label, int) and 0 <= label < len(own)} - set(first)
-    refuse_unlearnt(unknown, f"the split {split}", "train", "give train samples of them, leave these out")
-    for make, label in rows:
-        yield make, first.index(own[label]) if isinstance(label, int) and 0 <= label < len(own) else label
+def _renumbered(
+    split: str, rows: list, pairs: Pairs, first: tuple[str, ...], lead: str
+) -> Iterator[tuple[Callable[[int], Sample], Any]]:
+    """Yield the rows of a split with the numbers of the first names, where its data sets number others.
+
+    ``lead`` is the split that has these names; empty if the user named them.
+    """
+    names = {id(leaf): _class_names(leaf) for leaf in _leaves(pairs)}
+    if {*names.values()} <= {(), first}:
+        yield from rows
+        return
+    if repeated := next(filter(None, map(_repeated, (*names.values(), first))), ""):
+        raise DatasetError(
+            f"{split}: two classes are called {shown_name(repeated)!r}, so that its classes cannot be matched by name; "
+            "pass pairs of a path and a name for each of them"
+        )
+    own = [names[id(_found_at(pairs, place)[0])] for place in range(len(rows))]
+    used = {mine[label] for mine, (_, label) in zip(own, rows, strict=True) if _is_place(label, mine)}
+    if lead:
+        refuse_unlearnt(used - {*first}, f"the split {split}", lead, "give train samples of them, leave these out")
+    elif unknown := sorted(used - {*first}):
+        raise DatasetError(
+            f"{split} has classes that classes= lacks: {_shown(unknown)}; name there all classes of the data sets, or, "
+            "to give them other names by their numbers, none of them"
+        )
+    number_of = {name: number for number, name in enumerate(first)}
+    for mine, (make, label) in zip(own, rows, strict=True):
+        if mine and isinstance(label, int) and label >= len(mine):
+            raise DatasetError(f"{split}: the label {label} is none of the {len(mine)} classes of its data set")
+        yield make, number_of[mine[label]] if _is_place(label, mine) else label
+
+
+def _repeated(names: tuple[str, ...]) -> str:
+    """A name that is there twice, as crane in ImageNet; empty if there is none."""
+    return next((name for name, count in Counter(names).items() if count > 1), "")
+
+
+def _is_place(label: Any, names: tuple[str, ...]) -> bool:
+    return isinstance(label, int) and 0 <= label < len(names)
 
 
 def _unused(pairs: Pairs) -> Iterator[str]:

@@ -288,6 +288,51 @@ def test_joined_folders_of_other_classes_are_refused_unless_the_classes_are_name
     assert built(joined, tmp_path / "x.h5", classes="abc").labels("train").tolist() == [0, 0, 1, 1, 2, 2] * 2
 
 
+def test_classes_are_matched_by_name_in_train_in_other_splits_and_in_joined_folders(pets, tmp_path):
+    """The numbers of near are 0 dog, 1 emu, and those of val 0 dog, 1 emu, 2 fox; in classes= these are others."""
+    names = ["fox", "emu", "dog", "cat"]
+    store = built({"train": pets["train"] + pets["val"], "test": pets["near"]}, tmp_path / "x.h5", classes=names)
+    assert store.classes == ("fox", "emu", "dog", "cat")
+    joined = two_of("train", "cat", "dog", "emu", folder="train/") | two_of("train", "dog", "emu", "fox", folder="val/")
+    assert stored(store, "train") == joined
+    assert stored(store, "test") == two_of("test", "dog", "emu")
+
+
+def test_classes_of_which_the_user_names_a_part_are_refused_where_others_have_images(pets, tmp_path):
+    train = pets["train"]
+    with pytest.raises(DatasetError, match=r"train has classes that classes= lacks: cat; name there all classes of"):
+        built(train, tmp_path / "x.h5", classes=["dog", "emu", "Katze"])
+    store = built(Subset(train, [2, 4]), tmp_path / "x.h5", classes=["emu", "dog"])
+    assert stored(store, "train") == {"train/dog/0.png": "dog", "train/emu/0.png": "emu"}
+
+
+def test_classes_of_one_name_are_named_by_their_numbers_and_not_matched(tmp_path):
+    class Cranes(list):
+        classes = ("crane", "crane", "gull")  # as in ImageNet: a bird and a machine
+
+    class Gulls(list):
+        classes = ("gull",)
+
+    pictures = [(noise(seed, 4, 4, 3), seed) for seed in range(3)]
+    cranes = Cranes(pictures)
+    store = built({"train": cranes, "test": cranes}, tmp_path / "x.h5", classes=["crane bird", "crane", "gull"])
+    assert store.labels("train").tolist() == store.labels("test").tolist() == [0, 1, 2]
+    with pytest.raises(DatasetError, match="train: two classes are called 'crane', so that its classes cannot be"):
+        built({"train": cranes, "test": Gulls([(noise(9, 4, 4, 3), 0)])}, tmp_path / "y.h5", classes=["gull", "a", "b"])
+
+
+def test_a_number_beyond_the_names_of_its_data_set_is_refused(tmp_path):
+    class Three(list):
+        classes = ("cat", "dog", "emu")
+
+    class Two(list):
+        classes = ("dog", "emu")
+
+    pictures = [(noise(seed, 4, 4, 3), seed) for seed in range(3)]
+    with pytest.raises(DatasetError, match="test: the label 2 is none of the 2 classes of its data set"):
+        built({"train": Three(pictures), "test": Two(pictures)}, tmp_path / "x.h5")
+
+
 class Wrapped(Dataset):
     """A data set of one's own, without the names of classes."""
 

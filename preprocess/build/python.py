@@ -9,6 +9,7 @@ from preprocess.build.backends import BACKENDS, CLUSTERS
 from preprocess.build.settings import choose_settings, settle_codec
 from preprocess.build.store import Builder, Workers, index_in_place
 from preprocess.datasets import DATASETS
+from preprocess.datasets.base import split_name
 from preprocess.datasets.python import Pairs, list_samples
 from preprocess.errors import BuildError, PreprocessError, SettingError
 from preprocess.images import CODECS, RESIZES
@@ -17,6 +18,7 @@ from preprocess.outputs import STORE, check_output
 from preprocess.raw.division import divide, parse_rule
 from preprocess.raw.selection import check_names, look_alikes
 from preprocess.store import Store
+from preprocess.store.index import Index
 from preprocess.store.schema import is_word
 from preprocess.superpixels import ALGORITHMS
 from preprocess.terminal import progress_bars, say
@@ -83,6 +85,7 @@ def build_store(
     classes : names by label; None for those of the data set, the sorted labels if they are names, else numbers. Data
         sets that have some of these names are matched by name; of none, the numbers of ``train`` get these names.
         Needed where the data set of ``train`` has no names and another one has: their numbers may mean other classes.
+        Splits that are added to a store without ``train`` have its classes.
     name : name of the data set in the store.
     split : how to divide ``train`` by the keys of its images, such as ``val=0.1,test=0.2``; empty for not at all.
     size, resize, segments, scales, compactness, algorithm, codec, quality, shard_size : as the options of the command;
@@ -121,13 +124,14 @@ def build_store(
     if scheduler is not None and backend not in CLUSTERS:
         raise SettingError("scheduler", "requires the backend dask or ray")
     settings = choose_settings(name, DATASETS["folder"], **asked)
+    base = index_in_place(out)
     with ExitStack() as stack:
         with progress_bars("samples") as add_bar:
-            listing = divide(list_samples(samples, classes, out, stack, add_bar), rule)
+            stored = _classes_in_place(base, samples) if classes is None else ()
+            listing = divide(list_samples(samples, classes, out, stack, add_bar, stored), rule)
         check_names(listing)
         for line in (*listing.notes, *look_alikes(listing)):
             _tell(line)
-        base = index_in_place(out)
         images = sum(map(len, listing.splits.values()))
         settings, why = settle_codec(settings, images, base and base.document["images"]["codec"])
         if why:
@@ -155,6 +159,14 @@ def _joined(segments: str | int | Sequence[int] | None) -> str | None:
     if segments is None or isinstance(segments, str):
         return segments
     return ",".join(map(str, segments if isinstance(segments, Sequence) else [segments]))
+
+
+def _classes_in_place(base: Index | None, samples: Pairs | Mapping[str, Pairs]) -> tuple[str, ...]:
+    """The classes of a store whose other splits stay; none if the samples say them: if ``train`` or no split stays."""
+    given = set(map(split_name, map(str, samples))) if isinstance(samples, Mapping) else {"train"}
+    if base is None or "train" in given or base.document["splits"].keys() <= given:
+        return ()
+    return tuple(base.document["classes"])
 
 
 def _refuse_impossible(asked: Mapping[str, object]) -> None:

@@ -33,6 +33,7 @@ def list_samples(
     out: Path,
     stack: ExitStack,
     advance: Callable[[str, int | None], Callable[[int], None]],
+    stored: tuple[str, ...] = (),
 ) -> Listing:
     """List pairs of an image and a label.
 
@@ -46,6 +47,7 @@ def list_samples(
     samples : a mapping of split names to pairs, or the pairs of ``train``. Pairs may be a data set of torch.
     classes : names by label; None for ``samples.classes``, the sorted labels if they are text, else numbers.
     advance : called with a description and the number of samples (None if unknown); returns a counter.
+    stored : names by label of the store that other splits are added to; then those of data sets are among them.
 
     Raises
     ------
@@ -71,17 +73,19 @@ def list_samples(
     if not any(found.values()):
         raise DatasetError("expected samples, got none")
     lead = "train" if "train" in found else names[0]
-    classes = None if classes is None else tuple(map(str, classes))
+    classes = stored or None if classes is None else tuple(map(str, classes))
     sets = dict(zip(names, given.values(), strict=True))
-    first = _first_names(sets, lead, classes)
+    first = stored or _first_names(sets, lead, classes)
+    owner = "the store" if stored else "" if first == classes else lead
     for name, pairs in sets.items() if first else ():
-        found[name] = list(_renumbered(name, found[name], pairs, first, lead if first != classes else ""))
+        found[name] = list(_renumbered(name, found[name], pairs, first, owner))
     labels = [label for rows in found.values() for _, label in rows]
     classes, numbers = _classes(labels, first or None if classes is None else classes)
     spool.flush()
     splits = {name: tuple(make(numbers[label]) for make, label in rows) for name, rows in found.items()}
     notes = [note for pairs in given.values() for note in _unused(pairs)]
     notes += _compare(classes, splits) if "train" in splits else ()
+    notes += [f"the classes are those of {out}: {_shown(stored)}"] if stored else []
     return Listing(classes, splits, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -126,11 +130,11 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def _renumbered(
-    split: str, rows: list, pairs: Pairs, first: tuple[str, ...], lead: str
+    split: str, rows: list, pairs: Pairs, first: tuple[str, ...], owner: str
 ) -> Iterator[tuple[Callable[[int], Sample], Any]]:
     """Yield the rows of a split with the numbers of the first names, where its data sets number others.
 
-    ``lead`` is the split that has these names; empty if the user named them.
+    ``owner`` is the split, or the store, that has these names; empty if the user named them.
     """
     names = {id(leaf): _class_names(leaf) for leaf in _leaves(pairs)}
     if {*names.values()} <= {(), first}:
@@ -143,8 +147,8 @@ def _renumbered(
         )
     own = [names[id(_found_at(pairs, place)[0])] for place in range(len(rows))]
     used = {mine[label] for mine, (_, label) in zip(own, rows, strict=True) if _is_place(label, mine)}
-    if lead:
-        refuse_unlearnt(used - {*first}, f"the split {split}", lead, "give train samples of them, leave these out")
+    if owner:
+        refuse_unlearnt(used - {*first}, f"the split {split}", owner, "give train samples of them, leave these out")
     elif unknown := sorted(used - {*first}):
         raise DatasetError(
             f"{split} has classes that classes= lacks: {_shown(unknown)}; name there all classes of the data sets, or, "
@@ -339,7 +343,7 @@ def _classes(labels: list[str | int], names: Sequence[str] | None) -> tuple[tupl
         names = tuple(map(str, sorted(texts) if names is None else names))
         numbers = {name: number for number, name in enumerate(names)}
         if odd := sorted(texts - numbers.keys()):
-            raise DatasetError(f"the label {odd[0]!r} is none of the {len(names)} classes")
+            raise DatasetError(f"the label {odd[0]!r} is none of the {len(names)} classes: {_shown(names)}")
         return names, numbers
     if min(used) < 0:
         raise DatasetError(f"expected numbers of classes from 0 on, got {min(used)}; leave out samples without a label")

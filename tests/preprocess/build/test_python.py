@@ -333,6 +333,23 @@ def test_a_number_beyond_the_names_of_its_data_set_is_refused(tmp_path):
         built({"train": Three(pictures), "test": Two(pictures)}, tmp_path / "x.h5")
 
 
+def test_a_split_that_is_added_alone_has_the_classes_of_the_store(pets, tmp_path, capfd):
+    """Near lacks cat, so that its numbers mean others; of the pairs, none is a dog."""
+    out = tmp_path / "x.h5"
+    built(pets["train"], out)
+    assert stored(built({"val": pets["near"]}, out), "val") == two_of("val", "dog", "emu")
+    assert "the classes are those of" in capfd.readouterr().err
+    store = built({"test": [(noise(1, 6, 6, 3), "emu"), (noise(2, 6, 6, 3), "cat")]}, out)
+    assert (store.classes, store.labels("test").tolist()) == (("cat", "dog", "emu"), [2, 0])
+    with pytest.raises(DatasetError, match=r"val has classes that the store lacks, .*: fox; give train samples"):
+        built({"val": pets["val"]}, out, update=True)
+    with pytest.raises(DatasetError, match="the label 'fox' is none of the 3 classes: cat, dog, emu"):
+        built({"val": [(noise(3, 6, 6, 3), "fox")]}, out, update=True)
+    alone = built({"val": pets["near"]}, tmp_path / "y.h5")
+    assert alone.classes == ("dog", "emu")
+    assert built({"val": pets["val"]}, tmp_path / "y.h5", update=True).classes == ("dog", "emu", "fox")
+
+
 class Wrapped(Dataset):
     """A data set of one's own, without the names of classes."""
 

@@ -4,14 +4,15 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preprocess.datasets.base import EVERYTHING, SPLITS, Adapter, Found, Listing, Request, Sample, split_name
 from preprocess.datasets.census import count_left_out, describe, shown_suffix
 from preprocess.datasets.classes import note_lacking, refuse_unlearnt
 from preprocess.datasets.levels import classes_home, doubts, holds_images, images_at, refuse_no_classes
-from preprocess.datasets.tree import folders_in, names_in
+from preprocess.datasets.tree import Images, folders_in, is_hidden, look_in
 from preprocess.errors import DatasetError, MissingDataError, SettingError
 from preprocess.formats import suffixes
 from preprocess.text import listed, shown_name
@@ -22,6 +23,16 @@ _LAYOUT = (
     "expected ROOT/train/<class>/<images> and ROOT/test/<class>/<images> (or val/), or ROOT/<class>/<images>; images "
     "that a table lists are read by build table"
 )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A folder of images, or the link to an image, and where its images go."""
+
+    split: str
+    name: str  # of the class
+    path: str
+    is_file: bool = False
 
 
 def find_folder(root: Path, request: Request = EVERYTHING) -> Listing:
@@ -38,7 +49,7 @@ def find_folder(root: Path, request: Request = EVERYTHING) -> Listing:
     MissingDataError : there is no folder with images.
     DatasetError : a class of ``train/`` has no images, another split has a class that ``train/`` lacks, a folder
         beside ``train/`` holds images and is neither a split nor left out by ``request.splits``, or a link makes one
-        folder of two classes, or of ``train/`` and another split.
+        folder or image of two classes, or of ``train/`` and another split.
     SettingError : a split that is asked for has no folder.
     """
     home = _home(root)
@@ -70,13 +81,13 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
     if not classes:
         raise DatasetError(f"{first} has no class folders; {_LAYOUT}")
     label_of = {name: label for label, name in enumerate(classes)}
-    splits, notes = {}, []
+    splits, notes, links = {}, [], []
     held = {"train": classes}
     for split, folder in folders.items():
         if not request.wants(split):
             continue
         found = classes if split == "train" else _class_folders(classes_home(folder, few=inner != first))
-        full = _full(found)
+        looked, full = _looked(found)
         if split == "train":
             _refuse_empty(folder, {name: found[name] for name in found.keys() - full.keys()})
             notes += doubts(inner, classes, full)
@@ -90,40 +101,71 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
         pairs = ((label_of[name], path) for name, paths in full.items() for path in paths)
         splits[split] = _samples(home, pairs)
         held[split] = {name: found[name] for name in full}
-    notes += _shared(held) + _note_unnamed(splits)
+        links += _links(split, looked)
+    notes += _shared(held, links) + _note_unnamed(splits)
     return Listing(tuple(classes), splits, notes=tuple(notes), walked=True)
 
 
-def _shared(held: dict[str, dict[str, list[Path]]]) -> list[str]:
-    """Refuse links that put images into two classes, or into train and another split; warn of other splits in two.
+def _shared(held: dict[str, dict[str, list[Path]]], links: Sequence[_Place]) -> list[str]:
+    """Refuse links that put images into two classes, or into train and another split; warn of others.
 
     Parameters
     ----------
     held : split -> class name -> its folders.
+    links : what was found below these by way of links.
     """
-    first: dict[str, tuple[str, str, Path]] = {}
-    shared: dict[tuple[str, str], Path] = {}
-    for split, classes in held.items():
-        for name, folder in ((name, folder) for name, folders in classes.items() for folder in folders):
-            before, other, there = first.setdefault(os.path.realpath(folder), (split, name, folder))
-            if there is folder:
-                continue
-            one = f"{there} and {folder} are one folder, because of a link"
-            if before == split or other != name:
-                raise DatasetError(
-                    f"{one}: each image would be there twice, in {other!r} and {name!r}; remove the link"
-                )
-            if before == "train":
-                rest = ",".join(each for each in held if each != split)
-                raise DatasetError(
-                    f"{one}: figures of {split} would be those of images of train; give {split} images of its own, or "
-                    f"leave it out with --splits {rest}"
-                )
-            shared.setdefault((before, split), folder)
-    return [
-        f"warning: {before} and {split} have the same images, because of a link: {folder} is also of {before}"
-        for (before, split), folder in shared.items()
+    folders = [
+        _Place(split, name, os.fspath(folder))
+        for split, classes in held.items()
+        for name, mine in classes.items()
+        for folder in mine
     ]
+    folders += [link for link in links if not link.is_file]
+    real = {id(place): os.path.realpath(place.path) for place in folders}
+    first: dict[str, _Place] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
+    folders.sort(key=lambda place: real[id(place)].count(os.sep))  # those that hold others come first
+    for place in (*folders, *(link for link in links if link.is_file)):
+        target = os.path.realpath(place.path) if place.is_file else real[id(place)]
+        if (other := _holder(target, first)) is not None:
+            _refuse_shared(other, place, held)
+            shared.setdefault((other.split, place.split), []).append(place.path)
+        else:
+            first[target] = place
+    return [_note_shared(*splits, paths) for splits, paths in shared.items()]
+
+
+def _holder(target: str, first: dict[str, _Place]) -> _Place | None:
+    """What holds a path already, or is it: its class, and its path there; None if nothing does."""
+    above, name = target, ""
+    inside: list[str] = []
+    while above not in first:
+        above, name = os.path.split(above)
+        if not name or is_hidden(name):  # which a walk does not enter
+            return None
+        inside.insert(0, name)
+    return replace(first[above], path=os.path.join(first[above].path, *inside))  # noqa: PTH118
+
+
+def _refuse_shared(one: _Place, other: _Place, splits: Iterable[str]) -> None:
+    """Raise a DatasetError if two paths of one folder or file give an image two labels, or train what is tested."""
+    same = f"{one.path} and {other.path} are one {'file' if other.is_file else 'folder'}, because of a link"
+    if one.name != other.name or (one.split == other.split and not other.is_file):
+        names = " and ".join(dict.fromkeys((repr(one.name), repr(other.name))))
+        raise DatasetError(f"{same}: each image would be there twice, in {names}; remove the link")
+    if one.split != other.split and "train" in (one.split, other.split):
+        split = one.split if other.split == "train" else other.split
+        rest = ",".join(each for each in splits if each != split)
+        raise DatasetError(
+            f"{same}: figures of {split} would be those of images of train; give {split} images of its own, or leave "
+            f"it out with --splits {rest}"
+        )
+
+
+def _note_shared(one: str, other: str, paths: list[str]) -> str:
+    if one == other:
+        return f"warning: {len(paths):,} images of {one} are there twice, because of links to files, such as {paths[0]}"
+    return f"warning: {one} and {other} have the same images, because of a link: {paths[0]} is also of {one}"
 
 
 def _note_unnamed(splits: dict[str, tuple[Sample, ...]]) -> list[str]:
@@ -202,13 +244,13 @@ def _undivided(root: Path) -> Listing:
         raise MissingDataError(f"there is no folder {root}")
     home = classes_home(root)
     classes = _class_folders(home)
-    images = _full(classes)
+    looked, images = _looked(classes)
     if not images:
         raise MissingDataError(_no_images(root))
     refuse_no_classes(home, images)
     pairs = ((label, path) for label, paths in enumerate(images.values()) for path in paths)
     splits = {"train": _samples(home, pairs)}
-    shared = _shared({"train": {name: classes[name] for name in images}})
+    shared = _shared({"train": {name: classes[name] for name in images}}, [*_links("train", looked)])
     notes = (*doubts(home, classes, images), *shared, *_note_unnamed(splits))
     return Listing(tuple(images), splits, undivided=True, notes=notes, walked=True)
 
@@ -221,10 +263,18 @@ def _class_folders(folder: Path) -> dict[str, list[Path]]:
     return dict(sorted(found.items()))
 
 
-def _full(classes: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    """Images of the classes that have any."""
-    images = {name: [path for folder in folders for path in names_in(folder)] for name, folders in classes.items()}
-    return {name: paths for name, paths in images.items() if paths}
+def _looked(classes: dict[str, list[Path]]) -> tuple[dict[str, list[Images]], dict[str, list[str]]]:
+    """What the folders of each class hold; and the images of the classes that have any."""
+    looked = {name: [look_in(folder) for folder in folders] for name, folders in classes.items()}
+    images = {name: [path for each in mine for path in each.names] for name, mine in looked.items()}
+    return looked, {name: paths for name, paths in images.items() if paths}
+
+
+def _links(split: str, looked: dict[str, list[Images]]) -> Iterator[_Place]:
+    """Yield the links that lead to images of a split."""
+    for name, images in ((name, images) for name, mine in looked.items() for images in mine):
+        yield from (_Place(split, name, path) for path in images.linked_folders)
+        yield from (_Place(split, name, path, is_file=True) for path in images.linked_files)
 
 
 def _refuse_empty(split: Path, empty: dict[str, list[Path]]) -> None:

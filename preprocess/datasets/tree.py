@@ -32,6 +32,16 @@ class Level:
     folders: tuple[str, ...]  # and links to folders; a walk enters them next
     files: tuple[str, ...]  # and broken links
     hidden: tuple[str, ...]  # files and folders that :func:`is_hidden` names; a walk does not enter them
+    links: frozenset[str] = frozenset()  # those of the folders and files that are links
+
+
+@dataclass(frozen=True)
+class Images:
+    """Paths of the images below a folder, sorted, and of the links among what leads to them."""
+
+    names: list[str]
+    linked_folders: list[str]  # that hold some of them
+    linked_files: list[str]  # those of ``names`` that are links
 
 
 def is_hidden(name: str) -> bool:
@@ -79,15 +89,24 @@ def images_in(folder: Path | str) -> list[Path]:
 
 def names_in(folder: Path | str) -> list[str]:
     """As :func:`images_in`, but text, which takes a third of the time and memory."""
-    known, found = suffixes(), []
+    return look_in(folder).names
+
+
+def look_in(folder: Path | str) -> Images:
+    """As :func:`names_in`, with the links that were followed."""
+    known, found, folders, files = suffixes(), [], [], []
     for level in walk(folder):
         names = (each for each in level.files if each[each.rfind(".") :].lower() in known or is_image(level, each))
         if inside := [f"{level.path}{os.sep}{name}" for name in names]:
             found.append(inside)
+        if level.links:
+            folders += [f"{level.path}{os.sep}{name}" for name in level.folders if name in level.links]
+            files += [path for path in inside if path[path.rfind(os.sep) + 1 :] in level.links]
     names = [name for inside in found for name in inside]
     if len(found) > 1:  # in one folder they are sorted already
         names.sort(key=lambda name: name.split(os.sep))  # noqa: PTH206 - the order of paths
-    return names
+    full = [link for link in folders if any(inside[0].startswith(f"{link}{os.sep}") for inside in found)]
+    return Images(names, full, files)
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -118,12 +137,14 @@ def suffix_of(name: str) -> str:
 
 
 def _level(path: str) -> Level:
-    folders, files, hidden = [], [], []
+    folders, files, hidden, links = [], [], [], []
     with os.scandir(path) as entries:
         for entry in entries:
             kind = hidden if is_hidden(entry.name) else folders if _is_folder(entry) else files
             kind.append(entry.name)
-    return Level(path, tuple(sorted(folders)), tuple(sorted(files)), tuple(sorted(hidden)))
+            if entry.is_symlink():
+                links.append(entry.name)
+    return Level(path, tuple(sorted(folders)), tuple(sorted(files)), tuple(sorted(hidden)), frozenset(links))
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

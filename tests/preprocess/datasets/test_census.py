@@ -156,13 +156,56 @@ def test_what_systems_leave_is_neither_image_nor_class(tmp_path, name):
 
 
 def test_linked_folders_are_followed_at_any_depth(tmp_path):
-    tree(tmp_path / "disk", "deep/er/1.png", "2.png")
+    tree(tmp_path / "disk", "b/er/1.png", "b/2.png", "more/er/3.png")
     root = tree(tmp_path / "raw", "train/a/0.png")
-    (root / "train" / "b").symlink_to(tmp_path / "disk")
-    (root / "train" / "a" / "more").symlink_to(tmp_path / "disk" / "deep")
+    (root / "train" / "b").symlink_to(tmp_path / "disk" / "b")
+    (root / "train" / "a" / "more").symlink_to(tmp_path / "disk" / "more")
     assert [sample.key for sample in find(root).splits["train"]] == [
-        "train/a/0.png", "train/a/more/er/1.png", "train/b/2.png", "train/b/deep/er/1.png"
+        "train/a/0.png", "train/a/more/er/3.png", "train/b/2.png", "train/b/er/1.png"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "message"),
+    [
+        ("train/a/more", "train/b", "train/b and .*train/a/more are one folder, .* twice, in 'b' and 'a'; remove"),
+        (
+            "train/a/more",
+            "train/b/in",
+            "train/b/in and .*train/a/more are one folder, .* twice, in 'b' and 'a'; remove",
+        ),
+        ("train/a/more", "train/a/in", "train/a/in and .*train/a/more are one folder, .* twice, in 'a'; remove"),
+        ("train/a/more", "test/a", "figures of test would be those of images of train; .* --splits train,val$"),
+        ("train/a/more", "test", "train/a/more/a and .*test/a are one folder, .*: figures of test would be"),
+        ("test/a/more.png", "train/a/0.png", "train/a/0.png and .*test/a/more.png are one file, .*: figures of test"),
+        ("test/a/more.png", "train/a/in/1.png", "train/a/in/1.png and .*test/a/more.png are one file, .*: figures of"),
+        ("train/b/more.png", "train/a/0.png", "train/a/0.png and .*train/b/more.png are one file, .*, in 'a' and 'b'"),
+    ],
+)
+def test_a_link_below_the_classes_that_repeats_images_is_refused(tmp_path, link, target, message):
+    names = ("0.png", "in/1.png", ".own/2.png")
+    root = tree(
+        tmp_path, *(f"{split}/{name}/{each}" for split in ("train", "val", "test") for name in "ab" for each in names)
+    )
+    (root / "train" / "a" / "own.png").symlink_to(root / "train/a/.own/2.png")  # is nothing else's image
+    assert len(find(root).splits["train"]) == 5
+    (root / link).symlink_to(root / target)
+    with pytest.raises(DatasetError, match=message):
+        find(root)
+
+
+def test_links_that_repeat_images_of_one_class_or_of_val_and_test_are_told(tmp_path):
+    root = tree(tmp_path / "raw", "train/a/0.png", "val/a/1.png", "test/a/2.png")
+    pool = tree(tmp_path / "pool", "notes/.5.png", "6.png")
+    for name in ("3.png", "4.png"):
+        (root / "train/a" / name).symlink_to("0.png")
+    for split in ("val", "test"):
+        (root / split / "a/6.png").symlink_to(pool / "6.png")
+        (root / split / "a/notes").symlink_to(pool / "notes")  # holds no images
+    assert find(root).notes[1:] == (  # after that of one class only
+        f"warning: 2 images of train are there twice, because of links to files, such as {root}/train/a/3.png",
+        f"warning: val and test have the same images, because of a link: {root}/test/a/6.png is also of val",
+    )
 
 
 @pytest.mark.parametrize("above", ["", "train/", "test/"])

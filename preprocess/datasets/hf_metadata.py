@@ -35,19 +35,25 @@ def find_metadata(root: Path, request: Request) -> Listing | None:
         return None
     entries: dict[str, list[Entry]] = {}
     notes: dict[str, None] = {}
+    labelled, lacking = 0, ""
     boxes = BOXES[0]
     for table in tables:
         rows = _rows(table)
         names = dict.fromkeys(name for row in rows for name in row)
         image, label = _named_columns(table, names, request)
         boxes = next((name for name in BOXES if name in names), boxes)
-        notes[f"images: {image}; labels: {label}, of {table.name}"] = None
+        labelled += label is not None
+        lacking = lacking or (_no_labels(table, names, request) if label is None else "")
+        where = f"labels: {label}" if label is not None else "no labels"
+        notes[f"images: {image}; {where}, of {table.name if label is not None else os.path.relpath(table, root)}"] = (
+            None
+        )
         divide_by = [name for name in names if name not in (image, label) and may_divide(name, request)]
         for number, row in enumerate(rows, start=1):
             text = row.get(image)
             if not isinstance(text, str) or not 0 < len(text) < LONGEST:
                 raise DatasetError(f"{table}, row {number:,}: expected a path in {image!r}, got {str(text)[:60]!r}")
-            value = row.get(label)
+            value = None if label is None else row.get(label)
             if isinstance(value, bool) or not isinstance(value, int | str | None):
                 raise DatasetError(f"{table}, row {number:,}: expected a label in {label!r}, got {str(value)[:60]!r}")
             path = Path(os.path.relpath(table.parent / text, root))  # a path of the table starts from its folder
@@ -57,6 +63,8 @@ def find_metadata(root: Path, request: Request) -> Listing | None:
             found = None if value == "" else value
             mine = Entry(path.as_posix(), found, row.get(boxes), edges, words=words, table=table, row=number)
             entries.setdefault(split, []).append(mine)
+    if not labelled:
+        raise DatasetError(lacking)
     others = entries.pop("", [])
     if entries and is_to_divide(root, entries, request):
         others += entries.popitem()[1]
@@ -96,21 +104,29 @@ def _rows(table: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _named_columns(table: Path, names: Mapping[str, None], request: Request) -> tuple[str, str]:
-    """The columns of paths and labels of a table of metadata."""
-    have = shown_name(listed([str(name)[:60] for name in names], SHOWN))
-    for option, wanted in (("--image", request.image), ("--label", request.label), ("--split", request.split)):
+def _named_columns(table: Path, names: Mapping[str, None], request: Request) -> tuple[str, str | None]:
+    """The columns of paths and labels of a table of metadata; None if it has no labels, as that of a test split."""
+    for option, wanted in (("--image", request.image), ("--split", request.split)):
         if wanted is not None and wanted not in names:
-            raise DatasetError(f"{table}: {option} {wanted}: the columns are {have}")
+            raise DatasetError(f"{table}: {option} {wanted}: the columns are {_shown(names)}")
     image = request.image or next((name for name in PATHS if name in names), None)
-    label = request.label or next((name for name in LABELS if name in names), None)
+    wanted = LABELS if request.label is None else (request.label,)
+    label = next((name for name in wanted if name in names), None)
     if image is None:
-        raise DatasetError(f"{table} has no column file_name; choose one with --image; it has {have}")
+        raise DatasetError(f"{table} has no column file_name; choose one with --image; it has {_shown(names)}")
     if request.split in (image, label) and request.split is not None:
         raise DatasetError(f"{table}: --split {request.split}: this column holds images or labels; name another")
-    if label is None:
-        raise DatasetError(
-            f"{table} has no column of labels such as {', '.join(LABELS[:3])}; it has {have}; choose one with --label, "
-            "or, if the folders are the classes, use build folder"
-        )
     return image, label
+
+
+def _no_labels(table: Path, names: Mapping[str, None], request: Request) -> str:
+    if request.label is not None:
+        return f"{table}: --label {request.label}: the columns are {_shown(names)}"
+    return (
+        f"{table} has no column of labels such as {', '.join(LABELS[:3])}; it has {_shown(names)}; choose one with "
+        "--label, or, if the folders are the classes, use build folder"
+    )
+
+
+def _shown(names: Mapping[str, None]) -> str:
+    return shown_name(listed([str(name)[:60] for name in names], SHOWN))

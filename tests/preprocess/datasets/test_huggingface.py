@@ -686,6 +686,28 @@ def test_tables_of_metadata_that_cannot_be_used_are_refused(tmp_path, name, text
         find_hf(tmp_path)
 
 
+def tables_of_metadata(root: Path, **texts: str) -> None:
+    """A picture 0.png in each folder, and its table."""
+    for folder, text in texts.items():
+        (root / folder).mkdir(parents=True)
+        (root / folder / "0.png").write_bytes(png())
+        (root / folder / "metadata.csv").write_text(text)
+
+
+def test_a_table_of_metadata_without_a_column_of_labels_is_of_images_without(tmp_path):
+    tables_of_metadata(tmp_path, train="file_name,species\n0.png,a\n", test="file_name\n0.png\n")
+    asked = Request(splits=("train",), label="species")
+    assert listed(find_hf(tmp_path, asked)) == {"train": [("train/0.png", 0)]}
+    assert "images: file_name; no labels, of test/metadata.csv" in find_hf(tmp_path, asked).notes
+    listing = find_hf(tmp_path, Request(label="species"))
+    assert listed(listing) == {"train": [("train/0.png", 0)]}
+    assert "warning: test is left out: none of its 1 images has a label" in listing.notes
+    with pytest.raises(DatasetError, match=r"test/metadata.csv has no column of labels such as label"):
+        find_hf(tmp_path)
+    with pytest.raises(DatasetError, match=r"test/metadata.csv: --label breed: the columns are file_name$"):
+        find_hf(tmp_path, Request(label="breed"))
+
+
 def test_a_table_of_metadata_in_parquet_is_read(tmp_path):
     (tmp_path / "0.png").write_bytes(png())
     table(tmp_path, "metadata.parquet", file_name=["0.png"], label=["x"])

@@ -12,7 +12,7 @@ from preprocess.datasets.base import SPLITS, Listing, Request, split_name
 from preprocess.datasets.hf_columns import BOXES, PATHS, SHOWN
 from preprocess.datasets.hf_rows import LONGEST, Entry, Rows
 from preprocess.datasets.metadata import read_bytes
-from preprocess.datasets.shards import LABELS, refuse_unknown_splits
+from preprocess.datasets.shards import LABELS, refuse_unknown_splits, split_in
 from preprocess.datasets.split_column import is_to_divide, may_divide, word
 from preprocess.datasets.tree import walk
 from preprocess.errors import DatasetError
@@ -33,7 +33,7 @@ def find_metadata(root: Path, request: Request) -> Listing | None:
     tables = sorted(Path(level.path, name) for level in walk(root) for name in level.files if name in _METADATA)
     if not tables:
         return None
-    entries: dict[str, list[Entry]] = {}
+    found: list[Entry] = []
     notes: dict[str, None] = {}
     labelled, lacking = 0, ""
     boxes = BOXES[0]
@@ -44,10 +44,8 @@ def find_metadata(root: Path, request: Request) -> Listing | None:
         boxes = next((name for name in BOXES if name in names), boxes)
         labelled += label is not None
         lacking = lacking or (_no_labels(table, names, request) if label is None else "")
-        where = f"labels: {label}" if label is not None else "no labels"
-        notes[f"images: {image}; {where}, of {table.name if label is not None else os.path.relpath(table, root)}"] = (
-            None
-        )
+        no_labels = f"no labels, of {os.path.relpath(table, root)}"
+        notes[f"images: {image}; {no_labels if label is None else f'labels: {label}, of {table.name}'}"] = None
         divide_by = [name for name in names if name not in (image, label) and may_divide(name, request)]
         for number, row in enumerate(rows, start=1):
             text = row.get(image)
@@ -57,14 +55,14 @@ def find_metadata(root: Path, request: Request) -> Listing | None:
             if isinstance(value, bool) or not isinstance(value, int | str | None):
                 raise DatasetError(f"{table}, row {number:,}: expected a label in {label!r}, got {str(value)[:60]!r}")
             path = Path(os.path.relpath(table.parent / text, root))  # a path of the table starts from its folder
-            split = next((split_name(part) for part in path.parts[:-1] if split_name(part) in SPLITS), "")
             edges = (row.get("width"), row.get("height"))
             words = tuple((name, word(row.get(name))) for name in divide_by)
-            found = None if value == "" else value
-            mine = Entry(path.as_posix(), found, row.get(boxes), edges, words=words, table=table, row=number)
-            entries.setdefault(split, []).append(mine)
+            said = None if value == "" else value
+            found.append(Entry(path.as_posix(), said, row.get(boxes), edges, words=words, table=table, row=number))
     if not labelled:
         raise DatasetError(lacking)
+    entries, words = _by_folders(found, request)
+    notes |= dict.fromkeys(words)
     others = entries.pop("", [])
     if entries and is_to_divide(root, entries, request):
         others += entries.popitem()[1]
@@ -79,6 +77,35 @@ def find_metadata(root: Path, request: Request) -> Listing | None:
     kept = {name: entries[name] for name in SPLITS if name in entries} or {"train": others}
     homes, said = dict.fromkeys(kept, (root,)), tuple(map(shown_name, notes))
     return Rows(root, homes, request, undivided, boxes, None, said, tuple(tables)).divided_listing(kept)
+
+
+def _by_folders(rows: list[Entry], request: Request) -> tuple[dict[str, list[Entry]], list[str]]:
+    """Rows by the split that a folder of theirs is called, and notes; "" stands for none."""
+    found: dict[str, list[Entry]] = {}
+    for each in rows:
+        parts = map(split_name, (each.path or "").split("/")[:-1])
+        found.setdefault(next((part for part in parts if part in SPLITS), ""), []).append(each)
+    return _by_words(rows) if found.keys() == {""} and request.split is None else (found, [])
+
+
+def _by_words(entries: list[Entry]) -> tuple[dict[str, list[Entry]], list[str]]:
+    """Rows by the splits that words in folders say, such as ``trainset`` and ``testset``, and a note of them.
+
+    Every row must have one: a class may be called train_station. A warning names those that have none.
+    """
+    found: dict[str, list[Entry]] = {}
+    for each in entries:
+        found.setdefault(split_in(Path(each.path or "").parent) or "", []).append(each)
+    others = found.pop("", [])
+    said = ", ".join(f"{split} has {mine[0].path}" for split, mine in found.items())
+    if len(found) < 2 or "train" not in found:
+        return {"": entries}, []
+    if others:
+        return {"": entries}, [
+            f"warning: some folders are called as splits ({said}), but that of {others[0].path} is not; if they are, "
+            "rename them to train, val and test"
+        ]
+    return found, [f"splits from words in the names of folders: {said}"]
 
 
 def _rows(table: Path) -> list[dict[str, Any]]:

@@ -708,6 +708,19 @@ def test_a_table_of_metadata_without_a_column_of_labels_is_of_images_without(tmp
         find_hf(tmp_path, Request(label="breed"))
 
 
+def test_words_in_folders_of_metadata_divide_the_rows_if_all_have_one(tmp_path):
+    text = "file_name,label\n0.png,a\n"
+    tables_of_metadata(tmp_path, trainset=text, test_images=text)
+    listing = find_hf(tmp_path)
+    assert listed(listing) == {"train": [("trainset/0.png", 0)], "test": [("test_images/0.png", 0)]}
+    said = "splits from words in the names of folders: test has test_images/0.png, train has trainset/0.png"
+    assert said in listing.notes
+    tables_of_metadata(tmp_path, cats=text)
+    listing = find_hf(tmp_path)
+    assert [key for key, _ in listed(listing)["train"]] == ["cats/0.png", "test_images/0.png", "trainset/0.png"]
+    assert "but that of cats/0.png is not; if they are, rename them to train, val and test" in listing.notes[-1]
+
+
 def test_a_table_of_metadata_in_parquet_is_read(tmp_path):
     (tmp_path / "0.png").write_bytes(png())
     table(tmp_path, "metadata.parquet", file_name=["0.png"], label=["x"])

@@ -325,7 +325,7 @@ class _Guess:
             asked = self._asked(self.request.split, "--split")
             return flags if asked in flags else (asked,)
         named = [place for place in self._named(SPLIT_NAMES | FLAGS.keys()) if place not in (image, *flags)]
-        fit = [place for place in named if self._share_of_splits(place)]
+        fit = [place for place in named if self._share_of_splits(place) or self._has_splits_below(place)]
         for place in named:
             if place not in fit:
                 values = listed(sorted({repr(cells[place][:_LONGEST]) for cells in self.rows}))
@@ -345,6 +345,11 @@ class _Guess:
         """How many of the first values are words for splits, of all."""
         words = [cells[place] for cells in self.rows]
         return sum(split_name(word) in SPLITS for word in words) / len(words)
+
+    def _has_splits_below(self, place: int) -> bool:
+        """Whether any row of the table has a word for a split; a table may be sorted by it."""
+        rows = islice(self.table.read((place,)), int(self.header), None)
+        return any(split_name(cells[0]) in SPLITS for _, cells in rows)
 
     def _named(self, known: Iterable[str]) -> list[int]:
         named = [(place, name, squashed(name)) for place, name in enumerate(self.names)]

@@ -300,6 +300,20 @@ def test_numbers_and_labels_with_names_of_splits_do_not_divide(tmp_path, columns
     assert find(files(tmp_path, ["0.jpg", "1.jpg", "2.jpg"]), table, **wanted).undivided
 
 
+def test_a_table_that_is_sorted_by_its_split_is_divided_as_in_any_order(tmp_path):
+    """The first 60 rows are of a split that nobody asks for; columns are guessed from fewer."""
+    words = ["extra"] * 60 + ["test", "train", "train"]
+    lines = [f"{place}.jpg,{'ab'[place % 2]},{word}\n" for place, word in enumerate(words)]
+    root = files(tmp_path, [f"{place}.jpg" for place in range(63)])
+    for ordered in (lines, lines[::-1]):
+        table = "path,label,split\n" + "".join(ordered)
+        assert "values that are no words for train, val or test: 'extra'; write these words, or leave" in refused(
+            root, table
+        )
+        listing = find(root, table, splits=("train", "test"))
+        assert {split: len(mine) for split, mine in listing.splits.items()} == {"train": 2, "test": 1}
+
+
 def test_a_column_of_folds_is_not_taken_for_the_split(tmp_path):
     listing = find(files(tmp_path), "path,label,fold\na/1.jpg,cat,0\nb/2.jpg,dog,1\n")
     assert listing.undivided

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -112,6 +113,7 @@ def find_table(root: Path, request: Request = EVERYTHING) -> Listing:
     tables = tuple(choose_columns(open_table(path), root, request) for path in request.table)
     named = _splits_of_files(tables)
     rows = _read(tables, named)
+    _refuse_splits_as_labels(rows, request)
     rows, said = _with_splits(rows, named)
     rows, undivided = _divided(rows, request)
     rows, notes = _labelled(rows, request)
@@ -237,6 +239,17 @@ def _refuse_unlabelled(tables: Sequence[Columns]) -> None:
 
 def _lacks_labels(each: Columns, other: Columns) -> bool:
     return not other.table.folders and not set(other.label_names) <= {normalize("NFC", name) for name in each.names}
+
+
+def _refuse_splits_as_labels(rows: _Rows, request: Request) -> None:
+    """Refuse a column that was guessed for the labels, and has only words for splits."""
+    labels, columns = sorted({*rows.labels} - {""}), rows.tables[0].label_names
+    if request.label is None and len(columns) == 1 and labels and all(split_name(each) in SPLITS for each in labels):
+        name = shown_name(columns[0])
+        raise DatasetError(
+            f"{rows.path}: the column for the labels, {name!r}, has only words for splits: {', '.join(labels)}; if "
+            f"they are splits, add a column of labels; if they are classes, say --label {shlex.quote(name)}"
+        )
 
 
 def _with_splits(rows: _Rows, named: Sequence[str]) -> tuple[_Rows, list[str]]:

@@ -1,6 +1,7 @@
 """Labels, splits, and several tables of one set."""
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -300,6 +301,19 @@ def test_numbers_and_labels_with_names_of_splits_do_not_divide(tmp_path, columns
     assert find(files(tmp_path, ["0.jpg", "1.jpg", "2.jpg"]), table, **wanted).undivided
 
 
+@pytest.mark.parametrize(
+    ("table", "option"),
+    [("a/1.jpg train\nb/2.jpg Testing\n", "2"), ("path,my part\na/1.jpg,train\nb/2.jpg,Testing\n", "my part")],
+)
+def test_words_for_splits_are_taken_for_classes_on_demand_only(tmp_path, table, option):
+    root = files(tmp_path)
+    message = f"{option!r}, has only words for splits: Testing, train; if they are splits, add a column of labels; "
+    told = refused(root, table)
+    assert f"{message}if they are classes, say --label {shlex.quote(option)}" in told
+    assert find(root, table, label=option).classes == ("Testing", "train")
+    assert find(root, table.replace("Testing", "bus")).classes == ("bus", "train")
+
+
 def test_a_table_that_is_sorted_by_its_split_is_divided_as_in_any_order(tmp_path):
     """The first 60 rows are of a split that nobody asks for; columns are guessed from fewer."""
     words = ["extra"] * 60 + ["test", "train", "train"]
@@ -357,7 +371,7 @@ def test_folders_of_some_paths_that_are_words_for_splits_are_warned_of(tmp_path,
 
 
 def test_folders_of_classes_called_train_and_test_are_no_splits(tmp_path):
-    listing = find(files(tmp_path, ["train/1.jpg", "test/2.jpg"]), "train/1.jpg,train\ntest/2.jpg,test\n")
+    listing = find(files(tmp_path, ["train/1.jpg", "test/2.jpg"]), "train/1.jpg,train\ntest/2.jpg,test\n", label="2")
     assert listing.undivided
     assert not any("splits" in note for note in listing.notes)
 

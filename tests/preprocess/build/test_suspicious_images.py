@@ -153,8 +153,8 @@ def put(values, sealed=False):
     ("change", "says"),
     [
         (put(np.array([4, 0, 0, 0], np.uint8)), "do not match their checksum"),
-        (put(np.array([16, 0, 0, 0], np.uint8), sealed=True), "suspicious of .*: expected bits up to 15, got 16"),
-        (put(np.zeros(4, np.uint8), sealed=True), "suspicious of .*: expected bits up to 15, got 0"),
+        (put(np.array([64, 0, 0, 0], np.uint8), sealed=True), "suspicious of .*: expected bits up to 63, got 64"),
+        (put(np.zeros(4, np.uint8), sealed=True), "suspicious of .*: expected bits up to 63, got 0"),
         (put(np.zeros(4, np.int64)), "suspicious: expected dtype uint8"),
         (put(np.zeros(5, np.uint8)), r"suspicious: expected shape \(4\)"),
     ],

@@ -17,7 +17,7 @@ import numpy as np
 from preprocess.build.backends import QUIET, Watch, run_parallel
 from preprocess.build.plan import Layout, Plan, Task, columns_of, with_others
 from preprocess.build.settings import BuildSettings, MapColumn
-from preprocess.build.task import Report, regions_of, run_task
+from preprocess.build.task import Report, describe_warnings, regions_of, run_task
 from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError
 from preprocess.files import sweep
@@ -79,11 +79,16 @@ def build(
     reports = run_tasks(plan, jobs, advance, backend, scheduler, watch)
     new = [(task.split, task.number) for task in plan.tasks if IMAGES not in task.known]
     failed = [failure for task in new for failure in reports[task].failed]
-    if failed and not skip_bad:
-        total = sum(map(len, plan.listing.splits.values()))
-        raise BuildError(_failure_text(failed, f"{total} images", ", or publish without them: --skip-bad"))
-    index = assemble(plan, reports)
-    _refuse_empty(plan, index)
+    try:
+        if failed and not skip_bad:
+            total = sum(map(len, plan.listing.splits.values()))
+            raise BuildError(_failure_text(failed, f"{total} images", ", or publish without them: --skip-bad"))
+        index = assemble(plan, reports)
+        _refuse_empty(plan, index)
+    except BuildError:
+        for line in describe_warnings(reports.values()):
+            watch.say(line)
+        raise
     replaced = replace_index(plan.home / f"{plan.stem}.h5", index, plan.base)
     return list(reports.values()) if replaced else None
 

@@ -10,7 +10,7 @@ from preprocess.build.forecast import refuse_without_memory
 from preprocess.build.plan import Plan, make_plan, not_listed
 from preprocess.build.run import build, images_to_do, prepare, tidy
 from preprocess.build.settings import BuildSettings
-from preprocess.build.task import Report, joined_warnings
+from preprocess.build.task import Report, describe_warnings
 from preprocess.build.update import plan_update
 from preprocess.datasets import Listing
 from preprocess.errors import BuildError, StoreError
@@ -132,9 +132,7 @@ class Builder:
         if odd := joined(splits[split].get("suspicious", {}) for split in self.listing.splits):
             look = f"python -m lgcoamix preprocess report {self.out}"
             yield f"suspicious images are stored: {describe(odd)}; look at them: {look}"
-        for kind, (count, key) in joined_warnings(*(report.warned for report in reports)).items():
-            images = "an image was decoded" if count == 1 else f"{count:,} images were decoded"
-            yield f"{images} with a warning: {kind} ({key}{', ...' if count > 1 else ''})"
+        yield from describe_warnings(reports)
 
     def _plan(self, base: Index | None) -> Plan:
         if not self.update or base is None:

@@ -1,7 +1,7 @@
 """The work of one worker: store the images and maps of one range."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
@@ -34,13 +34,13 @@ class Report:
     failed: list[dict[str, str]]  # key, reason and SHA-256 of the unusable images
     regions: dict[str, np.ndarray]  # column name -> (rows,) array, number of superpixels in every map
     maps_computed: int  # number of maps computed by this run
-    # Kind of warning -> number of images stored by this run whose decoder gave it, and the key of one.
+    # Kind of warning -> number of images whose decoder gave it, and the key of one; of shards that no index lists yet.
     warned: dict[str, tuple[int, str]]
 
 
 def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Report:
     """Store the missing shards of one range; depends only on its arguments."""
-    images, warned = _store_images(task, home, stem, settings)
+    images = _store_images(task, home, stem, settings)
     key = shard_key(images["path"])
     records: dict[str, dict] = {IMAGES: images}
     paths = {}
@@ -60,6 +60,8 @@ def run_task(task: Task, home: Path, stem: str, settings: BuildSettings) -> Repo
             for column in task.columns
         }
         computed = len(missing) * len(shard)
+        said = [] if IMAGES in task.known else shard.warned()
+        warned = {each["kind"]: (each["count"], each["example"]) for each in said}
         return Report((task.split, task.number), records, len(shard), shard.failed(), regions, computed, warned)
 
 
@@ -68,16 +70,14 @@ def place(stem: str, task: Task, column: str, key: str) -> str:
     return f"{stem}.shards/{task.split}/{column}/{task.number:05d}-{key}.h5"
 
 
-def _store_images(
-    task: Task, home: Path, stem: str, settings: BuildSettings
-) -> tuple[dict, dict[str, tuple[int, str]]]:
-    """Return the record of the image shard, and the warnings of decoders; build it if it is missing."""
+def _store_images(task: Task, home: Path, stem: str, settings: BuildSettings) -> dict:
+    """Return the record of the image shard; build it if it is missing."""
     known = task.known.get(IMAGES)
     path = known["path"] if known else place(stem, task, IMAGES, task.key)
     images = _kept(home, path, known)
     changed = known is None and images is not None and bool(edited(task.samples, home / path, settings.form()))
     if images is not None and not changed:
-        return images, {}
+        return images
     if known is not None and not task.samples:
         raise BuildError(
             f"{home / path} is missing or damaged; rebuild its images with build --update or verify --repair"
@@ -91,8 +91,11 @@ def _store_images(
         path = place(stem, task, IMAGES, key_of({"of": task.key, "without": without, "sources": sources}))
         images = _kept(home, path, None)
         if images is not None:
-            return images, warned
-    sealed = shard.finish(failed)
+            return images
+    sealed = shard.finish(failed, warned)
+    if known is not None and warned and sealed.digest != known["sha256"]:  # earlier versions kept no warnings
+        shard, failed, _ = read_sources(task.samples, settings)
+        sealed = shard.finish(failed)
     if known is not None and sealed.digest != known["sha256"]:
         raise BuildError(
             f"{home / path} cannot be rebuilt bit for bit: its source images were edited, or other versions of Pillow "
@@ -100,12 +103,12 @@ def _store_images(
         )
     published = _published(home, stem, path, sealed)
     set_built_at(home / path, begin)
-    return published, warned
+    return published
 
 
 def read_sources(
     samples: Sequence[Sample], settings: BuildSettings
-) -> tuple[ImageShard, list[dict[str, str]], dict[str, tuple[int, str]]]:
+) -> tuple[ImageShard, list[dict[str, str]], list[dict]]:
     """Decode the images of a range; return the shard of usable ones, the failures, and the warnings of decoders."""
     shape = (settings.size, settings.size) if settings.codec == "raw" else None
     shard, failed = ImageShard(len(samples), shape, varied=not settings.uniform), []
@@ -124,7 +127,7 @@ def read_sources(
         else:
             shard.add(stored, size, sample.label, sample.key, source, boxes, decoded.suspicious)
             warned = joined_warnings(warned, dict.fromkeys(decoded.warned, (1, sample.key)))
-    return shard, failed, warned
+    return shard, failed, [{"kind": kind, "count": count, "example": key} for kind, (count, key) in warned.items()]
 
 
 def _stored_form(
@@ -195,6 +198,13 @@ def joined_warnings(*found: dict[str, tuple[int, str]]) -> dict[str, tuple[int, 
         before = joined.get(kind, (0, key))
         joined[kind] = before[0] + count, before[1]
     return joined
+
+
+def describe_warnings(reports: Iterable[Report]) -> Iterator[str]:
+    """Yield a line for each kind of warning of decoders."""
+    for kind, (count, key) in joined_warnings(*(report.warned for report in reports)).items():
+        images = "an image was decoded" if count == 1 else f"{count:,} images were decoded"
+        yield f"{images} with a warning: {kind} ({key}{', ...' if count > 1 else ''})"
 
 
 def regions_of(home: Path, path: str, form: Form) -> np.ndarray:

@@ -153,6 +153,15 @@ class Failure(TypedDict):
 
 
 @exact
+class Warned(TypedDict):
+    """Images of a shard whose decoder gave a warning of one kind."""
+
+    kind: Sentence
+    count: Annotated[int, Range(least=1, most=_MOST_ROWS)]
+    example: Key
+
+
+@exact
 class LeftOut(TypedDict):
     """Files or folders of one kind that are not in the store."""
 
@@ -199,6 +208,7 @@ class Document(TypedDict):
 
 _DOCUMENT = Form(Document)
 _FAILURES = Form(list[Failure])
+_WARNINGS = Form(list[Warned])
 
 
 def is_word(name: str) -> bool:
@@ -226,6 +236,11 @@ def check_document(document: object) -> Document:
 def check_failures(failures: object) -> list[Failure]:
     """Check the unusable images that an image shard lists."""
     return check(_FAILURES, failures)
+
+
+def check_warnings(warned: object) -> list[Warned]:
+    """Check the warnings of decoders that an image shard lists."""
+    return check(_WARNINGS, warned)
 
 
 def check_labels(where: str, labels: np.ndarray, classes: int) -> None:

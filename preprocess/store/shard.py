@@ -14,14 +14,15 @@ from preprocess.schema import parse_json
 from preprocess.store.format import IMAGES, TILE, image_checksum, inflate, listing_checksum, map_checksum, most_packed
 from preprocess.store.links import Shape, chunks_in, dataset_in, group_in, names_in, open_hdf5, piece_in, read_in
 from preprocess.store.openfile import OpenFile
-from preprocess.store.schema import MOST_PIXELS, check_failures, check_key
+from preprocess.store.schema import MOST_PIXELS, Warned, check_failures, check_key, check_warnings
 from preprocess.suspicious import KINDS
 
 VERIFY = "run: python -m lgcoamix preprocess verify STORE"
 _LISTED = {"labels": "int32", "keys": "S", "sources": "uint8", "listing_checksum": "uint32", "failed": "S"}
 _OTHERS = {"offsets": "int64", "checksums": "uint32", "regions": "uint32", "sizes": "int32"}
 _OPTIONAL = {"boxes": "float32", "suspicious": "uint8"}  # of images, in the order of the listing's checksum
-_DTYPES = _LISTED | _OTHERS | _OPTIONAL
+_WARNED = {"warned": "S"}  # of images whose decoders gave warnings
+_DTYPES = _LISTED | _OTHERS | _OPTIONAL | _WARNED
 _MOST_NAMES = 16
 
 
@@ -46,7 +47,7 @@ class Form:
 
     @property
     def names(self) -> set[str]:
-        """Names of its data sets; those in ``_OPTIONAL`` may be missing."""
+        """Names of its data sets; those in ``_OPTIONAL`` and ``_WARNED`` may be missing."""
         pixels = {None: {"maps", "regions"}, "raw": {"images"}}.get(self.codec, {"codes", "offsets"})
         return pixels | {"checksums"} | (set() if self.codec is None else _LISTED.keys()) | self.varied
 
@@ -78,7 +79,7 @@ class Shard:
         self._listed = False
         self.group: h5py.Group | None = group
         self.names = names_in(group, _MOST_NAMES)
-        optional = _OPTIONAL.keys() if form.codec else set()
+        optional = _OPTIONAL.keys() | _WARNED.keys() if form.codec else set()
         if self.names - optional != form.names:
             raise ValueError(f"expected the data sets {_joined(form.names)}, got {_joined(self.names)}")
         self.checksums = self._array("checksums", (form.rows,))
@@ -246,11 +247,18 @@ class Shard:
         except Exception as error:
             raise StoreError(f"failed images of {self.where} cannot be read ({error}); {VERIFY}") from None
 
+    def warned(self) -> list[Warned]:
+        """Kind of every warning of decoders, number of images of the shard, and the key of one."""
+        try:
+            return check_warnings(parse_json(self._array("warned", ()).item())) if "warned" in self.names else []
+        except Exception as error:
+            raise StoreError(f"warnings of {self.where} cannot be read ({error}); {VERIFY}") from None
+
     def check_listing(self) -> None:
         """Read everything but the images and maps, and check it."""
         if self.form.codec is not None:
             _ = self.keys, self.boxes, self.suspicious
-            self.failed()
+            _ = self.failed(), self.warned()
 
     def read_image(self, row: int, out: np.ndarray | None = None) -> np.ndarray:
         """Read and check one image: (H, W, 3) uint8.

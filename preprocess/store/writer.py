@@ -131,8 +131,14 @@ class ImageShard(_Shard):
         self.suspicious.append(suspicious)
         self.sizes.append(size)
 
-    def finish(self, failed: list[dict[str, str]]) -> Sealed:
-        """Close the shard, with the key and reason of every unusable image in the range."""
+    def finish(self, failed: list[dict[str, str]], warned: Sequence[dict] = ()) -> Sealed:
+        """Close the shard.
+
+        Parameters
+        ----------
+        failed : key, reason and SHA-256 of every unusable image in the range.
+        warned : kind of every warning of decoders, number of images, and the key of one.
+        """
         count = len(self.keys)
         if self.raw is not None:
             self.raw.resize(count, axis=0)
@@ -153,6 +159,8 @@ class ImageShard(_Shard):
             self.file.create_dataset("suspicious", data=listed[-1])
         self.file.create_dataset("listing_checksum", data=listing_checksum(*listed))
         self.file.create_dataset("failed", data=_fixed_strings([canonical(failed)])[0])
+        if warned:
+            self.file.create_dataset("warned", data=_fixed_strings([canonical(warned)])[0])
         return self._finish()
 
 

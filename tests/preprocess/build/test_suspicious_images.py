@@ -14,6 +14,7 @@ from preprocess.datasets import DATASETS
 from preprocess.errors import StoreError
 from preprocess.inspect.verify import verify
 from preprocess.store import Store
+from preprocess.store.writer import ImageShard
 from tests.preprocess.conftest import QUICK, SMALL, all_files, build_command, build_here, here, open_plain
 from tests.preprocess.store.foreign import edit_index, edit_shard
 from tests.preprocess.test_warned import odd_exif
@@ -84,6 +85,37 @@ def test_they_survive_a_build_that_was_interrupted(odd, tmp_path):
     assert suspicious(whole) == suspicious(Store(tmp_path / "cut" / "x.h5")) == EXPECTED
     images = [{path: content for path, (content, _) in all_files(tmp_path / part).items()} for part in ("whole", "cut")]
     assert images[0] == images[1]
+
+
+WARNED = "2 images were decoded with a warning: Truncated File Read (train/b/y.jpg, ...)"
+
+
+def test_warnings_of_decoders_are_said_until_an_index_is_published(odd, tmp_path):
+    """The second run keeps all shards of the first."""
+    (odd / "train" / "a" / "bad.png").write_bytes(b"no picture")
+    command = build_command(odd, tmp_path / "x.h5", *QUICK)[2:]
+    for options, code in (((), 1), (("--skip-bad",), 0)):
+        done = here(*command, *options)
+        assert (done.exit_code, WARNED in " ".join(done.output.split())) == (code, True)
+    assert "with a warning" not in here(*command, "--skip-bad", "--algorithm", "grid").output
+
+
+def test_a_shard_of_an_earlier_version_that_kept_no_warnings_is_rebuilt(odd, tmp_path, monkeypatch):
+    finish = ImageShard.finish
+    with monkeypatch.context() as before:
+        before.setattr(ImageShard, "finish", lambda self, failed, warned=(): finish(self, failed))
+        store = build_here(odd, tmp_path / "x.h5")
+    for shard in (tmp_path / "x.shards/train/images").iterdir():
+        shard.write_bytes(shard.read_bytes()[:-1])
+    assert here("verify", store.path, "--repair", "--root", odd, "--jobs", 1).exit_code == 0
+    assert verify(Store(store.path), 1, lambda done: None) == []
+
+
+@pytest.mark.parametrize("text", ["{", '[{"kind":"x","count":0,"example":"a"}]', '[{"kind":"x","count":1}]'])
+def test_odd_warnings_in_a_shard_are_refused(own_store, text):
+    edit_shard(own_store, "images", lambda file: file.create_dataset("warned", data=np.bytes_(text)))
+    (fault,) = verify(Store(own_store.path), 1, lambda done: None)
+    assert re.search("warnings of .* cannot be read", "\n".join(fault.lines))
 
 
 def test_an_update_keeps_them_for_images_that_stay(odd, tmp_path):

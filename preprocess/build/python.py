@@ -80,7 +80,8 @@ def build_store(
         image of Pillow, or an (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 array in RGB or RGBA, not the BGR of
         OpenCV; a label is a number from 0, or a name. The pairs are a list, a generator, or a data set of torch or
         torchvision without transforms to tensors. They are read once, in this process. What is no file is written
-        without loss into a scratch file beside the store, which takes 3 bytes per pixel until the store is built.
+        without loss into a scratch file beside the store, which takes 3 bytes per pixel until the store is built. Keys
+        of files are the paths as given, of absolute ones with all of their folders; relative paths hold elsewhere too.
     out : the store, a name that ends in .h5.
     classes : names by label; None for those of the data set, the sorted labels if they are names, else numbers. Data
         sets that have some of these names are matched by name; of none, the numbers of ``train`` get these names.

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
+from unicodedata import normalize
 
 import numpy as np
 from PIL import Image
@@ -73,7 +74,7 @@ def list_samples(
     if not any(found.values()):
         raise DatasetError("expected samples, got none")
     lead = "train" if "train" in found else names[0]
-    classes = stored or None if classes is None else tuple(map(str, classes))
+    classes = stored or None if classes is None else tuple(map(_composed, classes))
     sets = dict(zip(names, given.values(), strict=True))
     first = stored or _first_names(sets, lead, classes)
     owner = "the store" if stored else "" if first == classes else lead
@@ -122,7 +123,12 @@ def _class_names(leaf: Any) -> tuple[str, ...]:
     names = getattr(leaf, "classes", None)
     if not isinstance(names, list | tuple) or getattr(leaf, "target_transform", None) is not None:
         return ()
-    return tuple(", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names)
+    return tuple(_composed(", ".join(map(str, name)) if isinstance(name, tuple) else name) for name in names)
+
+
+def _composed(name: Any) -> str:
+    """The name of a class as all listings have it."""
+    return normalize("NFC", str(name))
 
 
 def _shown(names: Sequence[str]) -> str:
@@ -326,7 +332,7 @@ def _tiff(image: Image.Image) -> memoryview:
 
 def _label(where: str, label: Any) -> str | int:
     if isinstance(label, str):
-        return label
+        return _composed(label)
     try:
         return operator.index(label.item() if hasattr(label, "item") else label)
     except (TypeError, ValueError, RuntimeError):

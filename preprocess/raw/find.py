@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unicodedata import normalize
 
 from preprocess.datasets import EVERYTHING, Adapter, Listing, Request
 from preprocess.datasets.census import count_left_out, count_unlisted, name_splits
@@ -73,7 +74,8 @@ def find_raw_data(source: Source, download: bool = False, max_unpacked: int | No
     if source.request.splits is not None:
         left_out = name_splits(left_out, source.request.splits)
     total = sum(map(len, listing.splits.values())) + count_unlisted(left_out)
-    return replace(listing, left_out=left_out, total=total)
+    classes = tuple(normalize("NFC", name) for name in listing.classes)
+    return replace(listing, classes=classes, left_out=left_out, total=total)
 
 
 def choose_splits(source: Source, listing: Listing) -> Listing:

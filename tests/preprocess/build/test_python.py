@@ -142,6 +142,21 @@ def test_labels_are_numbers_or_names(tmp_path):
     assert (numbers.classes, numbers.labels("train").tolist()) == (("0", "1", "2", "3"), [0, 3, 1])
 
 
+def test_names_in_two_unicode_forms_are_one_class(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+
+    class Named(list):
+        classes = ("bar", apart)
+
+    pictures = [noise(seed, 6, 6, 3) for seed in range(2)]
+    named = built(list(zip(pictures, (composed, apart), strict=True)), tmp_path / "x.h5")
+    assert (named.classes, named.labels("train").tolist()) == ((composed,), [0, 0])
+    store = built(Named(zip(pictures, (0, 1), strict=True)), tmp_path / "y.h5", classes=[composed, "bar"])
+    assert (store.classes, store.labels("train").tolist()) == ((composed, "bar"), [1, 0])
+    store = built(Named(zip(pictures, (0, 1), strict=True)), tmp_path / "z.h5", classes=[apart, "bar"])
+    assert (store.classes, store.labels("train").tolist()) == ((composed, "bar"), [1, 0])
+
+
 @pytest.mark.parametrize(
     ("samples", "options", "message"),
     [
@@ -554,6 +569,7 @@ names = lambda root: Listing(("a",), {"train": [Sample("a1.png", "a", root / "a1
 none = lambda root: Listing(("a",), {"train": []})
 several = lambda root: Listing(("a",), [Sample("a1.png", 0, root / "a1.png")])
 corners = lambda root: Listing(("a",), {"train": [Sample("a1.png", 0, root / "a1.png", ((5.0, 5.0, 2.0, 6.0),))]})
+apart = lambda root: Listing(("cafe\u0301", "b"), {"train": [Sample("a1.png", 0, root / "a1.png")]})
 infinite = lambda root: Listing(
     ("a",), {"train": [Sample("a1.png", 0, root / "a1.png", ((1.0, 2.0, float("inf"), 4.0),))]}
 )
@@ -589,6 +605,13 @@ def test_an_adapter_of_ones_own_lists_images_and_repairs(birds, name):
     told = here("verify", "x.h5", "--repair", "--jobs", 1)
     assert "say with --adapter who lists it" in told.output
     assert here("verify", "x.h5", "--repair", *given, "--jobs", 1).exit_code == 0
+
+
+def test_classes_of_an_adapter_are_stored_in_composed_form(birds):
+    given = ("--adapter", "birds_of_test:apart", "--root", "raw", "--out", "x.h5", "--segments", 4, "--jobs", 1)
+    done = here("build", "birds", *given, *QUICK)
+    assert done.exit_code == 0, done.output
+    assert Store("x.h5").classes == ("caf\u00e9", "b")
 
 
 @pytest.mark.parametrize(

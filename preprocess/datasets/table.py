@@ -521,7 +521,19 @@ def _looked_up(rows: _Rows, root: Path, near: bool) -> tuple[Lookup, list[str]]:
     note = f"{rows.name}: images are looked up by name, in {listed(counts, _SHOWN)}"
     if direct is None and several > len(found):
         note += "; other files of these names, outside of folders of their split, are not taken"
-    return Lookup(root, found), [note]
+    return Lookup(root, found), [note, *_note_other_splits(rows, found)]
+
+
+def _note_other_splits(rows: _Rows, found: Found) -> list[str]:
+    """Return a warning if images of a table that says no splits were found below folders of val or test."""
+    splits = set().union(*(_splits_above(key, end) for end, keys in found.items() for key in keys))
+    if rows.tables[0].splits or any(_own_splits(rows)) or splits <= {"train"}:
+        return []
+    return [
+        f"warning: {rows.name} says no splits, but its images are in folders of {' and '.join(sorted(splits))}: if "
+        "names start anew in each of them, these may be other images; write the whole paths into the table if they "
+        "are right"
+    ]
 
 
 def _own_splits(rows: _Rows) -> Sequence[str]:

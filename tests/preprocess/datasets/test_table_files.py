@@ -278,3 +278,21 @@ def test_a_row_without_a_path_is_refused(tmp_path):
 def test_no_row_leads_out_of_the_root(tmp_path, path):
     told = refused(files(tmp_path / "x"), PLAIN + f"{path},cat\n", home=tmp_path / "x")
     assert "1 of 3 images are not under" in told
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("test/1x.jpg", "test/2x.jpg"), "test"),
+        (("train/1x.jpg", "test/2x.jpg"), "test and train"),
+        (("train/1x.jpg", "train/2x.jpg"), ""),
+        (("images/1x.jpg", "2x.jpg"), ""),
+    ],
+)
+def test_images_of_a_table_without_splits_in_folders_of_val_or_test_are_told(tmp_path, names, said):
+    """Train may not be unpacked, and test have the same ids."""
+    listing = find(files(tmp_path, names), "id,label\n1x,a\n2x,b\n", "labels.csv")
+    warning = f"warning: labels.csv says no splits, but its images are in folders of {said}: if names start anew"
+    assert any(note.startswith(warning) for note in listing.notes) == bool(said)
+    whole = f"path,label\n{names[0]},a\n{names[1]},a\n"
+    assert not any("start anew" in note for note in find(tmp_path, whole, "labels.csv").notes)

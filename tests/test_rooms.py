@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
@@ -172,3 +173,9 @@ def test_the_reader_of_imports_sees_them_wherever_they_stand():
     text = "def f():\n    from lgcoamix.cli import common\n    import_module('timm.x')\nfrom ..data import loader"
     found = set(imports(ast.parse(text), "lgcoamix.ops.pooling", False))
     assert found == {"lgcoamix.cli.common", "timm.x", "lgcoamix.data.loader"}
+
+
+def test_pytest_looks_into_every_folder_of_tests(pytestconfig):
+    left_out = pytestconfig.getini("norecursedirs")
+    folders = {folder for path in (ROOT / "tests").rglob("test_*.py") for folder in path.relative_to(ROOT).parent.parts}
+    assert not [name for name in folders if any(fnmatch(name, pattern) for pattern in left_out)]

@@ -49,7 +49,7 @@ def find_folder(root: Path, request: Request = EVERYTHING) -> Listing:
     MissingDataError : there is no folder with images.
     DatasetError : a class of ``train/`` has no images, another split has a class that ``train/`` lacks, a folder
         beside ``train/`` holds images and is neither a split nor left out by ``request.splits``, or a link makes one
-        folder or image of two classes, or of ``train/`` and another split.
+        folder of two classes, or of ``train/`` and another split.
     SettingError : a split that is asked for has no folder.
     """
     home = _home(root)
@@ -107,7 +107,9 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
 
 
 def _shared(held: dict[str, dict[str, list[Path]]], links: Sequence[_Place]) -> list[str]:
-    """Refuse links that put images into two classes, or into train and another split; warn of others.
+    """Refuse links that put folders into two classes, or into train and another split; warn of others.
+
+    Links to files are warned of alone: where files are stored by their content, two that are equal are links to one.
 
     Parameters
     ----------
@@ -123,16 +125,20 @@ def _shared(held: dict[str, dict[str, list[Path]]], links: Sequence[_Place]) -> 
     folders += [link for link in links if not link.is_file]
     real = {id(place): os.path.realpath(place.path) for place in folders}
     first: dict[str, _Place] = {}
-    shared: dict[tuple[str, str], list[str]] = {}
+    folder_notes: dict[tuple[str, str], str] = {}
+    repeated: dict[tuple[str, str], list[str]] = {}
     folders.sort(key=lambda place: real[id(place)].count(os.sep))  # those that hold others come first
     for place in (*folders, *(link for link in links if link.is_file)):
         target = os.path.realpath(place.path) if place.is_file else real[id(place)]
-        if (other := _holder(target, first)) is not None:
-            _refuse_shared(other, place, held)
-            shared.setdefault((other.split, place.split), []).append(place.path)
-        else:
+        if (other := _holder(target, first)) is None:
             first[target] = place
-    return [_note_shared(*splits, paths) for splits, paths in shared.items()]
+        elif place.is_file:
+            repeated.setdefault((other.split, place.split), []).append(f"{place.path} is {other.path}")
+        else:
+            _refuse_shared(other, place, held)
+            note = f"warning: {other.split} and {place.split} have the same images, because of a link: "
+            folder_notes.setdefault((other.split, place.split), f"{note}{place.path} is also of {other.split}")
+    return [*folder_notes.values(), *(_note_repeated(*splits, paths) for splits, paths in repeated.items())]
 
 
 def _holder(target: str, first: dict[str, _Place]) -> _Place | None:
@@ -148,12 +154,12 @@ def _holder(target: str, first: dict[str, _Place]) -> _Place | None:
 
 
 def _refuse_shared(one: _Place, other: _Place, splits: Iterable[str]) -> None:
-    """Raise a DatasetError if two paths of one folder or file give an image two labels, or train what is tested."""
-    same = f"{one.path} and {other.path} are one {'file' if other.is_file else 'folder'}, because of a link"
-    if one.name != other.name or (one.split == other.split and not other.is_file):
+    """Raise a DatasetError if two paths of one folder give its images two labels, or train what is tested."""
+    same = f"{one.path} and {other.path} are one folder, because of a link"
+    if one.name != other.name or one.split == other.split:
         names = " and ".join(dict.fromkeys((repr(one.name), repr(other.name))))
         raise DatasetError(f"{same}: each image would be there twice, in {names}; remove the link")
-    if one.split != other.split and "train" in (one.split, other.split):
+    if "train" in (one.split, other.split):
         split = one.split if other.split == "train" else other.split
         rest = ",".join(each for each in splits if each != split)
         raise DatasetError(
@@ -162,10 +168,10 @@ def _refuse_shared(one: _Place, other: _Place, splits: Iterable[str]) -> None:
         )
 
 
-def _note_shared(one: str, other: str, paths: list[str]) -> str:
-    if one == other:
-        return f"warning: {len(paths):,} images of {one} are there twice, because of links to files, such as {paths[0]}"
-    return f"warning: {one} and {other} have the same images, because of a link: {paths[0]} is also of {one}"
+def _note_repeated(one: str, other: str, paths: list[str]) -> str:
+    images, are = ("an image", "is") if len(paths) == 1 else (f"{len(paths):,} images", "are")
+    where = "there twice" if one == other else f"in {one} as well"
+    return f"warning: {images} of {other} {are} {where}, because of links to files: {paths[0]}"
 
 
 def _note_unnamed(splits: dict[str, tuple[Sample, ...]]) -> list[str]:

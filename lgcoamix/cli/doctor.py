@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import options_of
-from lgcoamix.cli.settings import choose_settings, network_failures, open_store, settings_options
+from lgcoamix.cli.settings import choose_settings, open_store, settings_options
 from lgcoamix.settings.options import RunOptions
 from preprocess.parameters import FiniteRange
 from preprocess.terminal import say, say_json, say_table, status
@@ -65,7 +65,7 @@ def doctor(shards: Path, superpixels: str | None, as_json: bool, **given: Any) -
     from lgcoamix.profiling.advice import recommend
     from lgcoamix.profiling.measure import measure
 
-    with network_failures(), status() as say_stage:
+    with status() as say_stage:
         found = measure(
             store,
             settings,

@@ -7,7 +7,6 @@ import click
 from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import FILE, FOLDER, FORCE, PLOTS
 from lgcoamix.cli.progress import training_report
-from lgcoamix.cli.settings import network_failures
 from lgcoamix.settings.options import DEVICES
 from preprocess.inputs import confined
 from preprocess.outputs import REPLAY, check_output, refuse_inputs
@@ -58,7 +57,7 @@ def replay(
     from lgcoamix.training.replay import Replay
     from lgcoamix.training.replay_files import replay_sample, replay_step
 
-    with network_failures(), training_report() as report:
+    with training_report() as report:
         run = Replay(folder, shards, device, report)
         refuse_inputs(out, run.store.files)
         if sample is None:

@@ -1,7 +1,6 @@
 """Options that choose the settings of a run, for every command that trains."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lgcoamix.cli.options import SHARDS
-from lgcoamix.errors import RunError, SettingsError
+from lgcoamix.errors import SettingsError
 from lgcoamix.recipes import DATASETS, RECIPES, beside, from_scratch, recipe_for
 from lgcoamix.recipes.stores import has_counts, setting_differences, store_differences
 from lgcoamix.settings.launch import launched
@@ -166,16 +165,3 @@ def check_recipe(store: "Store", name: str, settings: Settings, options: RunOpti
 
 def _remedy(name: str) -> str:
     return f"python -m lgcoamix preprocess build {RECIPES[name].dataset} --recipe {name} builds what the recipe needs"
-
-
-@contextmanager
-def network_failures() -> Iterator[None]:
-    """Translate errors from building the network into those that ``friendly`` reports."""
-    from lgcoamix.models import BackboneError, WeightsError
-
-    try:
-        yield
-    except BackboneError as error:
-        raise SettingsError(str(error)) from None
-    except WeightsError as error:
-        raise RunError(str(error)) from None

@@ -10,7 +10,7 @@ from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import PATH, options_in, options_of
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.recipes import list_recipes, show_recipe
-from lgcoamix.cli.settings import check_recipe, choose_settings, network_failures, open_store, settings_options
+from lgcoamix.cli.settings import check_recipe, choose_settings, open_store, settings_options
 from lgcoamix.errors import SettingsError
 from lgcoamix.runs.finished import LAST, MEDIAN
 from lgcoamix.settings.options import RunOptions
@@ -114,7 +114,7 @@ def _run_folder(resume: str | None, name: str) -> Path:
 def _train(store: "Store", settings: Settings, options: RunOptions, identity: dict[str, Any]) -> dict[str, Any]:
     from lgcoamix.training.run import train as run
 
-    with network_failures(), training_report() as report:
+    with training_report() as report:
         return run(store, settings, options, identity, report)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.export.export import Summary, write_model
 from lgcoamix.export.layouts import LAYOUTS, NET, DecoderForm, Layout, find_decoder, of_our_shape, recognise
-from lgcoamix.models import Backbone, BackboneError, LocalGlobalNet
+from lgcoamix.models import Backbone, LocalGlobalNet
 from lgcoamix.models.backbone import classifiers, misfits, read_state
 from lgcoamix.models.hub import config_of
 from lgcoamix.ops.torch_files import check_weights
@@ -69,12 +69,9 @@ def convert(options: ConvertOptions, store: Store | None) -> tuple[Summary, list
     """
     layout = LAYOUTS[options.layout]
     settings = Settings().with_method(layout.method).with_values("model", backbone=options.backbone, weights="none")
-    try:
-        size = options.image_size or layout.image_size or _own_size(options.backbone)
-        with torch.device("meta"):
-            backbone = Backbone(options.backbone, len(options.classes), "none", size)
-    except BackboneError as error:
-        raise SettingsError(str(error)) from None
+    size = options.image_size or layout.image_size or _own_size(options.backbone)
+    with torch.device("meta"):
+        backbone = Backbone(options.backbone, len(options.classes), "none", size)
     _check_stride(options, layout, backbone)
     state = _read(options.file)
     found = _translate(options, layout, state, backbone)

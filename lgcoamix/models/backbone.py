@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from timm.models import clean_state_dict
 from torch import Tensor, nn
 
+from lgcoamix.errors import RunError
 from lgcoamix.models.hub import BackboneError, config_of, with_tag
 from lgcoamix.models.initial import refuse_other_networks, start_backbone
 from lgcoamix.ops.torch_files import check_weights, read_torch
@@ -21,7 +22,7 @@ _REMEDY = "use --weights FILE or --weights none"
 _LARGEST_KERNEL = 64  # pixels of a side; the largest in timm has 32
 
 
-class WeightsError(RuntimeError):
+class WeightsError(RunError):
     """Weights could not be downloaded or loaded."""
 
 

@@ -5,12 +5,13 @@ import difflib
 import timm
 from timm.models import PretrainedCfg
 
+from lgcoamix.errors import SettingsError
 from lgcoamix.settings.weights import names_hub
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class BackboneError(ValueError):
+class BackboneError(SettingsError):
     """timm has no model or no weights of this name, or the model has no feature maps or takes no such input size."""
 
 

@@ -15,6 +15,8 @@ import torch
 
 from lgcoamix.data import RunBatches
 from lgcoamix.data.order import split_evenly
+from lgcoamix.models import WeightsError
+from lgcoamix.ops.distributed import joined
 from tests.conftest import PROOF, ROOT
 from tests.lgcoamix.nursery import Nursery
 
@@ -196,6 +198,14 @@ def test_a_rank_that_loses_another_ends_within_a_minute_with_a_clear_error(nurse
     assert "Error: rank 0 lost the connection to the other processes" in " ".join(first.told().split())
     assert "Traceback" not in first.told()
     assert torch.load(out / "last.pt", weights_only=True)["format"] == 1  # whole
+
+
+def test_weights_that_a_rank_cannot_load_are_no_lost_connection(monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
+    with pytest.raises(WeightsError, match=r"^cannot get weights"), joined("cpu"):
+        raise WeightsError("cannot get weights; check the network connection")
 
 
 @pytest.mark.skipif(not PROOF, reason="the launcher is torch's: at full counts alone")

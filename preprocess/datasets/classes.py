@@ -55,12 +55,13 @@ def refuse_unlearnt(unknown: Iterable[str], where: str, first: str, remedy: str,
 
 
 def note_lacking(classes: Sequence[str], found: Collection[str], where: str, first: str) -> list[str]:
-    """Return a warning of the classes that a split, called ``where``, lacks; nothing if it has all."""
-    if lacking := [shown_name(name) for name in sorted(set(classes) - set(found))]:
-        return [
-            f"warning: {where} lacks {len(lacking):,} of {len(classes):,} classes: {listed(lacking, _SHOWN)}; the "
-            f"labels are those of {first}"
-        ]
+    """Return a warning of the classes that a split, called ``where``, lacks; nothing if it has all.
+
+    ``first`` is the training split; empty if the names of the classes come from elsewhere.
+    """
+    if lacking := [shown_name(name) for name in classes if name not in found]:
+        told = f"warning: {where} lacks {len(lacking):,} of {len(classes):,} classes: {listed(lacking, _SHOWN)}"
+        return [f"{told}; the labels are those of {first}" if first else told]
     return []
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.datasets.base import SPLITS, Request, split_name
-from preprocess.datasets.classes import unlabelled
+from preprocess.datasets.classes import note_lacking, refuse_unlearnt, unlabelled
 from preprocess.datasets.levels import kinds_in
 from preprocess.errors import DatasetError
 from preprocess.text import listed, shown_name
@@ -192,7 +192,7 @@ def number_labels(values: Mapping[str, Sequence[Label]], names: Sequence[str] | 
                 f"first is number {numbers.index(None) + 1:,}"
             )
         labels[split] = numbers
-    notes += _compare(classes, {split: set(numbers) - {None} for split, numbers in labels.items()})
+    notes += _compare(classes, labels, "train" if names is None and "train" in values else "")
     return Numbered(classes, labels, tuple(notes), {"images without a label": (len(first), first[0])} if first else {})
 
 
@@ -260,21 +260,17 @@ def _refuse_unplaced(
     if odd:
         shown = listed([shown_name(str(value)[:60]) for value in sorted(odd, key=str)], _SHOWN)
         raise DatasetError(
-            f"{split} has labels without a class: {shown}; the {len(classes):,} classes are {listed(classes, _SHOWN)}"
+            f"{split} has labels without a class: {shown}; the {len(classes):,} classes are "
+            f"{listed(list(map(shown_name, classes)), _SHOWN)}"
         )
 
 
-def _compare(classes: Sequence[str], found: Mapping[str, set]) -> list[str]:
+def _compare(classes: Sequence[str], labels: Mapping[str, Sequence[int | None]], first: str) -> list[str]:
     """Warn of classes that splits lack; refuse those that only ``train`` lacks."""
     notes = []
-    for split, numbers in found.items():
-        if extra := sorted(numbers - found.get("train", numbers)):
-            raise DatasetError(
-                f"{split} has classes that train lacks, which no network can learn: "
-                f"{listed([classes[number] for number in extra], _SHOWN)}; leave the split out: --splits train"
-            )
-        if lacking := [name for number, name in enumerate(classes) if number not in numbers]:
-            notes.append(
-                f"warning: {split} lacks {len(lacking):,} of {len(classes):,} classes: {listed(lacking, _SHOWN)}"
-            )
+    found = {split: {classes[number] for number in mine if number is not None} for split, mine in labels.items()}
+    for split, names in found.items():
+        remedy = "give train samples of them, leave these out"
+        refuse_unlearnt(names - found.get("train", names), split, "train", remedy)
+        notes += note_lacking(classes, names, split, first)
     return notes

@@ -268,9 +268,24 @@ def test_numbers_are_sorted_as_numbers_and_a_class_that_train_lacks_is_refused(t
     listing = find_webdataset(tmp_path, Request(splits=("test",)))  # numbered by train
     assert listing.classes == ("2", "9", "10")
     assert listed(listing) == {"test": [("1.png", 2)]}
-    assert "warning: test lacks 2 of 3 classes: 2, 9" in listing.notes
+    assert "warning: test lacks 2 of 3 classes: 2, 9; the labels are those of train" in listing.notes
     write(tmp_path / "test.tar", {"__key__": "1", "png": b"", "cls": "3"})
     with pytest.raises(DatasetError, match="test has labels without a class: 3; the 3 classes are 2, 9, 10"):
+        find_webdataset(tmp_path)
+
+
+def test_names_of_classes_in_messages_do_not_command_a_terminal(tmp_path):
+    (tmp_path / "classes.txt").write_text("ant\nc\x1b[2Jt\n")
+    write(tmp_path / "train.tar", {"__key__": "1", "png": b"", "cls": "0"})
+    write(tmp_path / "test.tar", {"__key__": "2", "png": b"", "cls": "0"})
+    lacking = "lacks 1 of 2 classes: c\ufffd[2Jt"
+    assert {f"warning: train {lacking}", f"warning: test {lacking}"} <= set(find_webdataset(tmp_path).notes)
+    write(tmp_path / "test.tar", {"__key__": "2", "png": b"", "cls": "1"})
+    with pytest.raises(DatasetError, match=r"^test has classes that train lacks, .*: c\ufffd\[2Jt; give train samples"):
+        find_webdataset(tmp_path)
+    assert find_webdataset(tmp_path, Request(splits=("test",))).classes == ("ant", "c\x1b[2Jt")
+    write(tmp_path / "test.tar", {"__key__": "2", "png": b"", "cls": "2"})
+    with pytest.raises(DatasetError, match=r"the 2 classes are ant, c\ufffd\[2Jt$"):
         find_webdataset(tmp_path)
 
 

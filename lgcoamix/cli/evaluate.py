@@ -1,6 +1,5 @@
 """``python -m lgcoamix evaluate``."""
 
-import json
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from lgcoamix.cli.common import CONTEXT, friendly
 from lgcoamix.cli.options import CHECKPOINT, FORCE, PATH, SHARDS, options_of
 from lgcoamix.cli.progress import passes
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.runs.documents import checkpoint_file
+from lgcoamix.runs.documents import checkpoint_file, read_document
 from lgcoamix.settings.options import EvaluationOptions
 from lgcoamix.settings.text import suggest
 from preprocess.terminal import say, say_table
@@ -88,9 +87,9 @@ def choose_split(store: "Store", wanted: str | None) -> str:
 def _refuse_other(out: Path, checkpoint: Path, store: "Store", split: str) -> None:
     """Refuse to replace the evaluation of another checkpoint, which took as long."""
     try:
-        there = json.loads((out / "evaluation.json").read_bytes())
+        there = read_document(out / "evaluation.json")
         found = there["checkpoint"]["path"], there["store"]["name"], there["split"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, RunError, LookupError, TypeError):
         return
     if found != (str(checkpoint.resolve()), store.name, split):
         raise SettingsError(

@@ -10,7 +10,7 @@ import numpy as np
 from lgcoamix.errors import SettingsError
 from lgcoamix.evaluation.bootstrap import ends_of, percentiles, resampled_means
 from lgcoamix.evaluation.corruptions import CORRUPTIONS, SEVERITIES
-from lgcoamix.runs.documents import Count, Digest, Keys, Name, Percent, read_document
+from lgcoamix.runs.documents import Count, Evaluation, Name, Percent, read_document
 from preprocess.schema import Form, Range
 
 Errors = dict[str, float]  # corruption -> sum over severities, in percent
@@ -28,20 +28,7 @@ class _Corruptions(TypedDict, total=False):
     side: Required[Count]
 
 
-class _Checkpoint(TypedDict, total=False):
-    name: Required[Name]
-    sha256: Required[Digest]
-
-
-class _Store(TypedDict, total=False):
-    keys: Required[Keys]
-
-
-class _Reference(TypedDict, total=False):
-    checkpoint: Required[_Checkpoint]
-    store: Required[_Store]
-    split: Required[Name]
-    tta: Name
+class _Reference(Evaluation, total=False):
     corruptions: _Corruptions | None
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Required, TypedDict
 from lgcoamix.errors import RunError, SettingsError
 from lgcoamix.runs.compare import Comparison, Group
 from lgcoamix.runs.compare_table import difference_text
-from lgcoamix.runs.documents import Classes, Count, Digest, Keys, Name, Percent, images_named, read_document
+from lgcoamix.runs.documents import Classes, Count, Evaluation, Percent, images_named, read_document
 from lgcoamix.runs.finished import Run
 from lgcoamix.runs.paired import Paired, paired
 from lgcoamix.runs.tables import Table
@@ -21,30 +21,17 @@ from preprocess.text import listed
 _SHOWN = 10  # classes that gain most, and as many that lose most, on a terminal
 
 
-class _Checkpoint(TypedDict, total=False):
-    name: Required[Name]
-    sha256: Required[Digest]
-
-
-class _Store(TypedDict, total=False):
-    keys: Required[Keys]
-
-
 class _Figures(TypedDict, total=False):
     per_class: Required[list[Percent | None]]
     counts: Required[list[Count]]
 
 
-class _Evaluation(TypedDict, total=False):
-    checkpoint: Required[_Checkpoint]
-    store: Required[_Store]
-    split: Required[Name]
+class _ByClass(Evaluation, total=False):
     classes: Required[Classes]
     figures: Required[_Figures]
-    tta: Name  # since there is test-time augmentation
 
 
-_FORM = Form(Annotated[_Evaluation, lambda document: _check_lengths(document)])
+_FORM = Form(Annotated[_ByClass, lambda document: _check_lengths(document)])
 
 
 @dataclass(frozen=True)

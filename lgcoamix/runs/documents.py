@@ -143,6 +143,24 @@ class _Summaries(TypedDict):
     median_of_last_10: Percent
 
 
+class _EvaluatedCheckpoint(TypedDict, total=False):
+    name: Required[Name]
+    sha256: Required[Digest]
+
+
+class _EvaluatedStore(TypedDict, total=False):
+    keys: Required[Keys]
+
+
+class Evaluation(TypedDict, total=False):
+    """What every ``evaluation.json`` holds; who reads its figures extends this by them."""
+
+    checkpoint: Required[_EvaluatedCheckpoint]
+    store: Required[_EvaluatedStore]
+    split: Required[Name]
+    tta: Name  # since there is test-time augmentation
+
+
 CONFIG_FORM = Form(Config)
 _OBJECT, _RESULTS, _WHOLE_RESULTS = Form(dict[str, Any]), Form(_Results), Form(_WholeResults)
 _TOPS, _VALUES = Form(Annotated[dict[Name, _Summaries], Length(least=1)]), Form(Values)

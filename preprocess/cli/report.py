@@ -32,8 +32,6 @@ def report(store: Path, out: Path, superpixels: str | None, count: int, samples:
     Damage does not stop the command: the page lists it at the top.
     """
     check_ending(out, ".html", "--out")
-    if not out.parent.is_dir():
-        raise click.BadParameter(f"folder {out.parent} does not exist", param_hint="--out")
     from preprocess.inspect.report.gather import gather
     from preprocess.inspect.report.page import render
     from preprocess.outputs import PAGE, check_output, writing

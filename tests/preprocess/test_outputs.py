@@ -42,9 +42,8 @@ def words(text: str) -> str:
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_earlier_output_is_replaced_and_something_else_only_by_force(command, own_store, tmp_path):
+def test_a_folder_is_made_an_output_replaced_and_something_else_only_by_force(command, own_store, tmp_path):
     out = tmp_path / "out" / COMMANDS[command][1]
-    out.parent.mkdir()
     for _ in range(2):
         done = write(command, own_store.path, out)
         assert done.exit_code == 0, done.output

@@ -411,13 +411,12 @@ def test_the_page_needs_nothing_else(sound):
     assert '<html lang="en">' in page.raw
 
 
-@pytest.mark.parametrize("place", ["report.txt", "report", "absent/report.html", "folder.html"])
+@pytest.mark.parametrize("place", ["report.txt", "report", "folder.html"])
 def test_a_place_that_cannot_take_the_page_is_a_usage_error(uneven_store, tmp_path, place):
     (tmp_path / "folder.html").mkdir()
     done = here("report", uneven_store.path, "--out", tmp_path / place)
     assert done.exit_code == 2
-    assert place.split("/")[0] in done.stderr
-    assert not (tmp_path / "absent").exists()
+    assert place in done.stderr
 
 
 def test_unknown_superpixels_are_one_message(uneven_store, tmp_path):

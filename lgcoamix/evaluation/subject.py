@@ -57,11 +57,13 @@ class Subject:
         size = self.options.batch_size or self.trained.settings.optim.batch_size
         order, pinned = RunBatches(len(dataset), size, None), self.device.type == "cuda"
         loader, advance = make_loader(dataset, order, self.options.workers, pinned), start(what, len(dataset))
-        with worker_failures():
-            for batch in on_device(loader, self.device):
-                yield to_inputs(batch.images, *self.statistics), batch.labels
-                advance(len(batch.labels))
-        end_workers(loader)
+        try:
+            with worker_failures():
+                for batch in on_device(loader, self.device):
+                    yield to_inputs(batch.images, *self.statistics), batch.labels
+                    advance(len(batch.labels))
+        finally:
+            end_workers(loader)
 
     def classify(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Compute (B, N) logits, and those without the mid-level branch if there is one; with the options' ``tta``."""

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from lgcoamix.cli import main
+from lgcoamix.errors import RunError
 from lgcoamix.evaluation.evaluate import evaluate_checkpoint
 from lgcoamix.settings.options import EvaluationOptions
 from preprocess.files import digest_of
@@ -195,6 +197,21 @@ def test_the_digest_is_that_of_the_weights_that_were_evaluated(trained, flowers_
 
     document = evaluate_checkpoint(Store(flowers_store), options, go_on)
     assert document["checkpoint"]["sha256"] == digest_of(trained / "best.pt")
+
+
+def test_no_worker_outlives_an_evaluation_that_fails(trained, flowers_store, tmp_path):
+    options = EvaluationOptions(trained / "best.pt", "test", tmp_path / "out", device="cpu", workers=1, batch_size=5)
+
+    def fail(count: int) -> None:
+        raise RunError("stopped")
+
+    before = set(active_children())
+    with pytest.raises(RunError, match="stopped") as failure:  # its traceback keeps the loader
+        evaluate_checkpoint(Store(flowers_store), options, lambda *_: fail)
+    left = set(active_children()) - before
+    for worker in left:
+        worker.kill()  # else the end of this process would wait for it
+    assert not left, failure
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -569,13 +569,11 @@ def _refuse_other_splits(rows: _Rows, root: Path, found: Found, own: set[str]) -
             odd[place] = keys[0]
     if odd:
         shown = [f"{rows.where([place])}: {shown_name(key)}" for place, key in list(odd.items())[:_SHOWN]]
-        more = f"\n  and {len(odd) - _SHOWN:,} more" if len(odd) > _SHOWN else ""
         raise DatasetError(
             f"{rows.path}: the name says {' and '.join(sorted(own))}, but {len(odd):,} of {len(rows.images):,} images "
-            f"are only in folders of other splits under {root}, which may be other images of the same names:\n  "
-            + "\n  ".join(shown)
-            + f"{more}\nunpack the images of {' and '.join(sorted(own))}; if these are right, give their folder with "
-            "--root, or write their whole paths into the table, and a column of splits"
+            f"are only in folders of other splits under {root}, which may be other images of the same names:"
+            f"{_one_below_another(shown, len(odd))}\nunpack the images of {' and '.join(sorted(own))}; if these are "
+            "right, give their folder with --root, or write their whole paths into the table, and a column of splits"
         )
 
 
@@ -597,16 +595,14 @@ def _refuse_choice(rows: _Rows, root: Path, found: Found, near: Sequence[Path]) 
     shown = [
         f"{rows.where([place])}: {shown_name(listed(found[end_of(rows.images[place])], 2))}" for place in twice[:_SHOWN]
     ]
-    more = f"\n  and {len(twice) - _SHOWN:,} more" if len(twice) > _SHOWN else ""
     advice = (
         f"each of these folders has one image for every row: choose with {_roots(folders, near)}"
         if folders or near
         else "write the whole paths into the table, or move all but one of them out of the root"
     )
     raise DatasetError(
-        f"{rows.path}: {len(twice):,} of {len(rows.images):,} images may be one of several files under {root}:\n  "
-        + "\n  ".join(shown)
-        + f"{more}\n{advice}"
+        f"{rows.path}: {len(twice):,} of {len(rows.images):,} images may be one of several files under {root}:"
+        f"{_one_below_another(shown, len(twice))}\n{advice}"
     )
 
 
@@ -616,12 +612,17 @@ def _roots(*folders: Sequence[Path]) -> str:
 
 def _advise(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int], near: bool) -> str:
     shown = [f"{rows.where([place])}: {shown_name(keys[place][:_LONGEST])}" for place in missing[:_SHOWN]]
-    more = f"\n  and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
     outside = any(not is_inside(keys[place]) for place in missing)
     return (
         f"{rows.path}: {len(missing):,} of {len(keys):,} images {'are not' if outside else 'are missing'} under "
-        f"{root}:\n  " + "\n  ".join(shown) + f"{more}\n" + _remedy(rows, root, keys, missing, near)
+        f"{root}:{_one_below_another(shown, len(missing))}\n{_remedy(rows, root, keys, missing, near)}"
     )
+
+
+def _one_below_another(shown: Sequence[str], count: int) -> str:
+    """Lines of a message: the rows that are shown, and how many more of ``count`` there are."""
+    more = [f"and {count - len(shown):,} more"] if count > len(shown) else []
+    return "".join(f"\n  {line}" for line in (*shown, *more))
 
 
 def _remedy(rows: _Rows, root: Path, keys: Sequence[str], missing: Sequence[int], near: bool) -> str:

@@ -28,6 +28,11 @@ def say(text: object = "", err: bool = False) -> None:
     click.echo(shown(str(text)), err=err)
 
 
+def tell(text: object) -> None:
+    """Print lines of text on standard error: what is no result of the command."""
+    say(text, err=True)
+
+
 def say_json(document: object) -> None:
     """Print JSON for other programs; controls are escaped, so that it stays exact."""
     text = json.dumps(document, indent=2, ensure_ascii=False)

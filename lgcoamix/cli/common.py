@@ -6,12 +6,17 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lgcoamix.errors import FolderTakenError, Interrupted, RunError, SettingsError
 from preprocess import interrupt
 from preprocess.terminal import say
+
+if TYPE_CHECKING:
+    from preprocess.outputs import Kind
 
 _SMALLER = "there is not enough memory; use smaller batches or images, or fewer workers"
 _COMPILING = ("torch._dynamo", "torch._inductor")  # modules of what torch.compile raises
@@ -50,6 +55,12 @@ def friendly(command: Callable) -> Callable:
             sys.exit(130)
 
     return wrapped
+
+
+def say_written(out: Path, kind: "Kind") -> None:
+    """Say which files of a kind a folder has now."""
+    is_ours = kind.telling(out)
+    say(f"wrote {out}: {', '.join(sorted(path.name for path in out.iterdir() if is_ours(path.name)))}")
 
 
 @contextmanager

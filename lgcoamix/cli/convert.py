@@ -1,7 +1,7 @@
 """``python -m lgcoamix convert``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,9 +16,6 @@ from preprocess.parameters import Choice
 from preprocess.schema import Form, check
 from preprocess.terminal import say
 from preprocess.text import shown_name
-
-if TYPE_CHECKING:
-    from preprocess.store import Store
 
 _CLASSES = Form(Classes)
 _LARGEST = 32 * 2**20  # bytes of a file of names
@@ -64,7 +61,9 @@ def convert(
             "expected --classes FILE, --classes NUMBER or --shards STORE, and one of them alone: a released checkpoint "
             "does not name its classes"
         )
-    store = _open(shards)
+    from preprocess.store import Store
+
+    store = None if shards is None else Store(shards)
     names = store.classes if store else _read_classes(classes)
     listing = () if store or classes.isdecimal() else (Path(classes),)
     check_output(out, MODEL, force, [file, *listing, *(store.files if store else ())])
@@ -79,14 +78,6 @@ def convert(
     for note in notes:
         say(note)
     say(f"wrote {out}: {', '.join(summary.files)}")
-
-
-def _open(shards: Path | None) -> "Store | None":
-    if shards is None:
-        return None
-    from preprocess.store import Store
-
-    return Store(shards)
 
 
 def _read_classes(given: str) -> tuple[str, ...]:

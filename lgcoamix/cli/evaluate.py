@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from lgcoamix.cli.common import CONTEXT, friendly
+from lgcoamix.cli.common import CONTEXT, friendly, say_written
 from lgcoamix.cli.options import CHECKPOINT, FORCE, PATH, SHARDS, options_of
 from lgcoamix.cli.progress import passes
 from lgcoamix.errors import RunError, SettingsError
@@ -64,9 +64,7 @@ def evaluate(checkpoint: Path, shards: Path, out: Path | None, split: str | None
     with passes() as start:
         document = evaluate_checkpoint(store, options, start)
     _print(document)
-    is_ours = EVALUATION.telling(out)
-    written = sorted(path.name for path in out.iterdir() if is_ours(path.name))
-    say(f"wrote {out}: {', '.join(written)}")
+    say_written(out, EVALUATION)
 
 
 def choose_split(store: "Store", wanted: str | None) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lgcoamix.cli.common import CONTEXT, friendly
+from lgcoamix.cli.common import CONTEXT, friendly, say_written
 from lgcoamix.cli.evaluate import choose_split
 from lgcoamix.cli.options import CHECKPOINT, FORCE, PATH, SHARDS, options_of
 from lgcoamix.cli.progress import passes
@@ -57,6 +57,4 @@ def explain(
         notes = explain_checkpoint(store, options, start)
     for line in notes:
         say(line)
-    is_ours = EXPLANATION.telling(out)
-    written = sorted(path.name for path in out.iterdir() if is_ours(path.name))
-    say(f"wrote {out}: {', '.join(written)}")
+    say_written(out, EXPLANATION)

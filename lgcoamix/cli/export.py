@@ -14,7 +14,7 @@ from lgcoamix.settings.options import ExportOptions
 from preprocess import interrupt
 from preprocess.extras import required
 from preprocess.outputs import MODEL, check_output
-from preprocess.terminal import say
+from preprocess.terminal import say, tell
 from preprocess.text import shown
 
 
@@ -43,7 +43,9 @@ def export(checkpoint: Path, out: Path, force: bool, **given: Any) -> None:
             "give other if the hub lists none for yours"
         )
     if repository is not None:
-        _check_repository(repository)
+        with required("--push-to-hub"):
+            from lgcoamix.export.push import check_repository
+        check_repository(repository)
     if given["onnx"]:
         with required("--onnx"):
             import onnx  # noqa: F401
@@ -52,11 +54,13 @@ def export(checkpoint: Path, out: Path, force: bool, **given: Any) -> None:
     file = checkpoint_file(checkpoint)
     check_output(out, MODEL, force, [file], [file.parent])
     if repository is not None:
-        _check_token()
+        from lgcoamix.export.push import check_token
+
+        check_token()
 
     from lgcoamix.export.export import export as run
 
-    summary = run(ExportOptions(checkpoint, out, **given), lambda line: say(line, err=True))
+    summary = run(ExportOptions(checkpoint, out, **given), tell)
     say(
         f"{summary.checkpoint}: {summary.architecture}, {summary.classes} classes, input {summary.image_size} pixels; "
         "timm gives the same logits"
@@ -68,18 +72,6 @@ def export(checkpoint: Path, out: Path, force: bool, **given: Any) -> None:
         _push(out, summary.files, repository, licence)
 
 
-def _check_repository(name: str) -> None:
-    with required("--push-to-hub"):
-        from lgcoamix.export.push import check_repository
-    check_repository(name)
-
-
-def _check_token() -> None:
-    from lgcoamix.export.push import check_token
-
-    check_token()
-
-
 def _push(out: Path, files: tuple[str, ...], repository: str, licence: str | None) -> None:
     from lgcoamix.export.push import push
 
@@ -87,7 +79,7 @@ def _push(out: Path, files: tuple[str, ...], repository: str, licence: str | Non
         shown(f"interrupted; {out} is complete, {repository} may lack it: run the same command to send it")
     )
     say(f"sending {out} to {repository} ...", err=True)
-    sent = push(out, files, repository, lambda line: say(line, err=True))
+    sent = push(out, files, repository, tell)
     did = f"sent {len(files)} files to" if sent.is_changed else f"nothing to send: the same {len(files)} files are in"
     state = [*(["new"] if sent.is_new else []), "private" if sent.is_private else "public: everybody can read it"]
     say(f"{did} {sent.address} ({', '.join(state)})")

@@ -96,7 +96,7 @@ def train(shards: Path, superpixels: str | None, out: Path | None, strict_recipe
         promise(options.out)
     results = checked.results or _train(store, settings, options, checked.identity)
     if results:  # only rank 0 has them
-        _print_results({options.out.name: results})
+        _print_results(options.out.name, results)
         names = (f"curves.{options.plots}", f"mixed.{options.plots}", "last.pt", "best.pt")
         say("wrote " + ", ".join(str(options.out / name) for name in names if (options.out / name).exists()))
 
@@ -118,22 +118,21 @@ def _train(store: "Store", settings: Settings, options: RunOptions, identity: di
         return run(store, settings, options, identity, report)
 
 
-def _print_results(results: dict[str, dict]) -> None:
-    """One row per run and evaluated split."""
+def _print_results(name: str, result: dict[str, Any]) -> None:
+    """One row per evaluated split."""
     table = Table("run", "split", "last", "best", "best epoch, chosen on", "median of last 10", "images/s", "waiting")
-    for name, result in results.items():
-        for key in (key for key in result if key.endswith("_top1")):
-            top = result[key]
-            table.add_row(
-                name,
-                key.removesuffix("_top1"),
-                f"{top['last']:.2f} %",
-                f"{top['best']:.2f} %",
-                f"{result['best_epoch'] + 1}, {result['best_chosen_on']}",
-                f"{top[MEDIAN]:.2f} %" if result["epochs"] >= LAST else "–",
-                f"{result['images_per_second']:.0f}",
-                f"{100 * result['waiting']:.0f} %",
-            )
+    for key in (key for key in result if key.endswith("_top1")):
+        top = result[key]
+        table.add_row(
+            name,
+            key.removesuffix("_top1"),
+            f"{top['last']:.2f} %",
+            f"{top['best']:.2f} %",
+            f"{result['best_epoch'] + 1}, {result['best_chosen_on']}",
+            f"{top[MEDIAN]:.2f} %" if result["epochs"] >= LAST else "–",
+            f"{result['images_per_second']:.0f}",
+            f"{100 * result['waiting']:.0f} %",
+        )
     say_table(table)
-    for line in dict.fromkeys(result["protocol"] for result in results.values() if "protocol" in result):
-        say(f"protocol: {line}")
+    if "protocol" in result:
+        say(f"protocol: {result['protocol']}")

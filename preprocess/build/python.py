@@ -21,7 +21,7 @@ from preprocess.store import Store
 from preprocess.store.index import Index
 from preprocess.store.schema import is_word
 from preprocess.superpixels import ALGORITHMS
-from preprocess.terminal import progress_bars, say
+from preprocess.terminal import progress_bars, tell
 from preprocess.text import listed
 
 NAME = "samples"
@@ -132,26 +132,26 @@ def build_store(
             listing = divide(list_samples(samples, classes, out, stack, add_bar, stored), rule)
         check_names(listing)
         for line in (*listing.notes, *look_alikes(listing)):
-            _tell(line)
+            tell(line)
         images = sum(map(len, listing.splits.values()))
         settings, why = settle_codec(settings, images, base and base.document["images"]["codec"])
         if why:
-            _tell(why)
+            tell(why)
         workers = Workers(jobs or cores(), backend, scheduler)
         whole = update and "train" in listing.splits
-        built = Builder(out, listing, settings, workers, skip_bad, update, _tell, whole).run()
+        built = Builder(out, listing, settings, workers, skip_bad, update, tell, whole).run()
     for note in built.notes:
-        _tell(note)
+        tell(note)
     name = settings.superpixel_set()["name"]
     store = Store(out, name)
     others = [split for split in store.splits if split not in listing.splits]
     if others and "train" in listing.splits:
-        _tell(f"{out} still has {listed(others)}, which the samples lack; update=True removes what they lack")
+        tell(f"{out} still has {listed(others)}, which the samples lack; update=True removes what they lack")
     if built.added_to is not None:
-        _tell(f"{out} has the superpixels {name} now, which this store reads; the default is still {built.added_to}")
+        tell(f"{out} has the superpixels {name} now, which this store reads; the default is still {built.added_to}")
     if failed := [failure for split in listing.splits for failure in store.document["splits"][split]["failed"]]:
         first = failed[0]
-        _tell(f"{out} is without {len(failed)} unusable images, such as {first['key']}: {first['reason']}")
+        tell(f"{out} is without {len(failed)} unusable images, such as {first['key']}: {first['reason']}")
     return store
 
 
@@ -179,7 +179,3 @@ def _refuse_impossible(asked: Mapping[str, object]) -> None:
     for name, choices in _CHOICES.items():
         if asked[name] is not None and asked[name] not in choices:
             raise SettingError(name, f"expected {', '.join(choices)}, got {asked[name]!r}")
-
-
-def _tell(line: str) -> None:
-    say(line, err=True)

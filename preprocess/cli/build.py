@@ -17,7 +17,7 @@ from preprocess.machine import memory
 from preprocess.outputs import STORE, check_output
 from preprocess.parameters import Choice, Duration, FiniteRange, NamedPath
 from preprocess.superpixels import ALGORITHMS
-from preprocess.terminal import say, say_table
+from preprocess.terminal import say, say_table, tell
 from preprocess.text import listed, shown_name
 
 if TYPE_CHECKING:
@@ -145,18 +145,14 @@ def build(
     images = sum(source.adapter.counts.values()) or listed.total
     settings, why = settle_codec(settings, images, base and base.document["images"]["codec"])
     if why:
-        say(why, err=True)
+        tell(why)
     if dry_run:
         _forecast(make_plan(out, listing, settings), jobs)
         return
     workers = Workers(jobs, backend, scheduler, Watch.wait if wait is None else wait)
     whole = splits is None
-    builder = Builder(out, listing, settings, workers, skip_bad, update, _say_aside, whole, lambda: choose()[1])
-    _tell(out, builder.run())
-
-
-def _say_aside(line: str) -> None:
-    say(line, err=True)
+    builder = Builder(out, listing, settings, workers, skip_bad, update, tell, whole, lambda: choose()[1])
+    _say_built(out, builder.run())
 
 
 def _check_scheduler(backend: str | None, scheduler: str | None, wait: float | None) -> None:
@@ -168,7 +164,7 @@ def _check_scheduler(backend: str | None, scheduler: str | None, wait: float | N
         raise click.BadParameter("requires --backend dask or ray and --scheduler", param_hint="--wait")
 
 
-def _tell(out: Path, done: "Built") -> None:
+def _say_built(out: Path, done: "Built") -> None:
     from preprocess.inspect import tables
     from preprocess.store import Store
 
@@ -198,21 +194,20 @@ def _chosen(listing: Listing, exclude: Path | None, limit: int | None, splits: s
 
     excluded = read_exclude_list(exclude) if exclude else ()
     if exclude and (odd := commented_keys(exclude, listing)):
-        say(
+        tell(
             f"warning: {shown_name(exclude)}: {len(odd):,} keys begin with # and count as comments, the first is "
-            f"{shown_name(odd[0])}; to exclude such an image, write its split, a tab and the key",
-            err=True,
+            f"{shown_name(odd[0])}; to exclude such an image, write its split, a tab and the key"
         )
     try:
         refuse_unknown_keys(listing, excluded)
     except DatasetError as error:
         if splits is None:
             raise
-        say(f"warning: {error} in --splits {splits}", err=True)
+        tell(f"warning: {error} in --splits {splits}")
     chosen = select(listing, excluded, limit)
     if exclude and (gone := emptied_classes(listing, chosen)):
         names = listed(list(map(shown_name, gone)))
-        say(f"warning: the exclude list leaves no image of {names}; networks keep an output for each", err=True)
+        tell(f"warning: the exclude list leaves no image of {names}; networks keep an output for each")
     return chosen
 
 

@@ -49,8 +49,10 @@ def verify(store: Store, jobs: int, advance: Callable[[int], None]) -> list[Faul
         faults[found[0]] = found[1]
         advance(1)
 
-    calls = ((store, place, damaged) for place in order)
-    run_parallel(_check_place, calls, done, jobs, "threading")
+    def check(place: Place) -> tuple[Place, Fault]:
+        return place, check_shard(store, place, damaged)
+
+    run_parallel(check, ((place,) for place in order), done, jobs, "threading")
     found = [faults[place] for place in order if faults[place].lines]
     if sealed is not None or (store.packed and found):
         lines = chain(sealed.lines if sealed else (), *(fault.lines for fault in found))
@@ -65,10 +67,6 @@ def verify(store: Store, jobs: int, advance: Callable[[int], None]) -> list[Faul
 def count_files(store: Store) -> int:
     """Number of shards, and 1 for a packed store itself: what :func:`verify` reads."""
     return store.packed + sum(1 for _ in store.shards())
-
-
-def _check_place(store: Store, place: Place, pack_is_damaged: bool) -> tuple[Place, Fault]:
-    return place, check_shard(store, place, pack_is_damaged)
 
 
 def check_shard(store: Store, place: Place, pack_is_damaged: bool = False) -> Fault:

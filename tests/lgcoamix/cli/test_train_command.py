@@ -153,7 +153,7 @@ def test_results_name_last_best_and_what_it_was_chosen_on(folder):
 def test_a_median_of_ten_epochs_is_shown_where_there_are_ten(epochs, shown, capsys):
     top = {"last": 61.0, "best": 62.0, "median_of_last_10": 37.5}
     about = {"epochs": epochs, "best_epoch": 3, "best_chosen_on": "test", "images_per_second": 8.0, "waiting": 0.0}
-    _print_results({"try": {"test_top1": top, **about}})
+    _print_results("try", {"test_top1": top, **about})
     (row,) = (line for line in capsys.readouterr().out.splitlines() if "try" in line)
     assert row.split("│")[6].strip() == shown
 

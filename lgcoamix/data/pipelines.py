@@ -54,8 +54,8 @@ def read_pipeline(name: str | Path) -> Any:
     try:
         return yaml.safe_load(read_regular(path, _LARGEST))
     except FileNotFoundError:
-        near = suggest(str(name), READY)
-        meant = f"; {near}" if near.startswith("did you mean") else did_you_mean(path)
+        near = suggest(str(name), READY, otherwise="")
+        meant = f"; {near}" if near else did_you_mean(path)
         raise SettingsError(f"--augment takes {', '.join(READY)} or a file; there is no file {name}{meant}") from None
     except OSError as error:
         raise SettingsError(f"--augment {name}: {error.strerror or error}") from None
@@ -174,9 +174,8 @@ def _check_name(library: ModuleType, node: Mapping[str, Any]) -> None:
     bases = (library.BasicTransform, library.BaseCompose)
     known = {other: kind for other, kind in vars(library).items() if isinstance(kind, type) and issubclass(kind, bases)}
     if name not in known:
-        raise SettingsError(
-            f"albumentations {library.__version__} has no transform {shown(name)}; {_near(name, known)}"
-        )
+        meant = suggest(name, known, otherwise="its documentation lists them")
+        raise SettingsError(f"albumentations {library.__version__} has no transform {shown(name)}; {meant}")
     if name in _REFUSED:
         raise SettingsError(f"{name} is not used here: {_REFUSED[name]}")
     if not known[name].is_serializable():
@@ -321,11 +320,6 @@ def seed_pipeline(pipeline: "Compose", seed: int) -> None:
 
 def _wrapped(step: "BasicTransform") -> "Compose":
     return load_library().Compose([step])
-
-
-def _near(name: str, known: Mapping[str, Any]) -> str:
-    meant = suggest(name, known)
-    return meant if meant.startswith("did you mean") else "its documentation lists them"
 
 
 def _short(name: object) -> str:

@@ -1,11 +1,10 @@
 """Which weights timm has for a network, under which tags, and the statistics of their inputs."""
 
-import difflib
-
 import timm
 from timm.models import PretrainedCfg
 
 from lgcoamix.errors import SettingsError
+from lgcoamix.settings.text import suggest
 from lgcoamix.settings.weights import names_hub
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -23,9 +22,8 @@ def config_of(name: str) -> PretrainedCfg | None:
     BackboneError : timm has no such model or tag.
     """
     if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "python -c 'import timm; print(timm.list_models())'"
-        raise BackboneError(f"timm has no model {name!r}; {hint}")
+        lists = "python -c 'import timm; print(timm.list_models())'"
+        raise BackboneError(f"timm has no model {name!r}; {suggest(name, timm.list_models(), lists)}")
     try:
         return timm.get_pretrained_cfg(name, allow_unregistered=True)
     except RuntimeError as error:  # the name is known, but not the tag behind its dot

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def suggest(word: str, choices: Iterable[str]) -> str:
-    """Say "did you mean ...?", or list all choices."""
+def suggest(word: str, choices: Iterable[str], otherwise: str | None = None) -> str:
+    """Say "did you mean ...?"; if no choice is close, list all, or say what stands in ``otherwise``."""
     names = list(choices)
-    close = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
-    return f"did you mean {' or '.join(close)}?" if close else f"choose one of: {', '.join(names)}"
+    if close := difflib.get_close_matches(word, names, n=2, cutoff=0.6):
+        return f"did you mean {' or '.join(close)}?"
+    return f"choose one of: {', '.join(names)}" if otherwise is None else otherwise
 
 
 def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,6 @@ import re
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from unicodedata import normalize
@@ -16,7 +15,7 @@ from preprocess.datasets.rows import FIRST, LAST, TABS, WORDS, Table
 from preprocess.datasets.tree import suffix_of
 from preprocess.errors import DatasetError
 from preprocess.formats import suffixes
-from preprocess.text import listed, shown_name
+from preprocess.text import listed, near, shown_name
 
 _PROBED = 10  # rows whose files are looked for
 _WIDEST = 50  # columns that are looked at
@@ -407,8 +406,8 @@ class _Guess:
             return found[0]
         if found:
             raise DatasetError(f"{self.table.path} has {len(found)} columns {name!r}; give them different names")
-        near = get_close_matches(name, self.names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        meant = near(name, self.names)
+        hint = f"; did you mean {meant[0]!r}?" if meant else ""
         if option == "--label" and len(self.request.table) > 1:
             hint += f"; if its images have no labels, leave out --table {shown_name(self.table.path)}"
         raise DatasetError(f"{self.table.path} has no column {name!r} for {option}{hint}; {self._listed()}")

@@ -5,7 +5,6 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +12,7 @@ from typing import Any
 
 from preprocess.datasets import DATASETS, Adapter, Listing, Request, Sample
 from preprocess.errors import DatasetError
-from preprocess.text import shown_name
+from preprocess.text import near, shown_name
 
 GROUP = "lgcoamix.datasets"  # of entry points
 
@@ -48,8 +47,8 @@ def load_adapter(place: str) -> Adapter:
     except AttributeError as error:
         if not isinstance(error.obj, ModuleType):
             raise
-        near = get_close_matches(name, vars(error.obj), n=1)
-        raise DatasetError(f"{module} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")) from None
+        meant = near(name, (each for each in vars(error.obj) if not each.startswith("_")))
+        raise DatasetError(f"{module} has no {name!r}" + (f"; did you mean {meant[0]!r}?" if meant else "")) from None
 
 
 def adapter_of(name: str) -> Adapter | None:

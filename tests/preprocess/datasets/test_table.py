@@ -291,6 +291,7 @@ def test_two_columns_with_the_same_files_are_one(tmp_path):
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
+        ({"label": "LABEL"}, "no column 'LABEL' for --label; did you mean 'label'?; its columns are 'path', 'label'"),
         ({"label": "labl"}, "no column 'labl' for --label; did you mean 'label'?; its columns are 'path', 'label'"),
         (
             {"label": "path"},

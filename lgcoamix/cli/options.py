@@ -8,7 +8,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
+from lgcoamix.recipes import RECIPES
 from lgcoamix.settings.options import EvaluationOptions
+from lgcoamix.settings.text import suggest
 from preprocess.parameters import Choice, FiniteRange, NamedPath
 
 PATH = NamedPath()
@@ -22,6 +24,18 @@ CHECKPOINT = click.option(
     help="last.pt or best.pt of a run, or a folder: of a run for its best.pt, or one that convert wrote.",
 )
 FORCE = click.option("--force", is_flag=True, help="Replace what is no earlier output of this command, but no input.")
+
+
+class RecipeName(click.ParamType):
+    """The name of a recipe."""
+
+    name = "name"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        """Refuse a name that no recipe has."""
+        if value not in RECIPES:
+            raise click.UsageError(f"no recipe {value!r}; {suggest(value, RECIPES)}", context)
+        return value
 
 
 def options_of(kind: type, *names: str) -> Callable[[Callable], Callable]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from lgcoamix.cli.options import RecipeName
 from lgcoamix.recipes import RECIPES, Recipe
-from lgcoamix.settings.text import suggest
 from preprocess.terminal import say
 
 
@@ -34,6 +34,7 @@ def _with_recipes() -> click.Group:
     group, build = copy.copy(main), copy.copy(main.commands["build"])
     option = click.Option(
         ["--recipe"],
+        type=RecipeName(),
         metavar="NAME",
         is_eager=True,
         expose_value=False,
@@ -49,8 +50,6 @@ def _take_recipe(context: click.Context, _: click.Parameter, name: str | None) -
     """Make the options of a recipe the defaults of the command."""
     if name is None:
         return
-    if name not in RECIPES:
-        raise click.UsageError(f"no recipe {name!r}; {suggest(name, RECIPES)}", context)
     recipe = RECIPES[name]
     if recipe.store is None:
         raise click.UsageError(f"the recipe {name} takes any store; leave out --recipe", context)

@@ -9,7 +9,7 @@ from rich.table import Table
 from lgcoamix.recipes import RECIPES, Recipe, recipe_for
 from lgcoamix.recipes.table import rows_of
 from lgcoamix.settings.sections import SECTIONS, to_plain
-from lgcoamix.settings.text import suggest, text_of
+from lgcoamix.settings.text import text_of
 from preprocess.terminal import say, say_table
 from preprocess.text import listed
 
@@ -61,8 +61,6 @@ def show_recipe(context: click.Context, parameter: click.Parameter, name: str | 
     """Print everything about one recipe, and exit."""
     if name is None:
         return
-    if name not in RECIPES:
-        raise click.UsageError(f"no recipe {name!r}; {suggest(name, RECIPES)}", context)
     recipe = RECIPES[name]
     table = Table.grid(padding=(0, 2))
     for title, text in _story(name, recipe).items():

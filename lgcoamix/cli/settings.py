@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lgcoamix.cli.options import SHARDS
+from lgcoamix.cli.options import SHARDS, RecipeName
 from lgcoamix.errors import SettingsError
 from lgcoamix.recipes import DATASETS, RECIPES, beside, from_scratch, recipe_for
 from lgcoamix.recipes.stores import has_counts, setting_differences, store_differences
@@ -15,7 +15,6 @@ from lgcoamix.settings.launch import launched
 from lgcoamix.settings.mixers import METHOD_OPTIONS, SnapMixOptions
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
-from lgcoamix.settings.text import suggest
 from preprocess.parameters import Choice
 from preprocess.terminal import say
 
@@ -30,7 +29,12 @@ _OPTIONS = (
         metavar="NAME",
         help="Superpixels in the store, see inspect.  [default: the recipe's, else the first]",
     ),
-    click.option("--recipe", metavar="NAME", help="Named settings to start from.  [default: set by the data set]"),
+    click.option(
+        "--recipe",
+        type=RecipeName(),
+        metavar="NAME",
+        help="Named settings to start from.  [default: set by the data set]",
+    ),
     click.option("--mixer", metavar="NAME", help=f"One of {', '.join(METHOD_OPTIONS)}.  {_RECIPES_OWN}"),
     click.option("--backbone", metavar="TIMM_NAME", help=f"Any timm model with feature maps.  {_RECIPES_OWN}"),
     click.option("--batch-size", type=click.IntRange(2), help=_RECIPES_OWN),
@@ -86,8 +90,6 @@ def choose_settings(store: "Store", given: Mapping[str, Any]) -> tuple[str, Sett
     SettingsError : an unknown name, or an invalid value.
     """
     recipe = given["recipe"] or recipe_for(store.dataset)
-    if recipe not in RECIPES:
-        raise SettingsError(f"no recipe {recipe!r}; {suggest(recipe, RECIPES)}")
     settings = _with_method(recipe, given["mixer"], _weights_in(given))
     for section, names in _SHORTCUTS.items():
         settings = settings.with_values(section, **{name: given.get(name) for name in names})

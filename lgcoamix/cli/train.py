@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from lgcoamix.cli.common import CONTEXT, friendly
-from lgcoamix.cli.options import PATH, options_in, options_of
+from lgcoamix.cli.options import PATH, RecipeName, options_in, options_of
 from lgcoamix.cli.progress import training_report
 from lgcoamix.cli.recipes import list_recipes, show_recipe
 from lgcoamix.cli.settings import check_recipe, choose_settings, open_store, settings_options
@@ -65,6 +65,7 @@ class _Train(Command):
 )
 @click.option(
     "--show-recipe",
+    type=RecipeName(),
     metavar="NAME",
     is_eager=True,
     expose_value=False,

@@ -16,6 +16,7 @@ from lgcoamix.errors import RunError
 from lgcoamix.models.hub import BackboneError, config_of, with_tag
 from lgcoamix.models.initial import refuse_other_networks, start_backbone
 from lgcoamix.ops.torch_files import check_weights, read_torch
+from lgcoamix.settings.text import first_line
 from lgcoamix.settings.weights import names_file, names_hub
 
 _REMEDY = "use --weights FILE or --weights none"
@@ -141,7 +142,7 @@ def create_net(
             raise BackboneError(f"timm cannot build {name} for inputs of {image_size}: {error}") from error
         # Failed downloads raise many types: hub, HTTP, socket and operating system errors.
         raise WeightsError(
-            f"cannot get weights for {name} from the hub ({_first_line(error)}); check the network connection, or "
+            f"cannot get weights for {name} from the hub ({_kind_and_line(error)}); check the network connection, or "
             f"{remedy}"
         ) from error
     if not from_hub:  # whose classifier, if new, starts as torch's in all three ways
@@ -199,7 +200,7 @@ def _load_file(net: nn.Module, name: str, path: Path, remedy: str) -> None:
             _refuse_huge_kernels(state)
             state = convert(state, net)
     except Exception as error:  # other files raise many types: zip, pickle, key and type errors
-        raise WeightsError(f"cannot load {str(path)!r} into {name} ({_first_line(error)}); {remedy}") from error
+        raise WeightsError(f"cannot load {str(path)!r} into {name} ({_kind_and_line(error)}); {remedy}") from error
     state = {key: v for key, v in state.items() if isinstance(v, Tensor)}
     if "SA.query.weight" in state and not inner and timm.is_model(f"{name.partition('.')[0]}_stride16"):
         raise WeightsError(
@@ -271,5 +272,6 @@ def classifiers(net: nn.Module) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}"
+def _kind_and_line(error: Exception) -> str:
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lgcoamix.errors import RunError
 from lgcoamix.ops.device import pick_device
 from lgcoamix.settings.launch import launched
+from lgcoamix.settings.text import first_line
 
 _PATIENCE = timedelta(minutes=10)  # for ranks that compile or read data while the others wait
 
@@ -122,9 +123,9 @@ def joined(device: str) -> Iterator[Ranks]:
     except (dist.DistError, RuntimeError) as error:
         if isinstance(error, RunError) or not _is_lost(error):
             raise
-        reason = str(error).strip().splitlines()[0]
         raise RunError(
-            f"rank {ranks.rank} lost the connection to the other processes ({reason}); continue with --resume auto"
+            f"rank {ranks.rank} lost the connection to the other processes ({first_line(error)}); continue with "
+            "--resume auto"
         ) from error
 
 

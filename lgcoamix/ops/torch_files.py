@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
+from lgcoamix.settings.text import first_line
+
 _ZIP = b"PK\x03\x04"
 _LARGEST_PICKLE = 8 * 2**20  # bytes of structure and plain data: seconds to read; 100,000 classes take a third
 _MOST_PARTS = 2_000_000
@@ -49,8 +51,7 @@ def read_torch(path: Path, legacy: bool = False) -> Any:
         except (LookupError, EOFError, TypeError, AttributeError):  # a machine for pickles that was fed something else
             raise ValueError("it is no file of torch, or is damaged") from None
         except Exception as error:  # zip, zlib, runtime errors
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            raise ValueError(reason) from None
+            raise ValueError(first_line(error)) from None
     return content
 
 

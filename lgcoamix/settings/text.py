@@ -1,4 +1,4 @@
-"""Suggestions for unknown words; names and values of settings as users type them."""
+"""Suggestions for unknown words; names and values of settings as users type them; the gist of an error."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,11 @@ def suggest(word: str, choices: Iterable[str], otherwise: str | None = None) -> 
     if close := difflib.get_close_matches(word, names, n=2, cutoff=0.6):
         return f"did you mean {' or '.join(close)}?"
     return f"choose one of: {', '.join(names)}" if otherwise is None else otherwise
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; its class if it says nothing."""
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
 def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

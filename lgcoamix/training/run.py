@@ -27,6 +27,7 @@ from lgcoamix.runs.identity import refuse_changed_files
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report, silent
 from lgcoamix.settings.sections import Settings
+from lgcoamix.settings.text import first_line
 from lgcoamix.training.foreign_inputs import foreign_inputs
 from lgcoamix.training.optim import make_average, make_optimiser
 from lgcoamix.training.step import Step
@@ -190,8 +191,9 @@ def _try_input(model: LocalGlobalNet, settings: Settings, mixer: Mixer) -> None:
     try:
         model.eval()(torch.zeros(1, 3, size, size), regions, 1)
     except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise SettingsError(f"{settings.model.backbone} cannot take inputs of {size}x{size}: {reason}") from error
+        raise SettingsError(
+            f"{settings.model.backbone} cannot take inputs of {size}x{size}: {first_line(error)}"
+        ) from error
     if mixer.needs_model:
         try:
             classifier_weight(model, last_map(model, torch.zeros(1, 3, size, size)).shape[1])

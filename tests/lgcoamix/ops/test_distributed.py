@@ -15,6 +15,7 @@ import torch
 
 from lgcoamix.data import RunBatches
 from lgcoamix.data.order import split_evenly
+from lgcoamix.errors import RunError
 from lgcoamix.models import WeightsError
 from lgcoamix.ops.distributed import joined
 from tests.conftest import PROOF, ROOT
@@ -200,10 +201,24 @@ def test_a_rank_that_loses_another_ends_within_a_minute_with_a_clear_error(nurse
     assert torch.load(out / "last.pt", weights_only=True)["format"] == 1  # whole
 
 
-def test_weights_that_a_rank_cannot_load_are_no_lost_connection(monkeypatch):
+@pytest.fixture
+def rank(monkeypatch):
+    """The environment of a rank that cannot reach the others."""
     for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
+
+
+@pytest.mark.usefixtures("rank")
+@pytest.mark.parametrize(("told", "reason"), [("", "DistError"), ("\nconnection closed\nat x", "connection closed")])
+def test_a_lost_connection_is_told_with_its_reason(told, reason):
+    message = rf"^rank 0 lost the connection to the other processes \({reason}\); continue with --resume auto$"
+    with pytest.raises(RunError, match=message), joined("cpu"):
+        raise torch.distributed.DistError(told)
+
+
+@pytest.mark.usefixtures("rank")
+def test_weights_that_a_rank_cannot_load_are_no_lost_connection():
     with pytest.raises(WeightsError, match=r"^cannot get weights"), joined("cpu"):
         raise WeightsError("cannot get weights; check the network connection")
 

@@ -29,6 +29,11 @@ def one_line(text: object, most: int | None = None) -> str:
     return " ".join(str(text).split())[:most]
 
 
+def shortened(text: str, most: int) -> str:
+    """The first ``most`` characters of a longer text; the last of them is an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def near(word: str, names: Iterable[str], parts: bool = False) -> list[str]:
     """Names that may be meant by ``word``: in another case, with other separators, misspelt; two at most.
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn
 from preprocess.terminal import Bars, TimeLeft, Words
 
 if TYPE_CHECKING:
-    from lgcoamix.settings.report import Report
+    from lgcoamix.settings.report import Report, Start
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def training_report() -> "Iterator[Report]":
 
 
 @contextmanager
-def passes() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+def passes() -> "Iterator[Start]":
     """Yield a function that starts a progress bar and returns another one, which counts finished images."""
     columns = (Words("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Bars(*columns, transient=True) as bars:

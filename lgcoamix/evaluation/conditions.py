@@ -11,9 +11,10 @@ from lgcoamix.evaluation.metrics import Figures, parts_of
 from lgcoamix.evaluation.pgd import pgd
 from lgcoamix.evaluation.plots import Curve
 from lgcoamix.evaluation.robustness import ascent, black, drop_patches, perturb
-from lgcoamix.evaluation.subject import Start, Subject
+from lgcoamix.evaluation.subject import Subject
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.settings.options import EvaluationOptions
+from lgcoamix.settings.report import Start
 
 Condition = tuple[str, float]  # kind and strength
 CLEAN: Condition = ("clean", 0.0)

@@ -34,9 +34,10 @@ from torch.utils.data import Dataset
 from lgcoamix.data.dataset import SuperpixelDataset
 from lgcoamix.data.pipelines import load_library, seed_pipeline
 from lgcoamix.errors import RunError
-from lgcoamix.evaluation.subject import Start, Subject
+from lgcoamix.evaluation.subject import Subject
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.seeding import derive_seed
+from lgcoamix.settings.report import Start
 
 if TYPE_CHECKING:
     from albumentations import Compose

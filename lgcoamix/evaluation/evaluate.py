@@ -12,12 +12,13 @@ from lgcoamix.evaluation.document import describe, to_text
 from lgcoamix.evaluation.localisation import localise, plan_localisation
 from lgcoamix.evaluation.metrics import measure
 from lgcoamix.evaluation.predictions import confident_mistakes, prediction_plots, prediction_rows
-from lgcoamix.evaluation.subject import Start, Subject, check_store, title_of
+from lgcoamix.evaluation.subject import Subject, check_store, title_of
 from lgcoamix.ops.device import pick_device
 from lgcoamix.runs.documents import checkpoint_file
 from lgcoamix.runs.drawing import write_plots
 from lgcoamix.runs.load import make_network, read_trained
 from lgcoamix.settings.options import EvaluationOptions
+from lgcoamix.settings.report import Start
 from lgcoamix.settings.sections import Settings
 from preprocess.files import digest_of, write_whole
 from preprocess.outputs import EVALUATION, making

@@ -17,7 +17,7 @@ from lgcoamix.errors import SettingsError
 from lgcoamix.evaluation.explain_plot import Example, Mixture, Regions, explained_figure
 from lgcoamix.evaluation.loop import predictions
 from lgcoamix.evaluation.metrics import true_probabilities
-from lgcoamix.evaluation.subject import Start, check_store, title_of
+from lgcoamix.evaluation.subject import check_store, title_of
 from lgcoamix.mixing import AttentiveCutMix, Mixed, Mixer, make_mixer
 from lgcoamix.mixing.lgcoamix import LGCOAMix, top_regions
 from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels
@@ -35,6 +35,7 @@ from lgcoamix.runs.drawing import Plot, write_plots
 from lgcoamix.runs.identity import LIVE
 from lgcoamix.runs.load import Trained, make_network, read_trained
 from lgcoamix.settings.options import ExplainOptions
+from lgcoamix.settings.report import Start
 from preprocess.files import write_whole
 from preprocess.outputs import EXPLANATION, making
 from preprocess.store import Store

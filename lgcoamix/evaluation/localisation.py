@@ -18,8 +18,9 @@ from lgcoamix.data.windows import fixed_windows
 from lgcoamix.errors import RunError
 from lgcoamix.evaluation.bootstrap import intervals
 from lgcoamix.evaluation.boxes import LEVELS, boxes_in_view, overlaps, score_map
-from lgcoamix.evaluation.subject import Start, Subject
+from lgcoamix.evaluation.subject import Subject
 from lgcoamix.ops.grad_cam import METHODS, choose_method
+from lgcoamix.settings.report import Start
 from preprocess.extras import required
 from preprocess.store import Store
 

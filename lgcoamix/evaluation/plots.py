@@ -11,6 +11,7 @@ from lgcoamix.evaluation.bootstrap import CONFIDENCE
 from lgcoamix.evaluation.metrics import METRICS, Figures
 from lgcoamix.runs.drawing import Plot, tiled_figure
 from preprocess.inspect.drawing import GREY, PAGE, SMALL, new_figure, styled
+from preprocess.text import shortened
 
 _MOST_NAMES = 30  # with more classes, names along an axis become unreadable
 _MOST_NUMBERS = 12  # with more classes, numbers in the cells of a confusion matrix become unreadable
@@ -113,7 +114,7 @@ def confusion_plot(figures: Figures, classes: Sequence[str], title: str = "") ->
     for which, setter in ((axis.xaxis, axis.set_xticks), (axis.yaxis, axis.set_yticks)):
         if named:
             turned = {"rotation": 90} if which is axis.xaxis else {}
-            setter(range(N), [_short(name) for name in classes], parse_math=False, **turned)
+            setter(range(N), [shortened(name, _LONGEST) for name in classes], parse_math=False, **turned)
         else:
             which.set_major_locator(MaxNLocator(8, integer=True))
     hint = "" if named else ", by number"
@@ -144,7 +145,7 @@ def per_class_plot(figures: Figures, classes: Sequence[str], title: str = "") ->
     order = [label for label, accuracy in enumerate(figures.per_class) if accuracy is not None]
     order.sort(key=lambda label: figures.per_class[label])  # stable: ties keep the order of labels
     values = [figures.per_class[label] for label in order]
-    names = [f"{_short(classes[label])} ({figures.counts[label]})" for label in order]
+    names = [f"{shortened(classes[label], _LONGEST)} ({figures.counts[label]})" for label in order]
     few = len(order) <= _MOST_NAMES
     figure = new_figure(6.4, 1.8 + 0.24 * len(order)) if few else new_figure(PAGE, 3.6)
     axis = figure.subplots()
@@ -235,10 +236,6 @@ def robustness_plot(clean: Figures, curves: Sequence[Curve], title: str = "") ->
     axes[0].set_ylabel("accuracy (%)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return Plot(figure, rows)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
 def _describe(mistake: Mistake) -> str:

@@ -1,6 +1,6 @@
 """What is evaluated: a trained network and the split that it classifies."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
@@ -19,9 +19,8 @@ from lgcoamix.ops.normalise import Statistics, to_inputs
 from lgcoamix.runs.checks import refuse_incomplete
 from lgcoamix.runs.load import Trained
 from lgcoamix.settings.options import EvaluationOptions
+from lgcoamix.settings.report import Start
 from preprocess.store import Store
-
-Start = Callable[[str, int], Callable[[int], None]]  # description, images -> what counts finished images
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-CONFIDENCE = 0.95
+from lgcoamix.runs.paired import CONFIDENCE
 
 
 def score_intervals(shares: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from lgcoamix.export.folder import Exported, read_exported
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.normalise import make_statistics, to_inputs
 from lgcoamix.settings.options import PredictOptions
+from lgcoamix.settings.report import Start
 from preprocess import interrupt
 from preprocess.datasets.census import count_left_out, describe
 from preprocess.datasets.tree import names_in
@@ -61,7 +62,7 @@ class Summary:
     left_out: Mapping[Path, str]
 
 
-def predict(options: PredictOptions, start: Callable[[str, int], Callable[[int], None]]) -> Summary:
+def predict(options: PredictOptions, start: Start) -> Summary:
     """Classify files and write the table, completely or not at all.
 
     Parameters

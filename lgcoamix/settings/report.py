@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+Start = Callable[[str, int], Callable[[int], None]]  # description, images -> what counts finished images
+
 
 @dataclass(frozen=True)
 class Report:
@@ -16,7 +18,7 @@ class Report:
     say : called with a line of text to print.
     """
 
-    start: Callable[[str, int], Callable[[int], None]]
+    start: Start
     show: Callable[[str], None]
     say: Callable[[str], None]
 

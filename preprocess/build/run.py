@@ -5,7 +5,6 @@ are already published. The index is published last, so it exists only once the s
 """
 
 import functools
-import glob
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -20,7 +19,7 @@ from preprocess.build.settings import BuildSettings, MapColumn
 from preprocess.build.task import Report, describe_warnings, regions_of, run_task
 from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError
-from preprocess.files import sweep
+from preprocess.files import leftovers_of, sweep
 from preprocess.raw.selection import left_out_of
 from preprocess.store.content import column_keys, count_regions, sources_key
 from preprocess.store.format import IMAGES
@@ -46,7 +45,7 @@ def tidy(out: Path) -> None:
     out = real_index(out)
     stem = out.with_suffix("").name
     sweep(shard_path(out.parent, f"{stem}.shards").rglob(".*.tmp"))
-    sweep(out.parent.glob(f".{glob.escape(stem)}.h5.*.tmp"))
+    sweep(leftovers_of(out))
 
 
 def build(

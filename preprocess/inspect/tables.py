@@ -51,7 +51,7 @@ def columns(store: Store) -> Table:
     )  # fmt: skip
     for split, layout in store.splits.items():
         entry, agreements = store.document["splits"][split], _agreements(store, split)
-        for name, column in sorted(entry["columns"].items(), key=_by_count):
+        for name, column in sorted(entry["columns"].items(), key=by_count):
             regions = [""] * 4
             if "recipe" in column:
                 mean = column["regions"] / max(1, len(layout))
@@ -96,7 +96,8 @@ def splits(store: Store) -> Table:
     return table
 
 
-def _by_count(item: tuple[str, dict]) -> tuple:
+def by_count(item: tuple[str, dict]) -> tuple:
+    """Order columns of a split: images first, then maps by algorithm, compactness and count."""
     recipe = item[1].get("recipe", {})
     return recipe.get("algorithm", ""), recipe.get("compactness") or 0.0, recipe.get("segments", 0)
 

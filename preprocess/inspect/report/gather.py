@@ -20,6 +20,7 @@ from preprocess.store.format import IMAGES
 from preprocess.store.shard import VERIFY, Shard
 from preprocess.superpixels import ALGORITHMS, Scale
 from preprocess.suspicious import KINDS, text_of
+from preprocess.text import shortened
 
 T = TypeVar("T")
 
@@ -253,7 +254,7 @@ def _sheet(reading: _Reading, split: str, chosen: list[int], columns: tuple[str,
         if image is None or label is None or label >= len(store.classes):
             continue
         title = f"{sample}: {store.classes[label]}"
-        panels: list[Panel] = [(title if len(title) <= 32 else f"{title[:31]}…", subsampled(image))]
+        panels: list[Panel] = [(shortened(title, 32), subsampled(image))]
         for scale, column in zip(store.scales, columns, strict=False):
             ids = _one(reading, split, column, sample, functools.partial(_map_of, image))
             if ids is None:

@@ -11,8 +11,9 @@ from rich.filesize import decimal
 
 from preprocess.inspect.report.gather import ScaleReport, SplitReport, StoreReport
 from preprocess.inspect.report.plots import balance_address, shapes_address, sheet_address, spread_address
+from preprocess.inspect.tables import by_count
 from preprocess.store import Store
-from preprocess.store.format import FORMAT_VERSION, IMAGES
+from preprocess.store.format import FORMAT_VERSION
 from preprocess.text import listed
 
 _SHOWN = 200  # most rows in a table of failures
@@ -82,13 +83,8 @@ def _facts(store: Store) -> list[tuple[str, str]]:
 
 def _columns(entry: dict) -> list[dict]:
     """Rows of the table of columns: images first, then maps by count."""
-
-    def order(item: tuple[str, dict]) -> tuple:
-        recipe = item[1].get("recipe", {})
-        return item[0] != IMAGES, recipe.get("algorithm", ""), recipe.get("segments", 0), item[0]
-
     rows = []
-    for name, column in sorted(entry["columns"].items(), key=order):
+    for name, column in sorted(entry["columns"].items(), key=by_count):
         total = sum(file["bytes"] for file in column["files"])
         recipe = column.get("recipe", {})
         rows.append(

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from preprocess.inspect.drawing import new_figure, rendered, styled
 from preprocess.inspect.sheet import Panel, draw_sheet
+from preprocess.text import shortened
 
 _FILL, _ASKED = "C4", "black"
 _WIDTH = 3.6  # inches; 100 CSS pixels each: a plot fits a phone, with its text as large as it was meant
@@ -39,8 +40,7 @@ def balance_address(counts: np.ndarray, classes: tuple[str, ...]) -> str:
         axis = figure.subplots()
         bars = axis.barh(np.arange(len(counts)), counts[order], color=_FILL, height=0.72)
         axis.bar_label(bars, padding=3)
-        names = [classes[label] for label in order]
-        labels = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
+        labels = [shortened(classes[label], 24) for label in order]
         axis.set_yticks(np.arange(len(counts)), labels, parse_math=False)
         axis.set(ylim=(len(counts) - 0.4, -0.6), xlim=(0, 1.1 * max(1, counts.max(initial=0))), xlabel="images")
         axis.tick_params(axis="y", length=0)

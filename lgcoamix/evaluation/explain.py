@@ -25,7 +25,7 @@ from lgcoamix.models import LocalGlobalNet
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.device import pick_device
-from lgcoamix.ops.grad_cam import METHODS, choose_method
+from lgcoamix.ops.grad_cam import METHODS, usable_method
 from lgcoamix.ops.normalise import to_inputs, to_picture
 from lgcoamix.ops.output import LocalOutput
 from lgcoamix.ops.pooling import region_areas
@@ -229,14 +229,12 @@ class Explainer:
 
     def _why_no_activation(self) -> str:
         """Choose how class activation is computed; if it cannot be, say why."""
-        side, random = self.settings.data.image_size, torch.Generator().manual_seed(0)
-        noise = torch.randn(2, 3, side, side, generator=random).to(self.device)
+        side = self.settings.data.image_size
         try:
-            self.cam = choose_method(self.network, noise)
-            maps = METHODS[self.cam](self.network, noise, torch.zeros(2, dtype=torch.int64, device=self.device))
+            self.cam = usable_method(self.network, side, self.device)
         except ValueError as error:
             return str(error)
-        return "" if maps[0].numel() > 1 else f"the last map of the network has a single cell at {side} pixels"
+        return "" if self.cam else f"the last map of the network has a single cell at {side} pixels"
 
     def _why_unmixed(self) -> str:
         method, split = self.settings.method, self.options.split

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from lgcoamix.data.windows import fixed_windows
 from lgcoamix.errors import RunError
 from lgcoamix.evaluation.bootstrap import intervals
 from lgcoamix.evaluation.boxes import LEVELS, boxes_in_view, overlaps, score_map
 from lgcoamix.evaluation.subject import Subject
-from lgcoamix.ops.grad_cam import METHODS, choose_method
+from lgcoamix.ops.grad_cam import METHODS, usable_method
 from lgcoamix.settings.report import Start
 from preprocess.extras import required
 from preprocess.store import Store
@@ -72,12 +71,9 @@ def plan_localisation(subject: Subject) -> Plan:
             f"the centre crop of {size} pixels shows none of the boxes of split {split!r} of {store.path}; build a "
             "store with a smaller --size"
         )
-    noise = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    noise = noise.to(subject.device)
     with _maps_wanted():
-        method = choose_method(subject.model, noise)
-        maps = METHODS[method](subject.model, noise, torch.zeros(2, dtype=torch.int64, device=noise.device))
-    if maps[0].numel() == 1:
+        method = usable_method(subject.model, size, subject.device)
+    if not method:
         raise RunError(
             f"--localise: the last map of this network has one position for inputs of {size} pixels, which shows no "
             "place; evaluate a network with larger inputs, or another backbone"

@@ -73,6 +73,24 @@ def grad_cam(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 METHODS = {"CAM": class_activation, "Grad-CAM": grad_cam}
 
 
+def usable_method(model: nn.Module, side: int, device: torch.device) -> str:
+    """Choose among ``METHODS``, and try it; empty if its map has a single position, which shows no place.
+
+    Parameters
+    ----------
+    model : on ``device``.
+    side : of the inputs, in pixels.
+
+    Raises
+    ------
+    ValueError : as of the method.
+    """
+    noise = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    method = choose_method(model, noise)
+    maps = METHODS[method](model, noise, torch.zeros(2, dtype=torch.int64, device=device))
+    return method if maps[0].numel() > 1 else ""
+
+
 def _last_attention_norm(net: nn.Module) -> nn.Module | None:
     """Find the norm before the last attention of a network that classifies by a class token."""
     if getattr(net, "global_pool", None) != "token":

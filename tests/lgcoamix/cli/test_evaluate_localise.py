@@ -202,10 +202,10 @@ def test_a_split_without_boxes_names_those_with_some(tmp_path):
 
 
 def test_a_network_without_activation_maps_is_refused_before_the_first_pass(tiny, monkeypatch):
-    def choose_method(*_: object) -> str:
+    def usable_method(*_: object) -> str:
         raise ValueError("Net has no single last map; choose another backbone")
 
-    monkeypatch.setattr(localisation, "choose_method", choose_method)
+    monkeypatch.setattr(localisation, "usable_method", usable_method)
     refused(run_on(tiny), tiny, "--localise: Net has no single last map; choose another backbone")
 
 

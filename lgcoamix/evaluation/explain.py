@@ -24,6 +24,7 @@ from lgcoamix.mixing.superpixels import SuperpixelPlan, paste_superpixels
 from lgcoamix.models import LocalGlobalNet
 from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.batch import Batch
+from lgcoamix.ops.class_activation import is_flat
 from lgcoamix.ops.device import pick_device
 from lgcoamix.ops.grad_cam import METHODS, usable_method
 from lgcoamix.ops.normalise import to_inputs, to_picture
@@ -44,7 +45,6 @@ from preprocess.text import listed, near, to_csv
 _ROWS = 6  # images on a page
 _SHARP = 384  # pixels of the longest side: smaller images are enlarged, for thin lines
 _LARGEST = 640  # and larger ones reduced
-_ROUNDING = 1e-5  # relative to the largest activation: smaller ranges are rounding errors
 _NAMED, _COMPARED = 2, 10_000  # similar keys in an error message; keys that are compared for it
 
 Row = dict[str, object]
@@ -350,7 +350,7 @@ class Explainer:
         maps = METHODS[self.cam](self.network, both, torch.tensor(classes, device=self.device))
         maps = F.interpolate(maps[None].double(), size=window[2:], mode="bilinear", align_corners=False)[0]
         low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
-        flat = high - low <= _ROUNDING * torch.maximum(high.abs(), low.abs())
+        flat = is_flat(low, high)
         return torch.where(flat, torch.nan, (maps - low) / torch.where(flat, 1, high - low)).cpu().numpy()
 
 

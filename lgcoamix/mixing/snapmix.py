@@ -9,13 +9,11 @@ from torch import Tensor, nn
 from lgcoamix.mixing.base import Mixed, Mixer, Plan, draw_beta, like, weight_dtype
 from lgcoamix.mixing.boxes import draw_box, inside
 from lgcoamix.ops.batch import Batch
-from lgcoamix.ops.class_activation import classifier_weight, last_map
+from lgcoamix.ops.class_activation import classifier_weight, is_flat, last_map
 from lgcoamix.ops.device import to_device
 from lgcoamix.ops.losses import full_precision
 from lgcoamix.ops.output import Output, as_output
 from lgcoamix.settings.mixers import SnapMixOptions
-
-_ROUNDING = 1e-5  # relative to the largest activation: smaller ranges are rounding errors
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def semantic_percent(features: Tensor, weight: Tensor, labels: Tensor, size: tup
         own = torch.einsum("bc,bchw->bhw", weight.to(features)[labels], features.relu())
     own = F.interpolate(own[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
     least, most = own.amin(dim=(1, 2), keepdim=True), own.amax(dim=(1, 2), keepdim=True)
-    flat = most - least <= _ROUNDING * torch.maximum(most.abs(), least.abs())
+    flat = is_flat(least, most)
     total = (own - least).sum(dim=(1, 2), keepdim=True)
     return torch.where(flat, torch.nan, (own - least) / torch.where(flat, 1, total))
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _ROUNDING = 1e-3  # relative to the largest logit: of float32, and of the 10 bits with which GPUs multiply by default
+_FLAT = 1e-5  # relative to the largest activation: smaller ranges are rounding errors
 
 
 @torch.no_grad()
@@ -105,6 +106,11 @@ def is_linear(model: nn.Module, images: Tensor) -> bool:
         logits = net(as_inputs(net, images))
     pooled = F.linear(features.mean(dim=(2, 3)), weight, net.get_classifier().bias)
     return bool((logits - pooled).abs().max() <= _ROUNDING * logits.abs().max())
+
+
+def is_flat(least: Tensor, most: Tensor) -> Tensor:
+    """Whether maps with these lowest and highest activations are constant up to rounding, so show nothing."""
+    return most - least <= _FLAT * torch.maximum(most.abs(), least.abs())
 
 
 def timm_net(model: nn.Module) -> nn.Module:

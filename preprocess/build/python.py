@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from preprocess.build.backends import BACKENDS, CLUSTERS
+from preprocess.build.backends import CLUSTERS
+from preprocess.build.limits import CHOICES, RANGES
 from preprocess.build.settings import choose_settings, settle_codec
 from preprocess.build.store import Builder, Workers, index_in_place
 from preprocess.datasets import DATASETS
 from preprocess.datasets.base import split_name
 from preprocess.datasets.python import Pairs, list_samples
 from preprocess.errors import BuildError, PreprocessError, SettingError
-from preprocess.images import CODECS, RESIZES
 from preprocess.machine import cores
 from preprocess.outputs import STORE, check_output
 from preprocess.raw.division import divide, parse_rule
@@ -20,18 +20,11 @@ from preprocess.raw.selection import check_names, look_alikes
 from preprocess.store import Store
 from preprocess.store.index import Index
 from preprocess.store.schema import is_word
-from preprocess.superpixels import ALGORITHMS
 from preprocess.terminal import progress_bars, tell
 from preprocess.text import listed
 
 NAME = "samples"
-_RANGES = {  # as those of the command
-    "size": (8, 4096), "compactness": (1e-6, 1_000_000), "quality": (1, 100), "shard_size": (1, 65_536),
-    "jobs": (1, 10_000),
-}  # fmt: skip
-_CHOICES = {
-    "resize": RESIZES, "algorithm": sorted(ALGORITHMS), "codec": ("auto", *CODECS), "backend": BACKENDS,
-}  # fmt: skip
+_RANGES = RANGES | {"jobs": (1, 10_000)}
 
 
 @contextmanager
@@ -176,6 +169,6 @@ def _refuse_impossible(asked: Mapping[str, object]) -> None:
         value, kinds = asked[name], (int, float) if name == "compactness" else int
         if value is not None and not (isinstance(value, kinds) and least <= value <= most):
             raise SettingError(name, f"expected a number from {least} to {most:,}, got {value!r}")
-    for name, choices in _CHOICES.items():
+    for name, choices in CHOICES.items():
         if asked[name] is not None and asked[name] not in choices:
             raise SettingError(name, f"expected {', '.join(choices)}, got {asked[name]!r}")

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from preprocess.build.backends import BACKENDS, CLUSTERS, Watch
+from preprocess.build.backends import CLUSTERS, Watch
+from preprocess.build.limits import CHOICES, RANGES
 from preprocess.cli.common import FILE, check_ending, friendly, jobs_option
 from preprocess.cli.sources import DatasetName, Given, find_listing, source_of, source_options
 from preprocess.datasets import DATASETS, Listing
 from preprocess.errors import DatasetError
-from preprocess.images import CODECS, RESIZES
 from preprocess.machine import memory
 from preprocess.outputs import STORE, check_output
 from preprocess.parameters import Choice, Duration, FiniteRange, NamedPath
-from preprocess.superpixels import ALGORITHMS
 from preprocess.terminal import say, say_table, tell
 from preprocess.text import listed, shown_name
 
@@ -34,10 +33,12 @@ _GB = 1_000_000_000
 @click.argument("dataset", type=DatasetName(), metavar="DATASET")
 @source_options
 @click.option("--out", type=NamedPath(), help="Store to write.  [default: data/DATASET.h5]")
-@click.option("--size", type=click.IntRange(8, 4096), help="Side of the stored images.  [default: the data set's]")
+@click.option(
+    "--size", type=click.IntRange(*RANGES["size"]), help="Side of the stored images.  [default: the data set's]"
+)
 @click.option(
     "--resize",
-    type=Choice(RESIZES),
+    type=Choice(CHOICES["resize"]),
     help="squash: to a square; short: short side to --size; none: keep sizes.  [default: the data set's]",
 )
 @click.option(
@@ -48,18 +49,22 @@ _GB = 1_000_000_000
 @click.option(
     "--scales", default="4", show_default=True, metavar="K|all", help="Number of maps stored for a range LO:HI."
 )
-@click.option("--compactness", type=FiniteRange(1e-6, 1e6), help="Larger is squarer.  [default: the data set's]")
-@click.option("--algorithm", type=Choice(sorted(ALGORITHMS)), default="slic", show_default=True)
+@click.option(
+    "--compactness",
+    type=FiniteRange(*map(float, RANGES["compactness"])),
+    help="Larger is squarer.  [default: the data set's]",
+)
+@click.option("--algorithm", type=Choice(CHOICES["algorithm"]), default="slic", show_default=True)
 @click.option(
     "--codec",
-    type=Choice(("auto", *CODECS)),
+    type=Choice(CHOICES["codec"]),
     help="Format of stored images; auto: raw up to 8 GB in total, else jpeg.  [default: the data set's]",
 )
-@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="JPEG quality.")
+@click.option("--quality", type=click.IntRange(*RANGES["quality"]), default=95, show_default=True, help="JPEG quality.")
 @jobs_option
 @click.option(
     "--backend",
-    type=Choice(BACKENDS),
+    type=Choice(CHOICES["backend"]),
     help="Processes, threads or a cluster.  [default: threads for a few jobs of SLIC, else processes]",
 )
 @click.option(
@@ -90,7 +95,7 @@ _GB = 1_000_000_000
 )
 @click.option(
     "--shard-size",
-    type=click.IntRange(1, 65_536),
+    type=click.IntRange(*RANGES["shard_size"]),
     help="Images per shard.  [default: 32 to 512, depending on the split]",
 )
 @click.option("--skip-bad", is_flag=True, help="Publish the store without unusable images.")

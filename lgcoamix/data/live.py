@@ -9,7 +9,7 @@ import numpy as np
 
 from lgcoamix.data.augment import Augment
 from lgcoamix.data.dataset import Draws, SuperpixelDataset
-from lgcoamix.data.windows import View
+from lgcoamix.data.windows import View, Window
 from lgcoamix.errors import RunError
 from preprocess.store import Store
 
@@ -104,7 +104,7 @@ class LiveDataset(SuperpixelDataset):
         self,
         images: np.ndarray,
         sizes: Sequence[tuple[int, int]],
-        windows: Sequence[tuple[int, int, int, int, bool]],
+        windows: Sequence[Window],
         segments: Sequence[int],
         draws: Draws,
     ) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -121,9 +121,7 @@ class LiveDataset(SuperpixelDataset):
             maps.append(np.where(masked == 0, ids, np.iinfo(dtype).max).astype(dtype))
         return images, maps
 
-    def _segment(
-        self, image: np.ndarray, size: tuple[int, int], window: tuple[int, int, int, int, bool], segments: int
-    ) -> np.ndarray:
+    def _segment(self, image: np.ndarray, size: tuple[int, int], window: Window, segments: int) -> np.ndarray:
         """Segment the (H, W, 3) uint8 crop of an image of this size; only a window inside the image is resized.
 
         Returns (H, W) ids in the smallest dtype that holds ``count``; its highest value marks pixels outside the image.
@@ -150,7 +148,7 @@ class LiveDataset(SuperpixelDataset):
         return ids
 
 
-def _inside(size: tuple[int, int], window: tuple[int, int, int, int, bool]) -> tuple[tuple[slice, slice], int]:
+def _inside(size: tuple[int, int], window: Window) -> tuple[tuple[slice, slice], int]:
     """Which part of a crop shows the image, and the number of stored pixels there."""
     top, left, height, width, flip = window
     rows, columns = (max(0, -top), min(height, size[0] - top)), (max(0, -left), min(width, size[1] - left))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lgcoamix.data.resample import resample_images, resample_maps
-from lgcoamix.data.windows import Windows
+from lgcoamix.data.windows import Window, Windows
 from preprocess.extras import install
 
 try:
@@ -20,9 +20,7 @@ else:
     cv2.setNumThreads(0)  # DataLoader workers are parallel already
 
 
-def show_window(
-    image: np.ndarray, window: tuple[int, int, int, int, bool], size: int, out: np.ndarray | None = None
-) -> np.ndarray:
+def show_window(image: np.ndarray, window: Window, size: int, out: np.ndarray | None = None) -> np.ndarray:
     """Crop an image to a window, resize it, and mirror it if asked.
 
     Parameters
@@ -48,7 +46,7 @@ def show_window(
 
 def show_map(
     ids: np.ndarray,
-    window: tuple[int, int, int, int, bool],
+    window: Window,
     size: int,
     sentinel: int,
     out: np.ndarray | None = None,
@@ -73,9 +71,7 @@ def show_map(
     return _show(ids, window, cv2.INTER_NEAREST_EXACT, sentinel, out)
 
 
-def _show(
-    values: np.ndarray, window: tuple[int, int, int, int, bool], resampling: int, outside: int, out: np.ndarray
-) -> np.ndarray:
+def _show(values: np.ndarray, window: Window, resampling: int, outside: int, out: np.ndarray) -> np.ndarray:
     top, left, height, width, flip = window
     (H, W), size = values.shape[:2], out.shape[:2]
     over = max(0, -top), max(0, top + height - H), max(0, -left), max(0, left + width - W)
@@ -92,18 +88,18 @@ def _show(
     return out
 
 
-def _images_with_torch(image: np.ndarray, window: tuple[int, int, int, int, bool], size: int) -> np.ndarray:
+def _images_with_torch(image: np.ndarray, window: Window, size: int) -> np.ndarray:
     _warn()
     images = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2)
     return resample_images(images, _windows(window), size)[0].permute(1, 2, 0).numpy()
 
 
-def _maps_with_torch(ids: np.ndarray, window: tuple[int, int, int, int, bool], size: int, sentinel: int) -> np.ndarray:
+def _maps_with_torch(ids: np.ndarray, window: Window, size: int, sentinel: int) -> np.ndarray:
     _warn()
     return resample_maps(torch.from_numpy(np.ascontiguousarray(ids))[None], _windows(window), size, sentinel)[0].numpy()
 
 
-def _windows(window: tuple[int, int, int, int, bool]) -> Windows:
+def _windows(window: Window) -> Windows:
     return Windows(*(np.array([value]) for value in window))
 
 

@@ -10,6 +10,8 @@ from lgcoamix.settings.sections import DataSettings
 _ATTEMPTS = 10
 DRAWS = 3 + 2 * _ATTEMPTS  # uniform numbers per sample: flip, top, left, then area and ratio for each attempt
 
+Window = tuple[int, int, int, int, bool]  # top, left, height, width, flip
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -31,12 +33,12 @@ class Windows:
     def __len__(self) -> int:
         return len(self.flip)
 
-    def __getitem__(self, index: int) -> tuple[int, int, int, int, bool]:
+    def __getitem__(self, index: int) -> Window:
         """Return top, left, height, width and flip of one sample."""
         numbers = (int(values[index]) for values in (self.top, self.left, self.height, self.width))
         return *numbers, bool(self.flip[index])
 
-    def __iter__(self) -> Iterator[tuple[int, int, int, int, bool]]:
+    def __iter__(self) -> Iterator[Window]:
         parts = (self.top, self.left, self.height, self.width, self.flip)
         return zip(*(values.tolist() for values in parts), strict=True)
 
@@ -82,7 +84,7 @@ class View:
     @property
     def border(self) -> int:
         """How far a window may extend beyond its image, in pixels."""
-        return self.settings.padding if self.train and self.settings.crop == "pad" else 0
+        return self.settings.border if self.train else 0
 
     def windows(self, sizes: Sequence[tuple[int, int]], uniforms: np.ndarray) -> Windows:
         """Choose one window per image; see :func:`draw_windows`."""
@@ -103,11 +105,10 @@ def draw_windows(
     sizes = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
     if settings.crop == "resized":
         sides = _resized_sides(settings, sizes, uniforms[:, 3:])
-        border = 0
     else:
         sides = np.full_like(sizes, settings.image_size)
-        border = settings.padding if settings.crop == "pad" else 0
-    corners = np.floor(uniforms[:, 1:3] * (sizes + 2 * border - sides + 1)).astype(np.int64) - border
+    room = sizes + 2 * settings.border
+    corners = np.floor(uniforms[:, 1:3] * (room - sides + 1)).astype(np.int64) - settings.border
     return Windows(corners[:, 0], corners[:, 1], sides[:, 0], sides[:, 1], uniforms[:, 0] < settings.flip)
 
 

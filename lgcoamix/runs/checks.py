@@ -79,8 +79,7 @@ def check_training(store: Store, settings: Settings) -> None:
                 f"the images of {store.path} have various sizes; add --set data.crop=resized --set data.test=resize"
             )
         return
-    room = size + 2 * data.padding if data.crop == "pad" else size
-    if data.crop != "resized" and data.image_size > room:
+    if data.crop != "resized" and data.image_size > size + 2 * data.border:
         raise SettingsError(
             f"--image-size {data.image_size} is larger than the stored {size} pixels; "
             "use a smaller one, add --set data.crop=resized, or build the store with a larger --size"

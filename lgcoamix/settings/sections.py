@@ -63,6 +63,11 @@ class DataSettings(Checked):
     test: str = word("resize", *TESTS)
     normalise: str = word("backbone", *STATISTICS)
 
+    @property
+    def border(self) -> int:
+        """How far a window of training may extend beyond its image, in pixels."""
+        return self.padding if self.crop == "pad" else 0
+
 
 @dataclass(frozen=True)
 class ModelSettings(Checked):

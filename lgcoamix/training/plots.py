@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from lgcoamix.data.windows import Window
 from lgcoamix.mixing import Batch, Mixed, Plan
 from lgcoamix.ops.normalise import to_picture
 from lgcoamix.ops.output import Output
@@ -166,7 +167,7 @@ def unmixed_plot(batch: Batch, shown: np.ndarray, classes: tuple[str, ...], titl
 @styled
 def sample_figure(
     stored: tuple[np.ndarray, np.ndarray | None],
-    window: tuple[int, int, int, int, bool],
+    window: Window,
     shown: tuple[np.ndarray, np.ndarray | None],
     title: str,
 ) -> Figure:

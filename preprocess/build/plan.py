@@ -12,12 +12,11 @@ from preprocess.build.settings import BuildSettings, MapColumn
 from preprocess.build.sources import built_at, source_of, stored_images, touched_at
 from preprocess.datasets import Listing, Sample
 from preprocess.errors import BuildError
-from preprocess.files import bytes_of
 from preprocess.raw.division import parts_of
 from preprocess.raw.selection import describe_selection, left_out_of, same_selection
 from preprocess.store.format import IMAGES, canonical, key_of
 from preprocess.store.index import Index
-from preprocess.store.place import real_index
+from preprocess.store.place import is_whole, real_index
 from preprocess.text import listed
 
 _SHOWN = 10
@@ -262,7 +261,7 @@ def _missing(
     wanted = [column for column in settings.columns if column.name not in present]
     size = layout.shard_size
     for number, known in enumerate(layout.known):
-        lost = {name for name, record in known.items() if bytes_of(home / record["path"]) != record["bytes"]}
+        lost = {name for name, record in known.items() if not is_whole(home, record)}
         if lost or wanted:
             if IMAGES in lost and updated:
                 raise BuildError(f"{home / known[IMAGES]['path']} is missing; rebuild its images with --update")

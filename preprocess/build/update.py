@@ -27,9 +27,9 @@ from preprocess.build.settings import BuildSettings
 from preprocess.build.sources import source_of, stored_images
 from preprocess.build.task import read_sources
 from preprocess.datasets import Listing, Sample
-from preprocess.files import bytes_of
 from preprocess.store.format import IMAGES, key_of
 from preprocess.store.index import Index
+from preprocess.store.place import is_whole
 
 
 def plan_update(
@@ -137,11 +137,7 @@ def _columns_to_add(home: Path, split: str, layout: Layout, shards: list[int], c
     tasks = []
     for number, shard in enumerate(shards):
         known = layout.known[shard]
-        absent = [
-            column
-            for column in columns
-            if column.name not in known or bytes_of(home / known[column.name]["path"]) != known[column.name]["bytes"]
-        ]
+        absent = [column for column in columns if column.name not in known or not is_whole(home, known[column.name])]
         if absent:
             tasks.append(Task(split, number, (), shard_key(known[IMAGES]["path"]), tuple(absent), known))
     return tasks

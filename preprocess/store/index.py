@@ -18,7 +18,7 @@ from preprocess.files import lock, publish
 from preprocess.inputs import open_regular
 from preprocess.schema import SchemaError, parse_json
 from preprocess.store.format import FORMAT_VERSION, HEADER_BYTES, check_header, seal
-from preprocess.store.links import group_in, names_in, open_hdf5, read_in
+from preprocess.store.links import group_at, group_in, names_in, open_hdf5, read_in
 from preprocess.store.schema import check_document, check_labels, check_places
 from preprocess.store.writer import memory_file
 from preprocess.text import listed
@@ -141,10 +141,7 @@ def _check_tree(pack: h5py.File, paths: list[str]) -> None:
         for depth, name in enumerate(parts):
             entries.setdefault("/".join(parts[:depth]), set()).add(name)
     for path, expected in entries.items():  # a folder comes before what it holds
-        group = pack
-        for name in path.split("/") if path else ():
-            group = group_in(group, name)
-        if names_in(group, len(expected)) != expected:
+        if names_in(group_at(pack, path), len(expected)) != expected:
             raise ValueError(f"{path or 'the pack'}: expected {listed(sorted(expected))}")
 
 

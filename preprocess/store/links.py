@@ -45,6 +45,13 @@ def names_in(group: h5py.Group, most: int) -> set[str]:
     return {name.decode() for name in kinds}
 
 
+def group_at(group: h5py.Group, path: str) -> h5py.Group:
+    """Return the group at a path below another one, each step as by :func:`group_in`; itself for an empty path."""
+    for name in path.split("/") if path else ():
+        group = group_in(group, name)
+    return group
+
+
 def group_in(group: h5py.Group, name: str) -> h5py.Group:
     """Open a group inside a group.
 

@@ -4,9 +4,12 @@ The whole folder may be reached through a link, and so may the index: then its s
 the folder no link may leave it, so that a store from somebody else neither shows nor overwrites other files.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from preprocess.errors import StoreError
+from preprocess.files import bytes_of
 from preprocess.inputs import confined
 
 
@@ -28,6 +31,11 @@ def shard_path(home: Path, relative: str) -> Path:
         raise StoreError(
             f"{home / relative}: {error}; put the shards beside their index, or link the index and open the link"
         ) from None
+
+
+def is_whole(home: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a shard is there, in the size that its record of the index states."""
+    return bytes_of(home / record["path"]) == record["bytes"]
 
 
 def own_shard(home: Path, stem: str, relative: str) -> Path:

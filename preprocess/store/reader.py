@@ -12,14 +12,13 @@ import h5py
 import numpy as np
 
 from preprocess.errors import StoreError
-from preprocess.files import bytes_of
 from preprocess.schema import SchemaError
 from preprocess.store.format import IMAGES, kind_of, padded_boxes
 from preprocess.store.index import packed_index, read_index, records_of
 from preprocess.store.layout import Split, SuperpixelSet, lay_out, read_set
 from preprocess.store.links import open_hdf5
 from preprocess.store.openfile import OpenFile, Stamp
-from preprocess.store.place import real_index, shard_path
+from preprocess.store.place import is_whole, real_index, shard_path
 from preprocess.store.schema import check_labels
 from preprocess.store.shard import VERIFY, Shard, form_of
 from preprocess.superpixels.scales import Scale
@@ -165,7 +164,7 @@ class Store:
         """Relative paths of shards that are missing or differ in size from the index; empty for a complete store."""
         if self.packed:
             return []
-        return [path for path, record in self.records() if bytes_of(self.home / path) != record["bytes"]]
+        return [path for path, record in self.records() if not is_whole(self.home, record)]
 
     @property
     def files(self) -> tuple[Path, ...]:

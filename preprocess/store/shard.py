@@ -12,7 +12,7 @@ from preprocess.errors import ImageError, StoreError
 from preprocess.images import decode_stored
 from preprocess.schema import parse_json
 from preprocess.store.format import IMAGES, TILE, image_checksum, inflate, listing_checksum, map_checksum, most_packed
-from preprocess.store.links import Shape, chunks_in, dataset_in, group_in, names_in, open_hdf5, piece_in, read_in
+from preprocess.store.links import Shape, chunks_in, dataset_in, group_at, names_in, open_hdf5, piece_in, read_in
 from preprocess.store.openfile import OpenFile
 from preprocess.store.schema import MOST_PIXELS, Warned, check_failures, check_key, check_warnings
 from preprocess.suspicious import KINDS
@@ -163,10 +163,7 @@ class Shard:
         """
         where = f"{relative} in {file.path}"
         try:
-            group = pack
-            for name in relative.split("/"):
-                group = group_in(group, name)
-            return cls(group, file, where, form)
+            return cls(group_at(pack, relative), file, where, form)
         except Exception as error:
             raise StoreError(f"{where} cannot be read ({error}); {VERIFY}") from None
 

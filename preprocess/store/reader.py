@@ -277,8 +277,7 @@ class Store:
 
     def shard_labels(self, split: str) -> np.ndarray:
         """All labels of a split, from its shards: (n,) int64 array."""
-        parts = [shard.labels for shard in self._shards_of(split)]
-        labels = self._ordered(split, np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64))
+        labels = self._of_shards(split, IMAGES, lambda shard: shard.labels, np.int64)
         self.check_labels(split, labels)
         return labels
 
@@ -298,8 +297,7 @@ class Store:
 
     def keys(self, split: str) -> list[str]:
         """All sample keys of a split, for example ``train/daisy/image_0801.jpg``."""
-        keys = [key for shard in self._shards_of(split) for key in shard.keys]
-        ordered = self._ordered(split, np.asarray(keys, dtype=object)).tolist()
+        ordered = self._of_shards(split, IMAGES, lambda shard: shard.keys, object).tolist()
         if len(set(ordered)) != len(ordered):
             twice = next(key for key, count in Counter(ordered).items() if count > 1)
             raise StoreError(f"{split} of {self.path}: expected different keys, got {twice} twice; {VERIFY}")
@@ -307,18 +305,15 @@ class Store:
 
     def sources(self, split: str) -> list[bytes]:
         """Digest of the source of every image of a split."""
-        sources = [source for shard in self._shards_of(split) for source in shard.sources]
-        return self._ordered(split, np.asarray(sources, dtype=object)).tolist()
+        return self._of_shards(split, IMAGES, lambda shard: shard.sources, object).tolist()
 
     def suspicious(self, split: str) -> np.ndarray:
         """Bits of all images of a split, as in :mod:`preprocess.suspicious`: (n,) uint8 array."""
-        parts = [shard.suspicious for shard in self._shards_of(split)]
-        return self._ordered(split, np.concatenate([np.empty(0, np.uint8), *parts]))
+        return self._of_shards(split, IMAGES, lambda shard: shard.suspicious, np.uint8)
 
     def regions(self, split: str, column: str) -> np.ndarray:
         """Number of superpixels in every map of a column: (n,) int64 array."""
-        parts = [shard.regions for shard in self._shards_of(split, column)]
-        return self._ordered(split, np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64))
+        return self._of_shards(split, column, lambda shard: shard.regions, np.int64)
 
     def boxes(self, split: str) -> np.ndarray:
         """All bounding boxes of a split.
@@ -415,6 +410,11 @@ class Store:
         with self._lock:
             for number in range(len(self._layout(split).paths[column])):
                 yield self.open_shard(split, column, number)
+
+    def _of_shards(self, split: str, column: str, read: Callable[[Shard], Any], dtype: type) -> np.ndarray:
+        """Read one value per sample from all shards of a column, in the order of the samples."""
+        parts = [np.asarray(read(shard), dtype) for shard in self._shards_of(split, column)]
+        return self._ordered(split, np.concatenate([np.empty(0, dtype), *parts]))
 
     def _ordered(self, split: str, stored: np.ndarray) -> np.ndarray:
         """Reorder values from shard order to sample order."""

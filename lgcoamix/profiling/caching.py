@@ -12,12 +12,10 @@ import torch
 from lgcoamix.data import LiveDataset, RunBatches, SuperpixelDataset, View
 from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
-from lgcoamix.profiling.measure import timed
+from lgcoamix.profiling.measure import still_step, timed
 from lgcoamix.settings.options import RunOptions
-from lgcoamix.settings.report import silent
 from lgcoamix.settings.sections import Settings
 from lgcoamix.training.epoch import Progress, train_one_epoch
-from lgcoamix.training.run import make_step
 from lgcoamix.training.throughput import Waiting
 from preprocess.extras import required
 from preprocess.store import Store
@@ -97,9 +95,7 @@ def measure_caching(store: Store, settings: Settings, options: RunOptions) -> di
     Writes nothing. In every round each source loads the same images in its turn, in this process.
     """
     settings = replace(settings, mixer=replace(settings.mixer, mix_prob=1.0))
-    step = make_step(store, settings, options, Ranks(torch.device("cpu")), silent())
-    for group in step.optimiser.param_groups:
-        group["lr"] = 0.0  # no effect on speed, and the loss cannot diverge
+    step = still_step(store, settings, options, Ranks(torch.device("cpu")))
     view = View(settings.data, train=True)
     sources = {name: make(store, "train", view) for name, make in SOURCES.items()}
     order = RunBatches(len(store.splits["train"]), settings.optim.batch_size, options.seed)

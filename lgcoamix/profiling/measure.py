@@ -66,9 +66,7 @@ def measure(
     """
     say("building the network")
     ranks = Ranks(pick_device(options.device))
-    step = make_step(store, settings, options, ranks, silent())
-    for group in step.optimiser.param_groups:
-        group["lr"] = 0.0  # no effect on speed, and the loss cannot diverge
+    step = still_step(store, settings, options, ranks)
     view, maps = View(settings.data, train=True), step.mixer.needs_maps
     dataset = SuperpixelDataset(store, _SPLIT, view, options.seed, maps, augment=options.augment)
     files = _files(store, dataset.with_maps)
@@ -213,6 +211,14 @@ def _time_transfer(batch: Batch, device: torch.device) -> float:
         _synchronise(device)
 
     return timed(move)[1]
+
+
+def still_step(store: Store, settings: Settings, options: RunOptions, ranks: Ranks) -> Step:
+    """Make the step of a run with a learning rate of 0: it takes as long, and its loss cannot diverge."""
+    step = make_step(store, settings, options, ranks, silent())
+    for group in step.optimiser.param_groups:
+        group["lr"] = 0.0
+    return step
 
 
 def timed(work: Callable, *arguments: Any) -> tuple[Any, float]:

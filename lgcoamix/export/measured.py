@@ -8,7 +8,7 @@ from typing import Any
 
 from lgcoamix.errors import RunError
 from lgcoamix.evaluation.metrics import METRICS
-from lgcoamix.runs.documents import images_named, read_document
+from lgcoamix.runs.documents import CONFIG, RESULTS, images_named, read_document
 from lgcoamix.runs.finished import LAST, MEDIAN
 from lgcoamix.runs.load import Trained
 from preprocess.files import digest_of
@@ -148,7 +148,7 @@ def _part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _results_beside(trained: Trained) -> dict[str, Any]:
     """Read ``results.json`` next to the checkpoint; empty if it belongs to another run or the run is unfinished."""
     folder = trained.path.parent
-    config, results = _read_json(folder / "config.json"), _read_json(folder / "results.json")
+    config, results = _read_json(folder / CONFIG), _read_json(folder / RESULTS)
     mine = trained.config
     same = config and all(config.get(name) == mine.get(name) for name in _RUN)
     same = same and _part(config, "store").get("keys") == _part(mine, "store").get("keys")

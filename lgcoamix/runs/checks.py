@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lgcoamix.errors import RunError, SettingsError
-from lgcoamix.runs.documents import RESULTS, read_config, read_results
+from lgcoamix.runs.documents import CONFIG, RESULTS, read_config, read_results
 from lgcoamix.runs.identity import identity, refuse_other_run
 from lgcoamix.settings.launch import launched
 from lgcoamix.settings.options import RunOptions
@@ -139,7 +139,7 @@ def _refuse_folder(options: RunOptions) -> None:
     held = out.iterdir() if out.is_dir() else ()
     names = {path.name for path in held if path.name != ".lock" and not is_leftover(path)}
     if out.exists() and resume is None:
-        remedy = "; to continue the run in it, add --resume auto" if "config.json" in names else ""
+        remedy = "; to continue the run in it, add --resume auto" if CONFIG in names else ""
         raise OutputError(f"the run folder {out} exists; choose another --out, or remove it{remedy}")
-    if resume and names and "config.json" not in names:
+    if resume and names and CONFIG not in names:
         raise OutputError(f"{out} is not a run folder (it has no config.json); choose another --out")

@@ -10,6 +10,8 @@ from typing import Any
 
 from lgcoamix.errors import RunError
 from lgcoamix.runs.documents import (
+    CONFIG,
+    RESULTS,
     images_named,
     protocol_of,
     read_config,
@@ -80,9 +82,9 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
     """
     runs, unfinished, unreadable = [], [], []
     for folder in run_folders(paths):
-        if not (folder / "config.json").is_file():
+        if not (folder / CONFIG).is_file():
             unreadable.append(f"{folder} (no config.json)")
-        elif not (folder / "results.json").is_file():
+        elif not (folder / RESULTS).is_file():
             unfinished.append(str(folder))
         else:
             try:
@@ -108,7 +110,7 @@ def run_folders(paths: Iterable[Path]) -> list[Path]:
         if not path.is_dir():
             continue
         children = sorted(child for child in path.iterdir() if child.is_dir())
-        is_parent = not (path / "config.json").exists() and any((child / "config.json").exists() for child in children)
+        is_parent = not (path / CONFIG).exists() and any((child / CONFIG).exists() for child in children)
         for folder in children if is_parent else [path]:
             found.setdefault(folder.resolve(), folder)
     return list(found.values())

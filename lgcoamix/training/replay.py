@@ -24,7 +24,7 @@ from lgcoamix.ops.means import Means
 from lgcoamix.ops.seeding import derive_seed
 from lgcoamix.runs.checkpoint import checkpoints_in, load_resumable
 from lgcoamix.runs.checks import check_training
-from lgcoamix.runs.documents import CONFIG, read_config, read_document, settings_of
+from lgcoamix.runs.documents import CONFIG, RESULTS, read_config, read_document, settings_of
 from lgcoamix.runs.identity import LIVE, compare_runs, identity, outside_files, unknown_digests
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.report import Report
@@ -134,7 +134,7 @@ class Replay:
 
     def progress_notes(self, epoch: int, number: int) -> list[str]:
         """A note if the run may not have reached a step yet."""
-        if (self.folder / "results.json").exists():
+        if (self.folder / RESULTS).exists():
             return []
         state = self._newest_before(self.settings.optim.epochs, 0)
         place = (0, 0) if state is None else (state["position"]["epoch"], state["position"]["step"])

@@ -21,7 +21,7 @@ from lgcoamix.models.statistics import statistics_of
 from lgcoamix.ops.class_activation import classifier_weight, last_map
 from lgcoamix.ops.distributed import Ranks, joined
 from lgcoamix.ops.seeding import derive_seed
-from lgcoamix.runs.documents import images_named, protocol_of
+from lgcoamix.runs.documents import RESULTS, images_named, protocol_of
 from lgcoamix.runs.folder import RunFolder
 from lgcoamix.runs.identity import refuse_changed_files
 from lgcoamix.settings.options import RunOptions
@@ -85,7 +85,7 @@ def train(
                 if options.pictures:
                     _draw(trainer, store)
                 trainer.logs.close(results)
-                folder.write_json("results.json", results)
+                folder.write_json(RESULTS, results)
                 return results
         finally:
             loaders.close()

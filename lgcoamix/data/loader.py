@@ -5,9 +5,10 @@ import errno
 import os
 import re
 import signal
+import time
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.queues import Queue
 from traceback import clear_frames, walk_tb
 
@@ -128,6 +129,8 @@ def worker_failures(remedy: str = "rerun with --workers 0") -> Iterator[None]:
     except (RuntimeError, OSError, EOFError) as error:
         shared = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
         if _broke_off(error):
+            with suppress(RuntimeError):  # torch raises it as soon as it hears of the death, wherever the program is
+                time.sleep(0.5)
             reason = "while it handed over a batch"
         elif shared or _TOLD.search(str(error)):
             reason = str(error).strip().splitlines()[-1].partition(". ")[0]

@@ -134,6 +134,7 @@ RESULTS = {"best_epoch": 3, "best_chosen_on": "val", "epochs": 4, "images_per_se
 SOUND = {
     "schema._DOCUMENT": INDEX,
     "schema._FAILURES": FAILED,
+    "schema._WARNINGS": [{"kind": "Corrupt EXIF data", "count": 2, "example": "train/a/0.png"}],
     "documents.CONFIG_FORM": CONFIG,
     "documents._OBJECT": {"a": [None]},
     "documents._RESULTS": RESULTS,

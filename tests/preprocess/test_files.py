@@ -83,16 +83,17 @@ def test_a_builder_whose_file_was_removed_writes_it_again(slow, tmp_path):
 
 def test_sweeping_never_takes_a_published_file(tmp_path):
     publish(tmp_path / "x.h5", seal(PAYLOAD, "shard")[0], PAYLOAD)
-    sweep([tmp_path / ".x.h5.1-abc.tmp", *asides(tmp_path)])
+    sweep([tmp_path / ".x.h5.1-0123abcd.tmp", *asides(tmp_path)])
     check_file(tmp_path / "x.h5", "shard")
 
 
 @pytest.mark.parametrize("complete", [False, True])
 def test_the_next_build_tidies_up_its_own_store_alone(noisy, tmp_path, complete):
-    out, other = tmp_path / "store.h5", tmp_path / ".other.h5.1-abc.tmp"
+    out, other = tmp_path / "store.h5", tmp_path / ".other.h5.1-0123abcd.tmp"
     if complete:
         assert run_here(*build_command(noisy, out)).returncode == 0
-    mine = [tmp_path / ".store.h5.1-abc.tmp", tmp_path / "store.shards" / "train" / "images" / ".00000-k.h5.1-abc.tmp"]
+    images = tmp_path / "store.shards" / "train" / "images"
+    mine = [tmp_path / ".store.h5.1-0123abcd.tmp", images / ".00000-k.h5.1-0123abcd.tmp"]
     mine[1].parent.mkdir(parents=True, exist_ok=True)
     for path in (*mine, other):
         path.write_bytes(b"half")

@@ -105,7 +105,7 @@ gpu-wheels: $(READY) ## Fill data/gpu with what make gpu needs besides torch, an
 # Some machines forbid Python to keep bytecode: every process would compile torch and timm again (17 s of a core, not 6).
 test proof bench demo compare cifar10 study pictures gpu: export PYTHONDONTWRITEBYTECODE =
 
-test: $(READY) ## The tests, two at a time (8 to 12 minutes on 2 cores)
+test: $(READY) ## The tests, two at a time (6 to 14 minutes on 2 cores)
 	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 proof: $(READY) ## The same campaigns at full counts (long)

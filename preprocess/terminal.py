@@ -23,14 +23,14 @@ _HELP = 48  # columns for the text beside an option
 _WIDTH = 160  # columns of a table in a file or a pipe
 
 
-def say(text: object = "", err: bool = False) -> None:
-    """Print lines of text."""
-    click.echo(shown(str(text)), err=err)
+def say(text: object = "") -> None:
+    """Print lines of text: the result of a command."""
+    click.echo(shown(str(text)))
 
 
 def tell(text: object) -> None:
     """Print lines of text on standard error: what is no result of the command."""
-    say(text, err=True)
+    click.echo(shown(str(text)), err=True)
 
 
 def say_json(document: object) -> None:
@@ -71,7 +71,7 @@ class Log:
         """Print a line if it is time."""
         if self._wanted and self._clock() - self._last >= LOG_SECONDS:
             self._last = self._clock()
-            say(line(), err=True)
+            tell(line())
 
 
 @contextlib.contextmanager
@@ -153,7 +153,7 @@ class Bars(Progress):
         if self.disable:
             for task in self.tasks:
                 if task.completed and _seconds(task) >= LOG_SECONDS and self._logged.get(task.id) != task.completed:
-                    say(self._line(task), err=True)
+                    tell(self._line(task))
 
     def _line(self, task: Task) -> str:
         """For example ``cub -> data/cub.h5: 4,096 of 11,788 images, 103 images/s, 0:01:15 left``."""
@@ -194,7 +194,7 @@ class Bar:
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         if self._bars.disable:
-            say(line, err=True)
+            tell(line)
         else:
             self._bars.console.print(line, soft_wrap=True)
 

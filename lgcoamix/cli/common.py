@@ -13,7 +13,7 @@ import click
 
 from lgcoamix.errors import FolderTakenError, Interrupted, RunError, SettingsError
 from preprocess import interrupt
-from preprocess.terminal import say
+from preprocess.terminal import say, tell
 
 if TYPE_CHECKING:
     from preprocess.outputs import Kind
@@ -48,10 +48,10 @@ def friendly(command: Callable) -> Callable:
         except Interrupted as stop:
             interrupt.explain("")  # this is the line
             if interrupt.speaks():
-                say(stop, err=True)
+                tell(stop)
             sys.exit(128 + stop.signal)
         except KeyboardInterrupt:  # of a caller that answers signals itself
-            say(interrupt.LINE, err=True)
+            tell(interrupt.LINE)
             sys.exit(130)
 
     return wrapped

@@ -11,7 +11,7 @@ from lgcoamix.cli.options import FORCE, PATH, PLOTS
 from lgcoamix.runs.finished import SUMMARIES
 from preprocess.outputs import COMPARISON, check_output
 from preprocess.parameters import Choice, NamedPath
-from preprocess.terminal import say, say_json, say_table
+from preprocess.terminal import say, say_json, say_table, tell
 from preprocess.text import to_csv
 
 if TYPE_CHECKING:
@@ -108,13 +108,13 @@ def write_comparison(
 
     files, missing = write(comparison, out, found, plots)
     for line in missing:
-        say(f"warning: {line}", err=True)
-    say("wrote " + ", ".join(map(str, files)), err=quietly)
+        tell(f"warning: {line}")
+    (tell if quietly else say)("wrote " + ", ".join(map(str, files)))
 
 
 def _warn(comparison: "Comparison") -> None:
     for line in comparison.warnings:
-        say(f"warning: {line}", err=True)
+        tell(f"warning: {line}")
 
 
 def _print_groups(comparison: "Comparison", form: str | None) -> None:

@@ -78,7 +78,7 @@ def _push(out: Path, files: tuple[str, ...], repository: str, licence: str | Non
     interrupt.explain(
         shown(f"interrupted; {out} is complete, {repository} may lack it: run the same command to send it")
     )
-    say(f"sending {out} to {repository} ...", err=True)
+    tell(f"sending {out} to {repository} ...")
     sent = push(out, files, repository, tell)
     did = f"sent {len(files)} files to" if sent.is_changed else f"nothing to send: the same {len(files)} files are in"
     state = [*(["new"] if sent.is_new else []), "private" if sent.is_private else "public: everybody can read it"]
@@ -87,4 +87,4 @@ def _push(out: Path, files: tuple[str, ...], repository: str, licence: str | Non
         say(f"removed there, as this export has none: {', '.join(sent.removed)}")
     if sent.licence and sent.licence != licence:
         now = licence or "names none: pass --license to keep it"
-        say(f"note: the card that was there named the licence {sent.licence}, the new one {now}", err=True)
+        tell(f"note: the card that was there named the licence {sent.licence}, the new one {now}")

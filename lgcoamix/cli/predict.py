@@ -15,7 +15,7 @@ from lgcoamix.errors import SettingsError
 from lgcoamix.settings.options import PredictOptions
 from preprocess.outputs import PREDICTIONS, check_output
 from preprocess.parameters import NamedPath
-from preprocess.terminal import say, say_table
+from preprocess.terminal import say, say_table, tell
 from preprocess.text import listed, shown_name
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def predict(model: Path, images: tuple[Path, ...], out: Path, force: bool, **giv
         summary = run(PredictOptions(model, images, out, **given), start)
     _print(summary)
     for folder, counts in summary.left_out.items():
-        say(f"left out of {shown_name(folder)}: {counts}", err=True)
+        tell(f"left out of {shown_name(folder)}: {counts}")
     bad = f", {len(summary.failed)} not usable" if summary.failed else ""
     say(f"wrote {shown_name(out)}: {summary.images} image{'s' * (summary.images != 1)}{bad}")
     if len(summary.failed) == summary.images:
@@ -98,6 +98,6 @@ def _print(summary: "Summary") -> None:
         if more:
             say(f"... and {more} more")
     for found in summary.failed[:_LISTED]:
-        say(f"not usable: {shown_name(found.path)}: {found.error}", err=True)
+        tell(f"not usable: {shown_name(found.path)}: {found.error}")
     if len(summary.failed) > _LISTED:
-        say(f"... and {len(summary.failed) - _LISTED} more, see the column error", err=True)
+        tell(f"... and {len(summary.failed) - _LISTED} more, see the column error")

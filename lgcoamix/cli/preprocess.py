@@ -9,7 +9,7 @@ import click
 
 from lgcoamix.cli.options import RecipeName
 from lgcoamix.recipes import RECIPES, Recipe
-from preprocess.terminal import say
+from preprocess.terminal import tell
 
 
 @click.command(
@@ -63,7 +63,7 @@ def _take_recipe(context: click.Context, _: click.Parameter, name: str | None) -
         "size": lambda: None if given.get("resize") == "none" else wanted["size"],
         "compactness": lambda: wanted["compactness"] if given.get("algorithm") in (None, wanted["algorithm"]) else None,
     }
-    say(f"{name}: {_described(recipe)}; other options of this command win", err=True)
+    tell(f"{name}: {_described(recipe)}; other options of this command win")
 
 
 def store_of(recipe: Recipe) -> Path:

@@ -16,7 +16,7 @@ from lgcoamix.settings.mixers import METHOD_OPTIONS, SnapMixOptions
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
 from preprocess.parameters import Choice
-from preprocess.terminal import say
+from preprocess.terminal import tell
 
 if TYPE_CHECKING:
     from preprocess.store import Store
@@ -104,10 +104,9 @@ def _tell_of_start(recipe: str, settings: Settings) -> None:
     kept = [f"--weights {model.weights}"] if model.weights == wanted.weights not in ("none", "pretrained") else []
     kept += [f"--set model.init={model.init}"] if model.init == wanted.init != "timm" else []
     if kept and model.backbone != wanted.backbone and launched()[0] == 0:
-        say(
+        tell(
             f"note: {' '.join(kept)} is from the recipe {recipe}, for {wanted.backbone}; {model.backbone} may need "
-            "--weights pretrained or --set model.init=timm",
-            err=True,
+            "--weights pretrained or --set model.init=timm"
         )
 
 
@@ -133,7 +132,7 @@ def _with_method(recipe: str, method: str | None, weights: str | None) -> Settin
         mixer = from_scratch(mixer)
         but = f", but those from scratch: mixer.beta={mixer.beta:g}, mixer.mix_prob={mixer.mix_prob:g}"
     if launched()[0] == 0:
-        say(f"note: options of {method} as in the recipe {other}{but}", err=True)
+        tell(f"note: options of {method} as in the recipe {other}{but}")
     return replace(settings, mixer=mixer)
 
 
@@ -152,8 +151,8 @@ def check_recipe(store: "Store", name: str, settings: Settings, options: RunOpti
     read = next(entry for entry in store.document["superpixels"] if entry["name"] == chosen)
     maps = read if settings.mixer.needs_maps else None
     found = store_differences(recipe, store.dataset, store.document["images"], maps, DATASETS)
-    other = {"--augment": options.augment, "--val-fraction": options.val_fraction}
-    added = [f"{option} {value} is not the recipe's" for option, value in other.items() if value]
+    images = {"--augment": options.augment, "--val-fraction": options.val_fraction}
+    added = [f"{option} {value} is not the recipe's" for option, value in images.items() if value]
     if strict and (wrong := [*found, *setting_differences(recipe, settings), *added]):
         other = beside(name, settings.method) if settings.method != recipe.settings.method else None
         remedies = [f"For {settings.method} use --recipe {other}"] if other else []
@@ -161,8 +160,8 @@ def check_recipe(store: "Store", name: str, settings: Settings, options: RunOpti
         raise SettingsError(f"--strict-recipe and {name}: " + ". ".join(["; ".join(wrong), *remedies]))
     if found and launched()[0] == 0:
         for line in found:
-            say(f"note: {name}: {line}", err=True)
-        say(f"note: {_remedy(name)}", err=True)
+            tell(f"note: {name}: {line}")
+        tell(f"note: {_remedy(name)}")
 
 
 def _remedy(name: str) -> str:

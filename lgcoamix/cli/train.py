@@ -16,7 +16,7 @@ from lgcoamix.runs.finished import LAST, MEDIAN
 from lgcoamix.settings.options import RunOptions
 from lgcoamix.settings.sections import Settings
 from preprocess.inputs import confined
-from preprocess.terminal import Command, say, say_table
+from preprocess.terminal import Command, say, say_table, tell
 
 if TYPE_CHECKING:
     from preprocess.store import Store
@@ -92,7 +92,7 @@ def train(shards: Path, superpixels: str | None, out: Path | None, strict_recipe
     check_recipe(store, recipe, settings, options, strict_recipe)
     checked = preflight(store, settings, options)
     if checked.results is not None:
-        say(f"{options.out} is already finished and left unchanged", err=True)
+        tell(f"{options.out} is already finished and left unchanged")
     if options.resume in (None, "auto"):
         promise(options.out)
     results = checked.results or _train(store, settings, options, checked.identity)

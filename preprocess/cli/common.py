@@ -12,7 +12,7 @@ from preprocess.errors import OutputError, PreprocessError, SettingError
 from preprocess.files import describe
 from preprocess.machine import cores
 from preprocess.parameters import NamedPath
-from preprocess.terminal import say
+from preprocess.terminal import tell
 
 FILE = NamedPath(exists=True, dir_okay=False)
 store_argument = click.argument("store", type=FILE)
@@ -44,7 +44,7 @@ def friendly(command: Callable) -> Callable:
         except (OSError, MemoryError) as error:
             raise click.ClickException(describe(error)) from None
         except KeyboardInterrupt:  # of a caller that answers signals itself
-            say(interrupt.LINE, err=True)
+            tell(interrupt.LINE)
             sys.exit(130)
 
     return wrapped

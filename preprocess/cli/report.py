@@ -7,7 +7,7 @@ import click
 from preprocess.cli.common import check_ending, force_option, friendly, store_argument, superpixels_option
 from preprocess.machine import cores
 from preprocess.parameters import NamedPath
-from preprocess.terminal import progress_bars, say
+from preprocess.terminal import progress_bars, say, tell
 
 
 @click.command(short_help="Write a page about a store: failures, counts, balance, images, timings.")
@@ -44,7 +44,7 @@ def report(store: Path, out: Path, superpixels: str | None, count: int, samples:
             found = gather(opened, count, samples, cores(), add_bar)
         file.write(render(found))
     for trouble in found.troubles:
-        say(trouble, err=True)
+        tell(trouble)
     if found.troubles:
-        say(f"{store} is damaged, see above; the page omits the damaged parts", err=True)
+        tell(f"{store} is damaged, see above; the page omits the damaged parts")
     say(f"wrote {out}")

@@ -13,7 +13,7 @@ from preprocess.datasets import DATASETS, Adapter, Listing, Request, split_name
 from preprocess.datasets.paths import common_folder
 from preprocess.errors import DatasetError
 from preprocess.parameters import Choice, NamedPath
-from preprocess.terminal import say
+from preprocess.terminal import tell
 from preprocess.text import did_you_mean, listed, shown_name
 
 if TYPE_CHECKING:
@@ -133,15 +133,15 @@ def find_listing(source: "Source", download: bool, partial: bool, max_unpacked: 
     counts = ", ".join(f"{split} {len(samples):,}" for split, samples in complete.splits.items())
     if complete.undivided:
         counts = f"{len(complete.splits['train']):,} without a split"
-    say(f"{len(complete.classes):,} classes ({listed(complete.classes)}); images: {counts}", err=True)
+    tell(f"{len(complete.classes):,} classes ({listed(complete.classes)}); images: {counts}")
     for line in complete.notes:
-        say(line, err=True)
+        tell(line)
     if complete.left_out:
-        say(f"left out of {shown_name(source.root)}: {describe(complete.left_out)}", err=True)
+        tell(f"left out of {shown_name(source.root)}: {describe(complete.left_out)}")
     listing = choose_splits(source, complete)
     check_names(listing)
     for line in (*listing.notes[len(complete.notes) :], *look_alikes(listing)):
-        say(line, err=True)
+        tell(line)
     if not partial:
         wanted = {split: count for split, count in source.adapter.counts.items() if source.needed.wants(split)}
         check_counts(source.name, replace(source.adapter, counts=wanted), complete)

@@ -9,7 +9,7 @@ import click
 from preprocess.cli.common import friendly, jobs_option, store_argument
 from preprocess.cli.sources import Given, find_listing, source_of, source_options
 from preprocess.errors import BuildError
-from preprocess.terminal import progress_bars, say
+from preprocess.terminal import progress_bars, say, tell
 
 
 @click.command(short_help="Check every file and every sample, and repair damage on request.")
@@ -33,7 +33,7 @@ def verify(store: Path, jobs: int, repair: bool, given: Given) -> None:
 
     faults = find_faults()
     for line in (line for fault in faults for line in fault.lines):
-        say(line, err=True)
+        tell(line)
     if repair and (damaged := {fault.path for fault in faults if fault.damaged}):
         _repair(store, damaged, given, jobs)
         say(f"rebuilt {len(damaged)} shards of {store}")

@@ -9,7 +9,20 @@ from click.testing import CliRunner
 from rich.progress import Progress
 from rich.table import Table
 
-from preprocess.terminal import Bars, Command, Group, Rate, Terminal, TimeLeft, Words, say, say_json, say_table, status
+from preprocess.terminal import (
+    Bars,
+    Command,
+    Group,
+    Rate,
+    Terminal,
+    TimeLeft,
+    Words,
+    say,
+    say_json,
+    say_table,
+    status,
+    tell,
+)
 
 NAME = "[bold]IMG_1[/bold] :smile: \x1b[31m\x9b2J"
 SEEN = "[bold]IMG_1[/bold] :smile: \ufffd[31m\ufffd2J"
@@ -17,7 +30,7 @@ SEEN = "[bold]IMG_1[/bold] :smile: \ufffd[31m\ufffd2J"
 
 def test_lines_and_tables_show_names_whole_and_without_controls(capsys):
     say(NAME)
-    say(NAME, err=True)
+    tell(NAME)
     table = Table(NAME, title=NAME)
     table.add_row(NAME)
     say_table(table)

@@ -15,6 +15,7 @@ TITLES = {
     "search": "Birds: the search for the settings",
     "birds": "Birds from ImageNet weights",
     "ablation": "What LGCOAMix is made of",
+    "ending": "The last tenth of the epochs unmixed, on flowers and birds",
 }
 _ABOUT = {
     "length": "`resnet10t`, 17 classes, 1,088 training images; the 26 of 272 test images that have a near copy in the "
@@ -29,6 +30,8 @@ _ABOUT = {
     "that mix have the gate that was best for LGCOAMix, whose γ alone was searched as well. "
     "ImageNet holds some of the test images, for all methods alike.",
     "ablation": f"`length/lgcoamix-{ABLATED}` with one part changed, against the whole.",
+    "ending": "The part that gained most in the ablation, with other methods and images: each cell against the same "
+    "that mixes to the end.",
 }
 _OVER = (
     "Over lengths: the mean of a seed's differences at several lengths, and the interval of the means of all seeds "
@@ -65,6 +68,8 @@ def document(cells: Cells) -> str:
 def table(own: Sequence[Kept], found: Mapping[str, Kept]) -> str:
     """One row for each group of a study, after those of other studies that it is compared with.
 
+    Where groups are compared with others than plain training, a last column has the difference to that.
+
     Parameters
     ----------
     own : finished cells of the study.
@@ -73,13 +78,25 @@ def table(own: Sequence[Kept], found: Mapping[str, Kept]) -> str:
     others = {kept.cell.against for kept in own} - {kept.cell.group for kept in own}
     shown = [*(kept for kept in found.values() if kept.cell.group in others), *own]
     split = "val" if own[0].cell.val_fraction else "test"
-    lines = ["variant | last | median of last 10 | by seed | difference | by seed", " | ".join(["---"] * 6)]
+    head = ["variant", "last", "median of last 10", "by seed", "difference", "by seed"]
+    chained = any(_plain(kept.cell.group, found) != kept.cell.against for kept in own if kept.cell.against)
+    head += ["to plain training"] if chained else []
+    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
     for name in dict.fromkeys(kept.cell.group for kept in shown):
         group = [kept for kept in shown if kept.cell.group == name]
         inside = group[0].cell.study == own[0].cell.study
         base = [kept for kept in found.values() if inside and kept.cell.group == group[0].cell.against]
-        lines.append(" | ".join(_row(name.partition("/")[2] if inside else name, group, base, split)))
+        row = _row(name.partition("/")[2] if inside else name, group, base, split)
+        plain = [kept for kept in found.values() if chained and kept.cell.group == _plain(name, found) != name]
+        row += [_difference(group, plain)[0]] if chained else []
+        lines.append(" | ".join(row))
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def _plain(name: str, found: Mapping[str, Kept]) -> str:
+    """The group at the end of the comparisons of a group: itself, where it is compared with none."""
+    against = next((kept.cell.against for kept in found.values() if kept.cell.group == name), "")
+    return _plain(against, found) if against else name
 
 
 def over_lengths(own: Sequence[Kept]) -> str:
@@ -170,13 +187,15 @@ def _row(name: str, group: Sequence[Kept], base: Sequence[Kept], split: str) -> 
     summaries = Group("", "", "", "", {}, runs)
     figures = (_figure(summaries, split, metric) for metric in ("last", "median_of_last_10"))
     values = {kept.cell.seed: kept.top1 for kept in group}
-    difference = paired(values, {kept.cell.seed: kept.top1 for kept in base})
-    return [
-        name,
-        *figures,
-        _by_seed(values, ".1f"),
-        *(("", "") if difference is None else (_interval(difference), _by_seed(difference.differences, "+z.1f"))),
-    ]
+    return [name, *figures, _by_seed(values, ".1f"), *_difference(group, base)]
+
+
+def _difference(group: Sequence[Kept], base: Sequence[Kept]) -> tuple[str, str]:
+    """The mean with its interval, and the values by seed; empty where no seed is in both."""
+    difference = paired(*({kept.cell.seed: kept.top1 for kept in each} for each in (group, base)))
+    if difference is None:
+        return "", ""
+    return _interval(difference), _by_seed(difference.differences, "+z.1f")
 
 
 def _figure(group: Group, split: str, metric: str) -> str:

@@ -114,8 +114,22 @@ def test_whole_seeds_of_the_cheap_study_come_first():
     longest = [f"length/{name}-224-s{seed}" for seed in (0, 1, 2) for name in ("none", "lgcoamix")]
     assert names[48:54] == longest  # after 4 lengths of 4 methods with 3 seeds
     whole = [cell.group for cell in plan(everything)]
-    order = [whole.index(group) for group in ("length/none-224", "birds/lgcoamix", "ablation/grid", "birds/occamix")]
+    firsts = ("length/none-224", "birds/lgcoamix", "ablation/grid", "birds/occamix", "ending/birds-snapmix")
+    order = [whole.index(group) for group in (*firsts, "length-64/none-14")]
     assert order == sorted(order)
+
+
+def test_the_last_tenth_of_the_epochs_is_unmixed_with_other_methods_and_images():
+    whole = {cell.name: cell for cell in plan(everything)}
+    ended = [cell for cell in whole.values() if cell.study == "ending"]
+    names = ("length-cutmix-56", "length-superpixel_grid-56", "birds-snapmix", "birds-lgcoamix")
+    assert [cell.name for cell in ended[:4]] == [f"ending/{name}-s0" for name in names]
+    assert len(ended) == 12
+    for cell in ended:
+        same = whole[f"{cell.against}-s{cell.seed}"]
+        plain = {20: 2, 56: 6}[same.settings.optim.epochs]
+        assert cell.settings == same.settings.with_assignments([f"optim.plain_epochs={plain}"])
+        assert (cell.store, cell.superpixels) == (same.store, same.superpixels)
 
 
 def test_later_cells_take_what_the_search_found():
@@ -313,7 +327,7 @@ def test_differences_over_lengths_take_the_mean_of_each_seed(make):
     )
 
 
-def test_a_table_begins_with_the_group_of_another_study_that_it_compares_with(make):
+def test_a_table_begins_with_the_group_that_it_compares_with_and_ends_with_plain_training(make):
     cells = (
         cell("length/none-2"),
         cell("length/whole-2", 0, "length/none-2"),
@@ -322,8 +336,8 @@ def test_a_table_begins_with_the_group_of_another_study_that_it_compares_with(ma
     none, whole, part = (make(each, last) for each, last in zip(cells, (68.0, 70.0, 69.0), strict=True))
     lines = tables.table([part], {each.cell.name: each for each in (none, whole, part)}).splitlines()
     assert lines[2:] == [
-        "| length/whole-2 | 70.0 |  | 70.0 |  |  |",
-        "| part | 69.0 |  | 69.0 | -1.0 | -1.0 |",
+        "| length/whole-2 | 70.0 |  | 70.0 |  |  | +2.0 |",
+        "| part | 69.0 |  | 69.0 | -1.0 | -1.0 | +1.0 |",
     ]
 
 

@@ -17,7 +17,7 @@ from preprocess.outputs import Kind
 from tests.pictures.plan import Look, Stage
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DOCUMENTS = (".assets/mixed.jpg", ".assets/compare.png", "tests/study/length.png")
+DOCUMENTS = (".assets/mixed.jpg", ".assets/compare.png", "tests/study/length.png", "tests/study/length-64.png")
 _SUFFIXES = (".png", ".jpg")
 _MAKERS = {"Figure", "new_figure", "tiled_figure"}
 _EMBEDDED = {  # how the alternative text of a picture in the report begins -> its name

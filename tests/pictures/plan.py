@@ -93,6 +93,7 @@ _DOCUMENTS = {
     "mixed": Look("pairs_plot", "README.md: as one of mixed above, at the width of a column on the web.", 838),
     "compare": Look("plot_comparison", "lgcoamix/README.md: every name can be read.", 838),
     "length": Look("plot_length", "tests/study/README.md: four methods can be told in grey.", 838),
+    "length-64": Look("plot_length", "tests/study/README.md: as length.", 838),
 }
 
 _KINDS = {

@@ -12,7 +12,7 @@ from tests.study import driver, tables
 from tests.study.kept import Cells
 from tests.study.plan import plan
 
-TABLES, PLOT = Path("tests/study/README.md"), Path("tests/study/length.png")
+TABLES = Path("tests/study/README.md")
 
 
 @click.command()
@@ -22,7 +22,7 @@ TABLES, PLOT = Path("tests/study/README.md"), Path("tests/study/length.png")
 )
 @friendly
 def main(run: bool, anew: str | None) -> None:
-    """Draw all tables and the plot from the finished cells. Start it in the root of the repository."""
+    """Draw all tables and the plots from the finished cells. Start it in the root of the repository."""
     if run and anew:
         raise click.UsageError("--run and --anew: give one of them")
     cells = Cells()
@@ -36,13 +36,14 @@ def main(run: bool, anew: str | None) -> None:
 
 
 def draw(cells: Cells) -> None:
-    """Write the tables and the plot."""
+    """Write the tables, and a plot for each study of lengths."""
     from tests.study.plot import plot_length  # matplotlib
 
     write_whole(TABLES, tables.document(cells).encode())
-    length = [kept for kept in cells.standing(plan(cells.top1)).values() if kept.cell.study == "length"]
-    if length:
-        write_whole(PLOT, plot_length(length))
+    found = cells.standing(plan(cells.top1)).values()
+    for study in tables.LENGTH_STUDIES:
+        if own := [kept for kept in found if kept.cell.study == study]:
+            write_whole(TABLES.with_name(f"{study}.png"), plot_length(own))
     say(f"wrote {TABLES}")
 
 

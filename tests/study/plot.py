@@ -1,4 +1,4 @@
-"""Plot of accuracy by length, and of the differences to plain training."""
+"""Plots of accuracy by length, and of the differences to plain training."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ from lgcoamix.runs.paired import paired
 from preprocess.inspect.drawing import PAGE, legend_above, new_figure, rendered, styled
 from tests.study.kept import Kept
 
-_LOOKS = (
-    {"color": "C3", "linestyle": "-"},
-    {"color": "C0", "linestyle": "--"},
-    {"color": "C1", "linestyle": "-."},
-    {"color": "C2", "linestyle": ":"},
-)
+_LOOKS = {
+    "none": {"color": "C3", "linestyle": "-"},
+    "cutmix": {"color": "C0", "linestyle": "--"},
+    "superpixel_grid": {"color": "C1", "linestyle": "-."},
+    "lgcoamix": {"color": "C2", "linestyle": ":"},
+}
 
 
 @styled
 def plot_length(own: Sequence[Kept]) -> bytes:
-    """Draw the cells of the study of lengths.
+    """Draw the cells of a study of lengths.
 
     Parameters
     ----------
@@ -32,14 +32,16 @@ def plot_length(own: Sequence[Kept]) -> bytes:
     difference to plain training of every seed, and the mean; from three seeds on with its interval, as that of two is
     wider than all else.
     """
-    figure = new_figure(PAGE, 3.6, "flowers17 without near copies, resnet10t from scratch at 32 pixels, last epoch")
+    pixels = own[0].cell.settings.data.image_size
+    title = f"flowers17 without near copies, resnet10t from scratch at {pixels} pixels, last epoch"
+    figure = new_figure(PAGE, 3.6, title)
     left, right = figure.subplots(1, 2)
     values: dict[str, dict[int, dict[int, float]]] = {}
     for kept in own:
         lengths = values.setdefault(kept.cell.mixer, {})
         lengths.setdefault(kept.cell.settings.optim.epochs, {})[kept.cell.seed] = kept.top1
     for number, (method, lengths) in enumerate(values.items()):
-        look, aside = _LOOKS[number], 1.03 ** (number - (len(values) - 1) / 2)
+        look, aside = _LOOKS[method], 1.03 ** (number - (len(values) - 1) / 2)
         _draw_accuracy(left, method, lengths, look, aside)
         if method != "none":
             _draw_difference(right, method, lengths, values.get("none", {}), look, aside)

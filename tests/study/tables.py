@@ -17,6 +17,7 @@ TITLES = {
     "ablation": "What LGCOAMix is made of",
     "ending": "The last tenth of the epochs unmixed, on flowers and birds",
 }
+LENGTH_STUDIES = ("length", "length-64")
 _ABOUT = {
     "length": "`resnet10t`, 17 classes, 1,088 training images; the 26 of 272 test images that have a near copy in the "
     "training split are left out, which leaves 246 (one is 0.41 points). A variant is METHOD-EPOCHS. Every method that "
@@ -58,8 +59,8 @@ def document(cells: Cells) -> str:
         own = [kept for kept in found.values() if kept.cell.study == study]
         if own:
             parts += [f"## {TITLES[study]}", _ABOUT[study], table(own, found)]
-            parts += [over_lengths(own)] if study.startswith("length") else []
-            parts += ["![Accuracy by epochs](length.png)"] if study == "length" else []
+            parts += [over_lengths(own)] if study in LENGTH_STUDIES else []
+            parts += [f"![Accuracy by epochs]({study}.png)"] if study in LENGTH_STUDIES else []
             parts += [_chosen(cells)] if study == "search" else []
             parts += [conditions(own), *differing(own, found)]
     return "\n\n".join(part.strip() for part in parts) + "\n"

@@ -1,6 +1,7 @@
 """The study: list, driver, statistics, tables. Cells are written by hand, and a stand-in trains."""
 
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -23,8 +24,8 @@ from preprocess.inspect.duplicates import find_duplicates
 from preprocess.raw.selection import read_exclude_list
 from preprocess.store import Store
 from tests.conftest import PROOF, ROOT
+from tests.study import __main__ as study_command
 from tests.study import driver, kept, stores, tables
-from tests.study.__main__ import main as study
 from tests.study.kept import Cells
 from tests.study.plan import Cell, plan
 from tests.study.plot import plot_length
@@ -367,6 +368,19 @@ def test_the_plot_takes_any_number_of_cells(make):
     assert plot_length([one]).startswith(b"\x89PNG")
 
 
+def test_each_study_of_lengths_has_its_plot_in_the_document(cells, make, tmp_path, monkeypatch):
+    listed = [cell("length/none-2"), cell("length-64/none-2")]
+    for module in (tables, study_command):
+        monkeypatch.setattr(module, "plan", lambda top1: listed)
+    monkeypatch.setattr(study_command, "TABLES", tmp_path / "README.md")
+    for each in listed:
+        make(each, 70.0)
+    study_command.draw(cells)
+    shown = re.findall(r"\]\((.*\.png)\)", (tmp_path / "README.md").read_text())
+    assert shown == ["length.png", "length-64.png"]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == sorted(shown)
+
+
 @pytest.mark.skipif(not PROOF, reason="trains twice; make proof")
 def test_a_real_training_stands_and_is_the_same_anew(cells, flowers_store, monkeypatch):
     changes = ("optim.epochs=1", "model.backbone=resnet10t", "model.weights=none", "data.image_size=32")
@@ -413,7 +427,7 @@ def test_the_near_copies_are_those_that_duplicates_finds(flowers, tmp_path):
 
 
 def test_training_what_is_missing_and_one_anew_are_two_commands():
-    done = CliRunner().invoke(study, ["--run", "--anew", "length/none-14-s0"])
+    done = CliRunner().invoke(study_command.main, ["--run", "--anew", "length/none-14-s0"])
     assert done.exit_code == 2
     assert "--run and --anew: give one of them" in done.output
 

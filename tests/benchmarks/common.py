@@ -34,12 +34,14 @@ def photographs(count: int, size: int) -> np.ndarray:
 
 
 def processor() -> str:
-    """Name of the processor."""
+    """Name of the processor, and its family: virtual machines call several kinds AMD EPYC."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    found = {name.strip(): text.strip() for name, _, text in (line.partition(":") for line in lines)}
+    family = f" (family {found['cpu family']})" if "cpu family" in found else ""
+    return found.get("model name", platform.machine()) + family
 
 
 def median_seconds(work: Callable[[], object], repeats: int = 7) -> float:

@@ -121,9 +121,11 @@ def run_anew(name: str, cells: Cells, say: Say) -> str:
     shutil.rmtree(folder)
     if same:
         return f"{name}: bit for bit as before, {before:.2f} %"
-    seeds = [kept.top1 for kept in cells.standing(listed).values() if kept.cell.group == cell.group]
+    found = cells.standing(listed)
+    seeds = [kept.top1 for kept in found.values() if kept.cell.group == cell.group]
     return (
-        f"{name}: {again:.2f} % now, {before:.2f} % before; its seeds lie from {min(seeds):.2f} to {max(seeds):.2f} %"
+        f"{name}: {again:.2f} % now, on {_processor()}, {before:.2f} % before, on {found[name].processor}; "
+        f"its seeds lie from {min(seeds):.2f} to {max(seeds):.2f} %"
     )
 
 

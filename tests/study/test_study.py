@@ -284,7 +284,11 @@ def test_one_cell_anew_says_whether_it_is_the_same(cells, make, listed, monkeypa
         return driver.run_anew("length/none-2-s1", cells, str)
 
     assert again(61.0) == "length/none-2-s1: bit for bit as before, 61.00 %"
-    assert again(61.5) == ("length/none-2-s1: 61.50 % now, 61.00 % before; its seeds lie from 60.00 to 62.00 %")
+    monkeypatch.setattr(driver, "_processor", lambda: "another processor")
+    assert again(61.5) == (
+        "length/none-2-s1: 61.50 % now, on another processor, 61.00 % before, on a processor; "
+        "its seeds lie from 60.00 to 62.00 %"
+    )
     with pytest.raises(RunError, match="expected the name of a finished cell, got 'length/none-9-s0'; there are: len"):
         driver.run_anew("length/none-9-s0", cells, str)
 

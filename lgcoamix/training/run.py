@@ -33,6 +33,7 @@ from lgcoamix.training.optim import make_average, make_optimiser
 from lgcoamix.training.step import Step
 from lgcoamix.training.trainer import Trainer
 from preprocess.extras import required
+from preprocess.machine import processor
 from preprocess.store import Store
 
 _LAMBDA_IMAGES = 512  # points in lambda.png
@@ -227,7 +228,7 @@ def _describe(
 
 
 def _hardware(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 def _version(package: str) -> str | None:

@@ -1,7 +1,6 @@
 """Timing and real pictures for the benchmarks."""
 
 import os
-import platform
 import statistics
 import tarfile
 import tempfile
@@ -31,17 +30,6 @@ def photographs(count: int, size: int) -> np.ndarray:
             if member.name.endswith(".jpg") and len(images) < count:
                 images.append(fit(decode(tar.extractfile(member).read()), size))
     return np.stack(images)
-
-
-def processor() -> str:
-    """Name of the processor, and its family: virtual machines call several kinds AMD EPYC."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    found = {name.strip(): text.strip() for name, _, text in (line.partition(":") for line in lines)}
-    family = f" (family {found['cpu family']})" if "cpu family" in found else ""
-    return found.get("model name", platform.machine()) + family
 
 
 def median_seconds(work: Callable[[], object], repeats: int = 7) -> float:

@@ -28,9 +28,10 @@ from lgcoamix.ops.seeding import uniforms
 from lgcoamix.profiling.measure import drop_cached
 from lgcoamix.settings.sections import DataSettings
 from preprocess.images import encode_jpeg
+from preprocess.machine import processor
 from preprocess.store import Store
 from preprocess.superpixels import slic
-from tests.benchmarks.common import photographs, processor
+from tests.benchmarks.common import photographs
 
 _IMAGES, _STORED, _SHOWN, _BATCH, _COUNT = 512, 256, 224, 16, 36
 _ROUNDS, _COLD_ROUNDS = 5, 3

@@ -7,8 +7,7 @@ from functools import partial
 
 import torch
 
-from preprocess.machine import cores
-from tests.benchmarks.common import processor
+from preprocess.machine import cores, processor
 from tests.benchmarks.step import Case, time_step
 from tests.gpu.agreement import agree, crops_agree, existing_tests, pooling_agrees
 from tests.gpu.cells import cells

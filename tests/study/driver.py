@@ -13,6 +13,7 @@ from lgcoamix.errors import FolderTakenError, RunError
 from lgcoamix.runs import sweep
 from lgcoamix.runs.lock import lock_folder
 from preprocess.files import write_whole
+from preprocess.machine import processor
 from preprocess.store import Store
 from tests.study.kept import METRICS, Cells, read_run, top1_of
 from tests.study.plan import Cell, plan
@@ -124,7 +125,7 @@ def run_anew(name: str, cells: Cells, say: Say) -> str:
     found = cells.standing(listed)
     seeds = [kept.top1 for kept in found.values() if kept.cell.group == cell.group]
     return (
-        f"{name}: {again:.2f} % now, on {_processor()}, {before:.2f} % before, on {found[name].processor}; "
+        f"{name}: {again:.2f} % now, on {processor()}, {before:.2f} % before, on {found[name].processor}; "
         f"its seeds lie from {min(seeds):.2f} to {max(seeds):.2f} %"
     )
 
@@ -140,7 +141,7 @@ def _finish(cell: Cell, cells: Cells, say: Say) -> None:
         with _counted(aside / "seconds"):
             folder = train(cell, say, RUNS)
         seconds = float((aside / "seconds").read_text())
-        cells.take(cell, folder, command(cell, folder)[1:], _processor(), seconds)
+        cells.take(cell, folder, command(cell, folder)[1:], processor(), seconds)
         (aside / "seconds").unlink()
         shutil.rmtree(folder)
 
@@ -159,9 +160,3 @@ def _counted(total: Path) -> Iterator[None]:
 def _used() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _processor() -> str:
-    from tests.benchmarks.common import processor  # torch
-
-    return processor()

@@ -76,7 +76,7 @@ def write_run(folder: Path, cell: Cell, last: float, **config: object) -> Path:
 def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cells:
     """No finished cells, in an empty folder that is the current one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(driver, "_processor", lambda: "a processor")
+    monkeypatch.setattr(driver, "processor", lambda: "a processor")
     monkeypatch.setattr(driver, "prepare", lambda *_: None)
     return Cells(tmp_path / "cells")
 
@@ -284,7 +284,7 @@ def test_one_cell_anew_says_whether_it_is_the_same(cells, make, listed, monkeypa
         return driver.run_anew("length/none-2-s1", cells, str)
 
     assert again(61.0) == "length/none-2-s1: bit for bit as before, 61.00 %"
-    monkeypatch.setattr(driver, "_processor", lambda: "another processor")
+    monkeypatch.setattr(driver, "processor", lambda: "another processor")
     assert again(61.5) == (
         "length/none-2-s1: 61.50 % now, on another processor, 61.00 % before, on a processor; "
         "its seeds lie from 60.00 to 62.00 %"

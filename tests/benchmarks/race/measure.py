@@ -17,8 +17,8 @@ from rich.box import MARKDOWN
 from rich.console import Console, Group
 from rich.table import Table
 
-from preprocess.machine import cores
-from tests.benchmarks.common import photographs, processor
+from preprocess.machine import cores, processor
+from tests.benchmarks.common import photographs
 from tests.benchmarks.race import environment
 from tests.benchmarks.race.peers import PEERS
 from tests.benchmarks.race.samples import BATCH, FORMS, SHOWN, SIZE, Check, Samples, build

@@ -124,6 +124,10 @@ PARTS: dict[str, dict[str, Any]] = {
 ENDED_FLOWERS, ENDED_BIRDS = ("cutmix", "superpixel_grid"), ("snapmix", "lgcoamix")
 ENDING = 0.1
 
+# E. The parts that gained most in C, on seeds that did not choose them.
+AGAIN = ("lambda-area", "one-scale", "last-6-plain")
+NEW_SEEDS = (3, 4, 5)
+
 
 def plan(top1: Top1) -> list[Cell]:
     """List all cells that are known by now, in the order in which they run.
@@ -142,6 +146,7 @@ def plan(top1: Top1) -> list[Cell]:
     if tuned:
         cells += [_bird(method, seed, *tuned) for seed in SEEDS for method in LATER]
         cells += [_ended(cell) for seed in SEEDS for cell in _mixed_to_the_end(seed, *tuned)]
+    cells += [cell for seed in NEW_SEEDS for cell in _again(seed)]
     best = _two_best(length, top1)
     if best:
         cells += [cell for seed in SEEDS for cell in _length("length-64", seed, ("none", *best))]
@@ -262,3 +267,11 @@ def _ended(whole: Cell) -> Cell:
     plain = round(ENDING * whole.settings.optim.epochs)
     changes = (*whole.changes, f"optim.plain_epochs={plain}")
     return replace(whole, group=f"ending/{whole.group.replace('/', '-')}", changes=changes, against=whole.group)
+
+
+def _again(seed: int) -> Iterator[Cell]:
+    """Plain training, LGCOAMix, and LGCOAMix with each of the parts that gained."""
+    yield replace(_flower("length", "none", ABLATED, seed), group="again/none")
+    yield replace(_flower("length", "lgcoamix", ABLATED, seed), group="again/lgcoamix", against="again/none")
+    for name in AGAIN:
+        yield replace(_part(name, seed), group=f"again/{name}", against="again/lgcoamix")

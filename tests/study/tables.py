@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from lgcoamix.runs.compare import Group
 from lgcoamix.runs.paired import Paired, paired
 from tests.study.kept import Cells, Kept
-from tests.study.plan import ABLATED, HELD_OUT, LENGTHS, LONG, RATES, Cell, plan, search
+from tests.study.plan import ABLATED, HELD_OUT, LENGTHS, LONG, NEW_SEEDS, RATES, Cell, plan, search
 
 TITLES = {
     "length": "From which length on does mixing pay? Flowers from scratch at 32 pixels",
@@ -16,6 +16,7 @@ TITLES = {
     "birds": "Birds from ImageNet weights",
     "ablation": "What LGCOAMix is made of",
     "ending": "The last tenth of the epochs unmixed, on flowers and birds",
+    "again": "The three parts that gained most, on new seeds",
 }
 LENGTH_STUDIES = ("length", "length-64")
 _ABOUT = {
@@ -33,6 +34,8 @@ _ABOUT = {
     "ablation": f"`length/lgcoamix-{ABLATED}` with one part changed, against the whole.",
     "ending": "The part that gained most in the ablation, with other methods and images: each cell against the same "
     "that mixes to the end.",
+    "again": f"The best of nine parts are so by chance as well. These cells are as those of the ablation, with the "
+    f"seeds {', '.join(map(str, NEW_SEEDS))}.",
 }
 _OVER = (
     "Over lengths: the mean of a seed's differences at several lengths, and the interval of the means of all seeds "

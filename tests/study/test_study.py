@@ -111,12 +111,15 @@ def test_whole_seeds_of_the_cheap_study_come_first():
         ("ablation", 0),
         ("ablation", 1),
         ("ablation", 2),
+        ("again", 3),
+        ("again", 4),
+        ("again", 5),
     ]
     longest = [f"length/{name}-224-s{seed}" for seed in (0, 1, 2) for name in ("none", "lgcoamix")]
     assert names[48:54] == longest  # after 4 lengths of 4 methods with 3 seeds
     whole = [cell.group for cell in plan(everything)]
     firsts = ("length/none-224", "birds/lgcoamix", "ablation/grid", "birds/occamix", "ending/birds-snapmix")
-    order = [whole.index(group) for group in (*firsts, "length-64/none-14")]
+    order = [whole.index(group) for group in (*firsts, "again/none", "length-64/none-14")]
     assert order == sorted(order)
 
 
@@ -157,6 +160,21 @@ def test_the_two_best_at_the_largest_length_are_trained_at_64_pixels():
     assert {cell.mixer for cell in plan(top1) if cell.study == "length-64"} == {"none", "cutmix", "lgcoamix"}
     missing = plan(lambda cell: None if cell.name == "length/none-14-s2" else top1(cell))
     assert not [cell for cell in missing if cell.study == "length-64"]
+
+
+def test_the_parts_that_gained_are_trained_again_with_other_seeds():
+    whole = {cell.name: cell for cell in plan(everything)}
+    again = [cell for cell in whole.values() if cell.study == "again"]
+    against = {"none": "", "lgcoamix": "again/none"} | dict.fromkeys(
+        ("lambda-area", "one-scale", "last-6-plain"), "again/lgcoamix"
+    )
+    assert [(cell.name, cell.against) for cell in again] == [
+        (f"again/{name}-s{seed}", base) for seed in (3, 4, 5) for name, base in against.items()
+    ]
+    for cell in again:
+        variant = cell.group.partition("/")[2]
+        first = whole[f"length/{variant}-56-s0" if variant in ("none", "lgcoamix") else f"ablation/{variant}-s0"]
+        assert (cell.settings, cell.store, cell.superpixels) == (first.settings, first.store, first.superpixels)
 
 
 def test_the_command_of_every_cell_trains_with_the_settings_of_the_list():

@@ -124,15 +124,25 @@ class Builder:
         """Say what cannot be learnt or is suspicious in the splits of this build, and what decoders warned of now."""
         index = read_index(self.out)
         splits = index.document["splits"]
-        for split, names in unlearnt(index).items():
+        remedy = "mend their files in train (inspect lists them), then use --update"
+        alone = unlearnt(index)
+        for split, names in alone.items():
             yield (
                 f"warning: {split} has images of classes of which train has none, which no network can learn: "
-                f"{listed(names, _SHOWN)}; mend their files in train (inspect lists them), then use --update"
+                f"{listed(names, _SHOWN)}; {remedy}"
             )
+        if lost := [name for name in self._without_usable(index) if not any(name in names for names in alone.values())]:
+            yield f"warning: no image of a class is usable, but the class is kept: {listed(lost, _SHOWN)}; {remedy}"
         if odd := joined(splits[split].get("suspicious", {}) for split in self.listing.splits):
             look = f"python -m lgcoamix preprocess report {self.out}"
             yield f"suspicious images are stored: {describe(odd)}; look at them: {look}"
         yield from describe_warnings(reports)
+
+    def _without_usable(self, index: Index) -> list[str]:
+        """Names of the classes whose listed images of ``train`` are all unusable."""
+        wanted = {sample.label for sample in self.listing.splits.get("train", ())}
+        lost = wanted.difference(index.labels["train"].tolist()) if wanted else ()
+        return [shown_name(self.listing.classes[label]) for label in sorted(lost)]
 
     def _plan(self, base: Index | None) -> Plan:
         if not self.update or base is None:

@@ -81,7 +81,7 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
     if not classes:
         raise DatasetError(f"{first} has no class folders; {_LAYOUT}")
     label_of = {name: label for label, name in enumerate(classes)}
-    splits, notes, links = {}, [], []
+    splits, notes, links, meant = {}, [], [], []
     held = {"train": classes}
     for split, folder in folders.items():
         if not request.wants(split):
@@ -98,11 +98,14 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
             others = [name for name in folders if name != split and request.wants(name)] or ["train"]
             raise DatasetError(f"{_no_images(folder)}; leave the split out with --splits {','.join(others)}")
         notes += note_lacking(classes, full, f"{folder.name}/", f"{first.name}/")
+        if folder.name.lower() != split:
+            meant.append(f"{shown_name(folder.name)} is {split}")
         pairs = ((label_of[name], path) for name, paths in full.items() for path in paths)
         splits[split] = _samples(home, pairs)
         held[split] = {name: found[name] for name in full}
         links += _links(split, looked)
     notes += _shared(held, links) + _note_unnamed(splits)
+    notes += [f"splits: {', '.join(meant)}"] if meant else []
     return Listing(tuple(classes), splits, notes=tuple(notes), walked=True)
 
 

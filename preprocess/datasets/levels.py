@@ -119,6 +119,11 @@ def doubts(home: Path, classes: Mapping[str, Sequence[Path]], images: Mapping[st
         )
     elif "" not in names and len(names) > 1:
         yield f"warning: all images lie in folders below the classes ({_shown(images)}); {_advice(home, inside)}"
+    elif nested := [f"{name}/{folder}" for name, folders in inside.items() if len(folders) > 1 for folder in folders]:
+        yield (
+            f"warning: images in folders below a class are taken for images of that class: {_shown(nested)}; if these "
+            "folders are classes, move them beside the others"
+        )
     if masks := list(_masks(images)):
         yield (
             f"warning: images named as masks of others: {len(masks):,}, such as {masks[0]}; leave them out with "

@@ -99,7 +99,9 @@ def test_a_class_without_a_usable_training_picture_is_told(own, run):
     assert warning in " ".join(done.stdout.split())
     assert Store(own.out).labels("train").tolist() == [0] * 5
     spoil(own.root / "test" / "b")
-    assert warning not in " ".join(run(*own.command, "--skip-bad", "--update").stdout.split())
+    said = " ".join(run(*own.command, "--skip-bad", "--update").stdout.split())
+    assert warning not in said
+    assert "warning: no image of a class is usable, but the class is kept: b; mend their files in train" in said
 
 
 @pytest.mark.parametrize("first", [False, True])

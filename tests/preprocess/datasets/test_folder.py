@@ -143,11 +143,29 @@ def test_folders_that_only_hold_the_classes_are_passed(tmp_path, files, classes)
         (("seg_train/1.png", "seg_pred/1.png"), "seg_train in ROOT are taken for classes; if they are splits, rename"),
         (("Train Images/1.png", "b/1.png"), "Train Images in ROOT are taken for classes; if they are splits, rename"),
         (("JPEGImages/1.png", "b/1.png"), "JPEGImages in ROOT may be no classes"),
+        (
+            ("train/bird/jay/1.png", "train/bird/crow/2.png", "train/fish/3.png"),
+            "images in folders below a class are taken for images of that class: bird/crow, bird/jay; if these",
+        ),
+        (("a/images/1.png", "a/masks/2.png", "b/3.png"), "taken for images of that class: a/images, a/masks;"),
         (("train/owl/1.png", "val/owl/1.png"), "there is one class only in ROOT/train: 'owl'"),
     ],
 )
 def test_classes_that_may_be_none_are_told(tmp_path, files, warning):
     assert warning.replace("ROOT", str(tmp_path)) in noted(tree(tmp_path, *files))
+
+
+@pytest.mark.parametrize(
+    ("folders", "note"),
+    [
+        (("train", "val", "test"), []),
+        (("TRAIN", "Test"), []),
+        (("Training", "dev", "Evaluation"), ["splits: Training is train, dev is val, Evaluation is test"]),
+    ],
+)
+def test_what_other_names_of_splits_are_taken_for_is_said(tmp_path, folders, note):
+    root = tree(tmp_path, *(f"{folder}/{name}/1.png" for folder in folders for name in "ab"))
+    assert list(DATASETS["folder"].find(root).notes) == note
 
 
 USUAL = pytest.mark.parametrize(

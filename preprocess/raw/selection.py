@@ -1,6 +1,7 @@
 """Check a listing against the official counts, and select the images to store."""
 
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -118,8 +119,8 @@ def look_alikes(listing: Listing) -> Iterator[str]:
     if alike := _groups(listing.classes, _bare):
         shown = listed([" and ".join(map(repr, names)) for names in alike], _SHOWN)
         yield (
-            f"warning: classes that differ only by case, spaces or Unicode form: {shown}; if they are one class, merge "
-            "their folders"
+            "warning: classes that differ only by case, spaces, - or _, zeros before a number, or Unicode form: "
+            f"{shown}; if they are one class, give it one name"
         )
     for split, samples in listing.splits.items():
         if alike := _groups((sample.key for sample in samples if not sample.key.isascii()), _composed):
@@ -141,9 +142,10 @@ def _composed(name: str) -> str:
 
 
 def _bare(name: str) -> str:
-    """Return a name without case, spaces at the ends and between words, Unicode form and invisible characters."""
+    """Return a name without case, what separates words, zeros before numbers, Unicode form, invisible characters."""
     seen = (letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
-    return " ".join("".join(seen).casefold().split())
+    words = re.split(r"[\s_-]+", re.sub(r"(?<!\d)0+(?=\d)", "", "".join(seen).casefold()))
+    return " ".join(filter(None, words))
 
 
 def read_exclude_list(path: Path) -> tuple[str, ...]:

@@ -300,6 +300,11 @@ def test_classes_that_look_the_same_are_named():
     for pair in ("'cat' and 'Cat' and 'cat '", "'dog' and 'do\\u200bg'", "'\ufb01sh' and 'fish'", "'a b' and 'a  b'"):
         assert pair in warning
     assert "crow" not in warning
+    names = ("0", "1", "01", "10", "100", "n02", "n2", "n20", "big_cat", "big-cat", "bigcat")
+    (warning,) = look_alikes(Listing(names, {}))
+    assert warning.endswith(
+        ": '1' and '01', 'n02' and 'n2', 'big_cat' and 'big-cat'; if they are one class, give it one name"
+    )
 
 
 def test_files_that_differ_only_by_unicode_form_are_named():
@@ -315,7 +320,7 @@ def test_a_build_warns_of_alike_classes_once(noisy, tmp_path):
         shutil.copytree(noisy / split / "a", tmp_path / "raw" / split / "A")
     done = here(*build_command(tmp_path / "raw", tmp_path / "x.h5", *QUICK)[2:])
     assert done.exit_code == 0
-    assert done.stderr.count("'A' and 'a'; if they are one class, merge their folders") == 1
+    assert done.stderr.count("'A' and 'a'; if they are one class, give it one name") == 1
 
 
 def test_images_that_a_table_lists_and_the_disk_lacks_are_counted(tmp_path):

@@ -36,6 +36,10 @@ STORES = {  # how images are stored, and the protocol of the test
     "jpeg, short, centre": (BuildSettings("folder", (), size=40, codec="jpeg", quality=60, resize="short"), "center"),
     "png, own sizes": (BuildSettings("folder", (), size=None, codec="png", resize="none"), "resize"),
     "jpeg, banner": (BuildSettings("folder", (), size=48, codec="jpeg", banner=9), "resize"),
+    "jpeg, own sizes, banner": (
+        BuildSettings("folder", (), size=None, codec="jpeg", resize="none", banner=9),
+        "resize",
+    ),
 }
 
 

@@ -42,3 +42,11 @@ def test_the_centres_are_spread_over_all_pixels():
     plan = Cutout().plan(batch, torch.Generator().manual_seed(0))
     centres = {(int(top) + 1, int(left) + 1) for top, left in plan.boxes[:, [0, 2]]}
     assert centres == {(row, column) for row in range(4) for column in range(6)}
+
+
+def test_bytes_are_blanked_with_the_mean_rounded_to_the_nearest():
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # 123.7, 116.3 and 103.5 of 255
+    draw = torch.Generator().manual_seed(0)
+    mixed = Cutout(area=1.0)(images, OWN, generator=draw, statistics=statistics)
+    assert mixed.images.amax(dim=(0, 2, 3)).tolist() == [124, 116, 104]

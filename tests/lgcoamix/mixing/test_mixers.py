@@ -789,3 +789,22 @@ def test_every_loading_process_and_epoch_mixes_with_draws_of_its_own(own):
     assert len(set(found)) == 8
     torch.manual_seed(0)
     assert weights() == found
+
+
+def test_the_seed_of_a_generator_counts_in_a_loading_process():
+    def weights(seed: int) -> list[float]:
+        mixup = always("mixup").as_timm(4, generator=torch.Generator().manual_seed(seed))
+        collate = lambda samples: mixup(*default_collate(samples))  # noqa: E731
+        loader = DataLoader(Numbered(), batch_size=8, num_workers=1, collate_fn=collate, multiprocessing_context="fork")
+        torch.manual_seed(0)  # decides the seed of the worker, which is the same for both
+        return [float(targets.max(dim=1).values.min()) for _, targets in loader]
+
+    assert not {*weights(3)} & {*weights(4)}
+
+
+def test_smoothing_spreads_a_share_of_weights_that_do_not_sum_to_1():
+    """SnapMix: 0.5 and 0.2; of both, a tenth goes to all four classes."""
+    images, labels = torch.zeros(1, 3, 2, 2), torch.tensor([0])
+    mixed = Mixed(images, labels, torch.tensor([2]), torch.tensor([0.5]), torch.tensor([0.2]))
+    rest = 0.1 * 0.7 / 4
+    assert mixed.soft_targets(4, 0.1)[0].tolist() == pytest.approx([0.45 + rest, rest, 0.18 + rest, rest])

@@ -145,3 +145,12 @@ def test_a_cell_is_as_high_as_the_height_divides_rounded_down():
     assert superpixels_of_cells(ids, 3, torch.tensor([[1]]), (2, 1))[0].tolist() == [False, True, False]
     ids[0, 2:4] = 0
     assert superpixels_of_cells(ids, 3, torch.tensor([[1]]), (2, 1))[0].tolist() == [True, False, False]
+
+
+def test_cells_are_as_wide_as_the_width_divides_where_it_is_not_the_height():
+    ids = torch.zeros(1, 4, 8, dtype=torch.long)  # 2 x 2 cells of 2 rows and 4 columns
+    ids[0, :2, 2:4] = 1  # all in cell 0
+    ids[0, :2, 6:] = 2  # all in cell 1
+    chosen = [superpixels_of_cells(ids, 3, torch.tensor([[cell]]), (2, 2))[0].tolist() for cell in range(4)]
+    # Cells 2 and 3 hold 8 of the 24 pixels of superpixel 0, and nothing else.
+    assert chosen == [[False, True, False], [False, False, True], [True, False, False], [True, False, False]]

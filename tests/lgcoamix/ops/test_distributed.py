@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lgcoamix.data import RunBatches
+from lgcoamix.data import RunBatches, SuperpixelDataset, View, make_loader
 from lgcoamix.data.order import split_evenly
 from lgcoamix.errors import RunError
+from lgcoamix.evaluation.loop import evaluate
 from lgcoamix.models import WeightsError
-from lgcoamix.ops.distributed import joined
+from lgcoamix.models.statistics import statistics_of
+from lgcoamix.ops.distributed import Ranks, joined
+from lgcoamix.runs.load import make_network, read_trained
 from tests.conftest import PROOF, ROOT
 from tests.lgcoamix.nursery import Nursery
 
@@ -152,6 +155,17 @@ Trainer._save = save_and_stop
 runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
 """
 
+
+def _assert_evaluated(checkpoint: Path, store: Path, row: dict) -> None:
+    """All ranks evaluate the network that is saved, though BatchNorm has seen other images on each of them."""
+    trained = read_trained(checkpoint)
+    data = SuperpixelDataset(store, "test", View(trained.settings.data, train=False), maps=False)
+    loader = make_loader(data, RunBatches(len(data), 8, None), workers=0)
+    found = evaluate(make_network(trained), loader, statistics_of(trained.settings), Ranks(torch.device("cpu")))
+    assert row["test_loss"] == pytest.approx(found["loss"], rel=1e-5)
+    assert row["test_top1"] == pytest.approx(found["top1"])
+
+
 # With three ranks a sum depends on its order.
 SEVERAL = {"two ranks": (2, RESNET), **({"three ranks": (3, (*VIT[:2], "--mixer", "mixup"))} if PROOF else {})}
 
@@ -164,6 +178,7 @@ def test_several_ranks_stop_and_go_on_as_if_nothing_had_been(world, method, nurs
     assert len(rows) == 3
     if method is RESNET:
         assert all(row["local"] > 0 and row["contrast"] > 0 and 0 < row["mixed"] < 1 for row in rows)
+        _assert_evaluated(whole / "last.pt", flowers_store, rows[-1])
 
     parts, resume, script = tmp_path / "parts", (*options, "--resume", "auto"), tmp_path / "stops.py"
     script.write_text(STOPS)

@@ -20,10 +20,13 @@ from click.testing import CliRunner, Result
 from lgcoamix.cli import train
 from lgcoamix.errors import RunError
 from lgcoamix.runs.checkpoint import load_checkpoint, save_checkpoint
+from lgcoamix.runs.folder import RunFolder
+from lgcoamix.settings.sections import ModelSettings, Settings
 from lgcoamix.training import run as running
 from preprocess.cli import main as preprocess
 from preprocess.store import Store
 from tests.conftest import PROOF, paint
+from tests.lgcoamix.runs.checkpoints import write_checkpoint
 
 SMALL = ("--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--batch-size", "4", "--device", "cpu")
 DRAWN = (*SMALL, "--workers", "0", "--no-tensorboard", "--epochs", "3", "--set", "optim.lr=0.002")
@@ -616,3 +619,17 @@ def test_an_unfinished_run_of_an_earlier_version_goes_on_only_as_it_was(flowers_
     told = refused(*run, "--resume", "auto")
     assert "contains another run: settings.mixer.cam is train here, eval in the run. Use the options" in told
     assert invoke(*run, "--set", "mixer.cam=eval", "--resume", "auto").exit_code == 0
+
+
+@pytest.mark.parametrize(("best", "kept"), [(0, True), (1, True), (2, False), (3, False)])
+def test_a_best_epoch_that_the_resumed_checkpoint_had_not_finished_is_set_aside(best, kept, tmp_path):
+    """Two epochs, 0 and 1, are finished at the older checkpoint."""
+    plain = Settings(model=ModelSettings("test_resnet", "none")).with_method("none")
+    for name in ("last.pt", "last-1.pt"):
+        write_checkpoint(tmp_path / name, plain, ("a", "b"))
+    write_checkpoint(tmp_path / "best.pt", plain, ("a", "b"), epoch=best)
+    with RunFolder(tmp_path, "test") as folder:
+        folder.set_aside_newer_than(tmp_path / "last-1.pt", 2)
+    assert (tmp_path / "best.pt").exists() == kept
+    assert (tmp_path / "best.pt.set-aside").exists() != kept
+    assert not (tmp_path / "last.pt").exists()

@@ -101,6 +101,47 @@ def test_clipping_bounds_the_norm_of_the_gradient():
     assert not torch.allclose(free.linear.weight, model.linear.weight, atol=1e-3)
 
 
+def test_the_norm_is_that_of_the_gradient_before_the_loss_is_scaled():
+    model, start = Toy(), torch.cat([value.detach().flatten() for value in Toy().parameters()])
+    _run(model, OptimSettings(**PLAIN, clip=0.05), ComputeSettings(amp="fp16"))
+    found, wanted = (
+        torch.cat([value.detach().flatten() for value in each.parameters()]) for each in (model, _by_hand(clip=0.05)[0])
+    )
+    assert float((wanted - start).norm()) > 0.03  # three steps of 0.5 · 0.05, not all one way
+    assert float((found - wanted).norm()) < 0.005
+
+
+def _one_step(batch: Batch, mixer: str, parts: int) -> tuple[Step, Progress, dict[str, float]]:
+    model = Toy()
+    optimiser = torch.optim.SGD(model.parameters(), 0.5)
+    step = Step(model, MIXERS[mixer](), optimiser, no_normalisation(), ALONE, accumulate=parts)
+    progress, count = Progress(0, 0, Means(), Waiting(ALONE.device)), len(batch.labels)
+    return step, progress, train_one_epoch(step, [batch], RunBatches(count, count, seed=0), progress, lambda _: None)
+
+
+@pytest.mark.parametrize(("count", "parts"), [(7, 2), (7, 3), (5, 2)])
+def test_parts_of_different_lengths_count_by_their_images(count, parts):
+    draw, twin = torch.Generator().manual_seed(0), Toy()
+    images = torch.randint(256, (count, 3, 4, 4), generator=draw, dtype=torch.uint8)
+    batch = Batch(images, torch.randint(4, (count,), generator=draw))
+    step, _, row = _one_step(batch, "none", parts)
+    loss = F.cross_entropy(twin(images / 255).logits, batch.labels)
+    loss.backward()
+    _assert_same(step.network, [value - 0.5 * value.grad for value in twin.parameters()])
+    assert row["loss"] == pytest.approx(loss.item(), rel=1e-6)
+
+
+def test_monitors_of_parts_of_different_lengths_count_by_their_images():
+    batch = Batch(torch.randint(256, (7, 3, 4, 4), dtype=torch.uint8), torch.arange(7) % 4)
+    step, progress, row = _one_step(batch, "mixup", 2)
+    three, four = (
+        float(step.plan(batch.part(*ends), 0, 0, part=part).lam) for part, ends in enumerate([(0, 3), (3, 7)])
+    )
+    ((number, lams),) = progress.lams
+    assert row["lam"] == pytest.approx((3 * three + 4 * four) / 7, rel=1e-6)
+    assert (number, float(lams["lam"])) == (0, pytest.approx((3 * three + 4 * four) / 7, rel=1e-6))
+
+
 def test_the_average_of_the_weights_is_what_is_evaluated():
     step = _run(Toy(), OptimSettings(**PLAIN, ema=0.7))
     assert step.evaluated is not step.network

@@ -1,11 +1,15 @@
 """Inputs, evaluation and seeds, on toy models."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from lgcoamix.data import RunBatches
+from lgcoamix.data.build import make_loaders
 from lgcoamix.errors import RunError
 from lgcoamix.evaluation.loop import evaluate
 from lgcoamix.mixing import MIXERS, Batch
@@ -13,10 +17,15 @@ from lgcoamix.ops.distributed import Ranks
 from lgcoamix.ops.means import Means
 from lgcoamix.ops.normalise import make_statistics, no_normalisation, to_inputs, to_picture
 from lgcoamix.ops.seeding import derive_seed
-from lgcoamix.settings.sections import ComputeSettings
+from lgcoamix.settings.options import RunOptions
+from lgcoamix.settings.report import silent
+from lgcoamix.settings.sections import ComputeSettings, DataSettings, ModelSettings, Settings
 from lgcoamix.training.epoch import Progress, train_one_epoch
+from lgcoamix.training.run import make_step
+from lgcoamix.training.state import TrainingState
 from lgcoamix.training.step import Step
 from lgcoamix.training.throughput import Waiting
+from preprocess.store import Store
 from tests.gpu.sync import steps_without_waiting
 from tests.lgcoamix.toys import Toy
 
@@ -87,31 +96,84 @@ def test_an_epoch_of_plain_training_is_stochastic_gradient_descent():
 
 
 def test_layers_that_draw_depend_on_the_seed_of_the_run_alone():
-    def weights(seed: int, state: int) -> list[float]:
-        model = Toy()
+    def weights(seed: int, state: int, rank: int = 0) -> list[float]:
+        model, ranks = Toy(), Ranks(torch.device("cpu"), rank)
         model.linear = nn.Sequential(nn.Dropout(0.5), model.linear)
         torch.manual_seed(state)
-        step = Step(model, MIXERS["none"](), torch.optim.SGD(model.parameters(), 1.0), no_normalisation(), ALONE, seed)
+        step = Step(model, MIXERS["none"](), torch.optim.SGD(model.parameters(), 1.0), no_normalisation(), ranks, seed)
         _train(step, _batches())
         return model.linear[1].weight.flatten().tolist()
 
     assert weights(0, 1) == weights(0, 2)
     assert weights(0, 1) != weights(1, 1)
+    assert weights(0, 1) != weights(0, 1, rank=1)
 
 
-def test_a_batch_is_mixed_by_seed_epoch_and_step_alone():
+def test_a_batch_is_mixed_by_seed_epoch_step_rank_and_part_alone():
     batch = _batches((16,))[0]
 
-    def images(seed: int, epoch: int, number: int) -> torch.Tensor:
-        model = Toy()
-        step = Step(model, MIXERS["mixup"](), torch.optim.SGD(model.parameters(), 1.0), (MEAN, STD), ALONE, seed)
+    def images(seed: int, epoch: int, number: int, rank: int = 0, part: int = 0) -> torch.Tensor:
+        model, ranks = Toy(), Ranks(torch.device("cpu"), rank)
+        step = Step(model, MIXERS["mixup"](), torch.optim.SGD(model.parameters(), 1.0), (MEAN, STD), ranks, seed)
         normalised = step.normalise(batch)
-        return step.mix(normalised, step.plan(normalised, epoch, number)).images
+        return step.mix(normalised, step.plan(normalised, epoch, number, part=part)).images
 
     first = images(0, 0, 0)
     assert torch.equal(first, images(0, 0, 0))
-    for other in (images(1, 0, 0), images(0, 1, 0), images(0, 0, 1)):
-        assert not torch.equal(first, other)
+    places = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0, 1), (0, 0, 0, 0, 1), (0, 0, 0, 1, 1))
+    found = [first, *(images(*place) for place in places)]
+    assert not any(torch.equal(one, other) for place, one in enumerate(found) for other in found[:place])
+
+
+def test_every_step_begins_with_the_statistics_of_the_first_rank():
+    """A network that looks before it mixes must see the same on all ranks: after a resume, those of the first."""
+    model, seen = Toy(), []
+    norm = nn.BatchNorm1d(3)
+    model.linear = nn.Sequential(norm, model.linear)
+
+    class Second(Ranks):
+        def follow_first(self, network: nn.Module) -> None:
+            assert network is model
+            seen.append(int(norm.num_batches_tracked))
+
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    _train(Step(model, MIXERS["none"](), optimiser, no_normalisation(), Second(torch.device("cpu"))), _batches())
+    assert seen == [0, 1, 2]
+
+
+class FirstOfTwo(Ranks):
+    """The first of two ranks, of which the second adds 0.5 to everything."""
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        return values + 0.5
+
+
+def test_the_monitors_of_a_step_are_summed_over_the_ranks():
+    model, ranks = Toy(), FirstOfTwo(torch.device("cpu"), 0, 2)
+    step = Step(model, MIXERS["mixup"](), torch.optim.SGD(model.parameters(), 1.0), no_normalisation(), ranks)
+    state = TrainingState(step, RunBatches(8, 4, 0, 0, 2), {})
+    state.progress.lams += [(0, {"lam": torch.tensor(0.125)}), (1, {"lam": torch.tensor(0.25)})]
+    assert state.take_lambdas() == [{"epoch": 0, "step": 0, "lam": 0.625}, {"epoch": 0, "step": 1, "lam": 0.75}]
+    assert state.take_lambdas() == []
+
+
+@pytest.mark.parametrize("maps", ["stored", "live"])
+def test_the_seed_of_a_run_decides_weights_order_and_windows_each_by_itself(maps, flowers_store):
+    store = Store(flowers_store)
+    settings = Settings(data=DataSettings(image_size=32), model=ModelSettings("test_resnet", "none"))
+
+    def drawn(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        options = RunOptions(Path("run"), "general", device="cpu", loader="streaming", maps=maps, workers=0, seed=seed)
+        step = make_step(store, settings, options, ALONE, silent())
+        loaders = make_loaders(store, settings, options, True, ALONE)
+        assert step.seed == seed
+        weights = torch.cat([value.detach().flatten() for value in step.network.parameters()]).numpy()
+        order = np.array([place for batch in loaders.batches for _, place in batch])
+        return weights, order, loaders.train.dataset.draw([(0, place) for place in range(8)]).uniforms
+
+    for first, again, other in zip(drawn(0), drawn(0), drawn(1), strict=True):
+        assert np.array_equal(first, again)
+        assert not np.array_equal(first, other)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_a_remedy():

@@ -1,9 +1,11 @@
 """The command ``build``: it builds, continues, and does nothing twice."""
 
+import os
+
 import pytest
 
 from preprocess.store import Store
-from tests.preprocess.conftest import all_files, build_command, build_here, run_here
+from tests.preprocess.conftest import all_files, build_command, build_here, run_here, shard_files
 
 
 def assert_one_message(done, code: int) -> None:
@@ -120,3 +122,20 @@ def test_a_picture_that_changed_within_the_same_length_is_noticed(tmp_path):
     picture.write_bytes(header + pixels[::-1])
     done = run_here(*build_command(tmp_path / "raw", tmp_path / "x.h5"))
     assert "nothing to do" not in done.stdout
+
+
+def test_a_picture_that_changed_while_later_ones_were_stored_is_noticed(tmp_path):
+    header, pixels = b"P6 8 8 255\n", bytes(range(192))
+    home = tmp_path / "raw" / "train" / "a"
+    home.mkdir(parents=True)
+    for place in range(8):  # two shards
+        (home / f"{place}.ppm").write_bytes(header + pixels[place:] + pixels[:place])
+    store = build_here(tmp_path / "raw", tmp_path / "x.h5")
+    picture = home / "0.ppm"
+    picture.write_bytes(header + pixels[::-1])
+    later = picture.stat().st_ctime_ns + 1_000_000
+    os.utime(shard_files(store, "train", "images")[1], ns=(later, later))  # the other shard was begun after the edit
+    done = run_here(*build_command(tmp_path / "raw", tmp_path / "x.h5"))
+    assert done.returncode == 1
+    assert "1 images changed since" in done.stderr
+    assert "train/a/0.ppm" in done.stderr

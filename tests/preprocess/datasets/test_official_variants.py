@@ -41,7 +41,7 @@ def refused(name: str, root: Path, *splits: str) -> str:
 SOLUTION = (
     "ImageId,PredictionString",
     "ILSVRC2012_val_00000293,n01440764 85 1 499 272 ",
-    "ILSVRC2012_val_00000001,n02105855 111 108 441 193 n02105855 1 2 3 4 ",
+    "ILSVRC2012_val_00000001,n02105855 111 108 441 193 n01440764 5 6 7 8 n02105855 1 2 3 4 ",  # of two classes
     "ILSVRC2012_val_00000236,n01443537 0 0 24 16 ",
     "ILSVRC2012_val_00000106,n02105855",
 )

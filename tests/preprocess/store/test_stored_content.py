@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from skimage.segmentation import slic
 
 from preprocess.store import Store
+from preprocess.store.content import sources_key
 from preprocess.superpixels import Scale
 from tests.preprocess.conftest import SMALL, build_here, open_plain, shard_files
 
@@ -125,3 +126,16 @@ def test_maps_of_few_segments_stay_narrow_beside_maps_of_many(noisy, tmp_path):
 def test_the_region_count_is_one_above_the_largest_id_of_all_splits_and_scales(store):
     maps = [column(store, split, f"slic-c10-{count}", "maps") for split in TAKEN for count in (12, 30)]
     assert store.region_count == 1 + max(int(part.max()) for part in maps)
+
+
+def test_names_labels_sources_and_order_are_all_part_of_a_content_key():
+    keys, labels, sources = ["a.jpg", "b.jpg"], [0, 1], [b"one", b"two"]
+    whole = sources_key(keys, labels, sources)
+    assert sources_key(list(keys), list(labels), list(sources)) == whole
+    others = {
+        sources_key(["a.jpg", "c.jpg"], labels, sources),
+        sources_key(keys, [0, 0], sources),
+        sources_key(keys, labels, [b"one", b"odd"]),
+        sources_key(keys[::-1], labels[::-1], sources[::-1]),
+    }
+    assert len(others - {whole}) == 4

@@ -13,6 +13,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from lgcoamix import EpochBatches
 from lgcoamix.data import RunBatches
+from lgcoamix.ops.seeding import derive_seed
 from tests.conftest import PROOF
 
 
@@ -71,6 +72,12 @@ def test_the_processes_share_every_sample_and_take_the_same_number_of_steps(leng
 def test_the_order_is_that_of_our_own_runs():
     for epoch in (0, 3):
         assert list(EpochBatches(36, 8, seed=7).batches(epoch)) == list(RunBatches(36, 8, seed=7).at(epoch))
+
+
+def test_the_order_never_changes():
+    """A run of today goes on with the program of tomorrow."""
+    order = torch.randperm(36, generator=torch.Generator().manual_seed(derive_seed("order", 7, 3))).tolist()
+    assert _flat(EpochBatches(36, 8, seed=7).batches(3)) == [(3, place) for place in order]
 
 
 def test_a_rest_that_is_too_small_for_all_joins_the_batch_before():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lgcoamix.ops.seeding import splitmix64, uniforms
+from lgcoamix.ops.seeding import derive_seed, splitmix64, uniforms
 
 
 def test_the_stream_is_splitmix64():
@@ -33,6 +33,8 @@ def test_a_sample_has_its_numbers_whatever_is_drawn_beside_it():
     ]
     assert all(not (other == together).any() for other in others)
     assert len(np.unique(together)) == together.size
+    first = splitmix64(np.array([derive_seed("window", 2, 3)], np.uint64), np.arange(1, 24, dtype=np.uint64))
+    np.testing.assert_array_equal(together[3], (first >> np.uint64(11)) / 2.0**53)  # sample 0 of epoch 3
 
 
 def test_the_numbers_are_uniform_and_independent():

@@ -20,6 +20,7 @@ from scipy.stats import binomtest
 from lgcoamix.cli import main
 from lgcoamix.errors import RunError
 from lgcoamix.evaluation.evaluate import evaluate_checkpoint
+from lgcoamix.runs.load import make_network, read_trained
 from lgcoamix.settings.options import EvaluationOptions
 from preprocess.files import digest_of
 from preprocess.store import Store
@@ -144,9 +145,14 @@ def test_the_attack_raises_the_loss(document):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_when_every_patch_is_dropped_all_images_are_the_same(trained, flowers_store, tmp_path):
+def test_when_every_patch_is_dropped_all_images_are_black(trained, flowers_store, tmp_path):
     found = _evaluate(trained, flowers_store, tmp_path / "out", "--drop", "1", "--fgsm", "none")
     assert found["drop"][0]["top1"] == pytest.approx(100 / 3)  # 6 of 18 are of whichever class it is
+    black = torch.full((1, 3, 32, 32), -1.0)  # this network has mean and deviation 0.5
+    network = make_network(read_trained(trained / "last.pt")).eval()
+    with torch.no_grad():
+        logits = network(black).logits
+    assert found["drop"][0]["loss"] == pytest.approx(-float(logits.log_softmax(1).mean()), rel=1e-5)
     assert found["fgsm"] == []
 
 

@@ -1,9 +1,11 @@
 """The command ``build``: it builds, continues, and does nothing twice."""
 
 import os
+import time
 
 import pytest
 
+from preprocess.build.sources import built_at, set_built_at
 from preprocess.store import Store
 from tests.preprocess.conftest import all_files, build_command, build_here, run_here, shard_files
 
@@ -139,3 +141,10 @@ def test_a_picture_that_changed_while_later_ones_were_stored_is_noticed(tmp_path
     assert done.returncode == 1
     assert "1 images changed since" in done.stderr
     assert "train/a/0.ppm" in done.stderr
+
+
+def test_a_shard_is_dated_back_by_what_the_clock_of_a_file_system_may_lag(tmp_path):
+    shard, begin = tmp_path / "shard.h5", time.time_ns()
+    shard.touch()
+    set_built_at(shard, begin)
+    assert begin - 25_000_000 <= built_at(shard) <= begin - 15_000_000  # whatever the file system rounds

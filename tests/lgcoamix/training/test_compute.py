@@ -111,6 +111,13 @@ def test_the_norm_is_that_of_the_gradient_before_the_loss_is_scaled():
     assert float((found - wanted).norm()) < 0.005
 
 
+def test_a_run_goes_on_with_the_scale_that_its_loss_had():
+    first, second = (_run(Toy(), OptimSettings(**PLAIN), ComputeSettings(amp="fp16")) for _ in range(2))
+    first.scaler.update(512.0)  # as after overflows
+    second.restore({**first.state_dict(), **first.weights()})
+    assert second.scaler.get_scale() == 512
+
+
 def _one_step(batch: Batch, mixer: str, parts: int) -> tuple[Step, Progress, dict[str, float]]:
     model = Toy()
     optimiser = torch.optim.SGD(model.parameters(), 0.5)

@@ -96,7 +96,8 @@ def list_splits(home: Path, folders: dict[str, Path], request: Request = EVERYTH
             refuse_unlearnt(full.keys() - label_of.keys(), str(folder), f"{first.name}/", remedy, label_of)
         if not full:
             others = [name for name in folders if name != split and request.wants(name)] or ["train"]
-            raise DatasetError(f"{_no_images(folder)}; leave the split out with --splits {','.join(others)}")
+            rest = f"leave the split out with --splits {','.join(others)}"
+            raise DatasetError(f"{_no_images(folder)}; {_LAYOUT}; {rest}")
         notes += note_lacking(classes, full, f"{folder.name}/", f"{first.name}/")
         if folder.name.lower() != split:
             meant.append(f"{shown_name(folder.name)} is {split}")
@@ -296,7 +297,7 @@ def _refuse_empty(split: Path, empty: dict[str, list[Path]]) -> None:
 
 def _no_images(folder: Path) -> str:
     """Say why a folder gives no images of classes."""
-    return f"{folder} has no images in class folders: {_held(folder)}; {_LAYOUT}"
+    return f"{folder} has no images in class folders: {_held(folder)}"
 
 
 def _held(folder: Path) -> str:
@@ -307,5 +308,6 @@ def _held(folder: Path) -> str:
 FOLDER = Adapter(
     summary="any folder of images",
     find=find_folder,
-    layout="train/<class>/<images> next to test/<class>/<images> or val/<class>/<images>; or <class>/<images>",
+    layout="train/<class>/<images> next to test/<class>/<images> or val/<class>/<images>; or <class>/<images>; images "
+    "that a table lists are read by build table",
 )

@@ -282,12 +282,12 @@ def test_one_folder_a_class_is_undivided_also_below_the_folder_of_an_archive(tmp
 
 
 def test_an_empty_or_absent_folder_says_what_is_expected(tmp_path):
-    with pytest.raises(MissingDataError, match="it is empty; expected ROOT/train"):
+    with pytest.raises(MissingDataError, match=r"it is empty$"):
         find(tmp_path)
     with pytest.raises(MissingDataError, match="there is no folder"):
         find(tmp_path / "nowhere")
     paint(tmp_path / "1.png", 1)
-    with pytest.raises(MissingDataError, match=r"1 \.png that are not listed, such as 1.png; .*build table"):
+    with pytest.raises(MissingDataError, match=r"1 \.png that are not listed, such as 1.png$"):
         find(tmp_path)
 
 

@@ -242,6 +242,15 @@ def test_the_files_of_splits_that_are_not_asked_for_are_not_fetched(tmp_path):
         find_raw_data(Source("cars", DATASETS["cars"], tmp_path))
 
 
+def test_a_folder_without_images_says_once_what_is_expected(tmp_path):
+    with pytest.raises(MissingDataError) as caught:
+        find_raw_data(Source("folder", DATASETS["folder"], tmp_path))
+    told = str(caught.value)
+    assert "it is empty; expected layout: train/<class>/<images> next to test/" in told
+    assert told.endswith("or <class>/<images>; images that a table lists are read by build table")
+    assert told.count("train/<class>") == 1
+
+
 def test_listing_leaves_the_collector_as_it_was(tmp_path):
     for enabled in (True, False):
         (gc.enable if enabled else gc.disable)()

@@ -95,6 +95,15 @@ def test_an_epoch_of_plain_training_is_stochastic_gradient_descent():
     assert row["mixed"] == 0
 
 
+def test_the_network_trains_in_training_mode_whatever_mode_it_was_left_in():
+    model, norm = Toy().eval(), nn.BatchNorm1d(3).eval()
+    model.linear = nn.Sequential(norm, model.linear)
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    _train(Step(model, MIXERS["none"](), optimiser, no_normalisation(), ALONE), _batches())
+    assert norm.training
+    assert int(norm.num_batches_tracked) == 3
+
+
 def test_layers_that_draw_depend_on_the_seed_of_the_run_alone():
     def weights(seed: int, state: int, rank: int = 0) -> list[float]:
         model, ranks = Toy(), Ranks(torch.device("cpu"), rank)

@@ -1,5 +1,6 @@
 """``build --update``: changed images go into new shards, all else stays where it is."""
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from preprocess import images
+from preprocess.datasets import Sample
 from preprocess.store import Store
 from tests.preprocess.conftest import QUICK, Built, all_files, build_command, here, open_plain
 
@@ -434,3 +436,11 @@ def test_a_bad_image_that_was_removed_is_forgotten(key, home, run, tmp_path):
     assert failed_in(home) == []
     assert_like_a_fresh_build(home, tmp_path)
     assert_complete(home)
+
+
+def test_boxes_are_part_of_the_digest_of_a_source():
+    """Else an update would keep the boxes of an image whose file stays as it is."""
+    boxes = ((), ((0.0, 0.0, 4.0, 4.0),), ((0.0, 0.0, 4.0, 5.0),))
+    digests = [Sample("a.jpg", 0, Path("a.jpg"), each).digest(b"pixels") for each in boxes]
+    assert digests[0] == hashlib.sha256(b"pixels").digest()
+    assert len(set(digests)) == 3

@@ -180,3 +180,16 @@ def test_a_split_of_the_source_is_added_to_those_that_a_rule_made(plain, tmp_pat
     assert here(*command(root, out, "--split", "val=0.2", "--splits", "train,val")).exit_code == 0
     assert here(*command(root, out, "--splits", "test")).exit_code == 0
     assert list(Store(out).splits) == ["train", "val", "test"]
+
+
+def test_a_store_that_is_updated_to_another_rule_has_its_content_keys(plain, tmp_path):
+    """Also if the rules choose the same images."""
+    assert here(*command(plain, tmp_path / "x.h5", "--split", "test=0.3")).exit_code == 0
+    before = Store(tmp_path / "x.h5").content_keys
+    for options in ((tmp_path / "x.h5", "--update"), (tmp_path / "fresh.h5",)):
+        done = here(*command(plain, *options, "--split", "test=0.300001"))
+        assert done.exit_code == 0, done.output
+    found, fresh = Store(tmp_path / "x.h5"), Store(tmp_path / "fresh.h5")
+    assert found.keys("test") == fresh.keys("test")
+    assert found.content_keys == fresh.content_keys
+    assert set(before.values()).isdisjoint(fresh.content_keys.values())

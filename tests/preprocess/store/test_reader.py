@@ -133,3 +133,12 @@ def test_a_missing_shard_is_named(own_store):
     own_store.maps("test", 4, range(4))
     with pytest.raises(StoreError, match=shard.name):
         own_store.maps("test", 4, [4])
+
+
+def test_a_split_without_images_is_none_to_evaluate_on(noisy, tmp_path):
+    (tmp_path / "raw").mkdir()
+    for split, name in (("train", "train"), ("test", "val")):
+        (tmp_path / "raw" / name).symlink_to(noisy / split)
+    store = build_here(tmp_path / "raw", tmp_path / "x.h5", empty=("test",))
+    assert (len(store.splits["test"]), len(store.splits["val"])) == (0, 6)
+    assert Store(tmp_path / "x.h5").test_split == "val"

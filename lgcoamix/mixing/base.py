@@ -125,6 +125,7 @@ class Mixer(MixerOptions, ABC):
 
     def gate(self, generator: torch.Generator) -> bool:
         """Draw whether a batch is mixed. Callers share the draw between all ranks and parts of a batch."""
+        check_generator(generator)
         return float(torch.rand((), generator=generator)) < self.mix_prob
 
     @property
@@ -153,6 +154,8 @@ class Mixer(MixerOptions, ABC):
         """
         if self.needs_class_numbers:
             self.require_class_numbers(batch.labels)
+        if not isinstance(is_open, bool | np.bool_ | Tensor | None):
+            raise ValueError(f"is_open must be True or False, as mixer.gate(shared) returns, got {is_open!r}")
         is_open = self.gate(generator) if is_open is None else is_open
         if not is_open or len(batch.labels) < 2:
             return None

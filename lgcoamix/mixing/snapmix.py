@@ -11,7 +11,7 @@ from lgcoamix.mixing.boxes import draw_box, inside
 from lgcoamix.ops.batch import Batch
 from lgcoamix.ops.class_activation import classifier_weight, is_flat, last_map
 from lgcoamix.ops.device import to_device
-from lgcoamix.ops.losses import full_precision
+from lgcoamix.ops.losses import check_classes, full_precision
 from lgcoamix.ops.output import Output, as_output
 from lgcoamix.settings.mixers import SnapMixOptions
 
@@ -60,6 +60,7 @@ class SnapMix(SnapMixOptions, Mixer):
         box_a, box_b = (to_device(draw_box(size, share, generator), device) for share in shares)
         features = last_map(model, batch.inputs(), in_eval=self.cam == "eval")
         weight = classifier_weight(model, features.shape[1])
+        check_classes(batch.labels, len(weight))
         return SnapMixPlan(permutation, box_a, box_b, semantic_percent(features, weight, batch.labels, size))
 
     def mix(self, batch: Batch, plan: SnapMixPlan) -> Mixed:

@@ -133,7 +133,7 @@ def make_batch(
     if maps is not None:
         check_maps(maps, images)
     if statistics is not None:
-        statistics = tuple(to_device(_channels(values, images.shape[1]), images.device) for values in statistics)
+        statistics = tuple(to_device(values, images.device) for values in _mean_and_std(statistics, images.shape[1]))
     if maps is None:
         count = 0
     elif count is None:
@@ -164,6 +164,18 @@ def check_generator(generator: object) -> None:
         raise ValueError(
             f"generator must be a torch.Generator on the CPU, so that draws do not depend on the device; got {found}"
         )
+
+
+def _mean_and_std(statistics: tuple, channels: int) -> Statistics:
+    if len(statistics) != 2:
+        raise ValueError(f"statistics must be (mean, std), got {len(statistics)} values")
+    mean, std = (_channels(values, channels) for values in statistics)
+    if mean.device.type == std.device.type == "cpu" and not torch.compiler.is_compiling():  # else the host would wait
+        if not (mean <= 1).all():
+            raise ValueError(f"statistics are those of images in [0, 1], got a mean of {mean.max():g}; divide by 255")
+        if not (std > 0).all():
+            raise ValueError(f"statistics must have a std above 0, got {std.min():g}")
+    return mean, std
 
 
 def _channels(values: object, channels: int) -> Tensor:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lgcoamix.ops.inputs import describe
+
 
 def full_precision(values: Tensor) -> Tensor:
     """Convert float16 and bfloat16 to float32; keep float32 and float64."""
@@ -29,8 +31,8 @@ def mixed_cross_entropy(
 
     Raises
     ------
-    ValueError : soft labels of another shape than the logits; class numbers outside [0, N), which is checked on a CPU
-        only.
+    ValueError : logits or weights of another shape; soft labels of another shape than the logits; class numbers
+        outside [0, N), which is checked on a CPU only.
 
     Examples
     --------
@@ -41,6 +43,12 @@ def mixed_cross_entropy(
     >>> mixed_cross_entropy(torch.zeros(2, 2), labels_a, labels_b, weight_a, weight_b)  # log 2
     tensor(0.6931)
     """
+    B = len(labels_a)
+    if logits.ndim != 2 or len(logits) != B:
+        raise ValueError(f"logits must be ({B}, N), one row per image, got {describe(logits)}")
+    for weight in (weight_a, weight_b):
+        if weight.shape not in ((), (B,)):
+            raise ValueError(f"weights of labels must be ({B},), one per image, got {describe(weight)}")
     for labels in (labels_a, labels_b):
         if not labels.is_floating_point():
             check_classes(labels, logits.shape[1])

@@ -49,5 +49,17 @@ class Output:
 
 
 def as_output(output: Output | Tensor) -> Output:
-    """The output of any network: a tensor is its logits."""
-    return Output(output) if isinstance(output, Tensor) else output
+    """The output of any network: a tensor is its logits.
+
+    Raises
+    ------
+    ValueError : it is neither.
+    """
+    if isinstance(output, Output):
+        return output
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"expected logits, a (B, N) tensor, or what a LocalGlobalNet returns, got {type(output).__name__}; "
+            "pass the logits in it"
+        )
+    return Output(output)

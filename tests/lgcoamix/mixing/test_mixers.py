@@ -808,3 +808,46 @@ def test_smoothing_spreads_a_share_of_weights_that_do_not_sum_to_1():
     mixed = Mixed(images, labels, torch.tensor([2]), torch.tensor([0.5]), torch.tensor([0.2]))
     rest = 0.1 * 0.7 / 4
     assert mixed.soft_targets(4, 0.1)[0].tolist() == pytest.approx([0.45 + rest, rest, 0.18 + rest, rest])
+
+
+IMAGES, LABELS = torch.rand(4, 3, 8, 8), torch.arange(4)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (torch.zeros(5, 4), r"logits must be \(4, N\), one row per image, got \(5, 4\) float32"),
+        (torch.zeros(3, 4), r"got \(3, 4\) float32"),
+        (torch.zeros(4), r"got \(4,\) float32"),
+        (torch.zeros(4, 4, 1, 1), r"got \(4, 4, 1, 1\) float32"),
+        (
+            (torch.zeros(4, 4), IMAGES),
+            "expected logits, a .* tensor, or what a LocalGlobalNet returns, got tuple; pass",
+        ),
+        ({"logits": torch.zeros(4, 4)}, "got dict; pass the logits in it"),
+    ],
+)
+def test_what_is_no_row_of_logits_for_each_image_is_refused(output, message):
+    mixed = always("cutmix")(IMAGES, LABELS, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=message):
+        always("cutmix").loss(output, mixed)
+
+
+def test_a_generator_in_the_place_of_a_draw_of_the_gate_is_refused():
+    shared, own = torch.Generator(), torch.Generator()
+    with pytest.raises(ValueError, match=r"is_open must be True or False, as mixer\.gate\(shared\) returns, got <"):
+        make_mixer("cutmix")(IMAGES, LABELS, generator=own, is_open=shared)
+    with pytest.raises(ValueError, match=r"generator must be a torch\.Generator on the CPU.*got None"):
+        make_mixer("cutmix").gate(None)
+    for is_open in (True, np.bool_(True), torch.tensor(True)):
+        mixed = make_mixer("cutmix")(IMAGES, LABELS, generator=own.manual_seed(0), is_open=is_open)
+        assert not torch.equal(mixed.images, IMAGES)
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_snapmix_names_a_label_that_the_classifier_lacks(label):
+    model = timm.create_model("test_resnet", num_classes=4)
+    with pytest.raises(ValueError, match=rf"labels must lie in \[0, 4\), the number of classes, got {label}"):
+        always("snapmix")(
+            torch.rand(2, 3, 32, 32), torch.tensor([0, label]), generator=torch.Generator().manual_seed(0), model=model
+        )

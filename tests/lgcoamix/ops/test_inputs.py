@@ -185,3 +185,18 @@ def test_a_batch_of_tensors_keeps_them_without_a_copy():
     assert (batch.images is IMAGES, batch.labels is soft, batch.maps is MAPS, batch.count) == (True, True, True, 9)
     assert make(labels=soft.half()).labels.dtype == torch.float32
     assert make(labels=LABELS.to(torch.uint8)).labels.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("statistics", "message"),
+    [
+        ((0.5,), r"statistics must be \(mean, std\), got 1 values"),
+        ((0.5, 0.5, 0.5), r"statistics must be \(mean, std\), got 3 values"),
+        (((123.7, 116.3, 103.5), (58.4, 57.1, 57.4)), r"images in \[0, 1\], got a mean of 123\.7; divide by 255"),
+        ((0.5, (0.2, 0.0, 0.2)), "statistics must have a std above 0, got 0"),
+        ((math.nan, 0.2), r"got a mean of nan"),
+    ],
+)
+def test_statistics_that_no_images_have_are_refused(statistics, message):
+    with pytest.raises(ValueError, match=message):
+        make(statistics=statistics)

@@ -217,3 +217,11 @@ def test_gradients_of_both_local_losses_pass_the_numerical_check_at_the_edges(la
     terms = local_cross_entropy(logits, labels, kept) + local_contrast(logits.flatten(0, 1), *flat)
     (gradient,) = torch.autograd.grad(terms, logits)
     assert not gradient[~kept].any()
+
+
+def test_weights_are_one_for_each_image():
+    labels, weights = torch.tensor([0, 1]), torch.tensor([0.5, 0.5])
+    with pytest.raises(ValueError, match=r"weights of labels must be \(2,\), one per image, got \(2, 1\) float32"):
+        mixed_cross_entropy(torch.zeros(2, 2), labels, labels, weights[:, None], weights)
+    half = torch.tensor(0.5)
+    assert float(mixed_cross_entropy(torch.zeros(2, 2), labels, labels, half, half)) == pytest.approx(math.log(2))

@@ -10,8 +10,8 @@ OURS: dict[str, Recipe] = {
         dataset=None,
         source="ours",
         notes="Sensible values, not tuned on any data set. LGCOAMix has its published options: of nine changes to its "
-        "parts, the three that gained most did not gain with new seeds (flowers, 56 epochs; tests/study). On birds "
-        "SnapMix gained 2.7 points, LGCOAMix 0.5 (README.md): compare them on your images.",
+        "parts, the three that gained most did not gain beyond the spread with new seeds (flowers; tests/study). On "
+        "birds SnapMix gained 2.7 points, LGCOAMix 0.5 (README.md): compare them on your images.",
         settings=Settings(),
     ),
     "demo": Recipe(

@@ -131,7 +131,8 @@ class Builder:
                 f"warning: {split} has images of classes of which train has none, which no network can learn: "
                 f"{listed(names, _SHOWN)}; {remedy}"
             )
-        if lost := [name for name in self._without_usable(index) if not any(name in names for names in alone.values())]:
+        told = set().union(*alone.values())
+        if lost := [name for name in self._without_usable(index) if name not in told]:
             yield f"warning: no image of a class is usable, but the class is kept: {listed(lost, _SHOWN)}; {remedy}"
         if odd := joined(splits[split].get("suspicious", {}) for split in self.listing.splits):
             look = f"python -m lgcoamix preprocess report {self.out}"
